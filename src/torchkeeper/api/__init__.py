@@ -1,0 +1,1 @@
+"""What each URL means; no sockets here."""

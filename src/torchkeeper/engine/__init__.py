@@ -1,0 +1,1 @@
+"""The hall: who waits, and who goes next."""

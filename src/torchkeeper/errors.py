@@ -1,0 +1,138 @@
+"""One tree of exceptions; each knows its HTTP status and TorchServe's name for it.
+
+Source of codes, types and messages: TorchServe 0.12's REST API (its error table). The three
+fields `code`, `type` and `message` are TorchServe's byte for byte; what torchkeeper knows beyond
+them (the exit code of a worker, the last line of a traceback) travels in `cause`, a fourth field.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+
+class TorchkeeperError(Exception):
+    """Base of all errors that reach a client or a command line with a text of their own."""
+
+    status = 500
+    type = "InternalServerException"
+
+    def __init__(
+        self, message: str, *, cause: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.cause = cause
+        #: Additional response headers, such as Retry-After.
+        self.headers = dict(headers or {})
+
+    def body(self) -> bytes:
+        """The JSON that TorchServe would send (two spaces, trailing newline), plus `cause` if known."""
+        fields: dict[str, object] = {"code": self.status, "type": self.type, "message": self.message}
+        if self.cause:
+            fields["cause"] = self.cause
+        return json.dumps(fields, indent=2).encode() + b"\n"
+
+
+class BadRequest(TorchkeeperError):
+    """The request cannot be understood: 400."""
+
+    status = 400
+    type = "BadRequestException"
+
+
+class BadEscape(TorchkeeperError):
+    """A path with a broken % escape: TorchServe answers 403."""
+
+    status = 403
+    type = "IllegalArgumentException"
+
+
+class ResourceNotFound(TorchkeeperError):
+    """No such route: 404."""
+
+    status = 404
+    type = "ResourceNotFoundException"
+
+    def __init__(self) -> None:
+        super().__init__("Requested resource is not found, please refer to API document.")
+
+
+class ModelNotFound(TorchkeeperError):
+    """No model of that name: 404."""
+
+    status = 404
+    type = "ModelNotFoundException"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Model not found: {name}")
+
+
+class ModelVersionNotFound(TorchkeeperError):
+    """The model is there, the version is not: 404."""
+
+    status = 404
+    type = "ModelVersionNotFoundException"
+
+    def __init__(self, name: str, version: str) -> None:
+        super().__init__(f"Model version: {version} does not exist for model: {name}")
+
+
+class MethodNotAllowed(TorchkeeperError):
+    """The route exists, the method does not: 405."""
+
+    status = 405
+    type = "MethodNotAllowedException"
+
+    def __init__(self) -> None:
+        super().__init__("Requested method is not allowed, please refer to API document.")
+
+
+class RequestTooLarge(TorchkeeperError):
+    """The body passes max_request_size: 413 (TorchServe sends it bare; ours can be read)."""
+
+    status = 413
+    type = "RequestEntityTooLargeException"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"Request body is larger than max_request_size ({limit} bytes).")
+
+
+class ServiceUnavailable(TorchkeeperError):
+    """Nobody can take the request now: 503 with Retry-After."""
+
+    status = 503
+    type = "ServiceUnavailableException"
+
+    def __init__(self, message: str, *, cause: str | None = None, retry_after: int = 1) -> None:
+        super().__init__(message, cause=cause, headers={"Retry-After": str(retry_after)})
+
+
+class PredictionFailed(TorchkeeperError):
+    """The handler failed; `status` is the handler's or TorchServe's for that kind of failure."""
+
+    def __init__(self, message: str, *, status: int = 503, cause: str | None = None) -> None:
+        super().__init__(message, cause=cause)
+        self.status = status
+
+
+class WorkerDied(TorchkeeperError):
+    """The worker went away with the request in hand: 500, or 507 after SIGKILL (the OOM killer's)."""
+
+    def __init__(self, cause: str, *, killed: bool = False) -> None:
+        super().__init__("Worker died.", cause=cause)
+        if killed:
+            self.status = 507
+
+
+class ArchiveError(TorchkeeperError):
+    """An archive that cannot be written, read or trusted; `message` names the file at fault."""
+
+    status = 400
+    type = "InvalidModelException"
+
+
+class SettingsError(TorchkeeperError):
+    """A setting that cannot be used; `message` names key, value, file and line."""
+
+    type = "InvalidConfiguration"

@@ -1,0 +1,1 @@
+"""The porch: bytes to requests and back."""

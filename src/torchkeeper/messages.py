@@ -1,0 +1,84 @@
+"""The nouns that cross borders between the front process, the template and the workers.
+
+Pure values: frozen, no I/O. A request's payload (`Input`) travels on to the worker; what its answer needs
+(the ticket: future, times, connection) never leaves the front. The wire (`worker.wire`) turns the messages
+below into frames; `raw` parts of a frame hold the payload bytes, so that they are never copied into msgpack.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import msgspec
+
+
+class Kind(enum.IntEnum):
+    """What is asked of a handler; a batch holds one kind only."""
+
+    PREDICT = 0
+    EXPLAIN = 1
+    DESCRIBE = 2
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One named parameter of a request: `data`, `body`, a form field or a query parameter."""
+
+    name: str
+    value: bytes
+    content_type: str | None = None
+
+
+class Input(msgspec.Struct, frozen=True, array_like=True):
+    """What a client sent: named parameters and headers (names as given, last of a repeated name wins)."""
+
+    request_id: str
+    kind: Kind
+    parts: tuple[Part, ...]
+    headers: dict[str, str]
+
+
+class Reply(msgspec.Struct, frozen=True, array_like=True):
+    """A handler's answer to one request."""
+
+    body: bytes
+    status: int = 200
+    phrase: str = ""
+    headers: dict[str, str] = {}
+    content_type: str | None = None
+
+
+class Failure(msgspec.Struct, frozen=True, array_like=True):
+    """A request that the handler could not answer: TorchServe's status and message, and our cause."""
+
+    status: int
+    message: str
+    cause: str | None = None
+
+
+class Sample(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One number recorded by a handler through `context.metrics` (values travel, never text in logs)."""
+
+    name: str
+    value: float
+    unit: str
+    type: str
+    dimensions: tuple[tuple[str, str], ...]
+    request_id: str = ""
+
+
+class ModelSpec(msgspec.Struct, frozen=True):
+    """All that a worker must know to load a model."""
+
+    name: str
+    version: str
+    model_dir: str
+    manifest: dict[str, Any]
+    handler: str
+    envelope: str | None
+    gpu_id: int | None
+    batch_size: int
+    threads: int
+    limit_max_image_pixels: bool = True
+    decode_input_request: bool = True
+    model_config: dict[str, Any] = {}

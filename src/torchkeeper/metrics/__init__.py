@@ -1,0 +1,1 @@
+"""Numbers: what handlers record and what the server counts."""

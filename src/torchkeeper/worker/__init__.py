@@ -1,0 +1,1 @@
+"""The hatch between the front process and the workers."""
