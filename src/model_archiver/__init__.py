@@ -1,0 +1,1 @@
+"""Import names kept for code written for TorchServe."""
