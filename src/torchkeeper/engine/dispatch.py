@@ -1,0 +1,284 @@
+"""The dispatcher of one model version: requests in, batches out, tickets resolved.
+
+Owns the queue and what is in the workers' hands. It obeys the batching policy, counts the response timeout
+from the worker's own start of a batch, and sees to it that every accepted request gets exactly one answer,
+whatever becomes of the worker: what was not started goes elsewhere, what was is sent again once, alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from torchkeeper.engine.batching import Done, Policy, Send, View, WorkerView
+from torchkeeper.engine.queue import Entry, EntryQueue, Full
+from torchkeeper.errors import PredictionFailed, ServiceUnavailable, TorchkeeperError, WorkerDied
+from torchkeeper.messages import Failure, Input, Reply, Sample
+from torchkeeper.worker.pool import Loss, Pool, Worker
+from torchkeeper.worker.supervisor import Event
+from torchkeeper.worker.wire import Cancel, Message, Replies, Started, decode_replies, encode, encode_batch
+
+
+@dataclass(slots=True)
+class _InHand:
+    """A batch that a worker holds."""
+
+    batch_id: int
+    entries: list[Entry]
+    started: bool = False
+
+
+@dataclass(slots=True)
+class _Hands:
+    """A worker and what it holds; the first batch runs, the second is prepared."""
+
+    worker: Worker
+    view: WorkerView
+    batches: deque[_InHand] = field(default_factory=deque)
+    deadline: float | None = None
+    timer: asyncio.TimerHandle | None = None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a model's settings say about serving; times in seconds."""
+
+    response_timeout: float
+    client_timeout: float
+    retry_on_worker_death: bool
+    use_job_ticket: bool
+
+
+class Dispatcher:
+    """Matches waiting requests with workers."""
+
+    def __init__(
+        self, rules: Rules, queue: EntryQueue, policy: Policy, refusal: Callable[[bool], str]
+    ) -> None:
+        self._rules = rules
+        self._queue = queue
+        self._policy = policy
+        self._refusal = refusal
+        self._hands: dict[int, _Hands] = {}
+        self._pool: Pool | None = None
+        self._next_batch = 0
+        self._pumping = False
+        self._wake: asyncio.TimerHandle | None = None
+        self.on_sample: Callable[[Sample], None] = lambda sample: None
+
+    def attach(self, pool: Pool) -> None:
+        """Names the pool whose workers serve this version; called once, before any request."""
+        self._pool = pool
+
+    # --- requests ----------------------------------------------------------------------------------------
+
+    def submit(self, request: Input, *, explicit_version: bool = False) -> asyncio.Future[Reply]:
+        """Queues a request; its answer, or the error that is the answer, comes by the future.
+
+        Raises:
+            ServiceUnavailable: nobody can take it now (scaled to 0, given up, queue full).
+        """
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        self._check_hope(explicit_version)
+        size = sum(len(part.value) for part in request.parts)
+        entry = Entry(request, loop.create_future(), now, size)
+        try:
+            if not self._policy.admit(len(self._queue), now) or (
+                self._rules.use_job_ticket and len(self._queue) >= self._idle()
+            ):
+                raise Full("no idle worker can take it at once (useJobTicket)")
+            self._queue.put(entry)
+        except Full as full:
+            raise ServiceUnavailable(self._refusal(explicit_version), cause=str(full)) from None
+        if not self._pumping:
+            self._pumping = True
+            loop.call_soon(self._pump)
+        return entry.ticket
+
+    def cancel(self, ticket: asyncio.Future[Reply]) -> None:
+        """The client left: a waiting or prepared request is not computed any more."""
+        ticket.cancel()
+        for hands in self._hands.values():
+            for batch in hands.batches:
+                if batch.started:
+                    continue
+                places = tuple(place for place, entry in enumerate(batch.entries) if entry.ticket is ticket)
+                if places:
+                    hands.worker.send(encode(Cancel(batch.batch_id, places)))
+                    return
+
+    def _check_hope(self, explicit_version: bool) -> None:
+        assert self._pool is not None
+        hope = self._pool.hope()
+        if hope is not None:
+            raise ServiceUnavailable(
+                self._refusal(explicit_version), cause=hope.cause, retry_after=hope.retry_after
+            )
+
+    def _idle(self) -> int:
+        return sum(1 for hands in self._hands.values() if not hands.batches)
+
+    # --- batches -----------------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        self._pumping = False
+        now = asyncio.get_running_loop().time()
+        self._expire(now)
+        while True:
+            head = self._queue.head()
+            if head is None:
+                return
+            if head.retried:
+                decision = self._place_alone()
+            else:
+                views = [hands.view for hands in self._hands.values()]
+                decision = self._policy.decide(View(self._queue.ready(), head.arrived, views), now)
+            if isinstance(decision, Send):
+                self._send(self._hands[decision.worker_id], self._queue.take(decision.count))
+                continue
+            if decision is not None:
+                self._wake_at(decision)
+            return
+
+    def _place_alone(self) -> Send | None:
+        """A request that was in a dead worker's hands goes to an idle worker, or waits for one."""
+        for hands in self._hands.values():
+            if not hands.batches:
+                return Send(hands.view.worker_id, 1)
+        return None
+
+    def _send(self, hands: _Hands, entries: list[Entry]) -> None:
+        if not entries:
+            return
+        self._next_batch += 1
+        batch = _InHand(self._next_batch, entries)
+        if not hands.batches:
+            hands.worker.life.on(Event.BATCH, entries[0].arrived)
+        hands.batches.append(batch)
+        hands.view.batches += 1
+        kind = entries[0].input.kind
+        hands.worker.send(encode_batch(batch.batch_id, kind, [entry.input for entry in entries]))
+
+    def _wake_at(self, moment: float) -> None:
+        if self._wake is not None:
+            self._wake.cancel()
+        self._wake = asyncio.get_running_loop().call_at(moment, self._pump)
+
+    def _expire(self, now: float) -> None:
+        timeout = self._rules.client_timeout
+        if timeout <= 0:
+            return
+        for entry in self._queue.older_than(now - timeout):
+            cause = f"the request waited longer than clientTimeoutInMills ({timeout * 1000:g} ms)"
+            self._fail(entry, ServiceUnavailable(self._refusal(False), cause=cause))
+        if len(self._queue):
+            self._wake_at(now + timeout)
+
+    # --- what the pool reports ---------------------------------------------------------------------------
+
+    def on_ready(self, worker: Worker) -> None:
+        """A worker has loaded the model."""
+        now = asyncio.get_running_loop().time()
+        self._hands[worker.worker_id] = _Hands(worker, WorkerView(worker.worker_id, 0, now))
+        self._pump()
+
+    def on_message(self, worker: Worker, message: Message, raw: bytes) -> None:
+        """A worker began a batch or answered one."""
+        hands = self._hands.get(worker.worker_id)
+        if hands is None or not hands.batches:
+            return
+        if isinstance(message, Started):
+            hands.batches[0].started = True
+            self._arm(hands)
+        elif isinstance(message, Replies):
+            self._answer(hands, message, raw)
+
+    def on_lost(self, worker: Worker, loss: Loss) -> None:
+        """A worker is gone: what it held is sent again or answered with the cause."""
+        hands = self._hands.pop(worker.worker_id, None)
+        if hands is not None:
+            if hands.timer is not None:
+                hands.timer.cancel()
+            for batch in reversed(hands.batches):
+                if batch.started:
+                    self._after_death(batch.entries, loss)
+                else:
+                    self._queue.put_back(entry for entry in batch.entries if not entry.gone)
+        self.on_availability()
+        self._pump()
+
+    def on_availability(self) -> None:
+        """If nobody can be expected to serve any more, those who wait are told so."""
+        assert self._pool is not None
+        hope = self._pool.hope()
+        if hope is None:
+            return
+        for entry in self._queue.drain():
+            self._fail(
+                entry,
+                ServiceUnavailable(self._refusal(False), cause=hope.cause, retry_after=hope.retry_after),
+            )
+
+    def _after_death(self, entries: list[Entry], loss: Loss) -> None:
+        again = []
+        for entry in entries:
+            if entry.gone:
+                continue
+            # A hang has cost the client a whole response timeout; sending it again would cost another.
+            if loss.timed_out or entry.retried or not self._rules.retry_on_worker_death:
+                self._fail(entry, WorkerDied(loss.cause, killed=loss.killed))
+            else:
+                entry.retried = True
+                again.append(entry)
+        self._queue.put_back(again)
+
+    def _answer(self, hands: _Hands, message: Replies, raw: bytes) -> None:
+        batch = hands.batches.popleft()
+        hands.deadline = None
+        hands.view.batches -= 1
+        now = asyncio.get_running_loop().time()
+        hands.view.idle_since = now
+        if not hands.batches:
+            hands.worker.life.on(Event.IDLE, now)
+        self._policy.observe(Done(len(batch.entries), message.seconds))
+        for entry, outcome in zip(batch.entries, decode_replies(message, raw), strict=True):
+            if entry.gone:
+                continue
+            if isinstance(outcome, Reply):
+                entry.ticket.set_result(outcome)
+            elif isinstance(outcome, Failure):
+                error = PredictionFailed(outcome.message, status=outcome.status, cause=outcome.cause)
+                self._fail(entry, error)
+        for sample in message.samples:
+            self.on_sample(sample)
+        self._pump()
+
+    @staticmethod
+    def _fail(entry: Entry, error: TorchkeeperError) -> None:
+        if not entry.gone:
+            entry.ticket.set_exception(error)
+
+    # --- the response timeout ----------------------------------------------------------------------------
+
+    def _arm(self, hands: _Hands) -> None:
+        """Moves the worker's deadline; its one timer looks at it when it fires, so arming costs nothing."""
+        loop = asyncio.get_running_loop()
+        hands.deadline = loop.time() + self._rules.response_timeout
+        if hands.timer is None:
+            hands.timer = loop.call_at(hands.deadline, self._on_timer, hands)
+
+    def _on_timer(self, hands: _Hands) -> None:
+        loop = asyncio.get_running_loop()
+        hands.timer = None
+        if hands.deadline is None:
+            return
+        if loop.time() < hands.deadline:
+            hands.timer = loop.call_at(hands.deadline, self._on_timer, hands)
+            return
+        assert self._pool is not None
+        self._pool.kill(
+            hands.worker, f"no answer within {self._rules.response_timeout:g} s (response timeout)"
+        )

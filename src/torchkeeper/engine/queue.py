@@ -1,0 +1,149 @@
+"""The waiting requests of one model version. The dispatcher is its only owner; nobody else touches it.
+
+Bounded by count, by bytes and, where the model asks for it, by age. Order of arrival is kept within a kind,
+and the kind whose head waits longest goes next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from torchkeeper.messages import Input, Kind, Reply
+
+#: Bytes of payload that may wait per model version: a bound on memory, far above what a full queue holds
+#: at usual request sizes.
+MAX_BYTES = 1 << 30
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A request in the queue: the payload that travels on, and the ticket that stays."""
+
+    input: Input
+    ticket: asyncio.Future[Reply]
+    arrived: float
+    size: int
+    #: Whether it was in the hands of a worker that died; such a request is sent again once, alone.
+    retried: bool = field(default=False)
+
+    @property
+    def gone(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+        return self.ticket.done()
+
+
+class Full(Exception):
+    """The queue takes no more; the text says which bound was met."""
+
+
+class EntryQueue:
+    """Entries that wait for a worker."""
+
+    def __init__(self, limit: int, max_bytes: int = MAX_BYTES) -> None:
+        self._limit = limit
+        self._max_bytes = max_bytes
+        self._lanes: dict[Kind, deque[Entry]] = {kind: deque() for kind in Kind}
+        self._again: deque[Entry] = deque()
+        self._count = 0
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def put(self, entry: Entry) -> None:
+        """Takes an entry at the end of its lane.
+
+        Raises:
+            Full: count or bytes would pass their bound.
+        """
+        if self._count >= self._limit:
+            self._drop_gone()
+        if self._count >= self._limit:
+            raise Full(f"{self._count} requests wait already (job_queue_size)")
+        if self._count and self._bytes + entry.size > self._max_bytes:
+            raise Full(f"the waiting requests hold {self._bytes} bytes already")
+        self._lanes[entry.input.kind].append(entry)
+        self._count += 1
+        self._bytes += entry.size
+
+    def put_back(self, entries: Iterable[Entry]) -> None:
+        """Returns entries that were taken but not served, in front of all others; no bound applies."""
+        for entry in reversed(list(entries)):
+            (self._again if entry.retried else self._lanes[entry.input.kind]).appendleft(entry)
+            self._count += 1
+            self._bytes += entry.size
+
+    def head(self) -> Entry | None:
+        """The entry that goes next; entries whose clients left are dropped on the way."""
+        best: Entry | None = None
+        if self._again:
+            self._skip_gone(self._again)
+            if self._again:
+                return self._again[0]
+        for lane in self._lanes.values():
+            if lane:
+                self._skip_gone(lane)
+                if lane and (best is None or lane[0].arrived < best.arrived):
+                    best = lane[0]
+        return best
+
+    def take(self, limit: int) -> list[Entry]:
+        """Up to `limit` entries of the head's kind; an entry that is sent again comes alone."""
+        head = self.head()
+        if head is None:
+            return []
+        if head.retried:
+            self._remove(self._again.popleft())
+            return [head]
+        lane = self._lanes[head.input.kind]
+        taken: list[Entry] = []
+        while lane and len(taken) < limit:
+            entry = lane.popleft()
+            self._remove(entry)
+            if not entry.gone:
+                taken.append(entry)
+        return taken
+
+    def ready(self) -> int:
+        """How many entries could go with the head in one batch (clients that left may be among them)."""
+        head = self.head()
+        if head is None:
+            return 0
+        return 1 if head.retried else len(self._lanes[head.input.kind])
+
+    def drain(self) -> list[Entry]:
+        """All entries, oldest kind first; the queue is empty afterwards."""
+        entries: list[Entry] = []
+        while taken := self.take(self._count or 1):
+            entries.extend(taken)
+        return entries
+
+    def older_than(self, moment: float) -> list[Entry]:
+        """Removes and returns the entries that arrived before `moment`."""
+        old: list[Entry] = []
+        for lane in self._lanes.values():
+            while lane and lane[0].arrived < moment:
+                entry = lane.popleft()
+                self._remove(entry)
+                old.append(entry)
+        return old
+
+    def _remove(self, entry: Entry) -> None:
+        self._count -= 1
+        self._bytes -= entry.size
+
+    def _skip_gone(self, lane: deque[Entry]) -> None:
+        while lane and lane[0].gone:
+            self._remove(lane.popleft())
+
+    def _drop_gone(self) -> None:
+        for lane in (*self._lanes.values(), self._again):
+            kept = [entry for entry in lane if not entry.gone]
+            for entry in lane:
+                if entry.gone:
+                    self._remove(entry)
+            lane.clear()
+            lane.extend(kept)

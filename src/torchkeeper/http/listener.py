@@ -1,0 +1,151 @@
+"""A listening socket and the connections that came from it: bound early, started later, drained at the end.
+
+Knows nothing of what the application means. Whoever cannot be bound to is told by whom the port is held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+import stat
+from pathlib import Path
+from typing import Any
+
+import psutil
+import uvicorn
+from uvicorn.server import ServerState
+
+from torchkeeper.errors import SettingsError
+from torchkeeper.settings import Address
+
+logger = logging.getLogger(__name__)
+
+_BACKLOG = 2048
+
+
+class Listener:
+    """One address, one ASGI application."""
+
+    def __init__(self, name: str, address: Address) -> None:
+        self._name = name
+        self._address = address
+        self._socket: socket.socket | None = None
+        self._server: asyncio.Server | None = None
+        self._state = ServerState()
+
+    def bind(self) -> None:
+        """Takes the address.
+
+        Raises:
+            SettingsError: it is taken, or is not this machine's; the text says by whom, if that can be seen.
+        """
+        address = self._address
+        try:
+            self._socket = (
+                _bind_unix(Path(address.path)) if address.path else _bind_tcp(address.host, address.port)
+            )
+        except OSError as error:
+            holder = (
+                port_holder(address.port) if error.errno == errno.EADDRINUSE and not address.path else None
+            )
+            by = f", held by {holder}" if holder else ""
+            raise SettingsError(
+                f"{self._name}={address}: cannot listen there: {error.strerror}{by}; stop it or choose another address"
+            ) from None
+
+    @property
+    def port(self) -> int:
+        """The port that was bound (a configured port 0 means: any free one); 0 for a unix socket."""
+        if self._socket is None or self._address.path:
+            return 0
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    async def start(self, app: Any, protocol: type[asyncio.Protocol]) -> None:
+        """Begins to accept connections for an ASGI application."""
+        if self._socket is None:
+            raise RuntimeError("bind() comes before start()")
+        loop = asyncio.get_running_loop()
+        config = uvicorn.Config(
+            app,
+            http=protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            interface="asgi3",
+        )
+        config.load()
+
+        def connect() -> asyncio.Protocol:
+            return protocol(config=config, server_state=self._state, app_state={}, _loop=loop)  # type: ignore[call-arg]  # uvicorn's convention for protocol classes
+
+        if self._address.path:
+            self._server = await loop.create_unix_server(connect, sock=self._socket, backlog=_BACKLOG)
+        else:
+            self._server = await loop.create_server(connect, sock=self._socket, backlog=_BACKLOG)
+
+    async def stop(self, deadline: float) -> None:
+        """Stops accepting, lets running requests finish within `deadline` seconds, then cancels them."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(deadline):
+                while self._state.tasks:
+                    await asyncio.wait(set(self._state.tasks))
+        for task in list(self._state.tasks):
+            task.cancel()
+        if self._state.tasks:
+            await asyncio.wait(set(self._state.tasks))
+        if self._socket is not None:
+            self._socket.close()
+        if self._address.path:
+            Path(self._address.path).unlink(missing_ok=True)
+
+
+def _bind_tcp(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(_BACKLOG)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _bind_unix(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+                if probe.connect_ex(str(path)) == 0:
+                    raise OSError(errno.EADDRINUSE, "Address already in use")
+            path.unlink()  # nobody answers: left behind by a server that was killed
+        sock.bind(str(path))
+        sock.listen(_BACKLOG)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def port_holder(port: int) -> str | None:
+    """Name and process id of whoever listens on a TCP port, if this user may see it."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            local = connection.laddr
+            if connection.status == psutil.CONN_LISTEN and local and local.port == port and connection.pid:
+                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    except psutil.Error:
+        return None
+    return None

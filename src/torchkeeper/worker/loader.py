@@ -1,0 +1,150 @@
+"""Finds a model's entry point and initialises it: TorchServe's rules for handlers, in a worker.
+
+User files are found by TorchServe's rule (the module's function, else its class); built-in handlers and
+envelopes by our own tables, because a re-exported class does not count as the module's own. Late imports
+live here: only the handler that a model names is loaded.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torchkeeper import TORCHSERVE_VERSION
+from torchkeeper.handler.builtin import BUILTIN
+from torchkeeper.handler.context import Context
+from torchkeeper.messages import ModelSpec
+from torchkeeper.metrics.recorder import Recorder
+from torchkeeper.worker.service import Entry, Service
+
+#: A module's function of this name is its entry point unless the handler text names another.
+DEFAULT_FUNCTION = "handle"
+
+
+class HandlerNotFound(Exception):
+    """The handler text names nothing that can be called; the message says what was looked for."""
+
+
+def load(spec: ModelSpec, max_response_size: int) -> Service:
+    """The model's service, its handler initialised, with the model's folder as working directory.
+
+    Raises:
+        HandlerNotFound: no such module, function or class.
+        Exception: whatever the user's module or its initialize raises.
+    """
+    os.chdir(spec.model_dir)
+    sys.path.insert(0, spec.model_dir)
+    context = Context(
+        spec.name,
+        spec.model_dir,
+        spec.manifest,
+        spec.batch_size,
+        spec.gpu_id,
+        TORCHSERVE_VERSION,
+        limit_max_image_pixels=spec.limit_max_image_pixels,
+        metrics=Recorder(spec.name),
+        model_yaml_config=spec.model_config,
+    )
+    entry = _wrap(_initialised_entry(spec.handler, Path(spec.model_dir), context), spec.envelope)
+    return Service(entry, context, decode=spec.decode_input_request, max_response_size=max_response_size)
+
+
+def split_handler(text: str) -> tuple[str, str | None]:
+    """Module name and function name of a handler text such as `dir/module.py:function`."""
+    path, _, function = text.partition(":")
+    name = Path(path).name
+    return name.removesuffix(".py"), function or None
+
+
+def _initialised_entry(text: str, model_dir: Path, context: Context) -> Entry:
+    module_name, function_name = split_handler(text)
+    module = _user_module(module_name, model_dir)
+    if module is None:
+        return _instance(_builtin_class(module_name), context)
+    function = getattr(module, function_name or DEFAULT_FUNCTION, None)
+    if inspect.isfunction(function):
+        function(None, context)
+        return function
+    if function_name is not None:
+        raise HandlerNotFound(f"{module_name}.py has no function {function_name!r}")
+    return _instance(_own_class(module), context)
+
+
+def _user_module(name: str, model_dir: Path) -> ModuleType | None:
+    """The archive's module of that name, or an installed one; None when there is neither."""
+    path = model_dir / f"{name}.py"
+    if path.is_file():
+        # By file and not by name: the template may have imported another module of the same name.
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise HandlerNotFound(f"{path} cannot be imported")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+        return module
+    if name in BUILTIN:
+        return None
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name == name:
+            return None
+        raise
+
+
+def _own_class(module: ModuleType) -> type:
+    """The handler class that the module itself defines: the only one, else the only one with `handle`."""
+    own = [
+        member
+        for member in vars(module).values()
+        if isinstance(member, type) and member.__module__ == module.__name__
+    ]
+    if len(own) > 1:
+        own = [member for member in own if callable(getattr(member, "handle", None))]
+    if len(own) != 1:
+        raise HandlerNotFound(
+            f"Expected only one class in custom service code or a function entry point {own}; "
+            f"{module.__name__}.py needs a function handle(data, context) or one class with a handle method"
+        )
+    return own[0]
+
+
+def _builtin_class(name: str) -> type:
+    target = BUILTIN.get(name)
+    if target is None:
+        raise HandlerNotFound(
+            f"handler {name!r} is neither a module of the archive nor one of the built-in handlers: "
+            + ", ".join(sorted(BUILTIN))
+        )
+    module, _, attribute = target.partition(":")
+    found: type = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def _instance(handler_class: type, context: Context) -> Entry:
+    handler: Any = handler_class()
+    for required in ("initialize", "handle"):
+        if not callable(getattr(handler, required, None)):
+            raise HandlerNotFound(f"class {handler_class.__name__} has no method {required}")
+    handler.initialize(context)
+    handle: Entry = handler.handle
+    return handle
+
+
+def _wrap(entry: Entry, envelope: str | None) -> Entry:
+    if envelope is None:
+        return entry
+    envelopes: dict[str, Callable[[Entry], Any]] = importlib.import_module(
+        "torchkeeper.handler.envelope"
+    ).ENVELOPES
+    if envelope not in envelopes:
+        raise HandlerNotFound(f"service_envelope {envelope!r} is not one of {', '.join(sorted(envelopes))}")
+    wrapped: Entry = envelopes[envelope](entry).handle
+    return wrapped

@@ -1,0 +1,161 @@
+"""The worker's loop: load a model, then batch after batch until told to stop or left alone.
+
+Runs in a child process, either forked from the template or, with `python -m torchkeeper.worker.main`,
+spawned afresh. It owns the worker's end of the channel. Standard output and error are logs and nothing
+else. When the front goes away, the life pipe closes and the worker leaves, also in mid-computation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+
+from torchkeeper.worker.loader import load
+from torchkeeper.worker.service import Service, last_line
+from torchkeeper.worker.wire import (
+    Batch,
+    Cancel,
+    FrameReader,
+    Load,
+    Loaded,
+    LoadFailed,
+    Message,
+    Outcome,
+    Started,
+    Stop,
+    decode_batch,
+    encode,
+    encode_replies,
+)
+
+#: Exit codes of a worker, as the front reports them.
+EXIT_STOPPED = 0
+EXIT_LOAD_FAILED = 3
+EXIT_ORPHANED = 4
+
+_CHUNK = 1 << 18
+
+
+class Channel:
+    """The worker's end of the socket pair: blocking, one reader, frames in and out."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._reader = FrameReader()
+        self._waiting: deque[tuple[Message, bytes]] = deque()
+
+    def send(self, frame: bytes) -> None:
+        """Writes one whole frame."""
+        self._sock.sendall(frame)
+
+    def receive(self) -> tuple[Message, bytes] | None:
+        """The next frame; None when the front has closed the channel."""
+        while not self._waiting:
+            data = self._sock.recv(_CHUNK)
+            if not data:
+                return None
+            self._waiting.extend(self._reader.feed(data))
+        return self._waiting.popleft()
+
+    def cancelled(self, batch_id: int) -> set[int]:
+        """Indexes of requests of this batch whose clients left, among the frames that already wait."""
+        while select.select([self._sock], [], [], 0)[0]:
+            data = self._sock.recv(_CHUNK)
+            if not data:
+                break
+            self._waiting.extend(self._reader.feed(data))
+        indexes: set[int] = set()
+        for message, _ in self._waiting:
+            if isinstance(message, Cancel) and message.batch_id == batch_id:
+                indexes.update(message.indexes)
+        return indexes
+
+
+def watch_life(life_fd: int) -> None:
+    """Starts the thread that ends this process when the front's end of the life pipe closes."""
+
+    def wait() -> None:
+        os.read(life_fd, 1)
+        os._exit(EXIT_ORPHANED)
+
+    threading.Thread(target=wait, name="life", daemon=True).start()
+
+
+def serve(channel: Channel) -> int:
+    """Loads the model named by the first frame and answers batches; returns the exit code."""
+    first = channel.receive()
+    if first is None or not isinstance(first[0], Load):
+        return EXIT_ORPHANED
+    begin = time.perf_counter()
+    try:
+        service = load(first[0].spec, first[0].max_response_size)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - user code is imported and called here
+        traceback.print_exc()
+        sys.stderr.flush()
+        channel.send(encode(LoadFailed(last_line(error))))
+        return EXIT_LOAD_FAILED
+    channel.send(encode(Loaded(os.getpid(), time.perf_counter() - begin)))
+    return _answer_batches(channel, service)
+
+
+def _answer_batches(channel: Channel, service: Service) -> int:
+    while True:
+        frame = channel.receive()
+        if frame is None:
+            return EXIT_ORPHANED
+        message, raw = frame
+        if isinstance(message, Batch):
+            _answer(channel, service, message, raw)
+        elif isinstance(message, Stop):
+            return EXIT_STOPPED
+
+
+def _answer(channel: Channel, service: Service, batch: Batch, raw: bytes) -> None:
+    gone = channel.cancelled(batch.batch_id)
+    channel.send(encode(Started(batch.batch_id)))
+    begin = time.perf_counter()
+    inputs = decode_batch(batch, raw)
+    outcomes: list[Outcome] = [None] * len(inputs)
+    places = [place for place in range(len(inputs)) if place not in gone]
+    if places:
+        answers = service.predict([inputs[place] for place in places], batch.kind)
+        for place, answer in zip(places, answers, strict=True):
+            outcomes[place] = answer
+    samples = service.drain()
+    channel.send(encode_replies(batch.batch_id, outcomes, samples, time.perf_counter() - begin))
+
+
+def run(channel_fd: int, life_fd: int) -> int:
+    """The whole life of a worker over the given descriptors; returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # both are TextIOWrapper here
+    watch_life(life_fd)
+    with socket.socket(fileno=channel_fd) as sock:
+        sock.setblocking(True)
+        try:
+            return serve(Channel(sock))
+        except (BrokenPipeError, ConnectionResetError):
+            return EXIT_ORPHANED
+
+
+def main() -> None:
+    """Entry of a worker that is spawned afresh."""
+    parser = argparse.ArgumentParser(prog="torchkeeper.worker.main")
+    parser.add_argument("--channel", type=int, required=True)
+    parser.add_argument("--life", type=int, required=True)
+    arguments = parser.parse_args()
+    code = run(arguments.channel, arguments.life)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

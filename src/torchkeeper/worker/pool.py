@@ -1,0 +1,276 @@
+"""The workers of one model version: started, watched, replaced, stopped.
+
+A thin shell around `worker.supervisor`: it makes processes, arms timers and tells the dispatcher who is
+ready and who is lost. It never looks into requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from torchkeeper.messages import ModelSpec
+from torchkeeper.worker.process import Launch, Launcher, WorkerProcess
+from torchkeeper.worker.supervisor import Event, Life, State
+from torchkeeper.worker.wire import Load, Loaded, LoadFailed, Message, Stop, encode
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """How a worker was lost."""
+
+    cause: str
+    killed: bool
+    timed_out: bool
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why nobody can be expected to serve now, and when to come again (seconds)."""
+
+    cause: str
+    retry_after: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the pool needs to know of a model version; times in seconds."""
+
+    label: str
+    startup_timeout: float
+    give_up_after: float
+    max_response_size: int
+    launch: Launch
+
+
+class Listener(Protocol):
+    """Who uses the workers: the dispatcher."""
+
+    def on_ready(self, worker: Worker) -> None:
+        """The worker has loaded the model."""
+
+    def on_message(self, worker: Worker, message: Message, raw: bytes) -> None:
+        """The worker sent something about a batch."""
+
+    def on_lost(self, worker: Worker, loss: Loss) -> None:
+        """The worker is gone."""
+
+    def on_availability(self) -> None:
+        """`Pool.hope` may have changed."""
+
+
+class Worker:
+    """A place in the pool; the process in it may be replaced, the name changes with it."""
+
+    def __init__(self, worker_id: int, spec: ModelSpec, life: Life) -> None:
+        self.worker_id = worker_id
+        self.spec = spec
+        self.life = life
+        self.name = ""
+        self.process: WorkerProcess | None = None
+        self.startup: asyncio.TimerHandle | None = None
+        self.retry: asyncio.TimerHandle | None = None
+        self.verdict: str | None = None
+        self.load_error: str | None = None
+        self.ended = asyncio.Event()
+
+    def send(self, frame: bytes) -> None:
+        """Hands a frame to the process, if there is one."""
+        if self.process is not None:
+            self.process.send(frame)
+
+
+class Pool:
+    """Keeps as many workers alive as it was told to."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        launcher: Launcher,
+        listener: Listener,
+        emit: Callable[[str, str, str], None],
+        next_port: Callable[[], int],
+    ) -> None:
+        self._plan = plan
+        self._launcher = launcher
+        self._listener = listener
+        self._emit = emit
+        self._next_port = next_port
+        self._workers: list[Worker] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def workers(self) -> tuple[Worker, ...]:
+        """The places of the pool, with their states."""
+        return tuple(self._workers)
+
+    def start(self, specs: list[ModelSpec]) -> None:
+        """Begins one worker per spec; they report when they are ready."""
+        for number, spec in enumerate(specs):
+            worker = Worker(number, spec, Life(self._plan.give_up_after))
+            self._workers.append(worker)
+            self._begin(worker)
+
+    def hope(self) -> Refusal | None:
+        """None while some worker serves or may soon; else why not."""
+        if any(worker.life.hopeful for worker in self._workers):
+            return None
+        if not self._workers:
+            return Refusal("the model is scaled to 0 workers", 1)
+        now = asyncio.get_running_loop().time()
+        dues = [worker.life.due for worker in self._workers if worker.life.due is not None]
+        wait = math.ceil(max(min(dues) - now, 0)) if dues else 1
+        causes = [worker.life.last_cause for worker in self._workers if worker.life.last_cause]
+        return Refusal(f"no worker could be started: {causes[-1] if causes else 'unknown'}", max(wait, 1))
+
+    def kill(self, worker: Worker, why: str) -> None:
+        """Ends a worker that does not answer; it is replaced."""
+        worker.verdict = why
+        logger.warning("%s: %s; the worker is killed and replaced", worker.name, why)
+        if worker.process is not None:
+            worker.process.kill()
+
+    async def stop(self, deadline: float) -> None:
+        """Stops all workers: those that do not end within `deadline` seconds are killed."""
+        waits = []
+        for worker in self._workers:
+            self._cancel_timers(worker)
+            if worker.life.state in (State.STOPPED,):
+                continue
+            state = worker.life.on(Event.STOP, asyncio.get_running_loop().time())
+            if state is State.DRAINING and worker.process is not None:
+                worker.send(encode(Stop()))
+                waits.append(worker)
+        try:
+            async with asyncio.timeout(deadline):
+                for worker in waits:
+                    await worker.ended.wait()
+        except TimeoutError:
+            for worker in waits:
+                if not worker.ended.is_set() and worker.process is not None:
+                    worker.process.kill()
+            for worker in waits:
+                await worker.ended.wait()
+        for task in list(self._tasks):
+            task.cancel()
+
+    # --- starting ----------------------------------------------------------------------------------------
+
+    def _begin(self, worker: Worker) -> None:
+        worker.name = f"W-{self._next_port()}-{self._plan.label}"
+        worker.verdict = worker.load_error = None
+        worker.ended.clear()
+        task = asyncio.get_running_loop().create_task(self._launch(worker))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _launch(self, worker: Worker) -> None:
+        try:
+            process = await self._launcher.launch(self, self._plan.launch, worker)
+        except OSError as error:
+            self._after_exit(worker, f"no process could be started: {error}", killed=False)
+            return
+        if not process.alive:
+            return
+        worker.process = process
+        loop = asyncio.get_running_loop()
+        if worker.life.on(Event.SPAWNED, loop.time()) is State.DRAINING:
+            process.kill()
+            return
+        process.send(encode(Load(worker.spec, self._plan.max_response_size)))
+        worker.startup = loop.call_later(self._plan.startup_timeout, self._startup_expired, worker)
+
+    def _startup_expired(self, worker: Worker) -> None:
+        worker.startup = None
+        self.kill(
+            worker, f"the model was not loaded within {self._plan.startup_timeout:g} s (startup timeout)"
+        )
+
+    # --- what a process reports (worker.process.Owner) ---------------------------------------------------
+
+    def on_frame(self, process: WorkerProcess, message: Message, raw: bytes) -> None:
+        """A frame of a worker: load reports are ours, the rest is the listener's."""
+        worker = process.tag
+        if not isinstance(worker, Worker):
+            return
+        if isinstance(message, Loaded):
+            self._loaded(worker, message)
+        elif isinstance(message, LoadFailed):
+            worker.load_error = message.cause
+        else:
+            self._listener.on_message(worker, message, raw)
+
+    def on_line(self, process: WorkerProcess, stream: str, line: str) -> None:
+        """A line that a worker printed."""
+        worker = process.tag
+        self._emit(worker.name if isinstance(worker, Worker) else self._plan.label, stream, line)
+
+    def on_exit(self, process: WorkerProcess, returncode: int | None) -> None:
+        """A worker process has ended."""
+        worker = process.tag
+        if not isinstance(worker, Worker):
+            return
+        worker.process = None
+        if worker.load_error is not None:
+            cause = f"the model could not be loaded: {worker.load_error}"
+        else:
+            cause = worker.verdict or describe_end(returncode)
+        killed = returncode == -signal.SIGKILL and worker.verdict is None
+        self._after_exit(worker, cause, killed=killed)
+
+    def _loaded(self, worker: Worker, message: Loaded) -> None:
+        self._cancel_timers(worker)
+        recovered = worker.life.failures > 0
+        if worker.life.on(Event.LOADED, asyncio.get_running_loop().time()) is not State.READY:
+            return
+        logger.info("%s: model loaded in %.3f s (pid %d)", worker.name, message.seconds, message.pid)
+        if recovered:
+            logger.info("Auto recovery succeeded, reset recoveryStartTS")
+        self._listener.on_ready(worker)
+
+    def _after_exit(self, worker: Worker, cause: str, *, killed: bool) -> None:
+        self._cancel_timers(worker)
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        loss = Loss(cause, killed, timed_out=worker.verdict is not None)
+        state = worker.life.on(Event.EXITED, now, cause)
+        worker.ended.set()
+        if state is not State.STOPPED:
+            due = worker.life.due or now
+            logger.warning("Worker disconnected. %s: %s", worker.name, cause)
+            logger.warning("Retry worker: %s in %d seconds.", worker.name, round(due - now))
+            worker.retry = loop.call_at(due, self._again, worker)
+        self._listener.on_lost(worker, loss)
+
+    def _again(self, worker: Worker) -> None:
+        worker.retry = None
+        worker.life.on(Event.DUE, asyncio.get_running_loop().time())
+        self._begin(worker)
+
+    @staticmethod
+    def _cancel_timers(worker: Worker) -> None:
+        for timer in (worker.startup, worker.retry):
+            if timer is not None:
+                timer.cancel()
+        worker.startup = worker.retry = None
+
+
+def describe_end(returncode: int | None) -> str:
+    """How a process ended, in words: its exit code or the signal that killed it."""
+    if returncode is None:
+        return "the worker process ended"
+    if returncode < 0:
+        try:
+            name = signal.Signals(-returncode).name
+        except ValueError:
+            name = f"signal {-returncode}"
+        hint = " (often the kernel's out-of-memory killer)" if returncode == -signal.SIGKILL else ""
+        return f"the worker process was killed by {name}{hint}"
+    return f"the worker process left with exit code {returncode}"

@@ -1,0 +1,185 @@
+"""The template ("zygote"): a process that has imported torch and the handler package, and forks workers.
+
+A fork costs milliseconds where an import costs two seconds, and the forks share the libraries' memory. The
+rule that makes it safe: the template stays single-threaded and runs no torch operator, for an operator at
+default threads would leave OpenMP's pool behind and make the forked children hang. It knows nothing of
+models; it forks, and reports how its children end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import array
+import contextlib
+import ctypes
+import gc
+import importlib
+import os
+import random
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from torchkeeper.worker import main as worker_main
+from torchkeeper.worker.wire import Exited, Fork, Forked, FrameReader, TemplateReady, encode
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+#: What workers share; absent ones are the handler's own business.
+_SHARED_IMPORTS = (
+    "numpy",
+    "torch",
+    "PIL.Image",
+    "torchkeeper.handler.vision",
+    "torchkeeper.handler.envelope",
+)
+
+
+def import_shared() -> tuple[str, ...]:
+    """Imports what all workers share; returns a sentence for each thing that could not be had."""
+    warnings = []
+    for name in _SHARED_IMPORTS:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            warnings.append(f"workers start without {name}: {error}")
+    threads = _thread_count()
+    if threads > 1:
+        warnings.append(f"the template has {threads} threads after its imports; forked workers may hang")
+    gc.collect()
+    gc.freeze()
+    return tuple(warnings)
+
+
+def _thread_count() -> int:
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except FileNotFoundError:
+        return 1
+
+
+def die_with_parent(parent: int) -> None:
+    """Asks the kernel to end this process when its parent ends (Linux); leaves if that is already so."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(worker_main.EXIT_ORPHANED)
+
+
+class Template:
+    """Forks on request and reports exits, over one socket to the front."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._reader = FrameReader()
+        self._fds: list[int] = []
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+
+    def run(self, warnings: tuple[str, ...]) -> None:
+        """Serves until the front closes the socket."""
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        for ignored in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(ignored, signal.SIG_IGN)  # the front alone decides when workers end
+        self._sock.sendall(encode(TemplateReady(os.getpid(), warnings)))
+        while True:
+            ready, _, _ = select.select([self._sock, self._wake_read], [], [])
+            if self._wake_read in ready:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._wake_read, 4096)
+                self._report_exits()
+            if self._sock in ready and not self._take_orders():
+                return
+
+    def _take_orders(self) -> bool:
+        data, ancillary, _, _ = self._sock.recvmsg(65536, socket.CMSG_SPACE(64 * 4))
+        for level, kind, payload in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds = array.array("i")
+                fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
+                self._fds.extend(fds)
+        for message, _ in self._reader.feed(data):
+            if isinstance(message, Fork):
+                channel, out, err, life = self._fds[:4]
+                del self._fds[:4]
+                self._fork(message, channel, out, err, life)
+        return bool(data)
+
+    def _fork(self, order: Fork, channel: int, out: int, err: int, life: int) -> None:
+        pid = os.fork()
+        if pid == 0:
+            _live(lambda: self._become_worker(order, out, err), channel, life)
+        for fd in (channel, out, err, life):
+            os.close(fd)
+        self._sock.sendall(encode(Forked(order.worker_id, pid)))
+
+    def _become_worker(self, order: Fork, out: int, err: int) -> None:
+        signal.set_wakeup_fd(-1)
+        for restored in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(restored, signal.SIG_DFL)
+        self._sock.close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+        os.dup2(out, 1)
+        os.dup2(err, 2)
+        os.close(out)
+        os.close(err)
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, order.title.encode()[:15])
+        _reseed()
+        if order.threads is not None and (torch := sys.modules.get("torch")) is not None:
+            torch.set_num_threads(order.threads)
+
+    def _report_exits(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self._sock.sendall(encode(Exited(pid, os.waitstatus_to_exitcode(status))))
+
+
+def _live(prepare: Callable[[], None], channel: int, life: int) -> NoReturn:
+    """The forked child: never returns into the template's loop, whatever happens."""
+    code = 1
+    try:
+        prepare()
+        code = worker_main.run(channel, life)
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else 1
+    except BaseException:  # noqa: BLE001 - process main: nothing may escape into the template's stack
+        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]  # inside except, so none of the three is None
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code & 0xFF)
+
+
+def _reseed() -> None:
+    """Forks share the parent's generators; each worker needs its own stream."""
+    random.seed()
+    if (numpy := sys.modules.get("numpy")) is not None:
+        numpy.random.seed(int.from_bytes(os.urandom(4), "big"))
+
+
+def main() -> None:
+    """Entry of the template process."""
+    parser = argparse.ArgumentParser(prog="torchkeeper.worker.template")
+    parser.add_argument("--socket", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    arguments = parser.parse_args()
+    die_with_parent(arguments.parent)
+    warnings = import_shared()
+    with socket.socket(fileno=arguments.socket) as sock:
+        sock.setblocking(True)
+        Template(sock).run(warnings)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,268 @@
+"""Frames between the front, the template and the workers, as plain values: bytes in, messages out.
+
+A frame is two big-endian 32-bit lengths, a msgpack header (one of the messages below) and raw payload
+bytes. Payloads never pass through msgpack and nothing is ever pickled, so neither side can make the other
+run code. No sockets here: the two ends own theirs and feed this module.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from torchkeeper.messages import Failure, Input, Kind, ModelSpec, Part, Reply, Sample
+
+_LENGTHS = struct.Struct(">II")
+#: A header describes requests, it does not hold them; one larger than this is a broken stream.
+MAX_HEADER = 64 * 1024 * 1024
+
+
+class _Message(msgspec.Struct, frozen=True, array_like=True):
+    pass
+
+
+# --- front to worker -------------------------------------------------------------------------------------
+
+
+class Load(_Message, frozen=True, array_like=True, tag=1):
+    """The first frame of a worker's life: what to load."""
+
+    spec: ModelSpec
+    max_response_size: int
+
+
+class RequestHead(_Message, frozen=True, array_like=True):
+    """One request of a batch; its parameters' bytes lie in the frame's raw part, in order."""
+
+    request_id: str
+    headers: dict[str, str]
+    parts: tuple[tuple[str, str | None, int], ...]
+
+
+class Batch(_Message, frozen=True, array_like=True, tag=2):
+    """Requests of one kind, to be answered together."""
+
+    batch_id: int
+    kind: Kind
+    requests: tuple[RequestHead, ...]
+
+
+class Cancel(_Message, frozen=True, array_like=True, tag=3):
+    """The clients of these requests left; skip them if their batch has not started."""
+
+    batch_id: int
+    indexes: tuple[int, ...]
+
+
+class Stop(_Message, frozen=True, array_like=True, tag=4):
+    """Finish what is in hand, then leave with exit code 0."""
+
+
+# --- worker to front -------------------------------------------------------------------------------------
+
+
+class Loaded(_Message, frozen=True, array_like=True, tag=10):
+    """The handler is initialised; batches may come."""
+
+    pid: int
+    seconds: float
+
+
+class LoadFailed(_Message, frozen=True, array_like=True, tag=11):
+    """The handler could not be loaded; `cause` is the last line of the traceback."""
+
+    cause: str
+
+
+class Started(_Message, frozen=True, array_like=True, tag=12):
+    """The handler gets this batch now; the response timeout counts from here."""
+
+    batch_id: int
+
+
+class ReplyHead(_Message, frozen=True, array_like=True):
+    """One answer; its body lies in the frame's raw part, in order. A failure has no body."""
+
+    status: int
+    phrase: str
+    headers: dict[str, str]
+    content_type: str | None
+    length: int
+    failure: str | None = None
+    cause: str | None = None
+
+
+class Replies(_Message, frozen=True, array_like=True, tag=13):
+    """The answers to a batch, in its order (a cancelled request is answered by None)."""
+
+    batch_id: int
+    replies: tuple[ReplyHead | None, ...]
+    samples: tuple[Sample, ...]
+    seconds: float
+
+
+# --- front to template and back --------------------------------------------------------------------------
+
+
+class Fork(_Message, frozen=True, array_like=True, tag=20):
+    """Make a worker; its channel, stdout, stderr and life pipe come as file descriptors with the frame."""
+
+    worker_id: int
+    title: str
+    threads: int | None
+
+
+class TemplateReady(_Message, frozen=True, array_like=True, tag=21):
+    """The template has imported what workers share; `warnings` says what it could not do."""
+
+    pid: int
+    warnings: tuple[str, ...]
+
+
+class Forked(_Message, frozen=True, array_like=True, tag=22):
+    """The worker asked for lives under this process id."""
+
+    worker_id: int
+    pid: int
+
+
+class Exited(_Message, frozen=True, array_like=True, tag=23):
+    """A worker ended: exit code, or minus the signal's number."""
+
+    pid: int
+    returncode: int
+
+
+Message: TypeAlias = (
+    Load
+    | Batch
+    | Cancel
+    | Stop
+    | Loaded
+    | LoadFailed
+    | Started
+    | Replies
+    | Fork
+    | TemplateReady
+    | Forked
+    | Exited
+)
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+
+
+class WireError(Exception):
+    """The other side sent something that is no frame."""
+
+
+def encode(message: Message, payloads: Iterable[bytes] = ()) -> bytes:
+    """One frame as bytes; `payloads` become its raw part."""
+    header = _encoder.encode(message)
+    raw = b"".join(payloads)
+    return b"".join((_LENGTHS.pack(len(header), len(raw)), header, raw))
+
+
+class FrameReader:
+    """Cuts a stream of bytes into (message, raw payload) pairs."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[tuple[Message, bytes]]:
+        """All frames that are complete once `data` has arrived.
+
+        Raises:
+            WireError: the bytes are no frame; the channel cannot be used any further.
+        """
+        buffer = self._buffer
+        buffer += data
+        frames: list[tuple[Message, bytes]] = []
+        start = 0
+        while len(buffer) - start >= _LENGTHS.size:
+            header_size, raw_size = _LENGTHS.unpack_from(buffer, start)
+            if header_size > MAX_HEADER:
+                raise WireError(f"a frame's header claims {header_size} bytes")
+            body = start + _LENGTHS.size
+            end = body + header_size + raw_size
+            if len(buffer) < end:
+                break
+            try:
+                message = _decoder.decode(bytes(buffer[body : body + header_size]))
+            except msgspec.DecodeError as error:
+                raise WireError(f"a frame's header cannot be read: {error}") from error
+            frames.append((message, bytes(buffer[body + header_size : end])))
+            start = end
+        del buffer[:start]
+        return frames
+
+
+def encode_batch(batch_id: int, kind: Kind, inputs: Sequence[Input]) -> bytes:
+    """The frame of a batch: heads in msgpack, parameter values raw."""
+    heads = tuple(
+        RequestHead(
+            entry.request_id,
+            entry.headers,
+            tuple((part.name, part.content_type, len(part.value)) for part in entry.parts),
+        )
+        for entry in inputs
+    )
+    return encode(Batch(batch_id, kind, heads), (part.value for entry in inputs for part in entry.parts))
+
+
+def decode_batch(batch: Batch, raw: bytes) -> list[Input]:
+    """The requests of a batch frame."""
+    view = memoryview(raw)
+    offset = 0
+    inputs = []
+    for head in batch.requests:
+        parts = []
+        for name, content_type, length in head.parts:
+            parts.append(Part(name, bytes(view[offset : offset + length]), content_type))
+            offset += length
+        inputs.append(Input(head.request_id, batch.kind, tuple(parts), head.headers))
+    if offset != len(raw):
+        raise WireError(f"batch {batch.batch_id} describes {offset} of {len(raw)} payload bytes")
+    return inputs
+
+
+Outcome: TypeAlias = Reply | Failure | None
+
+
+def encode_replies(
+    batch_id: int, outcomes: Sequence[Outcome], samples: Sequence[Sample], seconds: float
+) -> bytes:
+    """The frame that answers a batch; None stands for a request that was cancelled before the start."""
+    heads: list[ReplyHead | None] = []
+    for outcome in outcomes:
+        if isinstance(outcome, Reply):
+            heads.append(
+                ReplyHead(
+                    outcome.status, outcome.phrase, outcome.headers, outcome.content_type, len(outcome.body)
+                )
+            )
+        elif isinstance(outcome, Failure):
+            heads.append(ReplyHead(outcome.status, "", {}, None, 0, outcome.message, outcome.cause))
+        else:
+            heads.append(None)
+    bodies = (outcome.body for outcome in outcomes if isinstance(outcome, Reply))
+    return encode(Replies(batch_id, tuple(heads), tuple(samples), seconds), bodies)
+
+
+def decode_replies(message: Replies, raw: bytes) -> list[Outcome]:
+    """The outcomes of a replies frame, in the batch's order."""
+    offset = 0
+    outcomes: list[Outcome] = []
+    for head in message.replies:
+        if head is None:
+            outcomes.append(None)
+        elif head.failure is not None:
+            outcomes.append(Failure(head.status, head.failure, head.cause))
+        else:
+            body = raw[offset : offset + head.length]
+            offset += head.length
+            outcomes.append(Reply(body, head.status, head.phrase, head.headers, head.content_type))
+    return outcomes
