@@ -81,7 +81,7 @@ class InferenceApi:
             else:
                 ledger.failed += 1
             await self._send_error(send, error, request_id)
-        except Exception as error:  # noqa: BLE001 - request cycle: a bug of ours must still be an answer
+        except Exception as error:  # request cycle: a bug of ours must still be an answer
             logger.exception("request %s failed by a fault of the server", request_id)
             ledger.failed += 1
             await self._send_error(

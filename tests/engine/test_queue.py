@@ -1,0 +1,106 @@
+"""The queue: bounds, order, and clients that left."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from torchkeeper.engine.queue import Entry, EntryQueue, Full
+from torchkeeper.messages import Input, Kind, Reply
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = asyncio.new_event_loop()
+    yield loop
+    loop.close()
+
+
+def entry(
+    loop: asyncio.AbstractEventLoop, name: str, arrived: float = 0, kind: Kind = Kind.PREDICT, size: int = 1
+) -> Entry:
+    return Entry(Input(name, kind, (), {}), loop.create_future(), arrived, size)
+
+
+def names(entries: list[Entry]) -> list[str]:
+    return [taken.input.request_id for taken in entries]
+
+
+def test_first_come_first_served_up_to_the_limit(loop: asyncio.AbstractEventLoop) -> None:
+    queue = EntryQueue(10)
+    for name in "abcde":
+        queue.put(entry(loop, name))
+    assert names(queue.take(3)) == ["a", "b", "c"]
+    assert names(queue.take(3)) == ["d", "e"]
+    assert len(queue) == 0
+
+
+def test_a_full_queue_says_so_at_once(loop: asyncio.AbstractEventLoop) -> None:
+    queue = EntryQueue(2)
+    queue.put(entry(loop, "a"))
+    queue.put(entry(loop, "b"))
+    with pytest.raises(Full, match="2 requests wait already"):
+        queue.put(entry(loop, "c"))
+
+
+def test_bytes_are_bounded_but_one_request_always_fits(loop: asyncio.AbstractEventLoop) -> None:
+    queue = EntryQueue(10, max_bytes=100)
+    queue.put(entry(loop, "big", size=500))
+    with pytest.raises(Full, match="500 bytes"):
+        queue.put(entry(loop, "small"))
+
+
+def test_a_client_that_left_makes_room(loop: asyncio.AbstractEventLoop) -> None:
+    queue = EntryQueue(2)
+    left = entry(loop, "left")
+    queue.put(left)
+    queue.put(entry(loop, "stays"))
+    left.ticket.cancel()
+    queue.put(entry(loop, "next"))
+    assert names(queue.take(9)) == ["stays", "next"]
+    assert len(queue) == 0
+
+
+def test_a_batch_holds_one_kind_and_the_oldest_head_goes_first(loop: asyncio.AbstractEventLoop) -> None:
+    queue = EntryQueue(10)
+    queue.put(entry(loop, "p1", 1))
+    queue.put(entry(loop, "e2", 2, Kind.EXPLAIN))
+    queue.put(entry(loop, "p3", 3))
+    queue.put(entry(loop, "e4", 4, Kind.EXPLAIN))
+    assert names(queue.take(9)) == ["p1", "p3"]
+    assert names(queue.take(9)) == ["e2", "e4"]
+
+
+def test_what_comes_back_goes_first_and_what_was_tried_goes_alone(loop: asyncio.AbstractEventLoop) -> None:
+    queue = EntryQueue(2)
+    queue.put(entry(loop, "later", 5))
+    queue.put_back([entry(loop, "one", 1), entry(loop, "two", 2)])
+    tried = entry(loop, "tried", 0)
+    tried.retried = True
+    queue.put_back([tried])
+    assert queue.ready() == 1
+    assert names(queue.take(9)) == ["tried"]
+    assert names(queue.take(9)) == ["one", "two", "later"]
+
+
+def test_old_entries_are_found(loop: asyncio.AbstractEventLoop) -> None:
+    queue = EntryQueue(10)
+    for moment in range(4):
+        queue.put(entry(loop, str(moment), moment))
+    assert names(queue.older_than(2)) == ["0", "1"]
+    assert len(queue) == 2
+
+
+def test_drain_empties_all_lanes(loop: asyncio.AbstractEventLoop) -> None:
+    queue = EntryQueue(10)
+    queue.put(entry(loop, "p"))
+    queue.put(entry(loop, "e", kind=Kind.EXPLAIN))
+    assert sorted(names(queue.drain())) == ["e", "p"]
+    assert len(queue) == 0
+    assert queue.head() is None
+
+
+def test_an_answered_ticket_counts_as_gone(loop: asyncio.AbstractEventLoop) -> None:
+    answered = entry(loop, "a")
+    answered.ticket.set_result(Reply(b""))
+    assert answered.gone

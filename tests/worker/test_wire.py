@@ -1,0 +1,100 @@
+"""Frames: what goes in comes out, however the bytes are cut; what is no frame is an error."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torchkeeper.messages import Failure, Input, Kind, Part, Reply, Sample
+from torchkeeper.worker.wire import (
+    Batch,
+    Cancel,
+    FrameReader,
+    Message,
+    Replies,
+    Started,
+    WireError,
+    decode_batch,
+    decode_replies,
+    encode,
+    encode_batch,
+    encode_replies,
+)
+
+text = st.text(max_size=20)
+parts = st.builds(Part, text, st.binary(max_size=200), st.none() | text)
+inputs = st.lists(
+    st.builds(
+        Input,
+        text,
+        st.just(Kind.EXPLAIN),
+        st.lists(parts, max_size=3).map(tuple),
+        st.dictionaries(text, text, max_size=3),
+    ),
+    max_size=4,
+)
+outcomes = st.lists(
+    st.builds(
+        Reply,
+        st.binary(max_size=200),
+        st.integers(99, 1000),
+        text,
+        st.dictionaries(text, text, max_size=3),
+        st.none() | text,
+    )
+    | st.builds(Failure, st.integers(400, 599), text, st.none() | text)
+    | st.none(),
+    max_size=4,
+)
+
+
+def feed_in_pieces(data: bytes, size: int) -> list[tuple[Message, bytes]]:
+    reader = FrameReader()
+    frames: list[tuple[Message, bytes]] = []
+    for start in range(0, len(data), size):
+        frames += reader.feed(data[start : start + size])
+    return frames
+
+
+@given(inputs, st.integers(1, 50))
+def test_a_batch_survives_the_wire_in_any_pieces(batch: list[Input], size: int) -> None:
+    data = encode_batch(7, Kind.EXPLAIN, batch) + encode(Started(7))
+    (first, raw), (second, _) = feed_in_pieces(data, size)
+    assert isinstance(first, Batch)
+    assert decode_batch(first, raw) == batch
+    assert second == Started(7)
+
+
+@given(outcomes, st.integers(1, 50))
+def test_replies_survive_the_wire_in_any_pieces(replies: list[Reply | Failure | None], size: int) -> None:
+    sample = Sample("HandlerTime", 1.5, "ms", "gauge", (("Level", "Model"),))
+    ((message, raw),) = feed_in_pieces(encode_replies(3, replies, [sample], 0.25), size)
+    assert isinstance(message, Replies)
+    assert decode_replies(message, raw) == replies
+    assert message.samples == (sample,)
+    assert message.seconds == 0.25
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff\xff\xff\xff\x00\x00\x00\x00",
+        b"\x00\x00\x00\x01\x00\x00\x00\x00\xc1",
+        b"\x00\x00\x00\x02\x00\x00\x00\x00\x91\x63",
+    ],
+    ids=["a header of 4 GiB", "no msgpack", "an unknown tag"],
+)
+def test_what_is_no_frame_is_an_error(data: bytes) -> None:
+    with pytest.raises(WireError):
+        FrameReader().feed(data)
+
+
+def test_a_batch_that_lies_about_its_payload_is_an_error() -> None:
+    data = encode_batch(1, Kind.PREDICT, [Input("a", Kind.PREDICT, (Part("body", b"12345"),), {})])
+    ((batch, raw),) = FrameReader().feed(data)
+    assert isinstance(batch, Batch)
+    with pytest.raises(WireError):
+        decode_batch(batch, raw + b"more")
+
+
+def test_control_messages_carry_no_payload() -> None:
+    assert FrameReader().feed(encode(Cancel(4, (0, 2)))) == [(Cancel(4, (0, 2)), b"")]
