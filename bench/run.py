@@ -174,6 +174,9 @@ def main(argv: list[str]) -> int:
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("bench: interrupted; nothing was saved", file=sys.stderr)
+        return 130
     if reach := tables.reach_rows(tables.reaches(results)):
         show(console, "Figures with a goal", tables.REACH_HEAD, reach)
     show(console, "All figures (medians)", tables.FIGURE_HEAD, tables.figure_rows(results, args.only))

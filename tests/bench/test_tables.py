@@ -3,6 +3,7 @@
 import math
 
 import pytest
+
 from servebench.environment import parse_java_version
 from servebench.errors import BenchError
 from servebench.inputs import Variant
