@@ -1,0 +1,78 @@
+"""Reads one row of a batch: where its data is, and which class is to be explained.
+
+A row is the dict of a request's parameters, or, behind an envelope, whatever the envelope took out of it.
+Must not import torch: rows are what came over the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+#: What captum takes for one row: a class index, or one index per further output dimension.
+Target = int | tuple[int, ...]
+
+
+def fields(row: Any) -> Any:
+    """The dict that holds `data` and `target`: the row, or its body when that is a JSON object with data."""
+    if isinstance(row, dict) and "data" not in row:
+        body = row.get("body")
+        if isinstance(body, dict) and "data" in body:
+            return body
+    return row
+
+
+def payload(row: Any) -> Any:
+    """A row's data: its `data` or else its `body`; a row that is no dict is the data itself.
+
+    Raises:
+        ValueError: a dict with neither.
+    """
+    row = fields(row)
+    if not isinstance(row, dict):
+        return row
+    if "data" in row or "body" in row:
+        # `or`: a form's empty field must not hide the other one.
+        return row.get("data") or row.get("body")
+    raise ValueError(f"a request needs a parameter 'data' or a body; this one has {sorted(row) or 'nothing'}")
+
+
+def target(row: Any) -> Target:
+    """The class to explain: the row's `target` as number, text, bytes or list of them; 0 without one.
+
+    Raises:
+        ValueError: a target that is no number.
+    """
+    row = fields(row)
+    given = row.get("target") if isinstance(row, dict) else None
+    if given is None or given in ("", b""):
+        return 0
+    if isinstance(given, list | tuple):
+        return tuple(_index(part) for part in given)
+    return _index(given)
+
+
+def _index(given: Any) -> int:
+    text = given.decode("utf-8", "replace") if isinstance(given, bytes | bytearray) else given
+    try:
+        index = int(text)
+    except (TypeError, ValueError):
+        index = None
+    if index is None or (isinstance(given, float) and given != index):
+        raise ValueError(f"target must be the number of a class, not {text!r}")
+    return index
+
+
+def targets(rows: Sequence[Any]) -> list[Target]:
+    """One target per row.
+
+    Raises:
+        ValueError: one of them is no number; the message says which row's.
+    """
+    found = []
+    for place, row in enumerate(rows):
+        try:
+            found.append(target(row))
+        except ValueError as error:
+            raise ValueError(f"request {place} of the batch: {error}") from None
+    return found

@@ -1,0 +1,114 @@
+"""Handlers for images: pictures in, tensors to the model, labels out.
+
+Knows how a picture arrives (raw bytes, base64 text, nested lists) and nothing of which model looks at it.
+Source: TorchServe's `vision_handler` and `image_classifier`.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional
+from PIL import Image, UnidentifiedImageError
+
+from torchkeeper.handler import explain
+from torchkeeper.handler.base import BaseHandler
+from torchkeeper.handler.context import Context
+from torchkeeper.handler.labels import map_class_to_label
+from torchkeeper.handler.rows import payload
+from torchkeeper.handler.timing import timed
+from torchkeeper.handler.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
+
+#: Mean and standard deviation of ImageNet's red, green and blue, of values in 0..1.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class VisionHandler(BaseHandler):
+    """Base of handlers for images.
+
+    Subclasses give `image_processing`: an object that can be called (such as a Compose), a static method or a
+    method, which makes a float tensor (C, H, W) of a PIL image. All pictures of a batch must come out of it
+    in one shape.
+    """
+
+    image_processing: Callable[[Image.Image], torch.Tensor]
+
+    def initialize(self, context: Context) -> None:
+        """Loads the model; `self.ig` explains it if Captum is installed and the model is eager."""
+        super().initialize(context)
+        attribution = explain.integrated_gradients(self.model)
+        if attribution is not None:
+            self.ig: Any = attribution
+        if not context.system_properties.get("limit_max_image_pixels", True):
+            Image.MAX_IMAGE_PIXELS = None
+
+    @timed
+    def preprocess(self, data: Any) -> Any:
+        """The batch as a float tensor (N, C, H, W) on the handler's device.
+
+        Args:
+            data: rows; each a dict with `data` or `body`, or the picture itself: encoded picture as bytes or
+                as base64 text, or nested lists of floats (C, H, W).
+
+        Raises:
+            ValueError: a row is no picture; the message says which.
+        """
+        return torch.stack([self._picture(place, row) for place, row in enumerate(data)]).to(self.device)
+
+    def _picture(self, place: int, row: Any) -> torch.Tensor:
+        content = payload(row)
+        if isinstance(content, str):
+            content = base64.b64decode(content)
+        if not isinstance(content, bytes | bytearray):
+            return torch.as_tensor(content, dtype=torch.float32)
+        try:
+            image = Image.open(io.BytesIO(content))
+        except UnidentifiedImageError:
+            raise ValueError(
+                f"request {place} of the batch holds no picture that Pillow can read ({len(content)} bytes)"
+            ) from None
+        return self.image_processing(image)
+
+    def get_insights(self, tensor_data: Any, _: Any, target: Any = 0) -> Any:
+        """Integrated Gradients of the batch, as nested lists (N, C, H, W).
+
+        Args:
+            tensor_data: the preprocessed batch.
+            target: the class to explain: a number for all rows, or one per row.
+
+        Raises:
+            PredictionException: Captum is missing, or the model is not eager.
+        """
+        if getattr(self, "ig", None) is None:
+            raise explain.refusal(self.model)
+        print("input shape", tensor_data.shape)
+        return self.ig.attribute(tensor_data, target=target, n_steps=explain.N_STEPS).tolist()
+
+
+class ImageClassifier(VisionHandler):
+    """Names what is in a picture: the `topk` most probable classes with their probabilities."""
+
+    topk = 5
+    image_processing = Compose(
+        [Resize(256), CenterCrop(224), ToTensor(), Normalize(mean=IMAGENET_MEAN, std=IMAGENET_STD)]
+    )
+
+    def set_max_result_classes(self, topk: int) -> None:
+        """How many classes an answer names."""
+        self.topk = topk
+
+    def get_max_result_classes(self) -> int:
+        """How many classes an answer names."""
+        return self.topk
+
+    @timed
+    def postprocess(self, data: Any) -> Any:
+        """One {label: probability} per request, most probable first, from logits (N, classes)."""
+        probabilities = torch.nn.functional.softmax(data, dim=1)
+        values, classes = torch.topk(probabilities, min(self.topk, data.shape[1]), dim=1)
+        return map_class_to_label(values.tolist(), self.mapping, classes.tolist())

@@ -1,0 +1,166 @@
+"""Loads a model from an archive's files: a table from file suffix to loader.
+
+Owns the rules of what may be loaded and the sentences for what may not; knows nothing of contexts or batches.
+Weights are read with `weights_only=True`: an archive's weights are data, and data must not run code.
+Source of the rules: TorchServe's BaseHandler; `.safetensors` is new here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pickle
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from torchkeeper.handler.helpers import list_classes_from_module
+
+StateDict = Mapping[str, Any]
+
+
+def read_pickled_state(path: Path, device: torch.device) -> StateDict:
+    """The state dict of a file that torch.save wrote, its tensors on `device`.
+
+    Raises:
+        RuntimeError: it holds more than tensors and plain containers, or is no such file.
+    """
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise RuntimeError(
+            f"{path.name} holds no plain state dict ({_first_line(error)}); "
+            "save one with torch.save(model.state_dict(), path), or use .safetensors"
+        ) from error
+    if not isinstance(state, Mapping):
+        raise RuntimeError(f"{path.name} holds a {type(state).__name__}, not a state dict (name -> tensor)")
+    return state
+
+
+def read_safetensors(path: Path, device: torch.device) -> StateDict:
+    """The state dict of a .safetensors file, its tensors on `device`.
+
+    Raises:
+        RuntimeError: the package safetensors is missing, or the file is damaged.
+    """
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise RuntimeError(f"{path.name} needs safetensors: pip install torchkeeper[torch]") from error
+    try:
+        state: StateDict = load_file(path, device=str(device))
+    except SafetensorError as error:
+        raise RuntimeError(f"{path.name} is no safetensors file ({_first_line(error)})") from error
+    return state
+
+
+def read_torchscript(path: Path, device: torch.device) -> Any:
+    """A TorchScript module on `device`.
+
+    Raises:
+        RuntimeError: the file holds something else.
+    """
+    try:
+        return torch.jit.load(path, map_location=device)  # type: ignore[no-untyped-call]  # untyped in torch
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"{path.name} is no TorchScript file ({_first_line(error)}); "
+            "a state dict needs its model's source too: archive it with --model-file"
+        ) from error
+
+
+def _not_yet(path: Path, device: torch.device) -> Any:
+    raise RuntimeError(
+        f"{path.name}: {path.suffix} models are not supported yet; archive a state dict with --model-file, "
+        "or TorchScript (.pt)"
+    )
+
+
+#: Suffix -> reader of a state dict; other suffixes are torch.save's.
+STATE_READERS: dict[str, Callable[[Path, torch.device], StateDict]] = {".safetensors": read_safetensors}
+
+#: Suffix -> reader of a whole model, for archives without a model file.
+MODEL_READERS: dict[str, Callable[[Path, torch.device], Any]] = {
+    ".pt": read_torchscript,
+    ".onnx": _not_yet,
+    ".so": _not_yet,
+    ".pt2": _not_yet,
+}
+
+
+def load_whole(path: Path | None, device: torch.device) -> Any:
+    """The model of a serialized file that needs no source.
+
+    Raises:
+        RuntimeError: no file, or none that can be read; the message says what to do.
+    """
+    if path is None:
+        raise RuntimeError(
+            "No model weights could be loaded: the archive names neither a model file nor a serialized file; "
+            "a handler that needs none must override initialize"
+        )
+    reader = MODEL_READERS.get(path.suffix)
+    if reader is None:
+        known = ", ".join(sorted(MODEL_READERS))
+        raise RuntimeError(
+            f"No model weights could be loaded from {path.name}: without --model-file its suffix must be "
+            f"one of {known}"
+        )
+    return reader(path, device)
+
+
+def load_eager(source: Path, weights: Path | None, device: torch.device) -> torch.nn.Module:
+    """The model that `source` defines, with the weights' values if there are any (not yet on `device`).
+
+    Args:
+        source: a Python file that defines exactly one model class, made without arguments.
+        weights: a state dict; None leaves the class's own initial values.
+
+    Raises:
+        RuntimeError: `source` is missing, or the weights do not fit the class.
+        ValueError: `source` does not define exactly one class.
+    """
+    if not source.is_file():
+        raise RuntimeError(f"Missing the model.py file: {source}")
+    model: torch.nn.Module = _model_class(_module(source))()
+    if weights is not None:
+        reader = STATE_READERS.get(weights.suffix, read_pickled_state)
+        model.load_state_dict(reader(weights, device))
+    return model
+
+
+def _module(source: Path) -> ModuleType:
+    """The source's module, by file: another module of the same name may have been imported before."""
+    name = source.stem
+    known = sys.modules.get(name)
+    if known is not None and Path(getattr(known, "__file__", None) or "").resolve() == source.resolve():
+        return known
+    spec = importlib.util.spec_from_file_location(name, source)
+    if spec is None or spec.loader is None:
+        raise RuntimeError(f"the model file {source} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _model_class(module: ModuleType) -> type:
+    classes = list_classes_from_module(module)
+    if len(classes) > 1:
+        classes = list_classes_from_module(module, torch.nn.Module)
+    if len(classes) != 1:
+        raise ValueError(
+            f"Expected only one class as model definition. {classes} in {module.__name__}.py; "
+            "keep one torch.nn.Module there and import the others from a file of --extra-files"
+        )
+    return classes[0]
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

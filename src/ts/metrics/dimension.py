@@ -1,0 +1,5 @@
+"""Labels of metrics; see torchkeeper.metrics.metric."""
+
+from torchkeeper.metrics.metric import Dimension as Dimension
+
+__all__ = ["Dimension"]

@@ -1,0 +1,5 @@
+"""Units of metrics; see torchkeeper.metrics.metric."""
+
+from torchkeeper.metrics.metric import Units as Units
+
+__all__ = ["Units"]

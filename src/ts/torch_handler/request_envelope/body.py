@@ -1,0 +1,5 @@
+"""The envelope `body`; see torchkeeper.handler.envelope."""
+
+from torchkeeper.handler.envelope import BodyEnvelope as BodyEnvelope
+
+__all__ = ["BodyEnvelope"]

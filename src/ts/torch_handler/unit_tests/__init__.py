@@ -1,0 +1,1 @@
+"""Helpers for unit tests of handlers."""

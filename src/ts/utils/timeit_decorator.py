@@ -1,0 +1,5 @@
+"""Timing of functions; see torchkeeper.handler.helpers."""
+
+from torchkeeper.handler.helpers import timeit as timeit
+
+__all__ = ["timeit"]
