@@ -1,0 +1,154 @@
+"""The commands `torchserve` and `torchkeeper`: parse, build Settings, call, exit code.
+
+Light until something must run: a bad flag or setting is answered before the server's modules are imported.
+Source of flags, texts and exit codes: TorchServe's command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from torchkeeper import TORCHSERVE_VERSION, __version__
+from torchkeeper.errors import SettingsError
+from torchkeeper.settings import KEYS, CommandLine, Settings, load_settings, process_environ
+
+
+class Refused(Exception):
+    """The command cannot be carried out; the text is TorchServe's."""
+
+
+def torchserve_parser() -> argparse.ArgumentParser:
+    """TorchServe's flags."""
+    parser = argparse.ArgumentParser(prog="torchserve", description="Torchserve")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("-v", "--version", action="store_true", help="Return TorchServe Version")
+    what.add_argument("--start", action="store_true", help="Start the model-server")
+    what.add_argument("--stop", action="store_true", help="Stop the model-server")
+    parser.add_argument("--ts-config", type=Path, metavar="FILE", help="Configuration file for model server")
+    parser.add_argument("--model-store", type=Path, metavar="DIR", help="Model store location")
+    parser.add_argument("--workflow-store", type=Path, metavar="DIR", help="Workflow store location")
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        metavar="MODEL",
+        help="Models to be loaded: 'all', archives of the model store, or name=archive pairs",
+    )
+    parser.add_argument("--log-config", type=Path, metavar="FILE", help="Log4j configuration file (accepted, not read)")
+    parser.add_argument("--cpp-log-config", type=Path, metavar="FILE", help="Log configuration file for cpp backend")
+    parser.add_argument(
+        "--foreground", action="store_true", help="Run in the foreground; with --stop: wait for the end"
+    )
+    parser.add_argument(
+        "--no-config-snapshots", "--ncs", action="store_true", help="Prevents to server from storing config snapshot files"
+    )
+    parser.add_argument("--plugins-path", "--ppath", metavar="PATH", help="Plugin jars (accepted, not loaded)")
+    parser.add_argument("--disable-token-auth", "--dt", action="store_true", help="Disable token authorization")
+    parser.add_argument("--enable-model-api", action="store_true", help="Enable model API")
+    parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
+    return parser
+
+
+def torchserve(argv: Sequence[str] | None = None) -> int:
+    """The `torchserve` command; returns its exit code."""
+    from torchkeeper import launcher
+
+    argv = sys.argv[1:] if argv is None else list(argv)
+    arguments = torchserve_parser().parse_args(argv)
+    if arguments.version:
+        print(f"TorchServe Version is {TORCHSERVE_VERSION}")
+        return 0
+    if arguments.stop:
+        return launcher.stop(wait=arguments.foreground)
+    if arguments.ready_fd is None and launcher.running_server() is not None:
+        print("TorchServe is already running, please use torchserve --stop to stop TorchServe.")
+        return 1
+    try:
+        settings, warnings = checked_settings(arguments)
+    except Refused as refused:
+        print(refused)
+        return 1
+    except SettingsError as error:
+        print(f"Invalid configuration: {error.message}")
+        return 1
+    if arguments.foreground:
+        return _serve(settings, warnings, arguments.ready_fd)
+    return launcher.start_detached([sys.executable, "-m", "torchkeeper.cli", "--foreground", *argv])
+
+
+def checked_settings(arguments: argparse.Namespace) -> tuple[Settings, tuple[str, ...]]:
+    """The settings, after the checks that TorchServe's launcher makes, in its order and words.
+
+    Raises:
+        Refused, SettingsError: something named is missing or wrong.
+    """
+    cwd = Path.cwd()
+    for path, flag in ((arguments.log_config, "--log-config"), (arguments.cpp_log_config, "--cpp-log-config")):
+        if path is not None and not path.is_file():
+            raise Refused(f"{flag} file not found: {path.absolute()}")
+    command_line = CommandLine(
+        ts_config=arguments.ts_config,
+        model_store=arguments.model_store,
+        workflow_store=arguments.workflow_store,
+        models=None if arguments.models is None else tuple(arguments.models),
+        disable_token_auth=arguments.disable_token_auth,
+        enable_model_api=arguments.enable_model_api,
+        no_config_snapshots=arguments.no_config_snapshots,
+        plugins_path=arguments.plugins_path,
+    )
+    try:
+        settings, warnings = load_settings(command_line, process_environ(), cwd)
+    except SettingsError as error:
+        if error.message.startswith(("--ts-config", "Invalid temp directory")):
+            raise Refused(error.message) from None
+        raise
+    if settings.model_store is None:
+        raise Refused("Missing mandatory parameter --model-store")
+    for path, flag in ((settings.model_store, "--model-store"), (settings.workflow_store, "--workflow-store")):
+        if path is not None and not path.is_dir():
+            raise Refused(f"{flag} directory not found: {path}")
+    if arguments.log_config is not None:
+        warnings += (f"--log-config {arguments.log_config}: log4j2 configurations are accepted, but not read",)
+    return settings, warnings
+
+
+def _serve(settings: Settings, warnings: tuple[str, ...], ready_fd: int | None) -> int:
+    from torchkeeper import server
+
+    def ready() -> None:
+        if ready_fd is not None:
+            os.write(ready_fd, b"1")
+            os.close(ready_fd)
+
+    return server.run(settings, warnings, ready, process_environ())
+
+
+def torchkeeper(argv: Sequence[str] | None = None) -> int:
+    """The `torchkeeper` command: what TorchServe does not have; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="torchkeeper", description="What TorchServe's own commands do not have.")
+    parser.add_argument("--version", action="version", version=f"torchkeeper {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    config = verbs.add_parser("config", help="print the settings that would hold")
+    config.add_argument("--ts-config", type=Path, metavar="FILE", help="configuration file")
+    config.add_argument("--show-origin", action="store_true", help="say where each value comes from")
+    arguments = parser.parse_args(argv)
+    try:
+        settings, warnings = load_settings(CommandLine(ts_config=arguments.ts_config), process_environ(), Path.cwd())
+    except SettingsError as error:
+        print(f"Invalid configuration: {error.message}", file=sys.stderr)
+        return 1
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    for key in KEYS:
+        value = settings.values[key.name]
+        shown = "" if value is None else "***" if key.name == "keystore_pass" else value
+        origin = f"\t{settings.origins[key.name]}" if arguments.show_origin else ""
+        print(f"{key.name}={shown}{origin}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(torchserve())

@@ -1,0 +1,95 @@
+"""Starting the server detached, and stopping it: the pid file and the wait for life or death.
+
+Source of texts and exit codes: TorchServe's command line. Unlike TorchServe's, the launcher waits until the
+server listens or has died, and says which.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+#: What a process's command line must contain to be taken for our server.
+MARK = "torchkeeper"
+#: Seconds that `--stop --foreground` waits, TorchServe's.
+STOP_WAIT = 60.0
+
+
+def pid_file() -> Path:
+    """Where the server's process id is kept (TMPDIR moves it)."""
+    return Path(tempfile.gettempdir()) / ".model_server.pid"
+
+
+def running_server() -> psutil.Process | None:
+    """The server that the pid file names, if it still is ours; a stale file is removed, and that is said."""
+    path = pid_file()
+    try:
+        pid = int(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError):
+        pid = -1
+    try:
+        process = psutil.Process(pid)
+        if any(MARK in part for part in process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
+            return process
+    except (psutil.Error, ValueError):
+        pass
+    print("Removing orphan pid file.")
+    path.unlink(missing_ok=True)
+    return None
+
+
+def start_detached(command: Sequence[str]) -> int:
+    """Starts the server in a session of its own and waits until it is ready or dead; returns the exit code.
+
+    The command gets `--ready-fd N` appended: it writes there when its listeners are bound.
+    """
+    ready_read, ready_write = os.pipe()
+    child = subprocess.Popen(
+        [*command, "--ready-fd", str(ready_write)],
+        stdin=subprocess.DEVNULL,
+        pass_fds=(ready_write,),
+        start_new_session=True,
+    )
+    os.close(ready_write)
+    with os.fdopen(ready_read, "rb") as pipe:
+        ready = pipe.read(1)
+    if ready:
+        pid_file().write_text(str(child.pid))
+        child.returncode = 0  # it lives on without us; nobody waits for it here
+        return 0
+    code = child.wait()
+    why = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+    print(f"TorchServe failed to start ({why}); the reason is above.", file=sys.stderr)
+    return 1
+
+
+def stop(*, wait: bool) -> int:
+    """Ends the running server with SIGTERM; with `wait` returns when it is gone. The exit code is 0 throughout."""
+    process = running_server()
+    if process is None:
+        print("TorchServe is not currently running.")
+        return 0
+    try:
+        process.terminate()
+    except psutil.NoSuchProcess:
+        print("TorchServe already stopped.")
+        pid_file().unlink(missing_ok=True)
+        return 0
+    if wait:
+        try:
+            process.wait(STOP_WAIT)
+        except psutil.TimeoutExpired:
+            print("Stopping TorchServe took too long.")
+    else:
+        print("TorchServe has stopped.")
+    pid_file().unlink(missing_ok=True)
+    return 0
