@@ -42,7 +42,7 @@ class Service:
         ids = {place: entry.request_id for place, entry in enumerate(inputs)}
         context.request_processor = processors
         context.request_ids = ids
-        context.metrics.set_request_ids(",".join(ids.values()))
+        context.metrics.set_request_ids(ids)
         rows = [self._row(entry.parts) for entry in inputs]
         try:
             output = self._entry(rows, context)

@@ -1,0 +1,320 @@
+"""Model archives: written reproducibly, read with suspicion.
+
+Owns the formats (.mar as zip, .tar.gz, a plain folder) and the manifest. Nothing in an archive can write
+outside the folder it is unpacked to. Source of names and layout: TorchServe's model archiver.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import re
+import shutil
+import stat
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from torchkeeper import TORCHSERVE_VERSION
+from torchkeeper.errors import ArchiveError
+
+MANIFEST = "MAR-INF/MANIFEST.json"
+FORMATS = ("tgz", "no-archive", "zip-store", "default")
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_\-.]*$"
+#: Bounds on what is unpacked: entries, and bytes in all.
+MAX_ENTRIES = 100_000
+MAX_BYTES = 1 << 40
+#: A file that unpacks to more than this many times its packed size is a bomb (above a harmless size).
+MAX_RATIO = 1000
+_HARMLESS = 64 * 1024 * 1024
+#: The earliest time a zip file can hold.
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a model's MANIFEST.json says."""
+
+    model_name: str | None
+    model_version: str
+    handler: str | None
+    serialized_file: str | None
+    model_file: str | None
+    envelope: str | None
+    config_file: str | None
+    requirements_file: str | None
+    runtime: str
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An archive that was read: its folder and what its manifest says."""
+
+    model_dir: Path
+    manifest: Manifest
+    raw_manifest: dict[str, Any]
+
+
+def read_manifest(folder: Path, where: str) -> tuple[Manifest, dict[str, Any]]:
+    """The manifest of an unpacked archive.
+
+    Raises:
+        ArchiveError: there is none, or it is none; `where` names the archive.
+    """
+    try:
+        raw = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArchiveError(f"{where}: no {MANIFEST} inside; is it made by torch-model-archiver?") from None
+    except (ValueError, OSError) as error:
+        raise ArchiveError(f"{where}: {MANIFEST} cannot be read: {error}") from None
+    model = raw.get("model") if isinstance(raw, dict) else None
+    if not isinstance(model, dict):
+        raise ArchiveError(f"{where}: {MANIFEST} has no object `model`")
+    name = model.get("modelName")
+    if name is not None and not re.match(NAME_PATTERN, str(name)):
+        raise ArchiveError(f"{where}: {MANIFEST}: modelName {name!r} must match {NAME_PATTERN}")
+
+    def text(key: str) -> str | None:
+        value = model.get(key)
+        return str(value) if value not in (None, "") else None
+
+    manifest = Manifest(
+        model_name=text("modelName"),
+        model_version=text("modelVersion") or "1.0",
+        handler=text("handler"),
+        serialized_file=text("serializedFile"),
+        model_file=text("modelFile"),
+        envelope=text("envelope"),
+        config_file=text("configFile"),
+        requirements_file=text("requirementsFile"),
+        runtime=str(raw.get("runtime", "python")),
+    )
+    return manifest, raw
+
+
+# --- reading -------------------------------------------------------------------------------------------------
+
+
+def open_archive(path: Path, into: Path) -> Archive:
+    """Reads an archive: packed ones are unpacked to the new folder `into`, folders are used in place.
+
+    Raises:
+        ArchiveError: it cannot be read or tries to reach outside; nothing of it is left behind.
+    """
+    if path.is_dir():
+        manifest, raw = read_manifest(path, str(path))
+        return Archive(path, manifest, raw)
+    into.mkdir(parents=True)
+    try:
+        if zipfile.is_zipfile(path):
+            _unzip(path, into)
+        elif tarfile.is_tarfile(path):
+            _untar(path, into)
+        else:
+            raise ArchiveError(f"{path.name}: neither a zip file (.mar) nor a tar file (.tar.gz)")
+        model_dir = _top(into)
+        manifest, raw = read_manifest(model_dir, path.name)
+    except BaseException as error:
+        shutil.rmtree(into, ignore_errors=True)
+        if isinstance(error, OSError | zipfile.BadZipFile | tarfile.TarError | EOFError | NotImplementedError):
+            raise ArchiveError(f"{path.name}: cannot be unpacked: {error}") from None
+        raise
+    return Archive(model_dir, manifest, raw)
+
+
+def _top(folder: Path) -> Path:
+    """The folder with the manifest: a tar file has one folder of the model's name on top."""
+    if (folder / MANIFEST).exists():
+        return folder
+    inside = [entry for entry in folder.iterdir() if entry.is_dir()]
+    return inside[0] if len(inside) == 1 and (inside[0] / MANIFEST).exists() else folder
+
+
+def _target(name: str, folder: Path, archive: str) -> Path:
+    """Where an entry goes, judged by its path's components."""
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if not parts or "\0" in name or ".." in parts or parts[0].startswith("/") or ":" in parts[0]:
+        raise ArchiveError(f"{archive}: entry {name!r} would be unpacked outside the model's folder")
+    return folder.joinpath(*parts)
+
+
+class _Budget:
+    """What may still be unpacked."""
+
+    def __init__(self, archive: str, packed: int) -> None:
+        self._archive = archive
+        self._entries = MAX_ENTRIES
+        self._bytes = min(MAX_BYTES, max(_HARMLESS, packed * MAX_RATIO))
+
+    def spend(self) -> None:
+        """Takes one entry from the budget."""
+        self._entries -= 1
+        self._check()
+
+    def copy(self, source: IO[bytes], target: Path) -> None:
+        """Writes a new file, counting what really comes and not what the archive claims."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as out:
+            while chunk := source.read(1 << 20):
+                self._bytes -= len(chunk)
+                self._check()
+                out.write(chunk)
+
+    def _check(self) -> None:
+        if self._entries < 0 or self._bytes < 0:
+            raise ArchiveError(f"{self._archive}: unpacks to too many files or bytes")
+
+
+def _unzip(path: Path, into: Path) -> None:
+    budget = _Budget(path.name, path.stat().st_size)
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            target = _target(entry.filename, into, path.name)
+            if stat.S_ISLNK(entry.external_attr >> 16):
+                raise ArchiveError(f"{path.name}: entry {entry.filename!r} is a link")
+            budget.spend()
+            if entry.is_dir():
+                target.mkdir(parents=True, exist_ok=True)
+            else:
+                with archive.open(entry) as source:
+                    budget.copy(source, target)
+
+
+def _untar(path: Path, into: Path) -> None:
+    budget = _Budget(path.name, path.stat().st_size)
+    with tarfile.open(path) as archive:
+        for entry in archive:
+            if entry.name in (".", "./"):
+                continue
+            target = _target(entry.name, into, path.name)
+            budget.spend()
+            if entry.isdir():
+                target.mkdir(parents=True, exist_ok=True)
+            elif entry.isreg() and (source := archive.extractfile(entry)) is not None:
+                with source:
+                    budget.copy(source, target)
+            else:
+                raise ArchiveError(f"{path.name}: entry {entry.name!r} is neither a file nor a folder")
+
+
+# --- writing -------------------------------------------------------------------------------------------------
+
+Progress = Callable[[str, int], None]
+
+
+@dataclass(frozen=True)
+class Package:
+    """What goes into an archive: its manifest and its files, by the name they get inside."""
+
+    name: str
+    manifest: Mapping[str, Any]
+    files: Mapping[str, Path]
+
+
+def created_on(epoch: str | None) -> datetime:
+    """The archive's time: SOURCE_DATE_EPOCH (reproducible-builds.org, in UTC), else now."""
+    return datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now()
+
+
+def make_manifest(model: Mapping[str, str], runtime: str, moment: datetime) -> dict[str, Any]:
+    """MANIFEST.json's content, in the archiver's order."""
+    return {
+        "createdOn": moment.strftime("%d/%m/%Y %H:%M:%S"),
+        "runtime": runtime,
+        "model": dict(model),
+        "archiverVersion": TORCHSERVE_VERSION,
+    }
+
+
+def output_path(name: str, folder: Path, archive_format: str) -> Path:
+    """Where an archive of that format goes."""
+    suffix = {"tgz": ".tar.gz", "no-archive": ""}.get(archive_format, ".mar")
+    return folder / f"{name}{suffix}"
+
+
+def write_archive(
+    package: Package, target: Path, archive_format: str, moment: datetime, progress: Progress | None = None
+) -> Path:
+    """Writes an archive beside its place and moves it there when it is whole.
+
+    Raises:
+        OSError: a file cannot be read or written; nothing half-written is left.
+    """
+    scratch = Path(tempfile.mkdtemp(prefix=f".{package.name}.", dir=target.parent))
+    try:
+        part = scratch / package.name
+        if archive_format == "no-archive":
+            _write_folder(package, part, progress)
+            if target.is_dir():
+                shutil.rmtree(target)
+        elif archive_format == "tgz":
+            _write_tar(package, part, moment, progress)
+        else:
+            method = zipfile.ZIP_STORED if archive_format == "zip-store" else zipfile.ZIP_DEFLATED
+            _write_zip(package, part, method, moment, progress)
+        os.replace(part, target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return target
+
+
+def _entries(package: Package) -> Iterator[tuple[str, Path | bytes]]:
+    yield MANIFEST, json.dumps(package.manifest, indent=2).encode()
+    for name in sorted(package.files):
+        yield name, package.files[name]
+
+
+def _copy(content: Path | bytes, name: str, out: IO[bytes], progress: Progress | None) -> None:
+    if isinstance(content, bytes):
+        out.write(content)
+        return
+    with content.open("rb") as source:
+        while chunk := source.read(1 << 20):
+            out.write(chunk)
+            if progress is not None:
+                progress(name, len(chunk))
+
+
+def _write_folder(package: Package, folder: Path, progress: Progress | None) -> None:
+    for name, content in _entries(package):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as out:
+            _copy(content, name, out, progress)
+
+
+def _write_zip(package: Package, path: Path, method: int, moment: datetime, progress: Progress | None) -> None:
+    date = max(moment.timetuple()[:6], _ZIP_EPOCH)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in _entries(package):
+            entry = zipfile.ZipInfo(name, date)
+            entry.compress_type = method
+            entry.external_attr = (stat.S_IFREG | 0o644) << 16
+            with archive.open(entry, "w", force_zip64=True) as out:
+                _copy(content, name, out, progress)
+
+
+def _write_tar(package: Package, path: Path, moment: datetime, progress: Progress | None) -> None:
+    with (
+        path.open("wb") as raw,
+        gzip.GzipFile("", "wb", fileobj=raw, mtime=int(moment.timestamp())) as packed,
+        tarfile.open(fileobj=packed, mode="w") as archive,
+    ):
+        for name, content in _entries(package):
+            entry = tarfile.TarInfo(f"{package.name}/{name}")
+            entry.mtime = int(moment.timestamp())
+            entry.size = len(content) if isinstance(content, bytes) else content.stat().st_size
+            if isinstance(content, bytes):
+                archive.addfile(entry, io.BytesIO(content))
+            else:
+                with content.open("rb") as source:
+                    archive.addfile(entry, source)
+                if progress is not None:
+                    progress(name, entry.size)

@@ -1,0 +1,135 @@
+"""A body and its content type become named parameters. Pure; python-multipart parses the forms.
+
+Source of the rules: TorchServe's inference API, "Request to handler input".
+"""
+
+from __future__ import annotations
+
+from email.message import Message
+from urllib.parse import parse_qsl
+
+from python_multipart import MultipartParser
+from python_multipart.exceptions import FormParserError
+
+from torchkeeper.errors import BadRequest
+from torchkeeper.messages import Part
+
+#: Parameters that one request may have.
+MAX_PARTS = 1000
+
+
+def parse_parts(content_type: str | None, body: bytes) -> tuple[Part, ...]:
+    """The parameters of a request.
+
+    Raises:
+        BadRequest: a form that cannot be read, or has too many fields.
+    """
+    media, boundary = _media_type(content_type)
+    lowered = media.lower() if media else None
+    if lowered == "application/x-www-form-urlencoded":
+        return _last_wins(_fields(body))
+    if lowered == "multipart/form-data" and boundary:
+        return _last_wins(_multipart(boundary, body))
+    return (Part("body", body, media),)
+
+
+def parse_query(query: bytes) -> tuple[Part, ...]:
+    """The parameters of a query string."""
+    return _last_wins(_fields(query))
+
+
+def _media_type(content_type: str | None) -> tuple[str | None, str | None]:
+    """Media type in its original case, and the boundary if one is given."""
+    if not content_type:
+        return None, None
+    media = content_type.split(";", 1)[0].strip()
+    if not media.lower().startswith("multipart/"):
+        return media, None
+    message = Message()
+    message["content-type"] = content_type
+    boundary = message.get_param("boundary")
+    return media, boundary if isinstance(boundary, str) and boundary else None
+
+
+def _fields(text: bytes) -> list[Part]:
+    try:
+        pairs = parse_qsl(text.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_PARTS, encoding="latin-1")
+    except ValueError as error:
+        raise BadRequest(f"The form cannot be read: {error}") from None
+    return [Part(_name(name.encode("latin-1")), value.encode("latin-1")) for name, value in pairs]
+
+
+def _name(raw: bytes) -> str:
+    return raw.decode("utf-8", errors="replace")
+
+
+def _last_wins(parts: list[Part]) -> tuple[Part, ...]:
+    return tuple({part.name: part for part in parts}.values())
+
+
+class _Collector:
+    """Gathers the parts that the parser's callbacks report."""
+
+    def __init__(self) -> None:
+        self.parts: list[Part] = []
+        self.ended = False
+        self._headers: dict[str, str] = {}
+        self._field = self._value = b""
+        self._data = bytearray()
+
+    def on_part_begin(self) -> None:
+        self._headers = {}
+        self._data = bytearray()
+
+    def on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+
+    def on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def on_header_end(self) -> None:
+        self._headers[self._field.decode("latin-1").lower()] = self._value.decode("utf-8", "replace")
+        self._field = self._value = b""
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        self._data += data[start:end]
+
+    def on_part_end(self) -> None:
+        message = Message()
+        message["content-disposition"] = self._headers.get("content-disposition", "")
+        name = message.get_param("name", header="content-disposition")
+        if not isinstance(name, str):
+            raise BadRequest("The form cannot be read: a part has no name")
+        if len(self.parts) >= MAX_PARTS:
+            raise BadRequest(f"The form cannot be read: it has more than {MAX_PARTS} parts")
+        media, _ = _media_type(self._headers.get("content-type"))
+        if media is None and message.get_param("filename", header="content-disposition") is not None:
+            media = "application/octet-stream"
+        self.parts.append(Part(name, bytes(self._data), media))
+
+    def on_end(self) -> None:
+        self.ended = True
+
+
+def _multipart(boundary: str, body: bytes) -> list[Part]:
+    collector = _Collector()
+    names = (
+        "on_part_begin",
+        "on_part_data",
+        "on_part_end",
+        "on_header_field",
+        "on_header_value",
+        "on_header_end",
+        "on_end",
+    )
+    try:
+        parser = MultipartParser(
+            boundary.encode("latin-1", "replace"), {name: getattr(collector, name) for name in names}  # type: ignore[arg-type]  # the callbacks' mapping is a TypedDict
+        )
+        parser.write(body)
+        parser.finalize()
+    except FormParserError as error:
+        raise BadRequest(f"The form cannot be read: {error}") from None
+    if body and not collector.ended:
+        raise BadRequest("The form cannot be read: it ends before its closing boundary")
+    return collector.parts

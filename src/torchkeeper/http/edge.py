@@ -1,0 +1,337 @@
+"""HTTP/1.1 at the edge: an asyncio protocol on httptools' parser with an ASGI application behind it.
+
+Owns a connection's bytes, timers and order of answers; httptools parses. It knows nothing of models. It
+does what uvicorn's own protocol leaves open: reason phrases, names as given, limits that answer readably.
+Source: RFC 9112; plugged in as uvicorn's `Config(http=...)`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+from urllib.parse import unquote_to_bytes
+
+import httptools
+
+from torchkeeper.errors import BadRequest, RequestTooLarge, TorchkeeperError
+from torchkeeper.http.cycle import Cycle, Head, error_response
+
+Access = Callable[[str, str, str, str, int, float], None]
+
+
+class HeaderFieldsTooLarge(TorchkeeperError):
+    """More header bytes or fields than allowed: 431 (RFC 6585)."""
+
+    status = 431
+    type = "BadRequestException"
+
+
+class RequestTimeout(TorchkeeperError):
+    """The client was too slow in sending its request: 408."""
+
+    status = 408
+    type = "RequestTimeoutException"
+
+
+@dataclass(frozen=True)
+class EdgeLimits:
+    """Bounds of a connection: bytes, counts, seconds."""
+
+    max_body: int
+    max_header_bytes: int = 65536
+    max_header_fields: int = 128
+    header_timeout: float = 30.0
+    body_timeout: float = 60.0
+    idle_timeout: float = 75.0
+    #: A refused upload is read on and thrown away up to these bounds, so that its sender reads the answer.
+    drain_bytes: int = 64 * 1024 * 1024
+    drain_seconds: float = 5.0
+    #: Unread body bytes after which the socket is not read any further.
+    read_ahead: int = 1024 * 1024
+
+
+def edge_protocol(limits: EdgeLimits, on_access: Access | None = None) -> type[asyncio.Protocol]:
+    """The protocol class with these limits, to be handed to `uvicorn.Config(http=...)`."""
+    return type("BoundEdge", (Edge,), {"limits": limits, "on_access": staticmethod(on_access or _no_access)})
+
+
+def _no_access(client: str, method: str, target: str, version: str, status: int, ms: float) -> None:
+    """Nobody wants to know."""
+
+
+class Edge(asyncio.Protocol):
+    """One connection."""
+
+    limits: ClassVar[EdgeLimits]
+    on_access: ClassVar[Access]
+
+    def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
+        self.app = config.loaded_app
+        self.loop: asyncio.AbstractEventLoop = _loop or asyncio.get_running_loop()
+        self._state = server_state
+        self._parser = httptools.HttpRequestParser(self)
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
+        self.client = ("unix", 0)
+        self._head = Head()
+        self._cycles: deque[Cycle] = deque()
+        self._receiving: Cycle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._drained: asyncio.Event | None = None
+        self._closing = False
+        self._discard: int | None = None
+        self._upgrade_refused = False
+
+    # --- transport ---------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]  # a stream transport
+        peer = transport.get_extra_info("peername")
+        if isinstance(peer, tuple) and len(peer) >= 2:
+            self.client = (str(peer[0]), int(peer[1]))
+        self._state.connections.add(self)
+        self._arm(self.limits.header_timeout)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._state.connections.discard(self)
+        self._disarm()
+        self._closing = True
+        if self._drained is not None:
+            self._drained.set()
+        for cycle in self._cycles:
+            cycle.disconnected()
+        self._cycles.clear()
+
+    def eof_received(self) -> bool:
+        """A client that shut its sending side may still read (true half-close): keep it while answers are due."""
+        if self._receiving is not None or not self._cycles:
+            return False
+        self._closing = True
+        self._cycles[-1].close_after = True
+        return True
+
+    def pause_writing(self) -> None:
+        self._drained = asyncio.Event()
+
+    def resume_writing(self) -> None:
+        if self._drained is not None:
+            self._drained.set()
+            self._drained = None
+
+    async def drain(self) -> None:
+        """Returns when the client has read enough of what was written."""
+        if self._drained is not None:
+            await self._drained.wait()
+
+    def data_received(self, data: bytes) -> None:
+        if self._discard is not None:
+            self._discard -= len(data)
+            if self._discard < 0:
+                self.transport.close()
+            return
+        if self._closing:
+            return
+        if self._receiving is None:
+            self._head.size += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._continue_without_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            refusal = cause if isinstance(cause, TorchkeeperError) else BadRequest("Invalid HTTP message.")
+            self._refuse(refusal)
+        if self._receiving is None and self._head.size > self.limits.max_header_bytes and not self._closing:
+            self._refuse(self._too_many())
+
+    def _too_many(self) -> TorchkeeperError:
+        limits = self.limits
+        return HeaderFieldsTooLarge(
+            f"The request's header has more than {limits.max_header_bytes} bytes"
+            f" or {limits.max_header_fields} fields."
+        )
+
+    def _continue_without_upgrade(self, rest: bytes) -> None:
+        """Takes an offered upgrade (Java's `Upgrade: h2c`) for what it is, an offer: HTTP/1.1 goes on.
+
+        The parser stops after such a header, so a fresh one is fed the same header without the offer.
+        """
+        head = self._head
+        lines = [b"%s %s HTTP/%s" % (head.method, head.target, head.version.encode())]
+        skipped = (b"upgrade", b"connection", b"http2-settings")
+        lines += [b"%s: %s" % pair for pair in head.fields if pair[0].lower() not in skipped]
+        self._head = Head()
+        self._parser = httptools.HttpRequestParser(self)
+        self._receiving = None
+        self.data_received(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
+
+    # --- httptools' callbacks ----------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self._head = Head(size=self._head.size)
+        self._arm(self.limits.header_timeout)
+
+    def on_url(self, url: bytes) -> None:
+        self._head.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head.fields.append((name, value))
+        if len(self._head.fields) > self.limits.max_header_fields:
+            raise self._too_many()
+
+    def on_headers_complete(self) -> None:
+        head, parser = self._head, self._parser
+        head.method = parser.get_method()
+        head.version = parser.get_http_version()
+        head.begin = time.perf_counter()
+        head.size = 0
+        if parser.should_upgrade():
+            return
+        head.close = not parser.should_keep_alive()
+        length = head.check()
+        cycle = Cycle(self, head, self._scope(head))
+        self._cycles.append(cycle)
+        if length is not None and length > self.limits.max_body:
+            raise RequestTooLarge(self.limits.max_body)
+        self._receiving = cycle
+        if len(self._cycles) == 1:
+            self._start(cycle)
+
+    def on_body(self, body: bytes) -> None:
+        cycle = self._receiving
+        if cycle is None:
+            return
+        if cycle.feed(body) > self.limits.max_body:
+            raise RequestTooLarge(self.limits.max_body)
+        self._arm(self.limits.body_timeout)
+        if cycle.unread > self.limits.read_ahead:
+            self.transport.pause_reading()
+
+    def on_message_complete(self) -> None:
+        cycle, self._receiving = self._receiving, None
+        if cycle is not None:
+            cycle.complete()
+            self._disarm()
+
+    # --- cycles ------------------------------------------------------------------------------------------
+
+    def _scope(self, head: Head) -> dict[str, Any]:
+        path, _, query = head.target.partition(b"?")
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": head.version,
+            "scheme": "http",
+            "method": head.method.decode("ascii"),
+            "path": unquote_to_bytes(path).decode("utf-8", "replace"),
+            "raw_path": path,
+            "query_string": query,
+            "root_path": "",
+            "headers": [(name.lower(), value) for name, value in head.fields],
+            "client": self.client,
+            "server": None,
+            "extensions": {"torchkeeper": {"headers": head.fields}},
+        }
+
+    def _start(self, cycle: Cycle) -> None:
+        task = self.loop.create_task(cycle.run(self.app))
+        self._state.tasks.add(task)
+        task.add_done_callback(self._state.tasks.discard)
+
+    def resume_reading(self) -> None:
+        """The application took the body that waited."""
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def finished(self, cycle: Cycle, status: int) -> None:
+        """A cycle has sent its whole answer; the next one in line may go."""
+        head = cycle.head
+        if not self.transport.is_closing() or status:
+            self._log(head, status)
+        if self._cycles and self._cycles[0] is cycle:
+            self._cycles.popleft()
+        if cycle.close_after:
+            self._close(unread=self._receiving is cycle)
+        elif self._cycles:
+            self._start(self._cycles[0])
+        elif self._receiving is None and not self.transport.is_closing():
+            self._arm(self.limits.idle_timeout)
+
+    def _log(self, head: Head, status: int) -> None:
+        client = f"{self.client[0]}:{self.client[1]}" if self.client[1] else "127.0.0.1"
+        self.on_access(
+            client,
+            head.method.decode("ascii"),
+            head.target.decode("latin-1"),
+            head.version,
+            status,
+            (time.perf_counter() - head.begin) * 1000,
+        )
+
+    def _refuse(self, error: TorchkeeperError) -> None:
+        """Answers what cannot be taken, after all earlier answers, and closes."""
+        self._closing = True
+        self._disarm()
+        cycle = self._cycles[-1] if self._cycles and self._receiving is not None else None
+        if isinstance(error, RequestTooLarge) and self._cycles:
+            cycle = self._cycles[-1]
+        self._receiving = None
+        if cycle is not None and cycle.started:
+            cycle.refuse(error)
+            self._begin_discard()
+            return
+        if cycle is not None:
+            self._cycles.pop()
+        refused = Cycle(self, self._head, {}, refusal=error)
+        self._cycles.append(refused)
+        self._begin_discard()
+        if len(self._cycles) == 1:
+            self._start(refused)
+
+    def _begin_discard(self) -> None:
+        self._discard = self.limits.drain_bytes
+
+    def _close(self, *, unread: bool) -> None:
+        """Closes, lingering if the client may still be sending (RFC 9112, section 9.6)."""
+        self._closing = True
+        if self.transport.is_closing():
+            return
+        if (unread or self._discard is not None) and self.transport.can_write_eof():
+            if self._discard is None:
+                self._begin_discard()
+            self.transport.resume_reading()
+            self.transport.write_eof()
+            self._timer = self.loop.call_later(self.limits.drain_seconds, self.transport.close)
+        else:
+            self.transport.close()
+
+    # --- timers and shutdown -----------------------------------------------------------------------------
+
+    def _arm(self, seconds: float) -> None:
+        self._disarm()
+        self._timer = self.loop.call_later(seconds, self._expired)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expired(self) -> None:
+        self._timer = None
+        if self._receiving is not None or self._head.size:
+            self._refuse(RequestTimeout("The request was not sent in time."))
+        elif not self._cycles:
+            self.transport.close()
+
+    def shutdown(self) -> None:
+        """The server stops: idle connections close now, busy ones after their answer."""
+        if not self._cycles:
+            self.transport.close()
+        for cycle in self._cycles:
+            cycle.close_after = True
+
+
+__all__ = ["Edge", "EdgeLimits", "edge_protocol", "error_response"]
