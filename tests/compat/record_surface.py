@@ -1,4 +1,4 @@
-"""Records the names that handlers import from TorchServe, with their parameters, as facts for test_ts_facade.py.
+"""Records the names that handlers import from TorchServe, with their parameters, for test_ts_facade.py.
 
 Run by hand, when the façade grows; it only reads the source files of an installed TorchServe:
 
@@ -63,6 +63,9 @@ PROMISED = {
     "_load_torchscript_model",
 }
 
+#: Public methods that belong to the way TorchServe's numbers travel (as lines of a log), not to handlers.
+INTERNAL = {"emit_metrics"}
+
 #: Methods that TorchServe's class inherits from a module that is not promised.
 INHERITED = {"MetricsCacheYamlImpl": ("metrics/metric_cache_abstract.py", "MetricCacheAbstract")}
 
@@ -92,6 +95,7 @@ def methods(node: ast.ClassDef) -> dict[str, list[str]]:
         member.name: parameters(member)
         for member in node.body
         if isinstance(member, ast.FunctionDef)
+        and member.name not in INTERNAL
         and (not member.name.startswith("_") or member.name in PROMISED)
         and not any(
             isinstance(mark, ast.Attribute) and mark.attr == "setter" for mark in member.decorator_list

@@ -1,6 +1,6 @@
 """Records what torchvision's transforms make of some pictures, for test_transforms.py to compare with.
 
-Run by hand, when a transform or a picture is added (torchvision itself is no dependency, not even of the tests):
+Run by hand, when a transform or a picture is added (torchvision is no dependency, not even of tests):
 
     pip install --no-deps --target DIR torchvision==0.28.0
     PYTHONPATH=DIR python tests/handler/record_transforms.py > tests/data/transforms.json
@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, __version__ as pillow_version
+from PIL import Image
+from PIL import __version__ as pillow_version
 
 #: name -> (mode, width, height); the content is `picture`'s.
 PICTURES = {
@@ -113,7 +114,7 @@ def describe(tensor: torch.Tensor) -> dict[str, Any]:
 def main() -> None:
     """Prints the records as JSON."""
     schema = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-    # The wheel's compiled operators are not needed here and need not load; their fake kernels want the schemas.
+    # The wheel's compiled operators need not load here, but their fake kernels want the schemas.
     for operator in ("torchvision::nms", "torchvision::qnms"):
         torch.library.define(operator, schema)
     import torchvision
