@@ -24,7 +24,7 @@ from torchkeeper.metrics.recorder import Recorder
 from torchkeeper.worker.loader import load
 
 #: One request: a raw body, or its parameters by name, each with a content type if wanted.
-Request = bytes | str | Mapping[str, bytes | str | tuple[bytes, str]]
+Request = bytes | str | Mapping[str, bytes | str | tuple[bytes | str, str]]
 
 #: Largest reply of `run_handler` in bytes.
 MAX_REPLY = 1 << 30

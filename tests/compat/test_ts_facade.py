@@ -27,6 +27,9 @@ LIGHT += [module for module in SURFACE if module.startswith("ts.metrics.")]
 LIGHT += [module for module in SURFACE if ".request_envelope." in module]
 
 
+PREFIXES: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+
+
 def module_name(path: Path) -> str:
     parts = ["ts", *path.relative_to(ROOT).with_suffix("").parts]
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
@@ -36,9 +39,7 @@ def parameters(function: Any) -> list[str]:
     """As record_surface.py writes them."""
     written = []
     for one in inspect.signature(function).parameters.values():
-        prefix = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}.get(
-            one.kind, ""
-        )
+        prefix = PREFIXES.get(one.kind, "")
         plain = isinstance(one.default, str | int | float | bool | None)
         default = repr(one.default) if plain else "..."
         written.append(prefix + one.name + ("" if one.default is inspect.Parameter.empty else f"={default}"))

@@ -9,6 +9,7 @@ Run by hand, when a transform or a picture is added (torchvision is no dependenc
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import sys
 from typing import Any
@@ -117,8 +118,8 @@ def main() -> None:
     # The wheel's compiled operators need not load here, but their fake kernels want the schemas.
     for operator in ("torchvision::nms", "torchvision::qnms"):
         torch.library.define(operator, schema)
-    import torchvision
-    from torchvision import transforms
+    torchvision = importlib.import_module("torchvision")
+    transforms = importlib.import_module("torchvision.transforms")
 
     results = {
         name: {

@@ -1,0 +1,55 @@
+"""Where a row's data and target are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from torchkeeper.handler.rows import payload, target, targets
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"data": b"d"}, b"d"),
+        ({"body": b"b"}, b"b"),
+        ({"data": b"", "body": b"b"}, b"b"),
+        ({"body": {"data": "x", "target": 1}}, "x"),
+        ({"body": {"other": "x"}}, {"other": "x"}),
+        (b"raw", b"raw"),
+        ([[1.0]], [[1.0]]),
+    ],
+)
+def test_payload(row: Any, expected: Any) -> None:
+    assert payload(row) == expected
+
+
+def test_a_row_without_data_is_named() -> None:
+    with pytest.raises(ValueError, match=r"this one has \['target'\]"):
+        payload({"target": 1})
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (b"raw", 0),
+        ({"data": b"x"}, 0),
+        ({"target": None}, 0),
+        ({"target": b""}, 0),
+        ({"target": 3}, 3),
+        ({"target": 3.0}, 3),
+        ({"target": "3"}, 3),
+        ({"target": bytearray(b"3")}, 3),
+        ({"target": [1, "2"]}, (1, 2)),
+        ({"body": {"data": "x", "target": 4}}, 4),
+    ],
+)
+def test_target(row: Any, expected: Any) -> None:
+    assert target(row) == expected
+
+
+@pytest.mark.parametrize("given", ["seven", b"\xff", 3.5, {}])
+def test_no_number_is_named_with_its_row(given: Any) -> None:
+    with pytest.raises(ValueError, match="request 1 of the batch: target must be the number of a class"):
+        targets([{}, {"target": given}])

@@ -1,0 +1,126 @@
+"""VisionHandler and ImageClassifier: every way a picture may arrive, and the answers' form."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from torchkeeper.handler.transforms import ToTensor
+from torchkeeper.handler.vision import ImageClassifier, VisionHandler
+from torchkeeper.messages import Failure, Reply
+from torchkeeper.testing import MockContext, Request, run_handler
+
+MODEL = {"modelFile": "net.py", "serializedFile": "net.pth"}
+
+
+class Digits(VisionHandler):
+    image_processing = ToTensor()
+
+
+def test_a_picture_may_arrive_in_every_form(context: MockContext, png: Callable[[int], bytes]) -> None:
+    handler = Digits()
+    handler.initialize(context)
+    picture = png(1)
+    text = base64.b64encode(picture).decode()
+    rows: list[Any] = [
+        {"data": picture},
+        {"body": bytearray(picture)},
+        {"data": text},
+        {"body": {"data": text, "target": 1}},
+        picture,
+        text,
+    ]
+    batch = handler.preprocess(rows)
+    assert batch.shape == (len(rows), 1, 8, 8)
+    assert batch.dtype is torch.float32
+    assert (batch == batch[0]).all()
+    assert handler.preprocess([{"data": batch[0].tolist()}]).equal(batch[:1])
+
+
+def test_image_processing_may_be_a_method_or_a_static_method(
+    context: MockContext, png: Callable[[int], bytes]
+) -> None:
+    class Method(VisionHandler):
+        scale = 2.0
+
+        def image_processing(self, image: Any) -> Any:
+            return ToTensor()(image) * self.scale
+
+    class Static(VisionHandler):
+        image_processing = staticmethod(lambda image: ToTensor()(image))
+
+    batches = []
+    for handler in (Method(), Static()):
+        handler.initialize(context)
+        batches.append(handler.preprocess([png(2)]))
+    assert batches[0].equal(batches[1] * 2)
+
+
+def test_what_is_no_picture_is_named(context: MockContext) -> None:
+    handler = Digits()
+    handler.initialize(context)
+    with pytest.raises(ValueError, match=r"request 0 of the batch holds no picture .*\(3 bytes\)"):
+        handler.preprocess([{"body": b"abc"}])
+
+
+def test_the_pixel_limit_is_lifted_if_the_server_says_so(
+    context: MockContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    Digits().initialize(context)
+    assert Image.MAX_IMAGE_PIXELS == 1000
+    context.system_properties["limit_max_image_pixels"] = False
+    Digits().initialize(context)
+    assert Image.MAX_IMAGE_PIXELS is None
+
+
+def test_the_classifier_looks_at_224_pixels_in_imagenet_values() -> None:
+    tensor = ImageClassifier.image_processing(Image.new("RGB", (500, 300), (124, 116, 104)))
+    assert tensor.shape == (3, 224, 224)
+    assert tensor.abs().max() < 0.01
+
+
+def test_topk_can_be_set(context: MockContext) -> None:
+    handler = ImageClassifier()
+    assert handler.get_max_result_classes() == 5
+    handler.set_max_result_classes(2)
+    answers = handler.postprocess(torch.tensor([[0.0, 3.0, 1.0], [5.0, 0.0, 1.0]]))
+    assert [list(answer) for answer in answers] == [["1", "2"], ["0", "2"]]
+    handler.set_max_result_classes(9)
+    assert sum(handler.postprocess(torch.zeros(1, 3))[0].values()) == pytest.approx(1)
+
+
+def test_a_handler_file_in_torchserves_style_labels_its_answers(
+    model_dir: Path, png: Callable[[int], bytes]
+) -> None:
+    (model_dir / "index_to_name.json").write_text(json.dumps({str(i): f"class {i}" for i in range(4)}))
+    requests: list[Request] = [png(1), {"data": png(2)}]
+    answers = run_handler(model_dir / "handler.py", requests, model=MODEL)
+    for answer in answers:
+        assert isinstance(answer, Reply)
+        assert answer.content_type == "application/json"
+        labels = json.loads(answer.body)
+        assert len(labels) == 2
+        assert all(label.startswith("class ") for label in labels)
+
+
+def test_body_envelope_takes_raw_pictures_and_json(model_dir: Path, png: Callable[[int], bytes]) -> None:
+    text = json.dumps({"data": base64.b64encode(png(1)).decode(), "target": 2})
+    requests: list[Request] = [png(1), {"body": (text, "application/json")}]
+    one, other = run_handler(model_dir / "handler.py", requests, model=MODEL, envelope="body")
+    assert isinstance(one, Reply)
+    assert one == other
+
+
+def test_a_bad_picture_fails_the_batch_with_its_cause(model_dir: Path) -> None:
+    (answer,) = run_handler(model_dir / "handler.py", [b"abc"], model=MODEL)
+    assert isinstance(answer, Failure)
+    assert (answer.status, answer.message) == (503, "Prediction failed")
+    assert "holds no picture" in str(answer.cause)

@@ -1,0 +1,99 @@
+"""What may be loaded, and the sentence for each thing that may not."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from torchkeeper.handler.weights import load_eager, load_whole
+
+CPU = torch.device("cpu")
+
+
+def test_safetensors_hold_a_state_dict_too(model_dir: Path) -> None:
+    state = torch.load(model_dir / "net.pth", weights_only=True)
+    save_file(state, model_dir / "net.safetensors")
+    model = load_eager(model_dir / "net.py", model_dir / "net.safetensors", CPU)
+    for name, value in model.state_dict().items():
+        assert value.equal(state[name])
+
+
+def test_without_weights_the_class_keeps_its_own(model_dir: Path) -> None:
+    assert load_eager(model_dir / "net.py", None, CPU)(torch.zeros(1, 1, 8, 8)).shape == (1, 4)
+
+
+def test_helper_classes_do_not_hide_the_model(model_dir: Path) -> None:
+    source = model_dir / "net.py"
+    source.write_text(source.read_text() + "\n\nclass Options:\n    pass\n")
+    assert type(load_eager(source, None, CPU)).__name__ == "Net"
+
+
+def test_weights_that_would_run_code_are_refused(model_dir: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> Any:
+            return (Path(model_dir / "ran").touch, ())
+
+    (model_dir / "evil.pth").write_bytes(pickle.dumps(Evil(), protocol=2))
+    torch.save({"x": Evil()}, model_dir / "evil2.pth")
+    for name in ("evil.pth", "evil2.pth"):
+        with pytest.raises(RuntimeError, match=f"{name} holds no plain state dict"):
+            load_eager(model_dir / "net.py", model_dir / name, CPU)
+    assert not (model_dir / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("net.pth", "No model weights could be loaded from net.pth: without --model-file"),
+        ("a.onnx", "a.onnx: .onnx models are not supported yet"),
+        ("a.so", ".so models are not supported yet"),
+        ("a.pt2", ".pt2 models are not supported yet"),
+        ("state.pt", "state.pt is no TorchScript file .*--model-file"),
+        (None, "No model weights could be loaded: the archive names neither"),
+    ],
+)
+def test_whole_models_that_cannot_be_read_are_named(model_dir: Path, name: str | None, text: str) -> None:
+    torch.save({"x": torch.zeros(1)}, model_dir / "state.pt")
+    with pytest.raises(RuntimeError, match=text):
+        load_whole(model_dir / name if name else None, CPU)
+
+
+@pytest.mark.parametrize(
+    ("weights", "text"),
+    [
+        (b"no file of torch", "w.pth holds no plain state dict"),
+        (b"", "w.pth holds no plain state dict"),
+        (torch.zeros(2), "w.pth holds a Tensor, not a state dict"),
+        ({"other": torch.zeros(2)}, "Missing key"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(model_dir: Path, weights: Any, text: str) -> None:
+    if isinstance(weights, bytes):
+        (model_dir / "w.pth").write_bytes(weights)
+    else:
+        torch.save(weights, model_dir / "w.pth")
+    with pytest.raises(RuntimeError, match=text):
+        load_eager(model_dir / "net.py", model_dir / "w.pth", CPU)
+
+
+def test_damaged_safetensors_are_named(model_dir: Path) -> None:
+    (model_dir / "w.safetensors").write_bytes(b"12345678901234567890")
+    with pytest.raises(RuntimeError, match=r"w\.safetensors is no safetensors file"):
+        load_eager(model_dir / "net.py", model_dir / "w.safetensors", CPU)
+
+
+def test_a_missing_source_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"Missing the model\.py file"):
+        load_eager(tmp_path / "none.py", None, CPU)
+
+
+def test_two_models_in_a_source_are_named(model_dir: Path) -> None:
+    source = model_dir / "two.py"
+    source.write_text((model_dir / "net.py").read_text() + "\n\nclass Other(torch.nn.Module):\n    pass\n")
+    with pytest.raises(ValueError, match="Expected only one class as model definition"):
+        load_eager(source, None, CPU)
