@@ -8,6 +8,7 @@ else. When the front goes away, the life pipe closes and the worker leaves, also
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import select
 import socket
@@ -136,6 +137,8 @@ def run(channel_fd: int, life_fd: int) -> int:
     """The whole life of a worker over the given descriptors; returns its exit code."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # both are TextIOWrapper here
+    # Handlers' own log lines are model_log lines, as in TorchServe.
+    logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
     watch_life(life_fd)
     with socket.socket(fileno=channel_fd) as sock:
         sock.setblocking(True)

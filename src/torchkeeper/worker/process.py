@@ -109,8 +109,7 @@ class WorkerProcess(asyncio.Protocol):
                 os.kill(self.pid, signal.SIGKILL)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = transport  # type: ignore[assignment]  # a stream transport, though uvloop's does not inherit
 
     def data_received(self, data: bytes) -> None:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -44,11 +45,13 @@ class Service:
         context.request_ids = ids
         context.metrics.set_request_ids(ids)
         rows = [self._row(entry.parts) for entry in inputs]
+        begin = time.perf_counter()
         try:
             output = self._entry(rows, context)
         except Exception as error:  # noqa: BLE001 - the handler is user code
             traceback.print_exc()
             return [_failure(error)] * len(inputs)
+        context.metrics.add_time("PredictionTime", round((time.perf_counter() - begin) * 1000, 2))
         return self._replies(output, processors)
 
     def drain(self) -> list[Sample]:
