@@ -1,1 +1,6 @@
-"""Import names kept for code written for TorchServe."""
+"""Import names of TorchServe's model archiver; see torchkeeper.archiver."""
+
+from model_archiver.model_archiver import ModelArchiver as ModelArchiver
+from model_archiver.model_archiver import ModelArchiverConfig as ModelArchiverConfig
+
+__all__ = ["ModelArchiver", "ModelArchiverConfig"]

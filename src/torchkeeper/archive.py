@@ -99,7 +99,7 @@ def read_manifest(folder: Path, where: str) -> tuple[Manifest, dict[str, Any]]:
     return manifest, raw
 
 
-# --- reading -------------------------------------------------------------------------------------------------
+# --- reading ------------------------------------------------------------------------------------------
 
 
 def open_archive(path: Path, into: Path) -> Archive:
@@ -123,7 +123,9 @@ def open_archive(path: Path, into: Path) -> Archive:
         manifest, raw = read_manifest(model_dir, path.name)
     except BaseException as error:
         shutil.rmtree(into, ignore_errors=True)
-        if isinstance(error, OSError | zipfile.BadZipFile | tarfile.TarError | EOFError | NotImplementedError):
+        if isinstance(
+            error, OSError | zipfile.BadZipFile | tarfile.TarError | EOFError | NotImplementedError
+        ):
             raise ArchiveError(f"{path.name}: cannot be unpacked: {error}") from None
         raise
     return Archive(model_dir, manifest, raw)
@@ -204,7 +206,7 @@ def _untar(path: Path, into: Path) -> None:
                 raise ArchiveError(f"{path.name}: entry {entry.name!r} is neither a file nor a folder")
 
 
-# --- writing -------------------------------------------------------------------------------------------------
+# --- writing ------------------------------------------------------------------------------------------
 
 Progress = Callable[[str, int], None]
 
@@ -290,7 +292,9 @@ def _write_folder(package: Package, folder: Path, progress: Progress | None) -> 
             _copy(content, name, out, progress)
 
 
-def _write_zip(package: Package, path: Path, method: int, moment: datetime, progress: Progress | None) -> None:
+def _write_zip(
+    package: Package, path: Path, method: int, moment: datetime, progress: Progress | None
+) -> None:
     date = max(moment.timetuple()[:6], _ZIP_EPOCH)
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in _entries(package):

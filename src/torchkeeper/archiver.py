@@ -71,22 +71,58 @@ class ModelArchiverConfig:
 def export_model_args_parser() -> argparse.ArgumentParser:
     """The command's flags."""
     parser = argparse.ArgumentParser(prog="torch-model-archiver", description="Torch Model Archiver Tool")
-    parser.add_argument("--model-name", required=True, help="Exported model name. Exported file will be named as model-name.mar")
+    parser.add_argument(
+        "--model-name",
+        required=True,
+        help="Exported model name. Exported file will be named as model-name.mar",
+    )
     parser.add_argument("-v", "--version", required=True, help="Model's version.")
     parser.add_argument("--handler", required=True, help="Handler path, or name of a built-in handler")
-    parser.add_argument("--serialized-file", help="Path to .pt or .pth file with the model's weights or TorchScript")
-    parser.add_argument("--model-file", help="Path to python file with the model's architecture (exactly one class)")
-    parser.add_argument("--extra-files", help="Comma separated paths of extra files; globs and folders are fine")
+    parser.add_argument(
+        "--serialized-file", help="Path to .pt or .pth file with the model's weights or TorchScript"
+    )
+    parser.add_argument(
+        "--model-file", help="Path to python file with the model's architecture (exactly one class)"
+    )
+    parser.add_argument(
+        "--extra-files", help="Comma separated paths of extra files; globs and folders are fine"
+    )
     parser.add_argument("--runtime", default="python", choices=RUNTIMES, help="The model's runtime")
     parser.add_argument("--export-path", help="Folder where the archive will be saved (default: here)")
-    parser.add_argument("--archive-format", default="default", choices=FORMATS, help="The format of the archive")
+    parser.add_argument(
+        "--archive-format", default="default", choices=FORMATS, help="The format of the archive"
+    )
     parser.add_argument("-f", "--force", action="store_true", help="Overwrite an existing archive")
-    parser.add_argument("-r", "--requirements-file", help="Path to a requirements.txt with the model's packages")
+    parser.add_argument(
+        "-r", "--requirements-file", help="Path to a requirements.txt with the model's packages"
+    )
     parser.add_argument("-c", "--config-file", help="Path to a model-config.yaml")
     return parser
 
 
-def generate_model_archive(config: ModelArchiverConfig) -> Path:
+class ArgParser:
+    """TorchServe's import name for the flags."""
+
+    export_model_args_parser = staticmethod(export_model_args_parser)
+
+
+class ModelArchiver:
+    """TorchServe's import name for the archiver."""
+
+    @staticmethod
+    def generate_model_archive(config: ModelArchiverConfig) -> None:
+        """Makes the archive that `config` describes; raises ModelArchiverError."""
+        archive_model(config)
+
+
+def generate_model_archive(config: ModelArchiverConfig | None = None) -> None:
+    """Makes an archive from a config, or from the process's command line; errors leave with exit code 1."""
+    code = torch_model_archiver() if config is None else _reported(config)
+    if code:
+        sys.exit(code)
+
+
+def archive_model(config: ModelArchiverConfig) -> Path:
     """Makes the archive; returns where it is.
 
     Raises:
@@ -100,7 +136,8 @@ def generate_model_archive(config: ModelArchiverConfig) -> Path:
         )
     if not folder.is_dir():
         raise ModelArchiverError(
-            f"Given export-path {config.export_path} is not a directory. Point to a valid export-path directory."
+            f"Given export-path {config.export_path} is not a directory. "
+            "Point to a valid export-path directory."
         )
     target = output_path(config.model_name, folder, config.archive_format)
     if target.exists():
@@ -129,7 +166,9 @@ def _collect(config: ModelArchiverConfig) -> tuple[dict[str, Path], dict[str, st
     def add(path: Path) -> str:
         taken = files.setdefault(path.name, path)
         if not path.samefile(taken):
-            raise ModelArchiverError(f"{path} and {taken} would have the same name in the archive; rename one")
+            raise ModelArchiverError(
+                f"{path} and {taken} would have the same name in the archive; rename one"
+            )
         return path.name
 
     if config.serialized_file:
@@ -222,8 +261,12 @@ class _progress:
 def torch_model_archiver(argv: Sequence[str] | None = None) -> int:
     """The `torch-model-archiver` command; returns its exit code."""
     arguments = export_model_args_parser().parse_args(argv)
+    return _reported(ModelArchiverConfig(**vars(arguments)))
+
+
+def _reported(config: ModelArchiverConfig) -> int:
     try:
-        generate_model_archive(ModelArchiverConfig(**vars(arguments)))
+        archive_model(config)
     except ModelArchiverError as error:
         print(f"ERROR - {error}", file=sys.stderr)
         return 1

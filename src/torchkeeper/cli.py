@@ -37,16 +37,27 @@ def torchserve_parser() -> argparse.ArgumentParser:
         metavar="MODEL",
         help="Models to be loaded: 'all', archives of the model store, or name=archive pairs",
     )
-    parser.add_argument("--log-config", type=Path, metavar="FILE", help="Log4j configuration file (accepted, not read)")
-    parser.add_argument("--cpp-log-config", type=Path, metavar="FILE", help="Log configuration file for cpp backend")
+    parser.add_argument(
+        "--log-config", type=Path, metavar="FILE", help="Log4j configuration file (accepted, not read)"
+    )
+    parser.add_argument(
+        "--cpp-log-config", type=Path, metavar="FILE", help="Log configuration file for cpp backend"
+    )
     parser.add_argument(
         "--foreground", action="store_true", help="Run in the foreground; with --stop: wait for the end"
     )
     parser.add_argument(
-        "--no-config-snapshots", "--ncs", action="store_true", help="Prevents to server from storing config snapshot files"
+        "--no-config-snapshots",
+        "--ncs",
+        action="store_true",
+        help="Prevents to server from storing config snapshot files",
     )
-    parser.add_argument("--plugins-path", "--ppath", metavar="PATH", help="Plugin jars (accepted, not loaded)")
-    parser.add_argument("--disable-token-auth", "--dt", action="store_true", help="Disable token authorization")
+    parser.add_argument(
+        "--plugins-path", "--ppath", metavar="PATH", help="Plugin jars (accepted, not loaded)"
+    )
+    parser.add_argument(
+        "--disable-token-auth", "--dt", action="store_true", help="Disable token authorization"
+    )
     parser.add_argument("--enable-model-api", action="store_true", help="Enable model API")
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     return parser
@@ -86,7 +97,10 @@ def checked_settings(arguments: argparse.Namespace) -> tuple[Settings, tuple[str
         Refused, SettingsError: something named is missing or wrong.
     """
     cwd = Path.cwd()
-    for path, flag in ((arguments.log_config, "--log-config"), (arguments.cpp_log_config, "--cpp-log-config")):
+    for path, flag in (
+        (arguments.log_config, "--log-config"),
+        (arguments.cpp_log_config, "--cpp-log-config"),
+    ):
         if path is not None and not path.is_file():
             raise Refused(f"{flag} file not found: {path.absolute()}")
     command_line = CommandLine(
@@ -107,11 +121,16 @@ def checked_settings(arguments: argparse.Namespace) -> tuple[Settings, tuple[str
         raise
     if settings.model_store is None:
         raise Refused("Missing mandatory parameter --model-store")
-    for path, flag in ((settings.model_store, "--model-store"), (settings.workflow_store, "--workflow-store")):
+    for path, flag in (
+        (settings.model_store, "--model-store"),
+        (settings.workflow_store, "--workflow-store"),
+    ):
         if path is not None and not path.is_dir():
             raise Refused(f"{flag} directory not found: {path}")
     if arguments.log_config is not None:
-        warnings += (f"--log-config {arguments.log_config}: log4j2 configurations are accepted, but not read",)
+        warnings += (
+            f"--log-config {arguments.log_config}: log4j2 configurations are accepted, but not read",
+        )
     return settings, warnings
 
 
@@ -128,7 +147,9 @@ def _serve(settings: Settings, warnings: tuple[str, ...], ready_fd: int | None) 
 
 def torchkeeper(argv: Sequence[str] | None = None) -> int:
     """The `torchkeeper` command: what TorchServe does not have; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="torchkeeper", description="What TorchServe's own commands do not have.")
+    parser = argparse.ArgumentParser(
+        prog="torchkeeper", description="What TorchServe's own commands do not have."
+    )
     parser.add_argument("--version", action="version", version=f"torchkeeper {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     config = verbs.add_parser("config", help="print the settings that would hold")
@@ -136,7 +157,9 @@ def torchkeeper(argv: Sequence[str] | None = None) -> int:
     config.add_argument("--show-origin", action="store_true", help="say where each value comes from")
     arguments = parser.parse_args(argv)
     try:
-        settings, warnings = load_settings(CommandLine(ts_config=arguments.ts_config), process_environ(), Path.cwd())
+        settings, warnings = load_settings(
+            CommandLine(ts_config=arguments.ts_config), process_environ(), Path.cwd()
+        )
     except SettingsError as error:
         print(f"Invalid configuration: {error.message}", file=sys.stderr)
         return 1

@@ -73,7 +73,7 @@ def start_detached(command: Sequence[str]) -> int:
 
 
 def stop(*, wait: bool) -> int:
-    """Ends the running server with SIGTERM; with `wait` returns when it is gone. The exit code is 0 throughout."""
+    """Ends the running server with SIGTERM; with `wait` returns when it is gone. The exit code is 0."""
     process = running_server()
     if process is None:
         print("TorchServe is not currently running.")

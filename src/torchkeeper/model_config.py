@@ -1,11 +1,11 @@
-"""model-config.yaml: what the server reads of it, as one frozen value, and how it is joined with other sources.
+"""model-config.yaml: what the server reads of it, as one frozen value, joined with other sources.
 
 Source of keys and meanings: TorchServe's model-config.yaml. Pure; the text comes from the archive.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -69,7 +69,7 @@ def _is_positive(value: object) -> bool:
 
 
 #: yaml key: (attribute, test, what it must be)
-_KEYS = {
+_KEYS: dict[str, tuple[str, Callable[[Any], bool], str]] = {
     "minWorkers": ("min_workers", lambda v: _is_whole(v, 0), "a whole number"),
     "maxWorkers": ("max_workers", lambda v: _is_whole(v, 0), "a whole number"),
     "batchSize": ("batch_size", lambda v: _is_whole(v, 1), "a whole number from 1"),
@@ -92,7 +92,14 @@ _KEYS = {
 }
 
 #: Features of TorchServe that a file may ask for and that are not here yet.
-LATER = ("sequenceBatching", "continuousBatching", "asyncCommunication", "useVenv", "parallelType", "parallelLevel")
+LATER = (
+    "sequenceBatching",
+    "continuousBatching",
+    "asyncCommunication",
+    "useVenv",
+    "parallelType",
+    "parallelLevel",
+)
 
 
 def parse_model_config(text: str, where: str) -> tuple[ModelConfig, tuple[str, ...]]:
@@ -103,7 +110,9 @@ def parse_model_config(text: str, where: str) -> tuple[ModelConfig, tuple[str, .
     try:
         found = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        return ModelConfig(), (f"{where} is no valid YAML, defaults are used: {' '.join(str(error).split())}",)
+        return ModelConfig(), (
+            f"{where} is no valid YAML, defaults are used: {' '.join(str(error).split())}",
+        )
     if found is None:
         return ModelConfig(), ()
     if not isinstance(found, dict):

@@ -1,4 +1,4 @@
-"""Java's .properties syntax, as TorchServe's configuration files use it: text in, lines with their numbers out.
+"""Java's .properties syntax, as TorchServe's configuration files use it: text in, numbered lines out.
 
 Source: the format in the documentation of java.util.Properties.load; `$$NAME$$` is TorchServe's own.
 """

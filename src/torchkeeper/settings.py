@@ -183,13 +183,21 @@ _count = _whole(0)
 
 KEYS: tuple[Key, ...] = (
     Key("inference_address", _address(80, 443), "http://127.0.0.1:8080", "where predictions are served"),
-    Key("management_address", _address(8081, 8444), "http://127.0.0.1:8081", "where models are managed", _MANAGEMENT),
+    Key(
+        "management_address",
+        _address(8081, 8444),
+        "http://127.0.0.1:8081",
+        "where models are managed",
+        _MANAGEMENT,
+    ),
     Key("metrics_address", _address(8082, 8445), "http://127.0.0.1:8082", "where metrics are read", _METRICS),
     Key("model_store", _path, "", "folder of archives"),
     Key("workflow_store", _path, "", "folder of workflow archives", "workflows"),
     Key("load_models", _comma_list, "", "models to load at start, as --models"),
     Key("models", _models, "", "JSON with defaults per model and version", from_env=False),
-    Key("default_workers_per_model", _count, "0", "workers per start-up model; 0: one per GPU, else per core"),
+    Key(
+        "default_workers_per_model", _count, "0", "workers per start-up model; 0: one per GPU, else per core"
+    ),
     Key("default_response_timeout", _seconds, "120", "seconds a batch may take"),
     Key("default_startup_timeout", _seconds, "120", "seconds a worker may take to load its model"),
     Key("unregister_model_timeout", _seconds, "120", "seconds unregistering may take", _MANAGEMENT),
@@ -206,9 +214,22 @@ KEYS: tuple[Key, ...] = (
     Key("cors_allowed_origin", _text, "", "access-control-allow-origin of every answer"),
     Key("cors_allowed_methods", _text, "", "access-control-allow-methods of every answer"),
     Key("cors_allowed_headers", _text, "", "access-control-allow-headers of every answer"),
-    Key("enable_envvars_config", _boolean, "false", "let TS_* variables win over file and command line", from_env=False),
+    Key(
+        "enable_envvars_config",
+        _boolean,
+        "false",
+        "let TS_* variables win over file and command line",
+        from_env=False,
+    ),
     Key("disable_token_authorization", _boolean, "false", "serve without tokens", _TOKENS),
-    Key("token_expiration_min", _minutes, "60", "minutes a token lives", _TOKENS, "TS_TOKEN_EXPIRATION_TIME_MIN"),
+    Key(
+        "token_expiration_min",
+        _minutes,
+        "60",
+        "minutes a token lives",
+        _TOKENS,
+        "TS_TOKEN_EXPIRATION_TIME_MIN",
+    ),
     Key("enable_model_api", _boolean, "false", "allow registering models at run time", _MANAGEMENT),
     Key("allowed_urls", _urls, "file://.*|http(s)?://.*", "where models may come from", _MANAGEMENT),
     Key("use_env_allowed_urls", _boolean, "false", "take allowed_urls from TS_ALLOWED_URLS", _MANAGEMENT),
@@ -228,18 +249,35 @@ KEYS: tuple[Key, ...] = (
     Key("grpc_management_max_connection_age_ms", _count, "", "milliseconds a connection lives", _GRPC),
     Key("grpc_management_max_connection_age_grace_ms", _count, "", "and its grace", _GRPC),
     Key("enable_grpc_ssl", _boolean, "false", "TLS for gRPC", _GRPC),
-    Key("ts_open_inference_protocol", _boolean, "false", "the v2 services", "KServe v2", "TS_OPEN_INFERENCE_PROTOCOL"),
+    Key(
+        "ts_open_inference_protocol",
+        _boolean,
+        "false",
+        "the v2 services",
+        "KServe v2",
+        "TS_OPEN_INFERENCE_PROTOCOL",
+    ),
     Key("keystore", _path, "", "PKCS12 keystore", _TLS),
     Key("keystore_pass", _text, "changeit", "its password", _TLS),
     Key("keystore_type", _text, "PKCS12", "its type", _TLS),
     Key("private_key_file", _path, "", "PEM private key", _TLS),
     Key("certificate_file", _path, "", "PEM certificate", _TLS),
-    Key("install_py_dep_per_model", _boolean, "false", "install a model's requirements", "requirements per model"),
+    Key(
+        "install_py_dep_per_model",
+        _boolean,
+        "false",
+        "install a model's requirements",
+        "requirements per model",
+    ),
     Key("model_snapshot", _text, "", "a snapshot's models", "snapshots", from_env=False),
     Key("ts_header_key_sequence_id", _text, "ts_request_sequence_id", "header name", "sequence batching"),
-    Key("ts_header_key_sequence_start", _text, "ts_request_sequence_start", "header name", "sequence batching"),
+    Key(
+        "ts_header_key_sequence_start", _text, "ts_request_sequence_start", "header name", "sequence batching"
+    ),
     Key("ts_header_key_sequence_end", _text, "ts_request_sequence_end", "header name", "sequence batching"),
-    Key("initial_distribution_port", _port, "29500", "torchrun's first port", "models over several processes"),
+    Key(
+        "initial_distribution_port", _port, "29500", "torchrun's first port", "models over several processes"
+    ),
     Key("ipex_enable", _boolean, "false", "Intel extension", _IPEX),
     Key("ipex_gpu_enable", _boolean, "false", "Intel extension on GPUs", _IPEX),
     Key("cpu_launcher_enable", _boolean, "false", "Intel's launcher", _IPEX),
@@ -367,7 +405,9 @@ def _apply_file(raw: _Raw, path: Path, environ: Mapping[str, str], warnings: lis
         try:
             raw[entry.key] = (substitute(entry.value.strip(), environ), origin)
         except SettingsError as error:
-            raise SettingsError(f"{entry.key}={entry.value} ({origin.source}:{origin.line}): {error.message}") from None
+            raise SettingsError(
+                f"{entry.key}={entry.value} ({origin.source}:{origin.line}): {error.message}"
+            ) from None
 
 
 def _apply_command_line(raw: _Raw, arguments: CommandLine) -> None:
@@ -375,7 +415,10 @@ def _apply_command_line(raw: _Raw, arguments: CommandLine) -> None:
         "model_store": (arguments.model_store, "--model-store"),
         "workflow_store": (arguments.workflow_store, "--workflow-store"),
         "load_models": (None if arguments.models is None else ",".join(arguments.models), "--models"),
-        "disable_token_authorization": ("true" if arguments.disable_token_auth else None, "--disable-token-auth"),
+        "disable_token_authorization": (
+            "true" if arguments.disable_token_auth else None,
+            "--disable-token-auth",
+        ),
         "enable_model_api": ("true" if arguments.enable_model_api else None, "--enable-model-api"),
         "plugins_path": (arguments.plugins_path, "--plugins-path"),
     }

@@ -2,7 +2,16 @@
 
 import pytest
 
-from torchkeeper.engine.batching import PREPARE_BELOW, Delay, Done, Greedy, Send, View, WorkerView, make_policy
+from torchkeeper.engine.batching import (
+    PREPARE_BELOW,
+    Delay,
+    Done,
+    Greedy,
+    Send,
+    View,
+    WorkerView,
+    make_policy,
+)
 
 
 def view(waiting: int, *batches: int, oldest: float = 0.0) -> View:

@@ -35,7 +35,8 @@ def test_routes(
 
 
 @pytest.mark.parametrize(
-    "path", [b"/nothing", b"/predictions", b"/predictions//m", b"//ping", b"/Ping", b"/a/b/c", b"/predictions/m//"]
+    "path",
+    [b"/nothing", b"/predictions", b"/predictions//m", b"//ping", b"/Ping", b"/a/b/c", b"/predictions/m//"],
 )
 def test_what_is_no_route_is_not_found(path: bytes) -> None:
     with pytest.raises(ResourceNotFound):

@@ -8,7 +8,8 @@ from torch.nn import functional as F
 class Net(nn.Module):
     """Digits from 28 x 28 grey images.
 
-    Shape: float32 (N, 1, 28, 28), normalised with mean 0.1307 and deviation 0.3081, to (N, 10) log-probabilities.
+    Shape: float32 (N, 1, 28, 28), normalised with mean 0.1307 and deviation 0.3081,
+    to (N, 10) log-probabilities.
     """
 
     def __init__(self) -> None:

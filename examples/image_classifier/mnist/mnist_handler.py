@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from PIL import Image
+
 from ts.torch_handler.image_classifier import ImageClassifier
 
 

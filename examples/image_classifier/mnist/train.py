@@ -1,7 +1,7 @@
 """Trains the network of mnist.py on the 60,000 MNIST images and saves its weights as a state dict.
 
-    python train.py --data DIR      # DIR holds the four idx files, plain or .gz
-    python train.py                 # downloads them from the public mirrors, checked by md5
+python train.py --data DIR      # DIR holds the four idx files, plain or .gz
+python train.py                 # downloads them from the public mirrors, checked by md5
 """
 
 import argparse
@@ -83,7 +83,9 @@ def accuracy(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor)
 
 def main() -> None:
     """Trains, prints the accuracy after each epoch, saves."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, help="folder with the MNIST files (default: download)")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--batch-size", type=int, default=64)

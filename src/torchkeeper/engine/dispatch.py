@@ -131,6 +131,7 @@ class Dispatcher:
             head = self._queue.head()
             if head is None:
                 return
+            decision: Send | float | None
             if head.retried:
                 decision = self._place_alone()
             else:

@@ -128,7 +128,7 @@ class Models:
         shutil.rmtree(self._unpacked, ignore_errors=True)
 
     def _locate(self, url: str) -> Path:
-        store = self._settings.model_store
+        store: Path | None = self._settings.model_store
         if store is None:
             raise ArchiveError(f"{url}: no model store is set (--model-store)")
         if url.startswith(("http://", "https://", "file://", "s3://")):

@@ -53,7 +53,9 @@ def _media_type(content_type: str | None) -> tuple[str | None, str | None]:
 
 def _fields(text: bytes) -> list[Part]:
     try:
-        pairs = parse_qsl(text.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_PARTS, encoding="latin-1")
+        pairs = parse_qsl(
+            text.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_PARTS, encoding="latin-1"
+        )
     except ValueError as error:
         raise BadRequest(f"The form cannot be read: {error}") from None
     return [Part(_name(name.encode("latin-1")), value.encode("latin-1")) for name, value in pairs]
@@ -124,7 +126,8 @@ def _multipart(boundary: str, body: bytes) -> list[Part]:
     )
     try:
         parser = MultipartParser(
-            boundary.encode("latin-1", "replace"), {name: getattr(collector, name) for name in names}  # type: ignore[arg-type]  # the callbacks' mapping is a TypedDict
+            boundary.encode("latin-1", "replace"),
+            {name: getattr(collector, name) for name in names},  # type: ignore[arg-type]  # the callbacks' mapping is a TypedDict
         )
         parser.write(body)
         parser.finalize()

@@ -52,7 +52,9 @@ class Head:
             elif lowered == b"content-length":
                 length = int(value)
         if self.version == "1.1" and hosts != 1:
-            raise BadRequest("Invalid HTTP message.", cause=f"a request needs exactly one Host field, not {hosts}")
+            raise BadRequest(
+                "Invalid HTTP message.", cause=f"a request needs exactly one Host field, not {hosts}"
+            )
         return length
 
     def has(self, name: bytes, value: bytes) -> bool:
@@ -117,7 +119,7 @@ class Cycle:
         self._wake()
 
     def refuse(self, error: TorchkeeperError) -> None:
-        """The rest of the body will not come: the application learns it as a disconnect, the client as `error`."""
+        """The rest of the body will not come: a disconnect for the application, `error` for the client."""
         self._refusal = error
         self.close_after = True
         self._wake()
@@ -141,7 +143,7 @@ class Cycle:
     # --- the ASGI application ----------------------------------------------------------------------------
 
     async def run(self, app: Any) -> None:
-        """Lets the application answer; whatever it does, the client gets one answer or a closed connection."""
+        """Lets the application answer; whatever it does, the client gets one answer or a closed line."""
         self.started = True
         try:
             if self._refusal is None:

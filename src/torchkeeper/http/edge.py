@@ -56,18 +56,14 @@ class EdgeLimits:
 
 def edge_protocol(limits: EdgeLimits, on_access: Access | None = None) -> type[asyncio.Protocol]:
     """The protocol class with these limits, to be handed to `uvicorn.Config(http=...)`."""
-    return type("BoundEdge", (Edge,), {"limits": limits, "on_access": staticmethod(on_access or _no_access)})
-
-
-def _no_access(client: str, method: str, target: str, version: str, status: int, ms: float) -> None:
-    """Nobody wants to know."""
+    return type("BoundEdge", (Edge,), {"limits": limits, "access": [on_access] if on_access else []})
 
 
 class Edge(asyncio.Protocol):
     """One connection."""
 
     limits: ClassVar[EdgeLimits]
-    on_access: ClassVar[Access]
+    access: ClassVar[list[Access]]
 
     def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
         self.app = config.loaded_app
@@ -106,7 +102,7 @@ class Edge(asyncio.Protocol):
         self._cycles.clear()
 
     def eof_received(self) -> bool:
-        """A client that shut its sending side may still read (true half-close): keep it while answers are due."""
+        """A client that shut its sending side may still read: it is kept while answers are due."""
         if self._receiving is not None or not self._cycles:
             return False
         self._closing = True
@@ -262,14 +258,11 @@ class Edge(asyncio.Protocol):
 
     def _log(self, head: Head, status: int) -> None:
         client = f"{self.client[0]}:{self.client[1]}" if self.client[1] else "127.0.0.1"
-        self.on_access(
-            client,
-            head.method.decode("ascii"),
-            head.target.decode("latin-1"),
-            head.version,
-            status,
-            (time.perf_counter() - head.begin) * 1000,
-        )
+        ms = (time.perf_counter() - head.begin) * 1000
+        for access in self.access:
+            access(
+                client, head.method.decode("ascii"), head.target.decode("latin-1"), head.version, status, ms
+            )
 
     def _refuse(self, error: TorchkeeperError) -> None:
         """Answers what cannot be taken, after all earlier answers, and closes."""

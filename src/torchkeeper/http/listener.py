@@ -53,7 +53,8 @@ class Listener:
             )
             by = f", held by {holder}" if holder else ""
             raise SettingsError(
-                f"{self._name}={address}: cannot listen there: {error.strerror}{by}; stop it or choose another address"
+                f"{self._name}={address}: cannot listen there: {error.strerror}{by}; "
+                "stop it or choose another address"
             ) from None
 
     @property

@@ -87,12 +87,12 @@ class Template:
             signal.signal(ignored, signal.SIG_IGN)  # the front alone decides when workers end
         self._sock.sendall(encode(TemplateReady(os.getpid(), warnings)))
         while True:
-            ready, _, _ = select.select([self._sock, self._wake_read], [], [])
+            ready, _, _ = select.select([self._sock.fileno(), self._wake_read], [], [])
             if self._wake_read in ready:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wake_read, 4096)
                 self._report_exits()
-            if self._sock in ready and not self._take_orders():
+            if self._sock.fileno() in ready and not self._take_orders():
                 return
 
     def _take_orders(self) -> bool:
@@ -153,7 +153,7 @@ def _live(prepare: Callable[[], None], channel: int, life: int) -> NoReturn:
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else 1
     except BaseException:  # noqa: BLE001 - process main: nothing may escape into the template's stack
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]  # inside except, so none of the three is None
+        sys.excepthook(*sys.exc_info())
     finally:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):

@@ -1,0 +1,48 @@
+# Two commands for a fresh machine: `make demo` and `make test`. Everything goes into .venv here.
+PYTHON ?= python3
+PORT ?= 8080
+# Where pip takes torch from; empty: the default index. PyTorch's own CPU index spares gigabytes of CUDA.
+TORCH_INDEX ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help demo serve test check bench clean
+
+help:
+	@echo "make demo   set up, then archive, serve, predict and explain MNIST"
+	@echo "make serve  the same, and leave the server running"
+	@echo "make test   set up and run the tests"
+	@echo "make check  ruff and mypy"
+	@echo "make bench  measure against the real TorchServe (needs Java 17 and wrk)"
+	@echo "variables: PYTHON=$(PYTHON) PORT=$(PORT) TORCH_INDEX=$(TORCH_INDEX)"
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "missing: Python >= 3.11 (set PYTHON=...)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "missing: Python >= 3.11, $(PYTHON) is older (set PYTHON=...)"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "missing: Python's venv module (Debian: apt-get install python3-venv)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (a few minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX) -c constraints.txt torch,--upgrade pip)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' || { echo "pip could not install; if it tried to build a package from source, a C compiler is missing (Debian: apt-get install build-essential)"; exit 1; }
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/python scripts/demo.py --port $(PORT)
+
+serve: $(STAMP)
+	@$(BIN)/python scripts/demo.py --port $(PORT) --keep
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/python bench/run.py
+
+clean:
+	rm -rf $(VENV) .venv-bench demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis

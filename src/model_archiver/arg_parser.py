@@ -1,0 +1,5 @@
+"""See torchkeeper.archiver."""
+
+from torchkeeper.archiver import ArgParser as ArgParser
+
+__all__ = ["ArgParser"]

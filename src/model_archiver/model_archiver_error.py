@@ -1,0 +1,5 @@
+"""See torchkeeper.archiver."""
+
+from torchkeeper.archiver import ModelArchiverError as ModelArchiverError
+
+__all__ = ["ModelArchiverError"]
