@@ -1,0 +1,143 @@
+"""Requests and answers through a real server: inputs, outputs, headers, errors."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import Start  # type: ignore[import-not-found]  # pytest puts this folder on the path
+
+pytestmark = pytest.mark.slow
+
+ECHO = """
+import json
+
+def handle(data, context):
+    if data is None:
+        return None
+    answers = []
+    for place, row in enumerate(data):
+        asked = row.get("answer", b"")
+        asked = asked.decode() if isinstance(asked, (bytes, bytearray)) else asked
+        shown = {key: [type(value).__name__, value if isinstance(value, (str, dict, list)) else value.decode("latin-1")]
+                 for key, value in row.items()}
+        if asked == "text":
+            answers.append("hällo")
+        elif asked == "bytes":
+            answers.append(b"\\x00\\xff")
+        elif asked == "tensor":
+            import torch
+            answers.append(torch.tensor([1, 2]))
+        elif asked == "none":
+            answers.append(None)
+        elif asked == "custom":
+            context.set_response_status(418, "I am a teapot", place)
+            context.set_response_header(place, "X-Kept", "Yes")
+            context.set_response_content_type(place, "text/tea")
+            answers.append("short and stout")
+        elif asked == "raise":
+            raise ValueError("the handler's own words")
+        elif asked == "no list":
+            return "text"
+        elif asked == "too many":
+            return [1, 2]
+        elif asked == "set":
+            return [{1, 2}]
+        elif asked == "cuda":
+            raise RuntimeError("CUDA out of memory")
+        elif asked == "prediction":
+            from ts.utils.util import PredictionException
+            raise PredictionException("not today", 413)
+        else:
+            answers.append({"row": shown, "header": context.get_request_header(place, "x-mine"),
+                            "explain": context.get_request_header(place, "explain")})
+    return answers
+"""
+
+
+def test_inputs_outputs_headers_and_errors(serve: Start) -> None:
+    server = serve({"echo": ECHO}, max_request_size=1000)
+    client = server.client
+    url = "/predictions/echo"
+
+    plain = client.post(url, content=b"abc", headers={"X-Mine": "yes"})
+    assert plain.status_code == 200
+    assert plain.reason_phrase == "OK"
+    assert plain.headers["content-type"] == "application/json"
+    assert plain.headers["pragma"] == "no-cache"
+    assert len(plain.headers["x-request-id"]) == 36
+    assert plain.json() == {"row": {"body": ["bytearray", "abc"]}, "header": "yes", "explain": "False"}
+
+    assert client.post(url, json={"a": 1}).json()["row"] == {"body": ["dict", {"a": 1}]}
+    broken = client.post(url, content=b"{", headers={"content-type": "application/json"})
+    assert broken.json()["row"] == {"body": ["bytearray", "{"]}
+    text = client.post(url, content="ä".encode(), headers={"content-type": "text/plain; charset=utf-8"})
+    assert text.json()["row"] == {"body": ["str", "ä"]}
+    assert client.post(url, data={"k": "v"}).json()["row"] == {"k": ["bytearray", "v"]}
+    form = client.post(url, files={"data": ("x.bin", b"123"), "more": (None, b"4")})
+    assert form.json()["row"] == {"data": ["bytearray", "123"], "more": ["bytearray", "4"]}
+    assert client.get(url, params={"q": "1"}).json()["row"] == {
+        "q": ["bytearray", "1"],
+        "body": ["bytearray", ""],
+    }
+    assert client.post("/explanations/echo", content=b"").json()["explain"] == "True"
+    for path in ("/invocations", "/models/echo/invoke", "/echo/predict", "/predictions/echo/1.0"):
+        assert client.post(path, content=b"abc").json()["row"] == {"body": ["bytearray", "abc"]}, path
+
+    outputs = {
+        "text": ("hällo".encode(), "text/plain; charset=utf-8"),
+        "bytes": (b"\x00\xff", "application/octet-stream"),
+    }
+    for asked, (body, kind) in outputs.items():
+        answer = client.post(url, data={"answer": asked})
+        assert (answer.content, answer.headers["content-type"]) == (body, kind)
+    assert client.post(url, data={"answer": "none"}).content == b"null"
+    assert client.post(url, data={"answer": "tensor"}).content[:2] == b"PK"
+    custom = client.post(url, data={"answer": "custom"})
+    assert (custom.status_code, custom.reason_phrase, custom.text) == (
+        418,
+        "I am a teapot",
+        "short and stout",
+    )
+    assert (custom.headers["x-kept"], custom.headers["content-type"]) == ("Yes", "text/tea")
+    assert custom.headers["connection"] == "close"
+
+    errors = {
+        "raise": (503, "Prediction failed", "ValueError: the handler's own words"),
+        "no list": (503, "Invalid model predict output", "the handler returned str, not a list"),
+        "too many": (
+            503,
+            "number of batch response mismatched",
+            "the handler returned 2 results for 1 requests",
+        ),
+        "set": (503, "Unsupported model output data type.", None),
+        "cuda": (507, "Out of resources", "RuntimeError: CUDA out of memory"),
+        "prediction": (507, "not today", None),
+    }
+    for asked, (status, message, cause) in errors.items():
+        failed = client.post(url, data={"answer": asked})
+        body = failed.json()
+        assert (failed.status_code, body["code"], body["message"]) == (status, status, message)
+        assert body["type"] == "InternalServerException"
+        assert cause is None or body["cause"] == cause
+
+    missing = client.get("/predictions/nope")
+    assert (
+        missing.text
+        == json.dumps(
+            {"code": 404, "type": "ModelNotFoundException", "message": "Model not found: nope"}, indent=2
+        )
+        + "\n"
+    )
+    version = client.get("/predictions/echo/9")
+    assert version.json()["message"] == "Model version: 9 does not exist for model: echo"
+    assert client.get("/nothing/at/all/here").json()["type"] == "ResourceNotFoundException"
+    assert client.get("/").status_code == 405
+    large = client.post(url, content=b"x" * 5000)
+    assert (large.status_code, large.json()["code"]) == (413, 413)
+    assert len(large.headers["x-request-id"]) == 36
+    assert client.get("/ping").json() == {"status": "Healthy"}
+
+    ledger = server.stop()
+    assert ledger["failed"] == len(errors)
+    assert ledger["refused"] == 4
