@@ -70,7 +70,7 @@ def ask(url: str, body: bytes) -> bytes:
 
 
 def heat_map(digit: Path, attribution: np.ndarray, target: Path) -> None:
-    """Saves the attribution (1, 28, 28) as colours over the picture: red speaks for the answer, blue against."""
+    """Saves the attribution (1, 28, 28) as colours over the picture: red speaks for the answer."""
     grey = np.array(Image.open(digit).convert("L"), dtype=np.float32) / 255
     weight = attribution[0] / (np.abs(attribution).max() or 1)
     colours = np.stack([grey * 0.6] * 3, axis=-1)

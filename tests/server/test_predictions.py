@@ -19,8 +19,10 @@ def handle(data, context):
     for place, row in enumerate(data):
         asked = row.get("answer", b"")
         asked = asked.decode() if isinstance(asked, (bytes, bytearray)) else asked
-        shown = {key: [type(value).__name__, value if isinstance(value, (str, dict, list)) else value.decode("latin-1")]
-                 for key, value in row.items()}
+        shown = {
+            key: [type(value).__name__, value if isinstance(value, (str, dict)) else value.decode("latin-1")]
+            for key, value in row.items()
+        }
         if asked == "text":
             answers.append("hällo")
         elif asked == "bytes":
