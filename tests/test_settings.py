@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from torchkeeper.errors import SettingsError
-from torchkeeper.settings import KEYS, CommandLine, Settings, load_settings, startup_models
+from torchkeeper.setting_table import KEYS
+from torchkeeper.settings import CommandLine, Settings, load_settings, startup_models
 
 
 def load(folder: Path, text: str = "", environ: dict[str, str] | None = None, **flags: object) -> Settings:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from torchkeeper import TORCHSERVE_VERSION, __version__
 from torchkeeper.errors import SettingsError
-from torchkeeper.settings import KEYS, CommandLine, Settings, load_settings, process_environ
+from torchkeeper.setting_table import KEYS
+from torchkeeper.settings import CommandLine, Settings, load_settings, process_environ
 
 
 class Refused(Exception):

@@ -19,7 +19,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from torchkeeper.errors import SettingsError
-from torchkeeper.settings import Address
+from torchkeeper.setting_table import Address
 
 logger = logging.getLogger(__name__)
 
