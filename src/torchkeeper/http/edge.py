@@ -193,6 +193,7 @@ class Edge(asyncio.Protocol):
         if length is not None and length > self.limits.max_body:
             raise RequestTooLarge(self.limits.max_body)
         self._receiving = cycle
+        self._arm(self.limits.body_timeout)
         if len(self._cycles) == 1:
             self._start(cycle)
 

@@ -1,0 +1,168 @@
+"""The edge on real sockets: what goes over the wire, byte for byte."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from torchkeeper.http.edge import EdgeLimits, edge_protocol
+
+App = Callable[..., Awaitable[None]]
+HOST = b"Host: x\r\n"
+
+
+async def read_body(receive: Callable[[], Awaitable[dict[str, Any]]]) -> bytes:
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionError
+        body += message["body"]
+        if not message["more_body"]:
+            return body
+
+
+async def echo(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    body = scope["method"].encode() + b" " + scope["raw_path"] + b" " + await read_body(receive)
+    headers = [(b"X-Kept-Case", b"yes"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "reason": b"Fine indeed", "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def talk(data: bytes, app: App = echo, **limits: Any) -> bytes:
+    """Sends bytes over a real connection; returns all that comes until the server closes or is silent."""
+
+    async def run() -> bytes:
+        loop = asyncio.get_running_loop()
+        protocol = edge_protocol(EdgeLimits(**({"max_body": 1000, "idle_timeout": 0.2} | limits)))
+        config = uvicorn.Config(app, http=protocol, ws="none", lifespan="off", log_config=None)
+        config.load()
+        state = ServerState()
+
+        def connect() -> asyncio.Protocol:
+            return protocol(config=config, server_state=state, app_state={}, _loop=loop)  # type: ignore[call-arg]  # uvicorn's convention
+
+        server = await loop.create_server(connect, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(data)
+        try:
+            async with asyncio.timeout(10):
+                return await reader.read()
+        finally:
+            writer.close()
+            server.close()
+            await server.wait_closed()
+
+    return asyncio.run(run())
+
+
+def get(path: bytes, extra: bytes = b"", version: bytes = b"1.1") -> bytes:
+    return b"GET " + path + b" HTTP/" + version + b"\r\n" + HOST + extra + b"\r\n"
+
+
+def test_reason_phrases_and_names_go_out_as_given() -> None:
+    answer = talk(get(b"/a"))
+    assert answer.startswith(b"HTTP/1.1 200 Fine indeed\r\nX-Kept-Case: yes\r\n")
+    assert b"connection: keep-alive\r\n\r\nGET /a " in answer
+
+
+def test_pipelined_requests_are_answered_in_order_even_before_a_malformed_one() -> None:
+    answer = talk(get(b"/1") + get(b"/2") + b"nonsense\r\n\r\n")
+    first, second, bad = answer.index(b"GET /1"), answer.index(b"GET /2"), answer.index(b"400 Bad Request")
+    assert first < second < bad
+    assert b'"message": "Invalid HTTP message."' in answer
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + HOST + HOST + b"\r\n",
+        b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: banana\r\n\r\n",
+    ],
+    ids=["no HTTP", "no Host", "two Hosts", "no length"],
+)
+def test_what_is_no_request_is_a_400_in_json(data: bytes) -> None:
+    answer = talk(data)
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b'"type": "BadRequestException"' in answer
+    assert b"connection: close" in answer
+
+
+def test_connection_close_and_http_1_0_close() -> None:
+    for data in (get(b"/a", b"Connection: close\r\n"), get(b"/a", version=b"1.0")):
+        answer = talk(data, idle_timeout=60)
+        assert b"connection: close" in answer
+        assert b"GET /a" in answer
+
+
+def test_an_offered_upgrade_is_answered_as_plain_http() -> None:
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"
+    data = b"POST /up HTTP/1.1\r\n" + HOST + offer + b"Content-Length: 4\r\n\r\nbody"
+    assert b"POST /up body" in talk(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 5000\r\n\r\n" + b"x" * 5000,
+        b"POST / HTTP/1.1\r\n"
+        + HOST
+        + b"Transfer-Encoding: chunked\r\n\r\n7d0\r\n"
+        + b"x" * 2000
+        + b"\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\nContent-Length: 5000\r\n\r\n",
+    ],
+    ids=["announced", "chunked", "expecting 100"],
+)
+def test_a_body_that_is_too_large_gets_an_answer_that_can_be_read(data: bytes) -> None:
+    answer = talk(data, drain_seconds=0.2)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b'"code": 413' in answer
+    assert b"x-request-id: " in answer
+
+
+def test_too_many_header_fields_or_bytes() -> None:
+    assert talk(get(b"/", b"A: b\r\n" * 200), drain_seconds=0.1).startswith(b"HTTP/1.1 431 ")
+    long = get(b"/", b"A: " + b"b" * 70000)
+    assert talk(long, drain_seconds=0.1).startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_request_that_never_comes_and_one_that_stops_half_way() -> None:
+    assert talk(b"", header_timeout=0.1) == b""
+    half_head = talk(b"GET / HTTP/1.1\r\nHo", header_timeout=0.1, drain_seconds=0.1)
+    assert half_head.startswith(b"HTTP/1.1 408 ")
+    half_body = b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 10\r\n\r\nab"
+    assert talk(half_body, body_timeout=0.1, drain_seconds=0.1).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_continue_is_sent_only_when_the_body_is_wanted() -> None:
+    head = b"POST /c HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+    assert talk(head, body_timeout=0.1, drain_seconds=0.1).startswith(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def test_head_has_no_body_and_errors_close() -> None:
+    answer = talk(b"HEAD / HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert answer.endswith(b"\r\n\r\n")
+
+    async def failing(scope: Any, receive: Any, send: Any) -> None:
+        raise RuntimeError("a bug")
+
+    assert talk(get(b"/"), failing).startswith(b"HTTP/1.1 500 ")
+
+
+def test_a_header_with_a_line_break_is_left_out() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"X-Bad", b"a\r\nInjected: yes"), (b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    answer = talk(get(b"/"), app)
+    assert b"Injected" not in answer
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")

@@ -1,0 +1,57 @@
+"""README's commands, run as they stand by a shell, in a copy of what they need."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+WALK = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+
+
+def absent(reason: str) -> None:
+    """Skips where something outside is missing; continuous integration must have it."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.mark.slow
+def test_the_walk_word_for_word(tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        absent("curl is not installed")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", 8080))
+        except OSError:
+            absent("port 8080 is busy, and the walk names it")
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    shutil.copy(ROOT / "config.properties", tmp_path)
+    temp = tmp_path / "temp"
+    temp.mkdir()
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environ = {**os.environ, "PATH": path, "TMPDIR": str(temp)}
+    script = "set -e\n" + "\n".join(WALK)
+    log = tmp_path / "out.log"
+    with log.open("wb") as out:  # a file and not a pipe: the detached server keeps it open
+        try:
+            done = subprocess.run(
+                ["bash", "-c", script], cwd=tmp_path, env=environ, stdout=out, stderr=out, timeout=120
+            )
+        finally:
+            subprocess.run(["torchserve", "--stop", "--foreground"], env=environ, stdout=out, timeout=70)
+    said = log.read_text()
+    assert done.returncode == 0, said
+    assert "Model server started." in said
+    assert re.search(r"^0\S*", said, re.MULTILINE), "the digit"
+    assert said.count("-5.84520") == 2, "two explanations of the same picture"
+    assert "answered=3 refused=0 failed=0 gone=0" in said
+    assert not (temp / ".model_server.pid").exists()
