@@ -1,0 +1,68 @@
+"""Starting detached and stopping, with real processes: what is said, and the exit codes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+
+def torchserve(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    log = folder / f"said-{uuid.uuid4().hex}"
+    with log.open("w") as said:  # a file and not a pipe: a detached server keeps it open
+        done = subprocess.run(
+            [sys.executable, "-m", "torchkeeper.cli", *arguments],
+            cwd=folder,
+            env={**os.environ, "TMPDIR": str(folder)},
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            timeout=90,
+        )
+    return subprocess.CompletedProcess([], done.returncode, log.read_text())
+
+
+def test_nothing_to_stop(tmp_path: Path) -> None:
+    done = torchserve(tmp_path, "--stop")
+    assert (done.stdout, done.returncode) == ("TorchServe is not currently running.\n", 0)
+
+
+def test_a_stale_pid_file_is_removed(tmp_path: Path) -> None:
+    pid_file = tmp_path / ".model_server.pid"
+    pid_file.write_text("1")
+    done = torchserve(tmp_path, "--stop")
+    assert done.stdout.startswith("Removing orphan pid file.\n")
+    assert not pid_file.exists()
+
+
+@pytest.mark.slow
+def test_a_server_that_cannot_listen_fails_with_the_reason(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (tmp_path / "config.properties").write_text(f"inference_address=http://127.0.0.1:{port}\n")
+        done = torchserve(tmp_path, "--start", "--model-store", ".", "--ncs")
+    assert done.returncode == 1
+    assert f"inference_address=http://127.0.0.1:{port}: cannot listen there" in done.stdout
+    assert "TorchServe failed to start" in done.stdout
+    assert not (tmp_path / ".model_server.pid").exists()
+
+
+@pytest.mark.slow
+def test_start_start_again_stop(tmp_path: Path) -> None:
+    (tmp_path / "config.properties").write_text("inference_address=http://127.0.0.1:0\n")
+    first = torchserve(tmp_path, "--start", "--model-store", ".", "--ncs")
+    try:
+        assert first.returncode == 0, first.stdout
+        again = torchserve(tmp_path, "--start", "--model-store", ".", "--ncs")
+        assert again.returncode == 1
+        assert again.stdout == (
+            "TorchServe is already running, please use torchserve --stop to stop TorchServe.\n"
+        )
+    finally:
+        stopped = torchserve(tmp_path, "--stop", "--foreground")
+    assert (stopped.returncode, stopped.stdout) == (0, "")
+    assert not (tmp_path / ".model_server.pid").exists()
