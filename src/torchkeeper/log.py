@@ -26,6 +26,9 @@ from torchkeeper.settings import Settings
 
 _MAX_BYTES = 100 * 1024 * 1024
 _KEPT = 5
+#: Seconds that lines are gathered before they are written: a thread woken by every line would fight the event
+#: loop for the interpreter's lock.
+_GATHER = 0.05
 _LEVELS = {"WARNING": "WARN", "CRITICAL": "FATAL"}
 _UNITS = {"ms": "Milliseconds", "s": "Seconds", "percent": "Percent", "count": "Count", "MB": "Megabytes"}
 
@@ -77,6 +80,7 @@ class Logs:
         self._folders = (settings.log_location, settings.metrics_location)
         self._queue: queue.SimpleQueue[tuple[Any, ...] | threading.Event | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
+        self._urgent = threading.Event()
         self._files: dict[str, _File] = {}
         self._handler = _Records(self._queue.put)
 
@@ -102,6 +106,7 @@ class Logs:
     ) -> None:
         logging.getLogger("torchkeeper").removeHandler(self._handler)
         self._queue.put(None)
+        self._urgent.set()
         self._thread.join()
         for file in self._files.values():
             file.close()
@@ -122,6 +127,7 @@ class Logs:
         """Returns when everything that was logged before is written."""
         done = threading.Event()
         self._queue.put(done)
+        self._urgent.set()
         done.wait()
 
     # --- the thread --------------------------------------------------------------------------------------
@@ -129,12 +135,15 @@ class Logs:
     def _run(self) -> None:
         while True:
             batch = [self._queue.get()]
+            if isinstance(batch[0], tuple):
+                self._urgent.wait(_GATHER)
             with contextlib.suppress(queue.Empty):
-                while len(batch) < 1000:
+                while True:
                     batch.append(self._queue.get_nowait())
             self._write([item for item in batch if isinstance(item, tuple)])
             for item in batch:
                 if isinstance(item, threading.Event):
+                    self._urgent.clear()
                     item.set()
             if None in batch:
                 return

@@ -76,6 +76,7 @@ class Listener:
             ws="none",
             lifespan="off",
             log_config=None,
+            proxy_headers=False,
             access_log=False,
             interface="asgi3",
         )
