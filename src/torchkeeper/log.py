@@ -7,6 +7,7 @@ TorchServe's do. Source of formats: TorchServe's log4j2 defaults (100 MB or a da
 from __future__ import annotations
 
 import contextlib
+import functools
 import gzip
 import logging
 import queue
@@ -35,7 +36,13 @@ _UNITS = {"ms": "Milliseconds", "s": "Seconds", "percent": "Percent", "count": "
 
 def timestamp(moment: float) -> str:
     """ISO time with milliseconds after a comma, local time."""
-    return datetime.fromtimestamp(moment).isoformat(timespec="milliseconds").replace(".", ",")
+    second = int(moment)
+    return f"{_second(second)},{int((moment - second) * 1000):03}"
+
+
+@functools.lru_cache(maxsize=4)
+def _second(second: int) -> str:
+    return datetime.fromtimestamp(second).isoformat()
 
 
 class _File(RotatingFileHandler):
@@ -111,7 +118,7 @@ class Logs:
         for file in self._files.values():
             file.close()
 
-    def access(self, client: str, method: str, path: str, version: str, status: int, ms: float) -> None:
+    def access(self, client: str, method: bytes, path: bytes, version: str, status: int, ms: float) -> None:
         """One line of access_log.log; `client` is host:port, `ms` the milliseconds from request to answer."""
         self._queue.put(("access", time.time(), client, method, path, version, status, ms))
 
@@ -163,8 +170,11 @@ class Logs:
                 sys.stdout.flush()
 
 
-def _access(moment: float, client: str, method: str, path: str, version: str, status: int, ms: float) -> str:
-    return f'{timestamp(moment)} - /{client} "{method} {path} HTTP/{version}" {status} {round(ms)}'
+def _access(
+    moment: float, client: str, method: bytes, path: bytes, version: str, status: int, ms: float
+) -> str:
+    line = f"{method.decode('ascii')} {path.decode('latin-1')} HTTP/{version}"
+    return f'{timestamp(moment)} - /{client} "{line}" {status} {round(ms)}'
 
 
 def _ts(moment: float, level: str, thread: str, name: str, text: str) -> str:

@@ -78,7 +78,9 @@ def test_what_comes_back_goes_first_and_what_was_tried_goes_alone(loop: asyncio.
     tried = entry(loop, "tried", 0)
     tried.retried = True
     queue.put_back([tried])
-    assert queue.ready() == 1
+    head = queue.head()
+    assert head is tried
+    assert queue.ready(head) == 1
     assert names(queue.take(9)) == ["tried"]
     assert names(queue.take(9)) == ["one", "two", "later"]
 

@@ -11,7 +11,6 @@ from torchkeeper.worker.wire import (
     FrameReader,
     Message,
     Replies,
-    Started,
     WireError,
     decode_batch,
     decode_replies,
@@ -57,11 +56,11 @@ def feed_in_pieces(data: bytes, size: int) -> list[tuple[Message, bytes]]:
 
 @given(inputs, st.integers(1, 50))
 def test_a_batch_survives_the_wire_in_any_pieces(batch: list[Input], size: int) -> None:
-    data = encode_batch(7, Kind.EXPLAIN, batch) + encode(Started(7))
+    data = encode_batch(7, Kind.EXPLAIN, batch) + encode(Cancel(7, (1, 3)))
     (first, raw), (second, _) = feed_in_pieces(data, size)
     assert isinstance(first, Batch)
     assert decode_batch(first, raw) == batch
-    assert second == Started(7)
+    assert second == Cancel(7, (1, 3))
 
 
 @given(outcomes, st.integers(1, 50))

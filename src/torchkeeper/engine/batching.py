@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 
 @dataclass(slots=True)
 class WorkerView:
@@ -20,8 +22,7 @@ class WorkerView:
     idle_since: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(msgspec.Struct, frozen=True, gc=False):
     """What a policy decides upon. Times are seconds of one monotonic clock."""
 
     waiting: int
@@ -29,16 +30,14 @@ class View:
     workers: Sequence[WorkerView]
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True, gc=False):
     """Send up to `count` waiting requests to this worker."""
 
     worker_id: int
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(msgspec.Struct, frozen=True, gc=False):
     """A batch came back: its size and the worker's own seconds for it."""
 
     count: int

@@ -1,13 +1,15 @@
 """The dispatcher of one model version: requests in, batches out, tickets resolved.
 
 Owns the queue and what is in the workers' hands. It obeys the batching policy, counts the response timeout
-from the worker's own start of a batch, and sees to it that every accepted request gets exactly one answer,
-whatever becomes of the worker: what was not started goes elsewhere, what was is sent again once, alone.
+from the moment a batch is the first in its worker's hands, and sees to it that every accepted request gets
+exactly one answer, whatever becomes of the worker: what was prepared goes elsewhere, what ran is sent again
+once, alone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +20,7 @@ from torchkeeper.errors import PredictionFailed, ServiceUnavailable, Torchkeeper
 from torchkeeper.messages import Failure, Input, Reply, Sample
 from torchkeeper.worker.pool import Loss, Pool, Worker
 from torchkeeper.worker.supervisor import Event
-from torchkeeper.worker.wire import Cancel, Message, Replies, Started, decode_replies, encode, encode_batch
+from torchkeeper.worker.wire import Cancel, Message, Replies, decode_replies, encode, encode_batch
 
 
 @dataclass(slots=True)
@@ -27,7 +29,6 @@ class _InHand:
 
     batch_id: int
     entries: list[Entry]
-    started: bool = False
 
 
 @dataclass(slots=True)
@@ -82,8 +83,11 @@ class Dispatcher:
         """
         loop = asyncio.get_running_loop()
         now = loop.time()
-        self._check_hope(explicit_version)
-        size = sum(len(part.value) for part in request.parts)
+        if not self._hands:
+            self._check_hope(explicit_version)
+        size = 0
+        for part in request.parts:
+            size += len(part.value)
         entry = Entry(request, loop.create_future(), now, size)
         try:
             if not self._policy.admit(len(self._queue), now) or (
@@ -102,9 +106,7 @@ class Dispatcher:
         """The client left: a waiting or prepared request is not computed any more."""
         ticket.cancel()
         for hands in self._hands.values():
-            for batch in hands.batches:
-                if batch.started:
-                    continue
+            for batch in itertools.islice(hands.batches, 1, None):
                 places = tuple(place for place, entry in enumerate(batch.entries) if entry.ticket is ticket)
                 if places:
                     hands.worker.send(encode(Cancel(batch.batch_id, places)))
@@ -136,7 +138,7 @@ class Dispatcher:
                 decision = self._place_alone()
             else:
                 views = [hands.view for hands in self._hands.values()]
-                decision = self._policy.decide(View(self._queue.ready(), head.arrived, views), now)
+                decision = self._policy.decide(View(self._queue.ready(head), head.arrived, views), now)
             if isinstance(decision, Send):
                 self._send(self._hands[decision.worker_id], self._queue.take(decision.count))
                 continue
@@ -158,6 +160,7 @@ class Dispatcher:
         batch = _InHand(self._next_batch, entries)
         if not hands.batches:
             hands.worker.life.on(Event.BATCH, entries[0].arrived)
+            self._arm(hands)
         hands.batches.append(batch)
         hands.view.batches += 1
         kind = entries[0].input.kind
@@ -187,14 +190,9 @@ class Dispatcher:
         self._pump()
 
     def on_message(self, worker: Worker, message: Message, raw: bytes) -> None:
-        """A worker began a batch or answered one."""
+        """A worker answered a batch."""
         hands = self._hands.get(worker.worker_id)
-        if hands is None or not hands.batches:
-            return
-        if isinstance(message, Started):
-            hands.batches[0].started = True
-            self._arm(hands)
-        elif isinstance(message, Replies):
+        if hands is not None and hands.batches and isinstance(message, Replies):
             self._answer(hands, message, raw)
 
     def on_lost(self, worker: Worker, loss: Loss) -> None:
@@ -203,11 +201,11 @@ class Dispatcher:
         if hands is not None:
             if hands.timer is not None:
                 hands.timer.cancel()
-            for batch in reversed(hands.batches):
-                if batch.started:
-                    self._after_death(batch.entries, loss)
-                else:
-                    self._queue.put_back(entry for entry in batch.entries if not entry.gone)
+            running, *prepared = hands.batches or (None,)
+            for batch in reversed(prepared):
+                self._queue.put_back(entry for entry in batch.entries if not entry.gone)
+            if running is not None:
+                self._after_death(running.entries, loss)
         self.on_availability()
         self._pump()
 
@@ -242,7 +240,9 @@ class Dispatcher:
         hands.view.batches -= 1
         now = asyncio.get_running_loop().time()
         hands.view.idle_since = now
-        if not hands.batches:
+        if hands.batches:
+            self._arm(hands)
+        else:
             hands.worker.life.on(Event.IDLE, now)
         self._policy.observe(Done(len(batch.entries), message.seconds))
         for entry, outcome in zip(batch.entries, decode_replies(message, raw), strict=True):

@@ -45,7 +45,8 @@ class EntryQueue:
     def __init__(self, limit: int, max_bytes: int = MAX_BYTES) -> None:
         self._limit = limit
         self._max_bytes = max_bytes
-        self._lanes: dict[Kind, deque[Entry]] = {kind: deque() for kind in Kind}
+        #: One lane per kind, in the order of the kinds' numbers.
+        self._lanes: tuple[deque[Entry], ...] = tuple(deque() for _ in Kind)
         self._again: deque[Entry] = deque()
         self._count = 0
         self._bytes = 0
@@ -79,15 +80,15 @@ class EntryQueue:
     def head(self) -> Entry | None:
         """The entry that goes next; entries whose clients left are dropped on the way."""
         best: Entry | None = None
-        if self._again:
-            self._skip_gone(self._again)
-            if self._again:
-                return self._again[0]
-        for lane in self._lanes.values():
-            if lane:
-                self._skip_gone(lane)
-                if lane and (best is None or lane[0].arrived < best.arrived):
-                    best = lane[0]
+        for lane in (self._again, *self._lanes):
+            while lane and lane[0].ticket.done():
+                self._remove(lane.popleft())
+            if not lane:
+                continue
+            if lane is self._again:
+                return lane[0]
+            if best is None or lane[0].arrived < best.arrived:
+                best = lane[0]
         return best
 
     def take(self, limit: int) -> list[Entry]:
@@ -107,11 +108,8 @@ class EntryQueue:
                 taken.append(entry)
         return taken
 
-    def ready(self) -> int:
+    def ready(self, head: Entry) -> int:
         """How many entries could go with the head in one batch (clients that left may be among them)."""
-        head = self.head()
-        if head is None:
-            return 0
         return 1 if head.retried else len(self._lanes[head.input.kind])
 
     def drain(self) -> list[Entry]:
@@ -124,7 +122,7 @@ class EntryQueue:
     def older_than(self, moment: float) -> list[Entry]:
         """Removes and returns the entries that arrived before `moment`."""
         old: list[Entry] = []
-        for lane in self._lanes.values():
+        for lane in self._lanes:
             while lane and lane[0].arrived < moment:
                 entry = lane.popleft()
                 self._remove(entry)
@@ -135,12 +133,8 @@ class EntryQueue:
         self._count -= 1
         self._bytes -= entry.size
 
-    def _skip_gone(self, lane: deque[Entry]) -> None:
-        while lane and lane[0].gone:
-            self._remove(lane.popleft())
-
     def _drop_gone(self) -> None:
-        for lane in (*self._lanes.values(), self._again):
+        for lane in (*self._lanes, self._again):
             kept = [entry for entry in lane if not entry.gone]
             for entry in lane:
                 if entry.gone:

@@ -5,6 +5,7 @@ Source of the rules: TorchServe's inference API, "Request to handler input".
 
 from __future__ import annotations
 
+import functools
 from email.message import Message
 from urllib.parse import parse_qsl
 
@@ -24,6 +25,8 @@ def parse_parts(content_type: str | None, body: bytes) -> tuple[Part, ...]:
     Raises:
         BadRequest: a form that cannot be read, or has too many fields.
     """
+    if content_type is None:
+        return (Part("body", body),)
     media, boundary = _media_type(content_type)
     lowered = media.lower() if media else None
     if lowered == "application/x-www-form-urlencoded":
@@ -38,6 +41,7 @@ def parse_query(query: bytes) -> tuple[Part, ...]:
     return _last_wins(_fields(query))
 
 
+@functools.lru_cache(maxsize=256)
 def _media_type(content_type: str | None) -> tuple[str | None, str | None]:
     """Media type in its original case, and the boundary if one is given."""
     if not content_type:

@@ -6,10 +6,10 @@ Owns the body that waits to be read and the bytes of the answer; the connection 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -22,44 +22,46 @@ logger = logging.getLogger(__name__)
 
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _FORBIDDEN = (b"\r", b"\n", b"\0")
+_KEEP_ALIVE = b"connection: keep-alive\r\n\r\n"
+_CLOSE = b"connection: close\r\n\r\n"
+_CHUNKED = b"transfer-encoding: chunked\r\n"
 
 
-@dataclass(slots=True)
 class Head:
-    """What came before a body: request line and header fields as given."""
+    """What came before a body: request line and header fields, as given and with lower-case names."""
 
-    method: bytes = b""
-    target: bytes = b""
-    version: str = "1.1"
-    fields: list[tuple[bytes, bytes]] = field(default_factory=list)
-    close: bool = False
-    begin: float = 0.0
-    #: Bytes received for this head so far, a bound on what may come.
-    size: int = 0
+    __slots__ = ("begin", "close", "expects", "fields", "length", "lowered", "method", "target", "version")
 
-    def check(self) -> int | None:
-        """The announced length of the body, if one is.
+    def __init__(self) -> None:
+        self.method = b""
+        self.target = b""
+        self.version = "1.1"
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.lowered: list[tuple[bytes, bytes]] = []
+        self.close = False
+        self.begin = 0.0
+        #: What `check` finds: the announced length of the body, and whether it waits for a 100.
+        self.length: int | None = None
+        self.expects = False
+
+    def check(self) -> None:
+        """Reads what the connection must know of the fields.
 
         Raises:
-            BadRequest: not exactly one Host in HTTP/1.1, or an unreadable length.
+            BadRequest: not exactly one Host in HTTP/1.1.
         """
         hosts = 0
-        length = None
-        for name, value in self.fields:
-            lowered = name.lower()
-            if lowered == b"host":
+        for name, value in self.lowered:
+            if name == b"host":
                 hosts += 1
-            elif lowered == b"content-length":
-                length = int(value)
-        if self.version == "1.1" and hosts != 1:
+            elif name == b"content-length":
+                self.length = int(value)
+            elif name == b"expect":
+                self.expects = self.version == "1.1" and value.lower() == b"100-continue"
+        if hosts != 1 and self.version == "1.1":
             raise BadRequest(
                 "Invalid HTTP message.", cause=f"a request needs exactly one Host field, not {hosts}"
             )
-        return length
-
-    def has(self, name: bytes, value: bytes) -> bool:
-        """Whether a field of this (lower-case) name has this value, in any case."""
-        return any(field.lower() == name and given.lower() == value for field, given in self.fields)
 
 
 def error_response(error: TorchkeeperError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
@@ -79,14 +81,31 @@ def error_response(error: TorchkeeperError) -> tuple[int, list[tuple[bytes, byte
 class Cycle:
     """A request that is being received, answered, or waits for its turn."""
 
-    def __init__(
-        self, edge: Edge, head: Head, scope: dict[str, Any], refusal: TorchkeeperError | None = None
-    ) -> None:
+    __slots__ = (
+        "_chunked",
+        "_chunks",
+        "_complete",
+        "_done",
+        "_edge",
+        "_expects",
+        "_gone",
+        "_on_gone",
+        "_pending",
+        "_refusal",
+        "_size",
+        "_status",
+        "_wakeup",
+        "close_after",
+        "head",
+        "task",
+        "unread",
+    )
+
+    def __init__(self, edge: Edge, head: Head, refusal: TorchkeeperError | None = None) -> None:
         self.head = head
-        self.started = False
+        self.task: asyncio.Task[None] | None = None
         self.close_after = head.close or refusal is not None
         self._edge = edge
-        self._scope = scope
         self._refusal = refusal
         self._chunks: list[bytes] = []
         self.unread = 0
@@ -96,12 +115,10 @@ class Cycle:
         self._wakeup: asyncio.Event | None = None
         self._on_gone: Callable[[], None] | None = None
         self._status = 0
-        self._pending: bytes | None = None
+        self._pending = b""
         self._chunked = False
         self._done = False
-        if scope:
-            scope["extensions"]["torchkeeper"]["on_gone"] = self._watch
-        self._expects = head.version == "1.1" and head.has(b"expect", b"100-continue")
+        self._expects = head.expects
 
     # --- fed by the connection ---------------------------------------------------------------------------
 
@@ -110,13 +127,15 @@ class Cycle:
         self._chunks.append(body)
         self.unread += len(body)
         self._size += len(body)
-        self._wake()
+        if self._wakeup is not None:
+            self._wakeup.set()
         return self._size
 
     def complete(self) -> None:
         """The body has come to its end."""
         self._complete = True
-        self._wake()
+        if self._wakeup is not None:
+            self._wakeup.set()
 
     def refuse(self, error: TorchkeeperError) -> None:
         """The rest of the body will not come: a disconnect for the application, `error` for the client."""
@@ -131,7 +150,8 @@ class Cycle:
         if self._on_gone is not None and not self._done:
             self._on_gone()
 
-    def _watch(self, callback: Callable[[], None]) -> None:
+    def watch(self, callback: Callable[[], None]) -> None:
+        """Has `callback` called when the client leaves before its answer is complete."""
         self._on_gone = callback
         if self._gone:
             callback()
@@ -142,22 +162,19 @@ class Cycle:
 
     # --- the ASGI application ----------------------------------------------------------------------------
 
-    async def run(self, app: Any) -> None:
+    async def run(self, app: Any, scope: dict[str, Any]) -> None:
         """Lets the application answer; whatever it does, the client gets one answer or a closed line."""
-        self.started = True
         try:
             if self._refusal is None:
-                await app(self._scope, self._receive, self._send)
+                await app(scope, self._receive, self._send)
         except asyncio.CancelledError:
             self.close_after = True
         except Exception:
             logger.exception("the application failed")
         if self._gone:
             return
-        if self._refusal is not None and not self._status:
-            self._answer(self._refusal)
-        elif not self._status:
-            self._answer(TorchkeeperError("Internal server error"))
+        if not self._status:
+            self._answer(self._refusal or TorchkeeperError("Internal server error"))
         elif not self._done:
             self._edge.transport.abort()
             return
@@ -195,7 +212,8 @@ class Cycle:
             self._begin(message["status"], message.get("reason"), message["headers"])
         else:
             self._write(message.get("body", b""), more=message.get("more_body", False))
-            await self._edge.drain()
+            if self._edge.drained is not None:
+                await self._edge.drained.wait()
 
     # --- bytes -------------------------------------------------------------------------------------------
 
@@ -203,36 +221,52 @@ class Cycle:
         self._status = status
         if status >= 400:
             self.close_after = True
-        reason = _REASONS.get(status, b"") if reason is None else reason
-        for bad in _FORBIDDEN:
-            reason = reason.replace(bad, b" ")
-        lines = [b"HTTP/1.1 %d %s" % (status, reason)]
+        lines = [_status_line(status, reason)]
         sized = False
         for name, value in fields:
-            if any(bad in name or bad in value for bad in _FORBIDDEN):
-                logger.error("a header field with a line break in it is left out: %r", name)
-                continue
-            sized = sized or name.lower() == b"content-length"
-            lines.append(name + b": " + value)
-        if not sized and self.head.version == "1.1":
-            self._chunked = True
-            lines.append(b"transfer-encoding: chunked")
-        elif not sized:
-            self.close_after = True
-        lines.append(b"connection: close" if self.close_after else b"connection: keep-alive")
-        self._pending = b"\r\n".join(lines) + b"\r\n\r\n"
+            lines.append(b"%b: %b\r\n" % (name, value))
+            if len(name) == 14 and name.lower() == b"content-length":
+                sized = True
+        if not sized:
+            self._chunked = self.head.version == "1.1"
+            self.close_after = self.close_after or not self._chunked
+            if self._chunked:
+                lines.append(_CHUNKED)
+        block = b"".join(lines)
+        if block.count(b"\n") != len(lines) or block.count(b"\r") != len(lines) or b"\0" in block:
+            block = b"".join(line for line in lines if _is_one_line(line))
+        self._pending = block + (_CLOSE if self.close_after else _KEEP_ALIVE)
 
     def _write(self, body: bytes, *, more: bool) -> None:
-        out = self._pending or b""
-        self._pending = None
-        if self.head.method != b"HEAD":
-            if self._chunked:
-                if body:
-                    out += b"%x\r\n%s\r\n" % (len(body), body)
-                if not more:
-                    out += b"0\r\n\r\n"
-            else:
-                out += body
+        out = self._pending
+        self._pending = b""
+        if self.head.method == b"HEAD":
+            pass
+        elif self._chunked:
+            if body:
+                out += b"%x\r\n%b\r\n" % (len(body), body)
+            if not more:
+                out += b"0\r\n\r\n"
+        else:
+            out += body
         self._done = not more
         if not self._edge.transport.is_closing():
             self._edge.transport.write(out)
+
+
+@functools.lru_cache(maxsize=256)
+def _status_line(status: int, reason: bytes | None) -> bytes:
+    """The answer's first line; a phrase cannot break out of it."""
+    reason = _REASONS.get(status, b"") if reason is None else reason
+    for bad in _FORBIDDEN:
+        reason = reason.replace(bad, b" ")
+    return b"HTTP/1.1 %d %b\r\n" % (status, reason)
+
+
+def _is_one_line(line: bytes) -> bool:
+    """Whether a header line ends where it should; one that does not is left out, and that is logged."""
+    content = line[:-2]
+    fine = not any(bad in content for bad in _FORBIDDEN)
+    if not fine:
+        logger.error("a header field with a line break in it is left out: %r", content.partition(b":")[0])
+    return fine

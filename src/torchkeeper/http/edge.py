@@ -20,7 +20,9 @@ import httptools
 from torchkeeper.errors import BadRequest, RequestTooLarge, TorchkeeperError
 from torchkeeper.http.cycle import Cycle, Head, error_response
 
-Access = Callable[[str, str, str, str, int, float], None]
+#: Client, method, target, version, status, milliseconds.
+Access = Callable[[str, bytes, bytes, str, int, float], None]
+_ASGI = {"version": "3.0", "spec_version": "2.3"}
 
 
 class HeaderFieldsTooLarge(TorchkeeperError):
@@ -72,11 +74,16 @@ class Edge(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
         self.client = ("unix", 0)
+        #: Set while the client reads too slowly: what an answer waits for before it goes on.
+        self.drained: asyncio.Event | None = None
         self._head = Head()
+        #: Bytes received of a head that is not complete, a bound on what may come.
+        self._head_bytes = 0
         self._cycles: deque[Cycle] = deque()
         self._receiving: Cycle | None = None
+        self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._drained: asyncio.Event | None = None
+        self._timer_due = 0.0
         self._closing = False
         self._discard: int | None = None
         self._upgrade_refused = False
@@ -93,10 +100,11 @@ class Edge(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._state.connections.discard(self)
-        self._disarm()
+        if self._timer is not None:
+            self._timer.cancel()
         self._closing = True
-        if self._drained is not None:
-            self._drained.set()
+        if self.drained is not None:
+            self.drained.set()
         for cycle in self._cycles:
             cycle.disconnected()
         self._cycles.clear()
@@ -110,17 +118,12 @@ class Edge(asyncio.Protocol):
         return True
 
     def pause_writing(self) -> None:
-        self._drained = asyncio.Event()
+        self.drained = asyncio.Event()
 
     def resume_writing(self) -> None:
-        if self._drained is not None:
-            self._drained.set()
-            self._drained = None
-
-    async def drain(self) -> None:
-        """Returns when the client has read enough of what was written."""
-        if self._drained is not None:
-            await self._drained.wait()
+        if self.drained is not None:
+            self.drained.set()
+            self.drained = None
 
     def data_received(self, data: bytes) -> None:
         if self._discard is not None:
@@ -131,7 +134,7 @@ class Edge(asyncio.Protocol):
         if self._closing:
             return
         if self._receiving is None:
-            self._head.size += len(data)
+            self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -140,7 +143,7 @@ class Edge(asyncio.Protocol):
             cause = error.__context__
             refusal = cause if isinstance(cause, TorchkeeperError) else BadRequest("Invalid HTTP message.")
             self._refuse(refusal)
-        if self._receiving is None and self._head.size > self.limits.max_header_bytes and not self._closing:
+        if self._receiving is None and self._head_bytes > self.limits.max_header_bytes and not self._closing:
             self._refuse(self._too_many())
 
     def _too_many(self) -> TorchkeeperError:
@@ -167,30 +170,32 @@ class Edge(asyncio.Protocol):
     # --- httptools' callbacks ----------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        self._head = Head(size=self._head.size)
+        self._head = Head()
         self._arm(self.limits.header_timeout)
 
     def on_url(self, url: bytes) -> None:
         self._head.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._head.fields.append((name, value))
-        if len(self._head.fields) > self.limits.max_header_fields:
+        head = self._head
+        head.fields.append((name, value))
+        head.lowered.append((name.lower(), value))
+        if len(head.fields) > self.limits.max_header_fields:
             raise self._too_many()
 
     def on_headers_complete(self) -> None:
         head, parser = self._head, self._parser
         head.method = parser.get_method()
         head.version = parser.get_http_version()
-        head.begin = time.perf_counter()
-        head.size = 0
+        head.begin = time.monotonic()
+        self._head_bytes = 0
         if parser.should_upgrade():
             return
         head.close = not parser.should_keep_alive()
-        length = head.check()
-        cycle = Cycle(self, head, self._scope(head))
+        head.check()
+        cycle = Cycle(self, head)
         self._cycles.append(cycle)
-        if length is not None and length > self.limits.max_body:
+        if head.length is not None and head.length > self.limits.max_body:
             raise RequestTooLarge(self.limits.max_body)
         self._receiving = cycle
         self._arm(self.limits.body_timeout)
@@ -211,30 +216,32 @@ class Edge(asyncio.Protocol):
         cycle, self._receiving = self._receiving, None
         if cycle is not None:
             cycle.complete()
-            self._disarm()
+            self._deadline = None
 
     # --- cycles ------------------------------------------------------------------------------------------
 
-    def _scope(self, head: Head) -> dict[str, Any]:
+    def _scope(self, cycle: Cycle) -> dict[str, Any]:
+        head = cycle.head
         path, _, query = head.target.partition(b"?")
         return {
             "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "asgi": _ASGI,
             "http_version": head.version,
             "scheme": "http",
             "method": head.method.decode("ascii"),
-            "path": unquote_to_bytes(path).decode("utf-8", "replace"),
+            "path": (unquote_to_bytes(path) if b"%" in path else path).decode("utf-8", "replace"),
             "raw_path": path,
             "query_string": query,
             "root_path": "",
-            "headers": [(name.lower(), value) for name, value in head.fields],
+            "headers": head.lowered,
             "client": self.client,
             "server": None,
-            "extensions": {"torchkeeper": {"headers": head.fields}},
+            "extensions": {"torchkeeper": {"headers": head.fields, "on_gone": cycle.watch}},
         }
 
     def _start(self, cycle: Cycle) -> None:
-        task = self.loop.create_task(cycle.run(self.app))
+        task = self.loop.create_task(cycle.run(self.app, self._scope(cycle)))
+        cycle.task = task
         self._state.tasks.add(task)
         task.add_done_callback(self._state.tasks.discard)
 
@@ -259,27 +266,25 @@ class Edge(asyncio.Protocol):
 
     def _log(self, head: Head, status: int) -> None:
         client = f"{self.client[0]}:{self.client[1]}" if self.client[1] else "127.0.0.1"
-        ms = (time.perf_counter() - head.begin) * 1000
+        ms = (time.monotonic() - head.begin) * 1000
         for access in self.access:
-            access(
-                client, head.method.decode("ascii"), head.target.decode("latin-1"), head.version, status, ms
-            )
+            access(client, head.method, head.target, head.version, status, ms)
 
     def _refuse(self, error: TorchkeeperError) -> None:
         """Answers what cannot be taken, after all earlier answers, and closes."""
         self._closing = True
-        self._disarm()
+        self._deadline = None
         cycle = self._cycles[-1] if self._cycles and self._receiving is not None else None
         if isinstance(error, RequestTooLarge) and self._cycles:
             cycle = self._cycles[-1]
         self._receiving = None
-        if cycle is not None and cycle.started:
+        if cycle is not None and cycle.task is not None:
             cycle.refuse(error)
             self._begin_discard()
             return
         if cycle is not None:
             self._cycles.pop()
-        refused = Cycle(self, self._head, {}, refusal=error)
+        refused = Cycle(self, self._head, refusal=error)
         self._cycles.append(refused)
         self._begin_discard()
         if len(self._cycles) == 1:
@@ -298,6 +303,8 @@ class Edge(asyncio.Protocol):
                 self._begin_discard()
             self.transport.resume_reading()
             self.transport.write_eof()
+            if self._timer is not None:
+                self._timer.cancel()
             self._timer = self.loop.call_later(self.limits.drain_seconds, self.transport.close)
         else:
             self.transport.close()
@@ -305,17 +312,22 @@ class Edge(asyncio.Protocol):
     # --- timers and shutdown -----------------------------------------------------------------------------
 
     def _arm(self, seconds: float) -> None:
-        self._disarm()
-        self._timer = self.loop.call_later(seconds, self._expired)
+        """Moves the deadline; the one timer looks at it when it fires, so moving costs next to nothing."""
+        due = self._deadline = time.monotonic() + seconds
+        if self._timer is None or due < self._timer_due:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_due = due
+            self._timer = self.loop.call_later(seconds, self._on_timer)
 
-    def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _expired(self) -> None:
+    def _on_timer(self) -> None:
         self._timer = None
-        if self._receiving is not None or self._head.size:
+        if self._deadline is None:
+            return
+        left = self._deadline - time.monotonic()
+        if left > 0:
+            self._arm(left)
+        elif self._receiving is not None or self._head_bytes:
             self._refuse(RequestTimeout("The request was not sent in time."))
         elif not self._cycles:
             self.transport.close()

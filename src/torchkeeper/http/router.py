@@ -6,6 +6,7 @@ Pure: a path in, an endpoint's name and parameters out. Source of the paths: Tor
 from __future__ import annotations
 
 import enum
+import functools
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
@@ -61,10 +62,12 @@ class Match:
     url_path: str | None = None
 
 
+@functools.lru_cache(maxsize=1024)
 def resolve(raw_path: bytes, method: str) -> Match:
     """The route of a path (still %-escaped, without the query).
 
-    One trailing slash is tolerated, doubled ones are not; paths are case-sensitive.
+    One trailing slash is tolerated, doubled ones are not; paths are case-sensitive. The newest answers are
+    remembered: clients ask for the same few paths again and again.
 
     Raises:
         BadEscape: a % escape that is none.

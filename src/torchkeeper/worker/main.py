@@ -29,7 +29,6 @@ from torchkeeper.worker.wire import (
     LoadFailed,
     Message,
     Outcome,
-    Started,
     Stop,
     decode_batch,
     encode,
@@ -120,7 +119,6 @@ def _answer_batches(channel: Channel, service: Service) -> int:
 
 def _answer(channel: Channel, service: Service, batch: Batch, raw: bytes) -> None:
     gone = channel.cancelled(batch.batch_id)
-    channel.send(encode(Started(batch.batch_id)))
     begin = time.perf_counter()
     inputs = decode_batch(batch, raw)
     outcomes: list[Outcome] = [None] * len(inputs)

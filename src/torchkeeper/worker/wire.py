@@ -77,12 +77,6 @@ class LoadFailed(_Message, frozen=True, array_like=True, tag=11):
     cause: str
 
 
-class Started(_Message, frozen=True, array_like=True, tag=12):
-    """The handler gets this batch now; the response timeout counts from here."""
-
-    batch_id: int
-
-
 class ReplyHead(_Message, frozen=True, array_like=True):
     """One answer; its body lies in the frame's raw part, in order. A failure has no body."""
 
@@ -137,18 +131,7 @@ class Exited(_Message, frozen=True, array_like=True, tag=23):
 
 
 Message: TypeAlias = (
-    Load
-    | Batch
-    | Cancel
-    | Stop
-    | Loaded
-    | LoadFailed
-    | Started
-    | Replies
-    | Fork
-    | TemplateReady
-    | Forked
-    | Exited
+    Load | Batch | Cancel | Stop | Loaded | LoadFailed | Replies | Fork | TemplateReady | Forked | Exited
 )
 
 _encoder = msgspec.msgpack.Encoder()
