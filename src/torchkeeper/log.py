@@ -156,14 +156,15 @@ class Logs:
                 return
 
     def _write(self, items: list[tuple[Any, ...]]) -> None:
-        by_file: dict[str, list[str]] = {}
+        by_file: dict[str, list[str]] = {name: [] for name in self._files}
         console: list[str] = []
-        for item in items:
-            line = _FORMATS[item[0]](*item[1:])
-            by_file.setdefault(item[0], []).append(line)
+        for name, *values in items:
+            line = _FORMATS[name](*values)
+            by_file[name].append(line)
             console.append(line)
         for name, lines in by_file.items():
-            self._files[name].write(lines)
+            if lines:
+                self._files[name].write(lines)
         if console:
             with contextlib.suppress(OSError, ValueError):  # whoever read our stdout may have left
                 sys.stdout.write("\n".join(console) + "\n")
@@ -174,7 +175,7 @@ def _access(
     moment: float, client: str, method: bytes, path: bytes, version: str, status: int, ms: float
 ) -> str:
     line = f"{method.decode('ascii')} {path.decode('latin-1')} HTTP/{version}"
-    return f'{timestamp(moment)} - /{client} "{line}" {status} {round(ms)}'
+    return f'{timestamp(moment)} - /{client} "{line}" {status} {ms:.0f}'
 
 
 def _ts(moment: float, level: str, thread: str, name: str, text: str) -> str:

@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 #: Seconds that running requests get to finish after SIGTERM, and then workers to leave.
 DRAIN = 30.0
 WORKER_STOP = 5.0
+#: Seconds that the log thread may keep the interpreter from the event loop (Python's default is ten times that).
+_SWITCH = 0.0005
 
 
 def run(
@@ -48,6 +50,7 @@ def run(
     except SettingsError as error:
         print(f"Invalid configuration: {error.message}", file=sys.stderr)
         return 1
+    sys.setswitchinterval(_SWITCH)
     with Logs(settings) as logs:
         for line in banner(settings):
             logger.info("%s", line)

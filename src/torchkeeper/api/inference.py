@@ -7,11 +7,11 @@ Source of headers and errors: TorchServe's inference API.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-import os
-import random
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from uuid import uuid4
 
 from torchkeeper.engine.models import Models, ModelVersion
 from torchkeeper.errors import BadRequest, RequestTooLarge, ServiceUnavailable, TorchkeeperError
@@ -46,14 +46,14 @@ _OURS = frozenset(
 )
 
 
-_bits = random.Random(os.urandom(32)).getrandbits
+#: The first 24 characters of this server's request ids: a UUID's, random for each server.
+_SERVER = str(uuid4())[:24]
+_numbers = itertools.count(1)
 
 
 def new_request_id() -> str:
-    """A random UUID (RFC 9562, version 4) in its usual form; not a secret, so a fast generator will do."""
-    digits = f"{_bits(128):032x}"
-    variant = "89ab"[int(digits[16], 16) & 3]
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+    """An id in a UUID's form (RFC 9562), unique but not secret: the server's part and the request's number."""
+    return f"{_SERVER}{next(_numbers):012x}"
 
 
 class ClientGone(Exception):
@@ -173,7 +173,6 @@ class InferenceApi:
         if self._cors:
             own = {name.lower() for name, _ in headers}
             headers += [(name, value) for name, value in self._cors if name not in own]
-        headers.append((b"content-length", b"%d" % len(reply.body)))
         await self._respond(send, reply.status, reply.phrase, headers, reply.body)
 
     async def _send_error(self, send: Send, error: TorchkeeperError, request_id: str) -> None:
@@ -184,12 +183,12 @@ class InferenceApi:
             *_NO_CACHE,
             *((name.encode(), value.encode()) for name, value in error.headers.items()),
             *self._cors,
-            (b"content-length", b"%d" % len(body)),
         ]
         await self._respond(send, error.status, "", headers, body)
 
     @staticmethod
     async def _respond(send: Send, status: int, phrase: str, headers: list[Header], body: bytes) -> None:
+        headers.append((b"content-length", b"%d" % len(body)))
         start: dict[str, Any] = {"type": "http.response.start", "status": status, "headers": headers}
         if phrase:
             start["reason"] = phrase.encode("latin-1", "replace")

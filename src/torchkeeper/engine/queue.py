@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from torchkeeper.messages import Input, Kind, Reply
 
@@ -18,8 +19,7 @@ from torchkeeper.messages import Input, Kind, Reply
 MAX_BYTES = 1 << 30
 
 
-@dataclass(slots=True, eq=False)
-class Entry:
+class Entry(msgspec.Struct, eq=False):
     """A request in the queue: the payload that travels on, and the ticket that stays."""
 
     input: Input
@@ -27,7 +27,7 @@ class Entry:
     arrived: float
     size: int
     #: Whether it was in the hands of a worker that died; such a request is sent again once, alone.
-    retried: bool = field(default=False)
+    retried: bool = False
 
     @property
     def gone(self) -> bool:

@@ -171,6 +171,7 @@ class Cycle:
             self.close_after = True
         except Exception:
             logger.exception("the application failed")
+        self._edge.ended(self)
         if self._gone:
             return
         if not self._status:

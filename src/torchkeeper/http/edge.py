@@ -74,6 +74,8 @@ class Edge(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
         self.client = ("unix", 0)
+        #: The client as access logs name it; TorchServe's name for a client of a unix socket.
+        self._peer = "127.0.0.1"
         #: Set while the client reads too slowly: what an answer waits for before it goes on.
         self.drained: asyncio.Event | None = None
         self._head = Head()
@@ -95,6 +97,7 @@ class Edge(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple) and len(peer) >= 2:
             self.client = (str(peer[0]), int(peer[1]))
+            self._peer = f"{peer[0]}:{peer[1]}"
         self._state.connections.add(self)
         self._arm(self.limits.header_timeout)
 
@@ -240,15 +243,17 @@ class Edge(asyncio.Protocol):
         }
 
     def _start(self, cycle: Cycle) -> None:
-        task = self.loop.create_task(cycle.run(self.app, self._scope(cycle)))
-        cycle.task = task
-        self._state.tasks.add(task)
-        task.add_done_callback(self._state.tasks.discard)
+        cycle.task = self.loop.create_task(cycle.run(self.app, self._scope(cycle)))
+        self._state.tasks.add(cycle.task)
 
     def resume_reading(self) -> None:
         """The application took the body that waited."""
         if not self.transport.is_closing():
             self.transport.resume_reading()
+
+    def ended(self, cycle: Cycle) -> None:
+        """The application is done with a cycle, whatever became of it."""
+        self._state.tasks.discard(cycle.task)
 
     def finished(self, cycle: Cycle, status: int) -> None:
         """A cycle has sent its whole answer; the next one in line may go."""
@@ -265,10 +270,9 @@ class Edge(asyncio.Protocol):
             self._arm(self.limits.idle_timeout)
 
     def _log(self, head: Head, status: int) -> None:
-        client = f"{self.client[0]}:{self.client[1]}" if self.client[1] else "127.0.0.1"
         ms = (time.monotonic() - head.begin) * 1000
         for access in self.access:
-            access(client, head.method, head.target, head.version, status, ms)
+            access(self._peer, head.method, head.target, head.version, status, ms)
 
     def _refuse(self, error: TorchkeeperError) -> None:
         """Answers what cannot be taken, after all earlier answers, and closes."""

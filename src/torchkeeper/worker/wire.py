@@ -185,15 +185,15 @@ class FrameReader:
 
 def encode_batch(batch_id: int, kind: Kind, inputs: Sequence[Input]) -> bytes:
     """The frame of a batch: heads in msgpack, parameter values raw."""
-    heads = tuple(
-        RequestHead(
-            entry.request_id,
-            entry.headers,
-            tuple((part.name, part.content_type, len(part.value)) for part in entry.parts),
-        )
-        for entry in inputs
-    )
-    return encode(Batch(batch_id, kind, heads), (part.value for entry in inputs for part in entry.parts))
+    heads = []
+    payloads: list[bytes] = []
+    for entry in inputs:
+        parts = []
+        for part in entry.parts:
+            parts.append((part.name, part.content_type, len(part.value)))
+            payloads.append(part.value)
+        heads.append(RequestHead(entry.request_id, entry.headers, tuple(parts)))
+    return encode(Batch(batch_id, kind, tuple(heads)), payloads)
 
 
 def decode_batch(batch: Batch, raw: bytes) -> list[Input]:
