@@ -52,7 +52,7 @@ _numbers = itertools.count(1)
 
 
 def new_request_id() -> str:
-    """An id in a UUID's form (RFC 9562), unique but not secret: the server's part and the request's number."""
+    """A unique id in a UUID's form (RFC 9562), no secret: the server's part and the request's number."""
     return f"{_SERVER}{next(_numbers):012x}"
 
 
