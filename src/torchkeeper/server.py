@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 #: Seconds that running requests get to finish after SIGTERM, and then workers to leave.
 DRAIN = 30.0
 WORKER_STOP = 5.0
-#: Seconds that the log thread may keep the interpreter from the event loop; Python's default is ten times that.
+#: Seconds that the log thread may keep the interpreter from the event loop; Python has ten times that.
 _SWITCH = 0.0005
 
 
