@@ -17,6 +17,8 @@ from torchkeeper.messages import Part
 
 #: Parameters that one request may have.
 MAX_PARTS = 1000
+#: Parameters that a header field may have: the parser of such fields takes quadratic time.
+MAX_PARAMETERS = 64
 
 
 def parse_parts(content_type: str | None, body: bytes) -> tuple[Part, ...]:
@@ -47,12 +49,22 @@ def _media_type(content_type: str | None) -> tuple[str | None, str | None]:
     if not content_type:
         return None, None
     media = content_type.split(";", 1)[0].strip()
-    if not media.lower().startswith("multipart/"):
+    if media.lower() != "multipart/form-data":
         return media, None
-    message = Message()
-    message["content-type"] = content_type
-    boundary = message.get_param("boundary")
+    boundary = _parameter(content_type, "boundary")
     return media, boundary if isinstance(boundary, str) and boundary else None
+
+
+def _parameter(value: str, name: str) -> object:
+    """A parameter of a header field: text, None if it is not there, a tuple in RFC 2231's extended form."""
+    if value.count(";") > MAX_PARAMETERS:
+        raise BadRequest(f"The form cannot be read: a header field has more than {MAX_PARAMETERS} parameters")
+    message = Message()
+    message["content-disposition"] = value
+    try:
+        return message.get_param(name, header="content-disposition")
+    except ValueError as error:
+        raise BadRequest(f"The form cannot be read: {error}") from None
 
 
 def _fields(text: bytes) -> list[Part]:
@@ -101,15 +113,14 @@ class _Collector:
         self._data += data[start:end]
 
     def on_part_end(self) -> None:
-        message = Message()
-        message["content-disposition"] = self._headers.get("content-disposition", "")
-        name = message.get_param("name", header="content-disposition")
+        disposition = self._headers.get("content-disposition", "")
+        name = _parameter(disposition, "name")
         if not isinstance(name, str):
             raise BadRequest("The form cannot be read: a part has no name")
         if len(self.parts) >= MAX_PARTS:
             raise BadRequest(f"The form cannot be read: it has more than {MAX_PARTS} parts")
         media, _ = _media_type(self._headers.get("content-type"))
-        if media is None and message.get_param("filename", header="content-disposition") is not None:
+        if media is None and _parameter(disposition, "filename") is not None:
             media = "application/octet-stream"
         self.parts.append(Part(name, bytes(self._data), media))
 

@@ -1,0 +1,285 @@
+"""Bodies as parameters: every form, every way a form may be broken, and round trips of arbitrary ones."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from torchkeeper.errors import BadRequest
+from torchkeeper.http.body import MAX_PARAMETERS, MAX_PARTS, parse_parts, parse_query
+from torchkeeper.messages import Part
+
+URLENCODED = "application/x-www-form-urlencoded"
+MULTIPART = "multipart/form-data; boundary=x"
+
+
+def part(head: str | bytes, value: bytes = b"v") -> bytes:
+    """A part of a multipart body; `head` is what follows `Content-Disposition: form-data`."""
+    text = head.encode() if isinstance(head, str) else head
+    return b"--x\r\nContent-Disposition: form-data" + text + b"\r\n\r\n" + value + b"\r\n"
+
+
+def form(*parts: bytes) -> bytes:
+    return b"".join(parts) + b"--x--\r\n"
+
+
+# --- anything but a form ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content_type", "seen"),
+    [
+        (None, None),
+        ("", None),
+        ("application/json", "application/json"),
+        ("application/json; charset=utf-8", "application/json"),
+        ("Application/JSON", "Application/JSON"),
+        ("text/plain;charset=utf-8", "text/plain"),
+        ("image/png", "image/png"),
+        ("multipart/mixed; boundary=x", "multipart/mixed"),
+        ("nonsense", "nonsense"),
+    ],
+)
+def test_anything_but_a_form_is_one_body_with_its_media_type_as_written(
+    content_type: str | None, seen: str | None
+) -> None:
+    body = b'{"a": 1}\x00\xff'
+    assert parse_parts(content_type, body) == (Part("body", body, seen),)
+    assert parse_parts(content_type, b"") == (Part("body", b"", seen),)
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "multipart/form-data",
+        "multipart/form-data; charset=utf-8",
+        'multipart/form-data; boundary=""',
+        "multipart/form-data; boundary=",
+        "multipart/form-data; boundary*=utf-8''x",
+    ],
+)
+def test_a_multipart_form_without_a_boundary_is_a_raw_body(content_type: str) -> None:
+    body = form(part("; name=a"))
+    assert parse_parts(content_type, body) == (Part("body", body, "multipart/form-data"),)
+
+
+# --- application/x-www-form-urlencoded and query strings -------------------------------------------------
+
+FIELDS: list[tuple[bytes, list[tuple[str, bytes]]]] = [
+    (b"", []),
+    (b"&&&", []),
+    (b"a=1", [("a", b"1")]),
+    (b"a=1&b=2", [("a", b"1"), ("b", b"2")]),
+    (b"a=", [("a", b"")]),
+    (b"a", [("a", b"")]),
+    (b"=b", [("", b"b")]),
+    (b"a=b=c", [("a", b"b=c")]),
+    (b"a=1;b=2", [("a", b"1;b=2")]),
+    (b"a+b=%20+", [("a b", b"  ")]),
+    (b"%C3%A4=%FF%00", [("ä", b"\xff\x00")]),
+    (b"\xc3\xa4=\xff", [("ä", b"\xff")]),
+    (b"%FF=x", [("\ufffd", b"x")]),
+    (b"a=%zz%", [("a", b"%zz%")]),
+    (b"a=1&b=2&a=3", [("a", b"3"), ("b", b"2")]),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), FIELDS)
+def test_fields_of_forms_and_query_strings(text: bytes, expected: list[tuple[str, bytes]]) -> None:
+    parts = tuple(Part(name, value) for name, value in expected)
+    assert parse_query(text) == parts
+    for content_type in (URLENCODED, URLENCODED.upper(), URLENCODED + "; charset=utf-8"):
+        assert parse_parts(content_type, text) == parts
+
+
+def test_a_form_with_too_many_fields_is_refused() -> None:
+    most = b"&".join(b"f%d=1" % number for number in range(MAX_PARTS))
+    assert len(parse_parts(URLENCODED, most)) == MAX_PARTS
+    for text in (most + b"&one=more", b"&" * MAX_PARTS):
+        with pytest.raises(BadRequest, match=r"^The form cannot be read: "):
+            parse_parts(URLENCODED, text)
+        with pytest.raises(BadRequest, match=r"^The form cannot be read: "):
+            parse_query(text)
+
+
+# --- multipart/form-data ---------------------------------------------------------------------------------
+
+FILE = "application/octet-stream"
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        ("; name=a", Part("a", b"v")),
+        ('; name="a"', Part("a", b"v")),
+        ('; NAME = "a"', Part("a", b"v")),
+        ('; name=""', Part("", b"v")),
+        ('; name=" a; b "', Part(" a; b ", b"v")),
+        ('; name="ä€😀"', Part("ä€😀", b"v")),
+        (b'; name="\xff"', Part("\ufffd", b"v")),
+        ('; name="say \\"hi\\""', Part('say "hi"', b"v")),
+        ('; name="a%22b"', Part("a%22b", b"v")),
+        ('; name="a"; filename="x.png"', Part("a", b"v", FILE)),
+        ('; filename="x.png"; name="a"', Part("a", b"v", FILE)),
+        ('; name="a"; filename=""', Part("a", b"v", FILE)),
+        ('; name="a"; filename="; name=b"', Part("a", b"v", FILE)),
+        ('; name="a"; filename="x.png"\r\nContent-Type: image/png', Part("a", b"v", "image/png")),
+        ('; name="a"; filename="x"\r\nContent-Type:', Part("a", b"v", FILE)),
+        ('; name="a"\r\ncontent-type: application/json', Part("a", b"v", "application/json")),
+        ('; name="a"\r\nContent-Type: Text/Plain; charset=utf-8', Part("a", b"v", "Text/Plain")),
+        ('; name="a"\r\nX-Other: 1\r\nContent-Transfer-Encoding: binary', Part("a", b"v")),
+    ],
+)
+def test_a_part_has_the_name_and_type_of_its_header(head: str | bytes, expected: Part) -> None:
+    assert parse_parts(MULTIPART, form(part(head))) == (expected,)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "boundary"),
+    [
+        ("multipart/form-data; boundary=abc", b"abc"),
+        ("Multipart/Form-Data;BOUNDARY=abc", b"abc"),
+        ('multipart/form-data; charset=utf-8; boundary="a b:c"', b"a b:c"),
+        ('multipart/form-data; boundary="a;b"', b"a;b"),
+        ("multipart/form-data; boundary=ä", b"\xe4"),
+        ("multipart/form-data; boundary=" + "b" * 200, b"b" * 200),
+    ],
+)
+def test_boundaries_are_taken_as_written(content_type: str, boundary: bytes) -> None:
+    body = form(part("; name=a"), part("; name=b")).replace(b"--x", b"--" + boundary)
+    assert parse_parts(content_type, body) == (Part("a", b"v"), Part("b", b"v"))
+
+
+def test_values_are_kept_byte_for_byte() -> None:
+    line_ends = (b"\r\n", b"\r\n--", b"\r\n-x", b"\n--x--\r\n", b"\r" * 5000)
+    for value in (b"", b"\x00\xff", b"--x", b"--x--", *line_ends):
+        assert parse_parts(MULTIPART, form(part("; name=a", value))) == (Part("a", value),)
+
+
+def test_of_parts_with_one_name_the_last_wins_as_the_whole_part() -> None:
+    body = form(part('; name=a; filename="x"', b"1"), part("; name=b", b"2"), part("; name=a", b"3"))
+    assert parse_parts(MULTIPART, body) == (Part("a", b"3"), Part("b", b"2"))
+
+
+@pytest.mark.parametrize("body", [b"", b"--x--", b"--x--\r\n", b"\r\n--x--\r\n", b"--x--\r\nepilogue"])
+def test_a_form_may_be_empty(body: bytes) -> None:
+    assert parse_parts(MULTIPART, body) == ()
+
+
+@pytest.mark.parametrize("line_before", [b"", b"\r\n"])
+@pytest.mark.parametrize("end", [b"--x--", b"--x--\r\n", b"--x--\r\nand more"])
+def test_what_stands_around_the_boundaries_does_no_harm(line_before: bytes, end: bytes) -> None:
+    assert parse_parts(MULTIPART, line_before + part("; name=a") + end) == (Part("a", b"v"),)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"no form at all", "boundary"),
+        (b"--y\r\nContent-Disposition: form-data; name=a\r\n\r\nv\r\n--y--\r\n", "boundary"),
+        (part("; name=a"), "it ends before its closing boundary"),
+        (part("; name=a") + b"--x", "it ends before its closing boundary"),
+        (part("; name=a") + b"--x-", "it ends before its closing boundary"),
+        (b"--x\r\nContent-Disposition: form-da", "it ends before its closing boundary"),
+        (b"--x\r\n--x--\r\n", "header"),
+        (form(part("; name=a")).replace(b"\r\n", b"\n"), "boundary"),
+        (form(b"--x\r\n\r\nv\r\n"), "a part has no name"),
+        (form(b"--x\r\nContent-Type: text/plain\r\n\r\nv\r\n"), "a part has no name"),
+        (form(part("")), "a part has no name"),
+        (form(part("; filename=x")), "a part has no name"),
+        (form(part("; name*=utf-8''a")), "a part has no name"),
+        (form(part("; name=a"), part("; nome=b")), "a part has no name"),
+        (form(part("; name=a\r\nno field")), ""),
+        (form(part("; name=a\r\nX: " + "y" * 10_000)), "header size"),
+        (form(part("; name=a" + "\r\nX: y" * 20)), "header count"),
+        (form(part("; name=a" + "; b=c" * MAX_PARAMETERS)), f"more than {MAX_PARAMETERS} parameters"),
+        (form(*[part("; name=a")] * (MAX_PARTS + 1)), f"more than {MAX_PARTS} parts"),
+    ],
+    ids=lambda value: ascii(value)[:60],
+)
+def test_a_broken_form_is_refused_with_the_reason(body: bytes, reason: str) -> None:
+    with pytest.raises(BadRequest, match=rf"^The form cannot be read: .*{reason}"):
+        parse_parts(MULTIPART, body)
+
+
+def test_a_form_may_have_as_many_parts_as_the_bound_says() -> None:
+    parts = [part(f"; name=p{number}") for number in range(MAX_PARTS)]
+    assert len(parse_parts(MULTIPART, form(*parts))) == MAX_PARTS
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "multipart/form-data; boundary=" + "b" * 1000,
+        "multipart/form-data; boundary*" + "9" * 5000 + "=x",
+        'multipart/form-data; a="' + ";" * 60_000,
+    ],
+    ids=["endless boundary", "endless number", "endless parameters"],
+)
+def test_a_content_type_made_to_hurt_is_refused(content_type: str) -> None:
+    with pytest.raises(BadRequest, match=r"^The form cannot be read: "):
+        parse_parts(content_type, b"--x--\r\n")
+
+
+# --- properties ------------------------------------------------------------------------------------------
+
+#: Any text a header field can carry; quotes and backslashes are escaped in too many ways to have one.
+names = st.text(st.characters(exclude_categories=("Cs",), exclude_characters='\r\n"\\'), max_size=50)
+#: Bytes at large, and bytes that look like boundaries.
+values = st.binary(max_size=200) | st.lists(
+    st.sampled_from([b"\r", b"\n", b"-", b"--", b"x", b"\x00", b"--x"]), max_size=12
+).map(b"".join)
+
+
+@given(st.lists(st.tuples(names, values, st.sampled_from([None, FILE, "image/png", "application/json"]))))
+def test_multipart_forms_come_back_as_they_were_written(sent: list[tuple[str, bytes, str | None]]) -> None:
+    assume(not any(b"\r\n--x" in b"\r\n" + value for _, value, _ in sent))
+    body = form(
+        *(
+            part(f'; name="{name}"' + (f"\r\nContent-Type: {media}" if media else ""), value)
+            for name, value, media in sent
+        )
+    )
+    expected = {name: Part(name, value, media) for name, value, media in sent}
+    assert parse_parts(MULTIPART, body) == tuple(expected.values())
+
+
+@given(st.lists(st.tuples(st.text(st.characters(exclude_categories=("Cs",))), st.binary())))
+def test_urlencoded_forms_come_back_as_they_were_written(sent: list[tuple[str, bytes]]) -> None:
+    text = urlencode(sent).encode()
+    expected = tuple(Part(name, value) for name, value in dict(sent).items())
+    assert parse_parts(URLENCODED, text) == expected
+    assert parse_query(text) == expected
+
+
+content_types = (
+    st.none()
+    | st.sampled_from([URLENCODED, MULTIPART])
+    | st.text(st.characters(max_codepoint=255)).map(lambda text: "multipart/form-data; " + text)
+    | st.text(st.characters(max_codepoint=255))
+)
+fragments = st.sampled_from(
+    [
+        *(b"--x", b"--", b"\r\n", b"\n", b"\r", b":", b";", b"=", b'"', b"*", b"0", b"'", b"%", b"&", b"\\"),
+        *(b"\r\n\r\n", b"\r\n--x\r\n", b"Content-Disposition: form-data", b"; name", b"; filename", b"\xff"),
+        *(b"Content-Type: ", b"multipart/form-data; boundary", b"utf-8''"),
+    ]
+)
+bodies = (
+    st.binary()
+    | st.lists(fragments, max_size=30).map(b"".join)
+    | st.lists(fragments, max_size=12).map(lambda pieces: form(part(b"".join(pieces))))
+)
+
+
+@given(content_types, bodies)
+def test_arbitrary_bytes_are_parameters_or_a_bad_request(content_type: str | None, body: bytes) -> None:
+    for parse in (lambda: parse_parts(content_type, body), lambda: parse_query(body)):
+        try:
+            parts = parse()
+        except BadRequest:
+            continue
+        assert len({found.name for found in parts}) == len(parts)
