@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
 import uvicorn
+import uvloop
 from uvicorn.server import ServerState
 
 from torchkeeper.http.edge import EdgeLimits, edge_protocol
@@ -34,29 +37,40 @@ async def echo(scope: dict[str, Any], receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+@contextlib.asynccontextmanager
+async def listening(app: App, **limits: Any) -> AsyncIterator[tuple[socket.socket, ServerState]]:
+    """A server on a free port: its listening socket, and its connections and tasks."""
+    loop = asyncio.get_running_loop()
+    protocol = edge_protocol(EdgeLimits(**({"max_body": 1000, "idle_timeout": 0.2} | limits)))
+    config = uvicorn.Config(app, http=protocol, ws="none", lifespan="off", log_config=None)
+    config.load()
+    state = ServerState()
+
+    def connect() -> asyncio.Protocol:
+        return protocol(config=config, server_state=state, app_state={}, _loop=loop)  # type: ignore[call-arg]  # uvicorn's convention
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = await loop.create_server(connect, sock=listener)
+        try:
+            async with asyncio.timeout(30):
+                yield listener, state
+        finally:
+            server.close()
+            await server.wait_closed()
+
+
 def talk(data: bytes, app: App = echo, **limits: Any) -> bytes:
     """Sends bytes over a real connection; returns all that comes until the server closes or is silent."""
 
     async def run() -> bytes:
-        loop = asyncio.get_running_loop()
-        protocol = edge_protocol(EdgeLimits(**({"max_body": 1000, "idle_timeout": 0.2} | limits)))
-        config = uvicorn.Config(app, http=protocol, ws="none", lifespan="off", log_config=None)
-        config.load()
-        state = ServerState()
-
-        def connect() -> asyncio.Protocol:
-            return protocol(config=config, server_state=state, app_state={}, _loop=loop)  # type: ignore[call-arg]  # uvicorn's convention
-
-        server = await loop.create_server(connect, "127.0.0.1", 0)
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        writer.write(data)
-        try:
-            async with asyncio.timeout(10):
-                return await reader.read()
-        finally:
-            writer.close()
-            server.close()
-            await server.wait_closed()
+        async with listening(app, **limits) as (listener, _):
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            writer.write(data)
+            try:
+                async with asyncio.timeout(10):
+                    return await reader.read()
+            finally:
+                writer.close()
 
     return asyncio.run(run())
 
@@ -166,3 +180,152 @@ def test_a_header_with_a_line_break_is_left_out() -> None:
     answer = talk(get(b"/"), app)
     assert b"Injected" not in answer
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+# --- back-pressure ---------------------------------------------------------------------------------------
+
+CHUNK = 64 * 1024
+LARGE = 256 * CHUNK
+#: What buffers on the way may hold: far less than LARGE, more than all sockets and transports take here.
+BUFFERED = LARGE // 8
+#: Seconds without any progress after which the other side is taken to have stopped. Too short a time would
+#: only make these tests see less, not fail.
+STILL = 0.3
+LOOPS = pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+
+def run_on(loop_factory: LoopFactory, work: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(work)
+
+
+@contextlib.contextmanager
+def client_of(listener: socket.socket) -> Iterator[socket.socket]:
+    """A client's socket; its buffers and those of the server's side of the connection are small."""
+    with socket.socket() as client:
+        for end in (listener, client):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, CHUNK)
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CHUNK)
+        client.connect(listener.getsockname())
+        client.setblocking(False)
+        yield client
+
+
+async def send_until_still(client: socket.socket, data: bytes) -> int:
+    """How many bytes the connection takes before it takes no more."""
+    loop = asyncio.get_running_loop()
+    sent = 0
+    while sent < len(data):
+        try:
+            sent += client.send(data[sent : sent + CHUNK])
+        except BlockingIOError:
+            writable = asyncio.Event()
+            loop.add_writer(client, writable.set)
+            try:
+                async with asyncio.timeout(STILL):
+                    await writable.wait()
+            except TimeoutError:
+                break
+            finally:
+                loop.remove_writer(client)
+    return sent
+
+
+async def receive_all(client: socket.socket) -> bytes:
+    loop = asyncio.get_running_loop()
+    answer = bytearray()
+    while data := await loop.sock_recv(client, CHUNK):
+        answer += data
+    return bytes(answer)
+
+
+class Streaming:
+    """An application that answers with LARGE bytes, piece by piece, and knows how many it got rid of."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.progress = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-length", b"%d" % LARGE)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        while self.sent < LARGE:
+            piece = bytes([self.sent // CHUNK]) * CHUNK
+            await send({"type": "http.response.body", "body": piece, "more_body": self.sent + CHUNK < LARGE})
+            self.sent += CHUNK
+            self.progress.set()
+
+    async def still(self) -> None:
+        """Returns when the application makes no progress any more."""
+        with contextlib.suppress(TimeoutError):
+            while True:
+                async with asyncio.timeout(STILL):
+                    await self.progress.wait()
+                self.progress.clear()
+
+
+@LOOPS
+def test_a_body_that_the_application_does_not_read_is_not_read_from_the_socket(
+    loop_factory: LoopFactory,
+) -> None:
+    head = b"POST / HTTP/1.1\r\n" + HOST + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % LARGE
+    data = head + bytes(range(256)) * (LARGE // 256)
+
+    async def work() -> None:
+        may_read = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await may_read.wait()
+            body = await read_body(receive)
+            headers = [(b"content-length", b"4")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": b"same" if data.endswith(body) else b"lost"})
+            assert len(body) == LARGE
+
+        async with listening(app, max_body=LARGE, read_ahead=CHUNK) as (listener, _):
+            with client_of(listener) as client:
+                taken = await send_until_still(client, data)
+                assert len(head) < taken < BUFFERED
+                may_read.set()
+                await asyncio.get_running_loop().sock_sendall(client, data[taken:])
+                answer = await receive_all(client)
+                assert answer.startswith(b"HTTP/1.1 200 ")
+                assert answer.endswith(b"\r\n\r\nsame")
+
+    run_on(loop_factory, work())
+
+
+@LOOPS
+def test_an_answer_waits_for_a_client_that_does_not_read_and_is_whole_in_the_end(
+    loop_factory: LoopFactory,
+) -> None:
+    async def work() -> None:
+        app = Streaming()
+        async with listening(app) as (listener, _):
+            with client_of(listener) as client:
+                client.send(get(b"/", b"Connection: close\r\n"))
+                await app.still()
+                assert 0 < app.sent < BUFFERED
+                answer = await receive_all(client)
+        assert app.sent == LARGE
+        assert answer.partition(b"\r\n\r\n")[2] == b"".join(
+            bytes([number]) * CHUNK for number in range(LARGE // CHUNK)
+        )
+
+    run_on(loop_factory, work())
+
+
+@LOOPS
+def test_an_answer_does_not_wait_for_a_client_that_left(loop_factory: LoopFactory) -> None:
+    async def work() -> None:
+        app = Streaming()
+        async with listening(app) as (listener, state):
+            with client_of(listener) as client:
+                client.send(get(b"/"))
+                await app.still()
+                assert app.sent < BUFFERED
+            await asyncio.wait(set(state.tasks))
+            assert not state.connections
+
+    run_on(loop_factory, work())

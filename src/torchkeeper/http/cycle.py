@@ -201,9 +201,9 @@ class Cycle:
             return {"type": "http.disconnect"}
         body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks = []
-        if self.unread > self._edge.limits.read_ahead:
-            self._edge.resume_reading()
-        self.unread = 0
+        full, self.unread = self.unread > self._edge.limits.read_ahead, 0
+        if full:
+            self._edge.regulate()
         return {"type": "http.request", "body": body, "more_body": not self._complete}
 
     async def _send(self, message: dict[str, Any]) -> None:

@@ -11,7 +11,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import unquote_to_bytes
 
@@ -19,41 +18,11 @@ import httptools
 
 from torchkeeper.errors import BadRequest, RequestTooLarge, TorchkeeperError
 from torchkeeper.http.cycle import Cycle, Head, error_response
+from torchkeeper.http.limits import EdgeLimits, HeaderFieldsTooLarge, RequestTimeout
 
 #: Client, method, target, version, status, milliseconds.
 Access = Callable[[str, bytes, bytes, str, int, float], None]
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
-
-
-class HeaderFieldsTooLarge(TorchkeeperError):
-    """More header bytes or fields than allowed: 431 (RFC 6585)."""
-
-    status = 431
-    type = "BadRequestException"
-
-
-class RequestTimeout(TorchkeeperError):
-    """The client was too slow in sending its request: 408."""
-
-    status = 408
-    type = "RequestTimeoutException"
-
-
-@dataclass(frozen=True)
-class EdgeLimits:
-    """Bounds of a connection: bytes, counts, seconds."""
-
-    max_body: int
-    max_header_bytes: int = 65536
-    max_header_fields: int = 128
-    header_timeout: float = 30.0
-    body_timeout: float = 60.0
-    idle_timeout: float = 75.0
-    #: A refused upload is read on and thrown away up to these bounds, so that its sender reads the answer.
-    drain_bytes: int = 64 * 1024 * 1024
-    drain_seconds: float = 5.0
-    #: Unread body bytes after which the socket is not read any further.
-    read_ahead: int = 1024 * 1024
 
 
 def edge_protocol(limits: EdgeLimits, on_access: Access | None = None) -> type[asyncio.Protocol]:
@@ -87,6 +56,7 @@ class Edge(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
         self._closing = False
+        self._paused = False
         self._discard: int | None = None
         self._upgrade_refused = False
 
@@ -113,20 +83,20 @@ class Edge(asyncio.Protocol):
         self._cycles.clear()
 
     def eof_received(self) -> bool:
-        """A client that shut its sending side may still read: it is kept while answers are due."""
-        if self._receiving is not None or not self._cycles:
-            return False
-        self._closing = True
-        self._cycles[-1].close_after = True
-        return True
+        """A client that shut its sending side counts as gone: one that left looks no different."""
+        return False
 
     def pause_writing(self) -> None:
         self.drained = asyncio.Event()
+        self.regulate()
+        self._arm(self.limits.write_timeout)
 
     def resume_writing(self) -> None:
         if self.drained is not None:
             self.drained.set()
             self.drained = None
+            self._deadline = None
+            self.regulate()
 
     def data_received(self, data: bytes) -> None:
         if self._discard is not None:
@@ -213,13 +183,15 @@ class Edge(asyncio.Protocol):
             raise RequestTooLarge(self.limits.max_body)
         self._arm(self.limits.body_timeout)
         if cycle.unread > self.limits.read_ahead:
-            self.transport.pause_reading()
+            self.regulate()
 
     def on_message_complete(self) -> None:
         cycle, self._receiving = self._receiving, None
         if cycle is not None:
             cycle.complete()
             self._deadline = None
+            if len(self._cycles) > self.limits.max_pipelined:
+                self.regulate()
 
     # --- cycles ------------------------------------------------------------------------------------------
 
@@ -246,10 +218,27 @@ class Edge(asyncio.Protocol):
         cycle.task = self.loop.create_task(cycle.run(self.app, self._scope(cycle)))
         self._state.tasks.add(cycle.task)
 
-    def resume_reading(self) -> None:
-        """The application took the body that waited."""
-        if not self.transport.is_closing():
+    def regulate(self) -> None:
+        """Reads on, or not: not while bodies or requests pile up, nor from a client that does not read.
+
+        A pause is the server's doing, so no timer for the client's bytes runs meanwhile.
+        """
+        limits, receiving = self.limits, self._receiving
+        full = (
+            self.drained is not None
+            or len(self._cycles) > limits.max_pipelined
+            or (receiving is not None and receiving.unread > limits.read_ahead)
+        )
+        if full == self._paused or self._closing or self.transport.is_closing():
+            return
+        self._paused = full
+        if full:
+            self.transport.pause_reading()
+            self._deadline = None
+        else:
             self.transport.resume_reading()
+            if receiving is not None:
+                self._arm(limits.body_timeout)
 
     def ended(self, cycle: Cycle) -> None:
         """The application is done with a cycle, whatever became of it."""
@@ -266,6 +255,8 @@ class Edge(asyncio.Protocol):
             self._close(unread=self._receiving is cycle)
         elif self._cycles:
             self._start(self._cycles[0])
+            if self._paused:
+                self.regulate()
         elif self._receiving is None and not self.transport.is_closing():
             self._arm(self.limits.idle_timeout)
 
@@ -310,8 +301,10 @@ class Edge(asyncio.Protocol):
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = self.loop.call_later(self.limits.drain_seconds, self.transport.close)
-        else:
-            self.transport.close()
+            return
+        if self.drained is not None:
+            self._arm(self.limits.write_timeout)
+        self.transport.close()
 
     # --- timers and shutdown -----------------------------------------------------------------------------
 
@@ -331,6 +324,8 @@ class Edge(asyncio.Protocol):
         left = self._deadline - time.monotonic()
         if left > 0:
             self._arm(left)
+        elif self.drained is not None:
+            self.transport.abort()
         elif self._receiving is not None or self._head_bytes:
             self._refuse(RequestTimeout("The request was not sent in time."))
         elif not self._cycles:
