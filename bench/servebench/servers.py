@@ -73,6 +73,7 @@ class Running:
     """A server that has given its first right answer."""
 
     port: int
+    management_port: int
     pid: int
     seconds_to_answer: float
     launcher: bool
@@ -89,7 +90,7 @@ def serving(
     """Runs `kind` over the models (name → archive file in the store) and stops it in the end."""
     with tempfile.TemporaryDirectory(prefix="servebench-") as name:
         folder = Path(name)
-        port = _write_config(folder)
+        port, management = _write_config(folder)
         command = [str(kind.command), "--start", "--foreground", "--ncs", "--disable-token-auth"]
         command += ["--ts-config", str(folder / "config.properties"), "--model-store", str(store)]
         command += ["--models", *(f"{model}={file}" for model, file in models.items())]
@@ -109,21 +110,21 @@ def serving(
             )
         try:
             _first_answer(process, kind.name, port, ask, folder)
-            yield Running(port, process.pid, time.perf_counter() - begin, kind.launcher)
+            yield Running(port, management, process.pid, time.perf_counter() - begin, kind.launcher)
         finally:
             _stop(process, kind)
 
 
-def _write_config(folder: Path) -> int:
-    """Writes config.properties with five free ports; returns the inference port."""
+def _write_config(folder: Path) -> tuple[int, int]:
+    """Writes config.properties with five free ports; returns those of inference and management."""
     holders = [socket.create_server(("127.0.0.1", 0)) for _ in _PORT_KEYS]
     ports = [holder.getsockname()[1] for holder in holders]
     for holder in holders:
         holder.close()
     rows = zip(_PORT_KEYS.items(), ports, strict=True)
-    text = "".join(f"{key}={value.format(port)}\n" for (key, value), port in rows)
+    text = "".join(f"{key}={value.format(port)}\n" for (key, value), port in rows) + "enable_model_api=true\n"
     (folder / "config.properties").write_text(text)
-    return int(ports[0])
+    return ports[0], ports[1]
 
 
 def _environment(folder: Path, kind: Kind, tuned: bool) -> dict[str, str]:
