@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import itertools
 import json
 import shutil
 import socket
@@ -25,6 +26,8 @@ OUTPUT = ROOT / "demo-output"
 BIN = Path(sys.executable).parent
 #: Seconds the first answer may take: it waits for the worker.
 FIRST_ANSWER = 60
+#: The listeners, on three ports in a row.
+APIS = ("inference", "management", "metrics")
 
 
 def busy_by(port: int) -> str | None:
@@ -106,14 +109,18 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="leave the server running")
     arguments = parser.parse_args()
     console = Console()
-    holder = busy_by(arguments.port)
-    if holder is not None:
-        console.print(f"port {arguments.port} is busy: {holder} listens there; choose another with PORT=")
-        return 1
+    ports = dict(zip(APIS, itertools.count(arguments.port), strict=False))
+    for port in ports.values():
+        holder = busy_by(port)
+        if holder is not None:
+            console.print(f"port {port} is busy: {holder} listens there; choose others with PORT=")
+            return 1
     OUTPUT.mkdir(exist_ok=True)
     folder = OUTPUT if arguments.keep else Path(tempfile.mkdtemp(prefix="torchkeeper-demo-"))
     archive(folder)
-    (folder / "config.properties").write_text(f"inference_address=http://127.0.0.1:{arguments.port}\n")
+    (folder / "config.properties").write_text(
+        "".join(f"{api}_address=http://127.0.0.1:{port}\n" for api, port in ports.items())
+    )
     base = f"http://127.0.0.1:{arguments.port}"
     log = (OUTPUT / "server.log").open("wb")
     server = subprocess.Popen(
@@ -140,6 +147,7 @@ def main() -> int:
         picture = (EXAMPLE / "test_data" / "3.png").relative_to(ROOT)
         console.print(f"  curl {base}/predictions/mnist -T {picture}", highlight=False, soft_wrap=True)
         console.print(f"  curl {base}/explanations/mnist -T {picture}", highlight=False, soft_wrap=True)
+        console.print(f"  curl http://127.0.0.1:{ports['management']}/models/mnist", highlight=False)
         console.print(f"  kill {server.pid}   # stops it", highlight=False)
         return 0 if right else 1
     server.terminate()

@@ -39,11 +39,15 @@ def test_a_stale_pid_file_is_removed(tmp_path: Path) -> None:
     assert not pid_file.exists()
 
 
+#: Any free ports.
+ADDRESSES = "".join(f"{api}_address=http://127.0.0.1:0\n" for api in ("inference", "management", "metrics"))
+
+
 @pytest.mark.slow
 def test_a_server_that_cannot_listen_fails_with_the_reason(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        (tmp_path / "config.properties").write_text(f"inference_address=http://127.0.0.1:{port}\n")
+        (tmp_path / "config.properties").write_text(f"{ADDRESSES}inference_address=http://127.0.0.1:{port}\n")
         done = torchserve(tmp_path, "--start", "--model-store", ".", "--ncs")
     assert done.returncode == 1
     assert f"inference_address=http://127.0.0.1:{port}: cannot listen there" in done.stdout
@@ -53,7 +57,7 @@ def test_a_server_that_cannot_listen_fails_with_the_reason(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_start_start_again_stop(tmp_path: Path) -> None:
-    (tmp_path / "config.properties").write_text("inference_address=http://127.0.0.1:0\n")
+    (tmp_path / "config.properties").write_text(ADDRESSES)
     first = torchserve(tmp_path, "--start", "--model-store", ".", "--ncs")
     try:
         assert first.returncode == 0, first.stdout

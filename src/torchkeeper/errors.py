@@ -74,8 +74,83 @@ class ModelVersionNotFound(TorchkeeperError):
     status = 404
     type = "ModelVersionNotFoundException"
 
+    def __init__(self, name: str, version: str, *, for_default: bool = False) -> None:
+        # TorchServe's sentence differs by a colon where the default version is set.
+        text = f"Model version {version} does not exist for model {name}"
+        super().__init__(
+            text if for_default else f"Model version: {version} does not exist for model: {name}"
+        )
+
+
+class ModelNotAt(TorchkeeperError):
+    """A model URL that leads nowhere, or nowhere allowed: 404; the text says which."""
+
+    status = 404
+    type = "ModelNotFoundException"
+
+
+class InvalidModelVersion(TorchkeeperError):
+    """A model's default version cannot go while others stay: 403."""
+
+    status = 403
+    type = "InvalidModelVersionException"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Cannot remove default version for model {name}")
+
+
+class Conflict(TorchkeeperError):
+    """That version of that model is registered already: 409."""
+
+    status = 409
+    type = "ConflictStatusException"
+
     def __init__(self, name: str, version: str) -> None:
-        super().__init__(f"Model version: {version} does not exist for model: {name}")
+        super().__init__(f"Model version {version} is already registered for model {name}")
+
+
+class DownloadFailed(TorchkeeperError):
+    """An archive could not be fetched: 400; `cause` says why."""
+
+    status = 400
+    type = "DownloadArchiveException"
+
+    def __init__(self, url: str, cause: str) -> None:
+        super().__init__(f"Failed to download archive from: {url}", cause=cause)
+
+
+class FileExists(TorchkeeperError):
+    """A download would replace a file of the model store: 500, TorchServe's status."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Model file already exists {name}")
+
+
+class StartFailed(TorchkeeperError):
+    """No worker of a newly registered model could load it: 500; the model is not registered."""
+
+    def __init__(self, name: str, version: str, cause: str) -> None:
+        super().__init__(f"Failed to start workers for model {name} version: {version}", cause=cause)
+
+
+class RequirementsFailed(TorchkeeperError):
+    """A model's requirements could not be installed: 400; `cause` has the installer's last lines."""
+
+    status = 400
+    type = "ModelException"
+
+    def __init__(self, name: str, cause: str) -> None:
+        super().__init__(f"Custom pip package installation failed for model {name}", cause=cause)
+
+
+class CleaningTimedOut(TorchkeeperError):
+    """A model could not be unregistered in time: 408."""
+
+    status = 408
+    type = "RequestTimeoutException"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Timed out while cleaning resources: {name}")
 
 
 class MethodNotAllowed(TorchkeeperError):

@@ -78,7 +78,8 @@ class ModelSpec(msgspec.Struct, frozen=True):
     envelope: str | None
     gpu_id: int | None
     batch_size: int
-    threads: int
+    #: Threads of torch's operators; None: the user's own OMP_NUM_THREADS holds.
+    threads: int | None
     limit_max_image_pixels: bool = True
     decode_input_request: bool = True
     model_config: dict[str, Any] = {}

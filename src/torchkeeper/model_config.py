@@ -33,6 +33,8 @@ class ModelConfig:
     retry_on_worker_death: bool | None = None
     batch_policy: str | None = None
     preload: bool | None = None
+    autoscale: bool | None = None
+    use_venv: bool | None = None
     raw: dict[str, Any] = field(default_factory=dict)
 
 
@@ -41,6 +43,7 @@ class ResolvedModelConfig:
     """What holds for a model version."""
 
     min_workers: int | None
+    max_workers: int | None
     batch_size: int
     #: Milliseconds; only `batchPolicy: delay` waits.
     max_batch_delay: int
@@ -57,6 +60,8 @@ class ResolvedModelConfig:
     retry_on_worker_death: bool
     batch_policy: str
     preload: bool
+    autoscale: bool
+    use_venv: bool
     raw: dict[str, Any]
 
 
@@ -88,6 +93,8 @@ _KEYS: dict[str, tuple[str, Callable[[Any], bool], str]] = {
     "useJobTicket": ("use_job_ticket", lambda v: isinstance(v, bool), "true or false"),
     "retryOnWorkerDeath": ("retry_on_worker_death", lambda v: isinstance(v, bool), "true or false"),
     "batchPolicy": ("batch_policy", lambda v: v in ("greedy", "delay"), "greedy or delay"),
+    "autoscale": ("autoscale", lambda v: isinstance(v, bool), "true or false"),
+    "useVenv": ("use_venv", lambda v: isinstance(v, bool), "true or false"),
     "preload": ("preload", lambda v: isinstance(v, bool), "true or false"),
 }
 
@@ -96,7 +103,6 @@ LATER = (
     "sequenceBatching",
     "continuousBatching",
     "asyncCommunication",
-    "useVenv",
     "parallelType",
     "parallelLevel",
 )
@@ -138,6 +144,7 @@ def parse_model_config(text: str, where: str) -> tuple[ModelConfig, tuple[str, .
 #: Names of the `models` JSON of config.properties that mean the same as in the file.
 _JSON_NAMES = {
     "min_workers": "minWorkers",
+    "max_workers": "maxWorkers",
     "batch_size": "batchSize",
     "max_batch_delay": "maxBatchDelay",
     "response_timeout": "responseTimeout",
@@ -145,10 +152,20 @@ _JSON_NAMES = {
 }
 
 
-def resolve(config: ModelConfig, entry: Mapping[str, Any] | None, settings: Settings) -> ResolvedModelConfig:
-    """What holds: model-config.yaml, else the `models` JSON, else config.properties, else the default."""
+def resolve(
+    config: ModelConfig,
+    entry: Mapping[str, Any] | None,
+    settings: Settings,
+    given: Mapping[str, Any] | None = None,
+) -> ResolvedModelConfig:
+    """What holds: a request's own parameters, model-config.yaml, the `models` JSON, config.properties,
+    defaults.
+
+    `given` has parameters by attribute name, None where a request did not name one.
+    """
     defaults: dict[str, Any] = {
         "min_workers": None,
+        "max_workers": None,
         "batch_size": 1,
         "max_batch_delay": 100,
         "response_timeout": settings.default_response_timeout,
@@ -162,11 +179,15 @@ def resolve(config: ModelConfig, entry: Mapping[str, Any] | None, settings: Sett
         "retry_on_worker_death": True,
         "batch_policy": "greedy",
         "preload": True,
+        "autoscale": False,
+        "use_venv": False,
         "raw": {},
     }
     values: dict[str, Any] = {}
     for attribute in (item.name for item in fields(ResolvedModelConfig)):
-        value = getattr(config, attribute)
+        value = (given or {}).get(attribute)
+        if value is None:
+            value = getattr(config, attribute)
         if value is None and entry and attribute in _JSON_NAMES:
             value = entry.get(_JSON_NAMES[attribute])
         values[attribute] = defaults[attribute] if value is None else value

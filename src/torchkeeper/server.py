@@ -7,24 +7,34 @@ each step with a deadline: stop accepting, let running requests finish, stop wor
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
+import operator
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import uvloop
 
 from torchkeeper import TORCHSERVE_VERSION, __version__
+from torchkeeper.api.about import ApiDescription
+from torchkeeper.api.application import Application, Rules
+from torchkeeper.api.call import Handler
 from torchkeeper.api.inference import InferenceApi
-from torchkeeper.engine.models import Models, Sinks, worker_environ
+from torchkeeper.api.management import ManagementApi
+from torchkeeper.engine.builder import Builder, Sinks, worker_environ
+from torchkeeper.engine.models import Models
 from torchkeeper.errors import SettingsError
 from torchkeeper.http.edge import EdgeLimits, edge_protocol
 from torchkeeper.http.listener import Listener
+from torchkeeper.http.router import Api, Endpoint
 from torchkeeper.log import Logs
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.metrics.system import cpu_count, gpu_count
+from torchkeeper.setting_table import Address
 from torchkeeper.settings import Settings, startup_models
 from torchkeeper.worker.process import Launcher
 
@@ -44,9 +54,10 @@ def run(
 
     `ready` is called once, when the listeners are bound and accept.
     """
-    listener = Listener("inference_address", settings.inference_address)
+    doors = doors_of(settings)
     try:
-        listener.bind()
+        for door in doors:
+            door.listener.bind()
     except SettingsError as error:
         print(f"Invalid configuration: {error.message}", file=sys.stderr)
         return 1
@@ -56,20 +67,49 @@ def run(
             logger.info("%s", line)
         for warning in warnings:
             logger.warning("%s", warning)
-        uvloop.run(_Server(settings, environ, logs, listener).serve(ready))
+        uvloop.run(_Server(settings, environ, logs, doors).serve(ready))
     return 0
+
+
+@dataclass(frozen=True)
+class Door:
+    """A listener and the APIs that it serves, with the name of each for the log."""
+
+    listener: Listener
+    apis: Api
+    names: tuple[str, ...]
+
+
+def doors_of(settings: Settings) -> tuple[Door, ...]:
+    """One listener per address; APIs that share an address share the listener (port 0 is never shared)."""
+    wanted = [
+        (Api.INFERENCE, "Inference", "inference_address"),
+        (Api.MANAGEMENT, "Management", "management_address"),
+    ]
+    grouped: dict[object, list[tuple[Api, str, str]]] = {}
+    for row in wanted:
+        address: Address = getattr(settings, row[2])
+        grouped.setdefault(address if address.port or address.path else row[2], []).append(row)
+    return tuple(
+        Door(
+            Listener(rows[0][2], getattr(settings, rows[0][2])),
+            functools.reduce(operator.or_, (row[0] for row in rows)),
+            tuple(row[1] for row in rows),
+        )
+        for rows in grouped.values()
+    )
 
 
 def banner(settings: Settings) -> list[str]:
     """What TorchServe prints at start, as far as it means something here."""
-    addresses = settings.inference_address
     return [
         f"Torchserve version: {TORCHSERVE_VERSION} (torchkeeper {__version__})",
         f"Current directory: {os.getcwd()}",
         f"Temp directory: {settings.temp_dir}",
         f"Number of CPUs: {cpu_count()}",
         f"Python executable: {sys.executable}",
-        f"Inference address: {addresses}",
+        f"Inference address: {settings.inference_address}",
+        f"Management address: {settings.management_address}",
         f"Model Store: {settings.model_store}",
         f"Initial Models: {','.join(settings.load_models) or 'N/A'}",
         f"Log dir: {settings.log_location}",
@@ -77,6 +117,9 @@ def banner(settings: Settings) -> list[str]:
         f"Default workers per model: {settings.default_workers_per_model or cpu_count()}",
         f"Maximum Request Size: {settings.max_request_size}",
         f"Maximum Response Size: {settings.max_response_size}",
+        f"Limit Maximum Image Pixels: {str(settings.limit_max_image_pixels).lower()}",
+        f"Allowed Urls: [{'|'.join(pattern.pattern for pattern in settings.allowed_urls)}]",
+        f"Model API enabled: {str(settings.enable_model_api).lower()}",
     ]
 
 
@@ -84,17 +127,18 @@ class _Server:
     """Everything that lives between start and stop."""
 
     def __init__(
-        self, settings: Settings, environ: Mapping[str, str], logs: Logs, listener: Listener
+        self, settings: Settings, environ: Mapping[str, str], logs: Logs, doors: Sequence[Door]
     ) -> None:
         self._settings = settings
         self._logs = logs
-        self._listener = listener
+        self._doors = doors
         self._ledger = Ledger()
         child_environ = worker_environ(settings, environ)
         self._launcher = Launcher(child_environ)
         hostname = socket.gethostname()
         sinks = Sinks(line=logs.model_line, sample=lambda sample: logs.model_metric(sample, hostname))
-        self._models = Models(settings, child_environ, self._launcher, sinks)
+        self._models = Models(settings, Builder(settings, child_environ, self._launcher, sinks))
+        self._management = ManagementApi(self._models, settings, self._changed)
         self._gpus = gpu_count(environ.get("CUDA_VISIBLE_DEVICES"), settings.number_of_gpu)
 
     async def serve(self, ready: Callable[[], None]) -> None:
@@ -107,10 +151,9 @@ class _Server:
         template = loop.create_task(self._launcher.start())
         for name, url in startup_models(self._settings):
             await self._models.load_at_start(name, url)
-        await self._listener.start(self._application(), self._protocol())
-        logger.info(
-            "Inference API bind to: %s (port %d)", self._settings.inference_address, self._listener.port
-        )
+        endpoints = {**InferenceApi(self._models).endpoints(), **self._management.endpoints()}
+        for door in self._doors:
+            await self._open(door, endpoints)
         logger.info("Model server started.")
         self._logs.flush()
         ready()
@@ -118,7 +161,15 @@ class _Server:
         await stop.wait()
         await self._stop()
 
-    def _application(self) -> InferenceApi:
+    async def _open(self, door: Door, endpoints: Mapping[Endpoint, Handler]) -> None:
+        limits = EdgeLimits(max_body=self._settings.max_request_size)
+        described = {**endpoints, **ApiDescription(door.apis, self._models).endpoints()}
+        application = Application(door.apis, described, self._ledger, self._rules())
+        await door.listener.start(application, edge_protocol(limits, self._logs.access))
+        for name in door.names:
+            logger.info("%s API bind to: %s (port %d)", name, door.listener.address, door.listener.port)
+
+    def _rules(self) -> Rules:
         settings = self._settings
         named = (
             ("access-control-allow-origin", settings.cors_allowed_origin),
@@ -126,15 +177,15 @@ class _Server:
             ("access-control-allow-headers", settings.cors_allowed_headers),
         )
         cors = tuple((name.encode(), value.encode()) for name, value in named if value)
-        return InferenceApi(self._models, self._ledger, cors, settings.max_request_size)
+        return Rules(settings.max_request_size, cors)
 
-    def _protocol(self) -> type[asyncio.Protocol]:
-        limits = EdgeLimits(max_body=self._settings.max_request_size)
-        return edge_protocol(limits, self._logs.access)
+    async def _changed(self) -> None:
+        """What is served has changed."""
 
     async def _stop(self) -> None:
         logger.info("Stopping: no new connections, running requests get %g s to finish", DRAIN)
-        await self._listener.stop(DRAIN)
+        await asyncio.gather(*(door.listener.stop(DRAIN) for door in self._doors))
+        await self._management.stop()
         await self._models.stop(WORKER_STOP)
         await self._launcher.stop()
         logger.info("Ledger: %s", self._ledger)

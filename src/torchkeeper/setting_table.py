@@ -77,7 +77,8 @@ def _pattern(value: str) -> re.Pattern[str] | None:
 
 
 def _urls(value: str) -> tuple[re.Pattern[str], ...]:
-    return tuple(pattern for part in value.split(",") if (pattern := _pattern(part.strip())) is not None)
+    patterns = (_pattern(part.strip()) for part in value.split(","))
+    return tuple(re.compile(pattern.pattern, re.IGNORECASE) for pattern in patterns if pattern is not None)
 
 
 def _comma_list(value: str) -> tuple[str, ...]:
@@ -150,7 +151,6 @@ class Key:
         return self.env or "TS_" + self.name.upper()
 
 
-_MANAGEMENT = "the management API"
 _METRICS = "the metrics API"
 _GRPC = "gRPC"
 _TLS = "TLS"
@@ -167,7 +167,6 @@ KEYS: tuple[Key, ...] = (
         _address(8081, 8444),
         "http://127.0.0.1:8081",
         "where models are managed",
-        _MANAGEMENT,
     ),
     Key("metrics_address", _address(8082, 8445), "http://127.0.0.1:8082", "where metrics are read", _METRICS),
     Key("model_store", _path, "", "folder of archives"),
@@ -182,7 +181,7 @@ KEYS: tuple[Key, ...] = (
     ),
     Key("default_response_timeout", _seconds, "120", "seconds a batch may take"),
     Key("default_startup_timeout", _seconds, "120", "seconds a worker may take to load its model"),
-    Key("unregister_model_timeout", _seconds, "120", "seconds unregistering may take", _MANAGEMENT),
+    Key("unregister_model_timeout", _seconds, "120", "seconds unregistering may take"),
     Key("job_queue_size", _whole(1), "100", "requests that may wait per model version"),
     Key("max_request_size", _whole(1), "6553500", "bytes of a request's body"),
     Key("max_response_size", _whole(1), "6553500", "bytes of an answer's body"),
@@ -212,9 +211,9 @@ KEYS: tuple[Key, ...] = (
         _TOKENS,
         "TS_TOKEN_EXPIRATION_TIME_MIN",
     ),
-    Key("enable_model_api", _boolean, "false", "allow registering models at run time", _MANAGEMENT),
-    Key("allowed_urls", _urls, "file://.*|http(s)?://.*", "where models may come from", _MANAGEMENT),
-    Key("use_env_allowed_urls", _boolean, "false", "take allowed_urls from TS_ALLOWED_URLS", _MANAGEMENT),
+    Key("enable_model_api", _boolean, "false", "allow registering models at run time"),
+    Key("allowed_urls", _urls, "file://.*|http(s)?://.*", "where models may come from"),
+    Key("use_env_allowed_urls", _boolean, "false", "take allowed_urls from TS_ALLOWED_URLS"),
     Key("enable_metrics_api", _boolean, "true", "serve the metrics API", _METRICS),
     Key("metrics_config", _path, "", "metrics.yaml", _METRICS),
     Key("metrics_mode", _choice("log", "prometheus", "legacy"), "log", "where metrics go", _METRICS),
@@ -249,7 +248,6 @@ KEYS: tuple[Key, ...] = (
         _boolean,
         "false",
         "install a model's requirements",
-        "requirements per model",
     ),
     Key("model_snapshot", _text, "", "a snapshot's models", "snapshots", from_env=False),
     Key("ts_header_key_sequence_id", _text, "ts_request_sequence_id", "header name", "sequence batching"),

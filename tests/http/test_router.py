@@ -3,7 +3,7 @@
 import pytest
 
 from torchkeeper.errors import BadEscape, MethodNotAllowed, ResourceNotFound
-from torchkeeper.http.router import Endpoint, resolve
+from torchkeeper.http.router import Api, Endpoint, resolve
 from torchkeeper.messages import Kind
 
 
@@ -28,7 +28,7 @@ from torchkeeper.messages import Kind
 def test_routes(
     path: bytes, endpoint: Endpoint, kind: Kind, named: tuple[str | None, str | None, str | None]
 ) -> None:
-    match = resolve(path, "POST")
+    match = resolve(path, "POST", Api.INFERENCE)
     assert match.route.endpoint is endpoint
     assert match.route.kind is kind
     assert (match.model, match.version, match.url_path) == named
@@ -40,12 +40,12 @@ def test_routes(
 )
 def test_what_is_no_route_is_not_found(path: bytes) -> None:
     with pytest.raises(ResourceNotFound):
-        resolve(path, "GET")
+        resolve(path, "GET", Api.INFERENCE)
 
 
 def test_the_root_allows_no_method() -> None:
     with pytest.raises(MethodNotAllowed):
-        resolve(b"/", "GET")
+        resolve(b"/", "GET", Api.INFERENCE)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,56 @@ def test_the_root_allows_no_method() -> None:
 )
 def test_a_broken_escape_is_named(path: bytes, message: str) -> None:
     with pytest.raises(BadEscape) as raised:
-        resolve(path, "GET")
+        resolve(path, "GET", Api.INFERENCE)
     assert raised.value.message == message
     assert raised.value.status == 403
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "endpoint", "named"),
+    [
+        ("GET", b"/models", Endpoint.LIST, (None, None)),
+        ("GET", b"/models/", Endpoint.LIST, (None, None)),
+        ("POST", b"/models", Endpoint.REGISTER, (None, None)),
+        ("GET", b"/models/m", Endpoint.DESCRIBE, ("m", None)),
+        ("GET", b"/models/m/all", Endpoint.DESCRIBE, ("m", "all")),
+        ("PUT", b"/models/m", Endpoint.SCALE, ("m", None)),
+        ("PUT", b"/models/m/2", Endpoint.SCALE, ("m", "2")),
+        ("DELETE", b"/models/m/2", Endpoint.UNREGISTER, ("m", "2")),
+        ("PUT", b"/models/m/2/set-default", Endpoint.SET_DEFAULT, ("m", "2")),
+        ("OPTIONS", b"/models/m", Endpoint.MODEL_API_DESCRIPTION, ("m", None)),
+        ("GET", b"/v1/models/m", Endpoint.READY, ("m", None)),
+        ("GET", b"/token", Endpoint.TOKEN, (None, None)),
+        ("OPTIONS", b"/", Endpoint.API_DESCRIPTION, (None, None)),
+        ("GET", b"/api-description", Endpoint.API_DESCRIPTION, (None, None)),
+    ],
+)
+def test_management_routes(
+    method: str, path: bytes, endpoint: Endpoint, named: tuple[str | None, str | None]
+) -> None:
+    match = resolve(path, method, Api.MANAGEMENT)
+    assert match.route.endpoint is endpoint
+    assert (match.model, match.version) == named
+
+
+def test_each_listener_knows_its_own_routes_only() -> None:
+    for path, stranger in ((b"/models", Api.INFERENCE), (b"/predictions/m", Api.MANAGEMENT)):
+        with pytest.raises(ResourceNotFound):
+            resolve(path, "GET", stranger)
+    for path in (b"/metrics", b"/metrics/", b"/metrics/anything/below"):
+        assert resolve(path, "GET", Api.METRICS).route.endpoint is Endpoint.METRICS
+
+
+def test_on_a_shared_listener_the_more_literal_path_wins() -> None:
+    both = Api.INFERENCE | Api.MANAGEMENT
+    assert resolve(b"/models/m/invoke", "GET", both).route.endpoint is Endpoint.PREDICT
+    assert resolve(b"/models/m/2", "GET", both).route.endpoint is Endpoint.DESCRIBE
+    assert resolve(b"/models/predict", "GET", both).route.endpoint is Endpoint.DESCRIBE
+    assert resolve(b"/m/predict", "GET", both).route.endpoint is Endpoint.PREDICT
+
+
+def test_a_method_that_a_known_path_lacks() -> None:
+    with pytest.raises(MethodNotAllowed):
+        resolve(b"/models", "PATCH", Api.MANAGEMENT)
+    with pytest.raises(MethodNotAllowed):
+        resolve(b"/models/m/2/set-default", "GET", Api.MANAGEMENT)

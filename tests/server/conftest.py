@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 BIN = Path(sys.executable).parent
-SECONDS_TO_START = 60
+SECONDS_TO_START = 20
 
 
 class Server:
@@ -24,35 +24,53 @@ class Server:
 
     def __init__(self, folder: Path, models: tuple[str, ...], settings: dict[str, object]) -> None:
         lines = [f"{key}={value}\n" for key, value in settings.items()]
-        (folder / "config.properties").write_text("inference_address=http://127.0.0.1:0\n" + "".join(lines))
+        addresses = "".join(
+            f"{api}_address=http://127.0.0.1:0\n" for api in ("inference", "management", "metrics")
+        )
+        (folder / "config.properties").write_text(addresses + "".join(lines))
+        self.folder = folder
         self.output = ""
+        self._said = threading.Condition()
         self.temp = folder / "temp"
-        self.temp.mkdir()
+        self.temp.mkdir(exist_ok=True)
         self.process = subprocess.Popen(
             [
                 BIN / "torchserve",
                 *("--foreground", "--ncs", "--disable-token-auth", "--ts-config", "config.properties"),
-                *("--model-store", "model_store", "--models", *models),
+                *("--model-store", "model_store", *(("--models", *models) if models else ())),
             ],
             cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**os.environ, "TEMP": str(self.temp), "TMPDIR": str(self.temp)},
         )
+        self._ended = False
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
         self.port = int(self.wait_for(r"Inference API bind to: .* \(port (\d+)\)")[1])
+        management = int(self.wait_for(r"Management API bind to: .* \(port (\d+)\)")[1])
         self.wait_for("Model server started.")
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
+        self.manage = httpx.Client(base_url=f"http://127.0.0.1:{management}", timeout=60)
+
+    def _read(self) -> None:
+        """Takes what the server says as it says it: a full pipe would be a test of its own."""
+        assert self.process.stdout is not None
+        while data := os.read(self.process.stdout.fileno(), 1 << 16):
+            with self._said:
+                self.output += data.decode()
+                self._said.notify_all()
+        with self._said:
+            self._ended = True
+            self._said.notify_all()
 
     def wait_for(self, pattern: str) -> re.Match[str]:
-        """The first match in the server's output, which is read until it comes."""
-        deadline = time.monotonic() + SECONDS_TO_START
-        while (match := re.search(pattern, self.output)) is None:
-            assert self.process.stdout is not None
-            ready, _, _ = select.select([self.process.stdout], [], [], max(deadline - time.monotonic(), 0))
-            data = os.read(self.process.stdout.fileno(), 1 << 16) if ready else b""
-            assert data, f"the server never said {pattern!r}:\n{self.output}"
-            self.output += data.decode()
-        return match
+        """The first match in the server's output, once it is there."""
+        with self._said:
+            self._said.wait_for(lambda: re.search(pattern, self.output) or self._ended, SECONDS_TO_START)
+            match = re.search(pattern, self.output)
+            assert match is not None, f"the server never said {pattern!r}:\n{self.output}"
+            return match
 
     def workers(self) -> list[psutil.Process]:
         """The forked workers: the template's children."""
@@ -62,10 +80,13 @@ class Server:
     def stop(self) -> dict[str, int]:
         """Stops by SIGTERM, checks that nothing is left and that the ledger adds up; returns the ledger."""
         self.client.close()
+        self.manage.close()
         family = psutil.Process(self.process.pid).children(recursive=True)
         self.process.terminate()
-        rest, _ = self.process.communicate(timeout=60)
-        self.output += rest.decode()
+        self.process.wait(timeout=60)
+        self._reader.join(timeout=60)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
         assert self.process.returncode == 0, self.output
         assert not [process for process in family if process.is_running()], "orphans"
         # torch may leave folders of its own; whatever is ours must be gone.
@@ -77,6 +98,34 @@ class Server:
             ledger[name] for name in ("answered", "refused", "failed", "gone")
         ), ledger
         return ledger
+
+
+def eventually(what: Callable[[], bool]) -> None:
+    """Returns once `what` has come true by asking the server again and again; fails if it never does."""
+    deadline = time.monotonic() + SECONDS_TO_START
+    while not what():
+        assert time.monotonic() < deadline, "it never came true"
+
+
+def make_archive(store: Path, name: str, source: str, version: str = "1.0", config: str = "") -> Path:
+    """An archive `<name>-<version>.mar` in the store, made by the real archiver from a handler's source."""
+    work = store.parent / f"make-{name}-{version}"
+    work.mkdir()
+    handler = work / f"{name}_handler.py"
+    handler.write_text(source)
+    options: list[str | Path] = []
+    if config:
+        (work / "model-config.yaml").write_text(config)
+        options = ["-c", work / "model-config.yaml"]
+    subprocess.run(
+        [
+            BIN / "torch-model-archiver",
+            *("--model-name", name, "--version", version, "--handler", handler),
+            *("--export-path", work, *options),
+        ],
+        check=True,
+    )
+    return (work / f"{name}.mar").rename(store / f"{name}-{version}.mar")
 
 
 Start = Callable[..., Server]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import psutil
 import pytest
 from conftest import Start  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
@@ -105,3 +107,70 @@ def test_a_full_queue_refuses_at_once(serve: Start) -> None:
     assert "job_queue_size" in refused[0].json()["cause"]
     assert all(answer.status_code in (200, 503) for answer in answers)
     assert server.stop()["refused"] == len(refused)
+
+
+def test_workers_outlive_the_template_and_are_replaced_from_a_new_one(serve: Start) -> None:
+    server = serve({"crash": CRASHES})
+    client, url = server.client, "/predictions/crash"
+    pid = client.post(url, content=b"fine").text
+    (template,) = psutil.Process(server.process.pid).children()
+    template.kill()
+    psutil.wait_procs([template], timeout=60)
+    server.wait_for("the template process died")
+    for _ in range(5):
+        assert client.post(url, content=b"fine").text == pid, "the worker goes on"
+    psutil.Process(int(pid)).kill()
+    answer = client.post(url, content=b"fine")
+    assert answer.status_code == 200
+    assert answer.text != pid
+    parent = psutil.Process(int(answer.text)).parent()
+    assert parent is not None
+    assert parent.pid not in (template.pid, server.process.pid)
+    assert "torchkeeper.worker.template" in parent.cmdline()
+    ledger = server.stop()
+    assert ledger["answered"] == ledger["accepted"] == 7
+    assert "killed by SIGKILL" in server.output, "the front itself has reaped the orphan"
+
+
+def test_workers_without_a_template_are_stopped_with_the_server(serve: Start) -> None:
+    server = serve({"crash": CRASHES}, "minWorkers: 2\nmaxWorkers: 2\n")
+    server.client.post("/predictions/crash", content=b"fine")
+    (template,) = psutil.Process(server.process.pid).children()
+    template.kill()
+    server.wait_for("the template process died")
+    assert server.client.post("/predictions/crash", content=b"fine").status_code == 200
+    assert server.stop()["answered"] == 2
+
+
+HANGS = """
+import os, time
+
+class Handler:
+    def initialize(self, context):
+        with open({pids!r}, "a") as pids:
+            print(os.getpid(), file=pids)
+        time.sleep(1000)
+
+    def handle(self, data, context):
+        return data
+"""
+
+
+def test_a_model_that_hangs_while_it_loads_is_killed_and_the_client_learns_why(
+    serve: Start, tmp_path: Path
+) -> None:
+    pids = tmp_path / "pids"
+    server = serve(
+        {"hangs": HANGS.format(pids=str(pids))}, "minWorkers: 1\nmaxWorkers: 1\nstartupTimeout: 1\n"
+    )
+    answer = server.client.post("/predictions/hangs", content=b"x")
+    assert answer.status_code == 503
+    assert "retry-after" in answer.headers
+    assert answer.json()["cause"] == (
+        "no worker could be started: the model was not loaded within 1 s (startup timeout)"
+    )
+    first, second = map(int, pids.read_text().split()[:2])
+    assert not psutil.pid_exists(first)
+    assert not psutil.pid_exists(second)
+    ledger = server.stop()
+    assert (ledger["refused"], ledger["failed"]) == (1, 0)

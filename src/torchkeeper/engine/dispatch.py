@@ -63,6 +63,10 @@ class Dispatcher:
         self._policy = policy
         self._refusal = refusal
         self._hands: dict[int, _Hands] = {}
+        #: Workers that answer what they hold and get nothing more.
+        self._leaving: dict[int, _Hands] = {}
+        self._closed = False
+        self._emptied = asyncio.Event()
         self._pool: Pool | None = None
         self._next_batch = 0
         self._pumping = False
@@ -79,11 +83,11 @@ class Dispatcher:
         """Queues a request; its answer, or the error that is the answer, comes by the future.
 
         Raises:
-            ServiceUnavailable: nobody can take it now (scaled to 0, given up, queue full).
+            ServiceUnavailable: nobody can take it now (closed, scaled to 0, given up, queue full).
         """
         loop = asyncio.get_running_loop()
         now = loop.time()
-        if not self._hands:
+        if self._closed or not self._hands:
             self._check_hope(explicit_version)
         size = 0
         for part in request.parts:
@@ -91,7 +95,7 @@ class Dispatcher:
         entry = Entry(request, loop.create_future(), now, size)
         try:
             if not self._policy.admit(len(self._queue), now) or (
-                self._rules.use_job_ticket and len(self._queue) >= self._idle()
+                self._rules.use_job_ticket and len(self._queue) >= self.idle()
             ):
                 raise Full("no idle worker can take it at once (useJobTicket)")
             self._queue.put(entry)
@@ -105,22 +109,59 @@ class Dispatcher:
     def cancel(self, ticket: asyncio.Future[Reply]) -> None:
         """The client left: a waiting or prepared request is not computed any more."""
         ticket.cancel()
-        for hands in self._hands.values():
+        if self._closed:
+            asyncio.get_running_loop().call_soon(self._pump)
+        for hands in (*self._hands.values(), *self._leaving.values()):
             for batch in itertools.islice(hands.batches, 1, None):
                 places = tuple(place for place, entry in enumerate(batch.entries) if entry.ticket is ticket)
                 if places:
                     hands.worker.send(encode(Cancel(batch.batch_id, places)))
                     return
 
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return len(self._queue)
+
+    def oldest_wait(self) -> float:
+        """Seconds that the request which goes next has waited; 0 when none waits."""
+        head = self._queue.head()
+        return 0.0 if head is None else asyncio.get_running_loop().time() - head.arrived
+
+    @property
+    def room(self) -> int:
+        """Requests that the queue would still take."""
+        return max(self._queue.limit - len(self._queue), 0)
+
+    def open(self) -> None:
+        """Takes requests again."""
+        self._closed = False
+
+    async def close(self) -> None:
+        """Refuses new requests from now on; returns when those that were taken are answered."""
+        self._closed = True
+        while len(self._queue) or self._in_hand():
+            self._emptied.clear()
+            await self._emptied.wait()
+
+    def _in_hand(self) -> bool:
+        return any(hands.batches for hands in (*self._hands.values(), *self._leaving.values()))
+
     def _check_hope(self, explicit_version: bool) -> None:
         assert self._pool is not None
+        if self._closed:
+            raise ServiceUnavailable(
+                self._refusal(explicit_version),
+                cause="the model is scaled to 0 workers or being unregistered",
+            )
         hope = self._pool.hope()
         if hope is not None:
             raise ServiceUnavailable(
                 self._refusal(explicit_version), cause=hope.cause, retry_after=hope.retry_after
             )
 
-    def _idle(self) -> int:
+    def idle(self) -> int:
+        """Workers that serve and have nothing in hand."""
         return sum(1 for hands in self._hands.values() if not hands.batches)
 
     # --- batches -----------------------------------------------------------------------------------------
@@ -132,6 +173,8 @@ class Dispatcher:
         while True:
             head = self._queue.head()
             if head is None:
+                if self._closed and not self._in_hand():
+                    self._emptied.set()
                 return
             decision: Send | float | None
             if head.retried:
@@ -191,13 +234,19 @@ class Dispatcher:
 
     def on_message(self, worker: Worker, message: Message, raw: bytes) -> None:
         """A worker answered a batch."""
-        hands = self._hands.get(worker.worker_id)
+        hands = self._hands.get(worker.worker_id) or self._leaving.get(worker.worker_id)
         if hands is not None and hands.batches and isinstance(message, Replies):
             self._answer(hands, message, raw)
 
+    def on_leaving(self, worker: Worker) -> None:
+        """A worker was dismissed: it answers what it holds and gets nothing more."""
+        hands = self._hands.pop(worker.worker_id, None)
+        if hands is not None:
+            self._leaving[worker.worker_id] = hands
+
     def on_lost(self, worker: Worker, loss: Loss) -> None:
         """A worker is gone: what it held is sent again or answered with the cause."""
-        hands = self._hands.pop(worker.worker_id, None)
+        hands = self._hands.pop(worker.worker_id, None) or self._leaving.pop(worker.worker_id, None)
         if hands is not None:
             if hands.timer is not None:
                 hands.timer.cancel()
@@ -220,6 +269,8 @@ class Dispatcher:
                 entry,
                 ServiceUnavailable(self._refusal(False), cause=hope.cause, retry_after=hope.retry_after),
             )
+        if self._closed:
+            self._pump()
 
     def _after_death(self, entries: list[Entry], loss: Loss) -> None:
         again = []

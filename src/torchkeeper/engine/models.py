@@ -1,69 +1,71 @@
-"""The models that this server holds: names, versions, and which version is the default.
+"""The registry: which models this server holds, which versions, and which version is the default.
 
-Owns the registry and puts a version's queue, policy, dispatcher and pool together. Archives are unpacked in
-a thread, so that no request waits for a disk.
+Owns the names. Registering reads archives in threads, so that no request waits for a disk or a network; a
+version appears only when it is complete, and is gone for new requests before it is taken down.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
+import contextlib
 import logging
+import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
-from torchkeeper.archive import Archive, open_archive
-from torchkeeper.engine.batching import make_policy
-from torchkeeper.engine.dispatch import Dispatcher, Rules
-from torchkeeper.engine.queue import EntryQueue
-from torchkeeper.errors import ArchiveError, ModelNotFound, ModelVersionNotFound
-from torchkeeper.messages import ModelSpec, Sample
-from torchkeeper.metrics.system import cpu_count, gpu_count
-from torchkeeper.model_config import ModelConfig, ResolvedModelConfig, parse_model_config, resolve
+from torchkeeper.archive import Archive, Manifest, open_archive
+from torchkeeper.engine.builder import Builder
+from torchkeeper.engine.source import Fetched, Source
+from torchkeeper.engine.version import About, ModelVersion
+from torchkeeper.errors import (
+    BadRequest,
+    CleaningTimedOut,
+    Conflict,
+    InvalidModelVersion,
+    ModelNotFound,
+    ModelVersionNotFound,
+    StartFailed,
+    TorchkeeperError,
+)
+from torchkeeper.model_config import ModelConfig, ResolvedModelConfig, resolve
 from torchkeeper.settings import Settings
-from torchkeeper.worker.pool import Plan, Pool
-from torchkeeper.worker.process import Launch, Launcher
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class ModelVersion:
-    """One version that is being served."""
-
-    name: str
-    version: str
-    dispatcher: Dispatcher
-    pool: Pool
+#: TorchServe's values of a manifest's `runtime`; here all of them mean Python.
+RUNTIMES = ("python", "python2", "python3")
 
 
 @dataclass(frozen=True)
-class Sinks:
-    """Where what workers print and record goes."""
+class Wish:
+    """What a registration asks for; None where it leaves the choice to the archive and the settings."""
 
-    line: Callable[[str, str, str], None]
-    sample: Callable[[Sample], None]
+    url: str
+    name: str | None = None
+    handler: str | None = None
+    runtime: str | None = None
+    batch_size: int | None = None
+    max_batch_delay: int | None = None
+    response_timeout: float | None = None
+    startup_timeout: float | None = None
+    #: Workers to start with.
+    workers: int | None = None
+    at_startup: bool = False
 
 
 class Models:
     """All models, by name and version."""
 
-    def __init__(
-        self, settings: Settings, environ: Mapping[str, str], launcher: Launcher, sinks: Sinks
-    ) -> None:
+    def __init__(self, settings: Settings, builder: Builder) -> None:
         self._settings = settings
-        self._environ = environ
-        self._launcher = launcher
-        self._sinks = sinks
+        self._builder = builder
+        self._source = Source(settings.model_store, settings.allowed_urls)
         self._versions: dict[str, dict[str, ModelVersion]] = {}
         self._defaults: dict[str, str] = {}
-        self._ports = itertools.count(settings.initial_worker_port)
         self._unpacked = Path(tempfile.mkdtemp(prefix="torchkeeper-models-", dir=settings.temp_dir))
 
     # --- look-ups ----------------------------------------------------------------------------------------
@@ -86,168 +88,185 @@ class Models:
         """The names of all models, in the order they were registered."""
         return tuple(self._versions)
 
-    def healthy(self) -> bool:
-        """TorchServe's /ping: every default version has no worker that was given up."""
-        for name in self._versions:
-            workers = self.find(name).pool.workers
-            if any(worker.life.state.value == "given up" for worker in workers):
-                return False
-        return True
+    def default_version(self, name: str) -> str:
+        """The default version of a model that is here."""
+        return self._defaults[name]
 
-    # --- loading and stopping ----------------------------------------------------------------------------
+    def versions(self, name: str) -> tuple[ModelVersion, ...]:
+        """All versions of a model.
+
+        Raises:
+            ModelNotFound: it is not here.
+        """
+        if name not in self._versions:
+            raise ModelNotFound(name)
+        return tuple(self._versions[name].values())
+
+    def __iter__(self) -> Iterator[ModelVersion]:
+        for versions in self._versions.values():
+            yield from versions.values()
+
+    def healthy(self) -> bool:
+        """TorchServe's /ping: no default version has given workers up."""
+        return all(self.find(name).healthy() for name in self._versions)
+
+    # --- changes -----------------------------------------------------------------------------------------
 
     async def load_at_start(self, name: str | None, url: str) -> None:
         """Registers a start-up model; one that cannot be read is a warning, and the server goes on."""
         try:
-            await self.register(name, url)
-        except (ArchiveError, OSError) as error:
+            await self.register(Wish(url, name, at_startup=True))
+        except (TorchkeeperError, OSError) as error:
             logger.warning("Failed to load model: %s: %s", url, error)
 
-    async def register(self, name: str | None, url: str) -> ModelVersion:
-        """Reads an archive of the model store and starts its workers.
+    async def register(self, wish: Wish) -> ModelVersion:
+        """Reads an archive and starts its workers (they load on their own: see `Pool.settled`).
 
         Raises:
-            ArchiveError: the archive cannot be read or lies outside the store.
+            ModelNotAt, DownloadFailed, FileExists, ArchiveError: the archive cannot be had or read.
+            Conflict: that version is here already.
         """
-        path = self._locate(url)
-        archive = await asyncio.to_thread(open_archive, path, self._unpacked / uuid.uuid4().hex)
-        manifest = archive.manifest
-        name = name or manifest.model_name or path.name.split(".")[0]
-        version = manifest.model_version
-        if version in self._versions.get(name, {}):
-            raise ArchiveError(f"Model version {version} is already registered for model {name}")
-        found = self._assemble(name, version, path, archive)
-        self._versions.setdefault(name, {})[version] = found
-        self._defaults.setdefault(name, version)
+        if wish.runtime is not None and wish.runtime.lower() not in RUNTIMES:
+            raise BadRequest(f"Invalid RuntimeType value: {wish.runtime}")
+        fetched = await asyncio.to_thread(self._source.fetch, wish.url)
+        folder = self._unpacked / uuid.uuid4().hex
+        try:
+            archive, config = await asyncio.to_thread(self._read, fetched, folder)
+            owned = (folder,) if fetched.place is None else (folder, fetched.place)
+            about = self._about(wish, fetched.name, archive.manifest, config, owned)
+            python = await self._builder.prepare(about, archive)
+            self._check_free(about.name, about.version)
+            found = self._builder.build(about, archive, wish.handler, python)
+            fetched.keep()
+        except BaseException:
+            fetched.discard()
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        self._versions.setdefault(found.name, {})[found.version] = found
+        self._defaults.setdefault(found.name, found.version)
+        workers = self._workers(wish, about.config)
+        found.start(workers, max(about.config.max_workers or 0, workers))
+        logger.info(
+            "model %s version %s from %s: %d workers",
+            found.name,
+            found.version,
+            fetched.name,
+            found.min_workers,
+        )
         return found
+
+    def _read(self, fetched: Fetched, folder: Path) -> tuple[Archive, ModelConfig]:
+        archive = open_archive(fetched.path, folder)
+        return archive, self._builder.read_config(archive)
+
+    def _about(
+        self, wish: Wish, mar_name: str, manifest: Manifest, config: ModelConfig, owned: tuple[Path, ...]
+    ) -> About:
+        name = wish.name or manifest.model_name or name_of(mar_name)
+        version = manifest.model_version
+        self._check_free(name, version)
+        given = {
+            attribute: getattr(wish, attribute)
+            for attribute in ("batch_size", "max_batch_delay", "response_timeout", "startup_timeout")
+        }
+        entry = self._settings.models.get(name, {}).get(version)
+        return About(
+            name,
+            version,
+            url=wish.url,
+            mar_name=mar_name,
+            runtime=wish.runtime or manifest.runtime,
+            config=resolve(config, entry, self._settings, given),
+            at_startup=wish.at_startup,
+            owned=owned,
+        )
+
+    def _check_free(self, name: str, version: str) -> None:
+        if version in self._versions.get(name, {}):
+            raise Conflict(name, version)
+
+    def _workers(self, wish: Wish, config: ResolvedModelConfig) -> int:
+        """A request's own number wins, then the archive's and the `models` JSON's, then the setting."""
+        for number in (wish.workers, config.min_workers):
+            if number is not None:
+                return number
+        if wish.at_startup:
+            return self._builder.default_workers(config)
+        default: int = self._settings.default_workers_per_model
+        return default
+
+    async def settle(self, found: ModelVersion) -> None:
+        """Waits until a newly registered version has loaded.
+
+        Raises:
+            StartFailed: it cannot; it is unregistered again.
+        """
+        cause = await found.pool.settled()
+        if cause is not None:
+            with contextlib.suppress(CleaningTimedOut):  # others may still load: they are not waited for
+                await self._take_down(found, 0.0)
+            raise StartFailed(found.name, found.version, cause)
+
+    def set_default(self, name: str, version: str) -> None:
+        """Makes a version the one that answers requests without a version.
+
+        Raises:
+            ModelNotFound, ModelVersionNotFound: it is not here.
+        """
+        if name not in self._versions:
+            raise ModelNotFound(name)
+        if version not in self._versions[name]:
+            raise ModelVersionNotFound(name, version, for_default=True)
+        self._defaults[name] = version
+
+    async def unregister(self, name: str, version: str | None, deadline: float) -> ModelVersion:
+        """Takes a version (else the default one) away: what was taken is answered, new requests find nothing.
+
+        Raises:
+            ModelNotFound, ModelVersionNotFound: it is not here.
+            InvalidModelVersion: it is the default one and others stay.
+            CleaningTimedOut: answering took longer than `deadline` seconds; it is gone all the same.
+        """
+        found = self.find(name, version)
+        if found.version == self._defaults[name] and len(self._versions[name]) > 1:
+            raise InvalidModelVersion(name)
+        await self._take_down(found, deadline)
+        return found
+
+    async def _take_down(self, found: ModelVersion, deadline: float) -> None:
+        versions = self._versions.get(found.name, {})
+        if versions.pop(found.version, None) is not None and not versions:
+            del self._versions[found.name]
+            del self._defaults[found.name]
+        elif self._defaults.get(found.name) == found.version:
+            self._defaults[found.name] = next(iter(versions))
+        try:
+            await found.close(deadline)
+        finally:
+            await asyncio.to_thread(_remove, found.about.owned)
 
     async def stop(self, deadline: float) -> None:
         """Stops all workers and removes what was unpacked."""
-        pools = [found.pool for versions in self._versions.values() for found in versions.values()]
-        await asyncio.gather(*(pool.stop(deadline) for pool in pools))
+        for found in self:
+            found.stop_autoscaling()
+        await asyncio.gather(*(found.pool.stop(deadline) for found in self))
         shutil.rmtree(self._unpacked, ignore_errors=True)
 
-    def _locate(self, url: str) -> Path:
-        store: Path | None = self._settings.model_store
-        if store is None:
-            raise ArchiveError(f"{url}: no model store is set (--model-store)")
-        if url.startswith(("http://", "https://", "file://", "s3://")):
-            raise ArchiveError(
-                f"{url}: models are taken from the model store only; copy the archive to {store}"
-            )
-        path = (store / url).resolve()
-        if store.resolve() not in path.parents:
-            raise ArchiveError(f"{url}: outside the model store {store}")
-        if not path.exists():
-            raise ArchiveError(f"Model not found in model store: {url}")
-        return path
 
-    # --- putting a version together ----------------------------------------------------------------------
+def name_of(url: str) -> str:
+    """The name of a model whose manifest has none: the file's, without its extension, in word characters.
 
-    def _assemble(self, name: str, version: str, path: Path, archive: Archive) -> ModelVersion:
-        settings = self._settings
-        config = self._read_config(archive)
-        entry = settings.models.get(name, {}).get(version)
-        resolved = resolve(config, entry, settings)
-        devices = self._devices(resolved)
-        count = resolved.min_workers or settings.default_workers_per_model or len(devices) or cpu_count()
-        spec = self._spec(name, version, archive, resolved)
-        specs = [
-            msgspec.structs.replace(
-                spec, gpu_id=devices[number % len(devices)] if devices else None, threads=self._threads(count)
-            )
-            for number in range(count)
-        ]
-        rules = Rules(
-            resolved.response_timeout,
-            resolved.client_timeout / 1000,
-            resolved.retry_on_worker_death,
-            resolved.use_job_ticket,
-        )
-        policy = make_policy(resolved.batch_policy, resolved.batch_size, resolved.max_batch_delay)
-        dispatcher = Dispatcher(
-            rules,
-            EntryQueue(resolved.job_queue_size),
-            policy,
-            lambda explicit: refusal_text(name, version, explicit),
-        )
-        dispatcher.on_sample = self._sinks.sample
-        plan = Plan(
-            f"{name}_{version}",
-            resolved.startup_timeout,
-            resolved.max_retry_timeout,
-            settings.max_response_size,
-            self._launch(name, self._threads(count), resolved),
-        )
-        pool = Pool(plan, self._launcher, dispatcher, self._sinks.line, lambda: next(self._ports))
-        dispatcher.attach(pool)
-        logger.info("model %s version %s from %s: %d workers", name, version, path.name, count)
-        pool.start(specs)
-        return ModelVersion(name, version, dispatcher, pool)
-
-    def _spec(self, name: str, version: str, archive: Archive, resolved: ResolvedModelConfig) -> ModelSpec:
-        settings = self._settings
-        handler = archive.manifest.handler or settings.default_service_handler
-        if not handler:
-            raise ArchiveError(f"{archive.model_dir}: the manifest names no handler")
-        return ModelSpec(
-            name=name,
-            version=version,
-            model_dir=str(archive.model_dir.resolve()),
-            manifest=archive.raw_manifest,
-            handler=handler,
-            envelope=settings.service_envelope or archive.manifest.envelope,
-            gpu_id=None,
-            batch_size=resolved.batch_size,
-            threads=1,
-            limit_max_image_pixels=settings.limit_max_image_pixels,
-            decode_input_request=settings.decode_input_request,
-            model_config=resolved.raw,
-        )
-
-    def _read_config(self, archive: Archive) -> ModelConfig:
-        name = archive.manifest.config_file
-        if not name:
-            return ModelConfig()
-        path = archive.model_dir / name
-        try:
-            text = path.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            logger.error("%s cannot be read, defaults are used: %s", name, error)
-            return ModelConfig()
-        config, warnings = parse_model_config(text, name)
-        for warning in warnings:
-            logger.warning("%s", warning)
-        return config
-
-    def _devices(self, resolved: ResolvedModelConfig) -> list[int]:
-        if resolved.device_type == "cpu":
-            return []
-        count = gpu_count(self._environ.get("CUDA_VISIBLE_DEVICES"), self._settings.number_of_gpu)
-        wanted = [device for device in resolved.device_ids or () if device < count]
-        return wanted if wanted and len(wanted) == len(resolved.device_ids or ()) else list(range(count))
-
-    def _threads(self, workers: int) -> int:
-        return max(cpu_count() // workers, 1)
-
-    def _launch(self, name: str, threads: int, resolved: ResolvedModelConfig) -> Launch:
-        own = None if "OMP_NUM_THREADS" in self._environ else threads
-        return Launch(name, own, self._environ, resolved.preload)
+    Source: TorchServe's rule.
+    """
+    base = Path(url).name
+    if ".mar" in base or ".model" in base:
+        base = base.rpartition(".")[0]
+    return re.sub(r"(\W|^_)", "_", base.removesuffix(".tar.gz"))
 
 
-def refusal_text(name: str, version: str, explicit: bool) -> str:
-    """TorchServe's one sentence for every kind of refusal, stray quote included; clients match on it."""
-    model = f'Model "{name}" Version {version}"' if explicit else f'Model "{name}"'
-    return (
-        f"{model} has no worker to serve inference request. Please use scale workers API to add workers. "
-        "If this is a sequence inference, please check if it is closed, or expired;"
-        " or exceeds maxSequenceJobQueueSize"
-    )
-
-
-def worker_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment of template and workers: the server's, less what blacklist_env_vars withholds."""
-    withheld = settings.blacklist_env_vars
-    return {
-        name: value for name, value in environ.items() if withheld is None or not withheld.fullmatch(name)
-    }
+def _remove(paths: tuple[Path, ...]) -> None:
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

@@ -43,7 +43,7 @@ class EntryQueue:
     """Entries that wait for a worker."""
 
     def __init__(self, limit: int, max_bytes: int = MAX_BYTES) -> None:
-        self._limit = limit
+        self.limit = limit
         self._max_bytes = max_bytes
         #: One lane per kind, in the order of the kinds' numbers.
         self._lanes: tuple[deque[Entry], ...] = tuple(deque() for _ in Kind)
@@ -60,9 +60,9 @@ class EntryQueue:
         Raises:
             Full: count or bytes would pass their bound.
         """
-        if self._count >= self._limit:
+        if self._count >= self.limit:
             self._drop_gone()
-        if self._count >= self._limit:
+        if self._count >= self.limit:
             raise Full(f"{self._count} requests wait already (job_queue_size)")
         if self._count and self._bytes + entry.size > self._max_bytes:
             raise Full(f"the waiting requests hold {self._bytes} bytes already")
@@ -92,7 +92,7 @@ class EntryQueue:
         return best
 
     def take(self, limit: int) -> list[Entry]:
-        """Up to `limit` entries of the head's kind; an entry that is sent again comes alone."""
+        """Up to `limit` entries of the head's kind; a description, and what is sent again, come alone."""
         head = self.head()
         if head is None:
             return []
@@ -100,6 +100,8 @@ class EntryQueue:
             self._remove(self._again.popleft())
             return [head]
         lane = self._lanes[head.input.kind]
+        if head.input.kind is Kind.DESCRIBE:
+            limit = 1
         taken: list[Entry] = []
         while lane and len(taken) < limit:
             entry = lane.popleft()
@@ -110,7 +112,7 @@ class EntryQueue:
 
     def ready(self, head: Entry) -> int:
         """How many entries could go with the head in one batch (clients that left may be among them)."""
-        return 1 if head.retried else len(self._lanes[head.input.kind])
+        return 1 if head.retried or head.input.kind is Kind.DESCRIBE else len(self._lanes[head.input.kind])
 
     def drain(self) -> list[Entry]:
         """All entries, oldest kind first; the queue is empty afterwards."""

@@ -31,7 +31,7 @@ class Listener:
 
     def __init__(self, name: str, address: Address) -> None:
         self._name = name
-        self._address = address
+        self.address = address
         self._socket: socket.socket | None = None
         self._server: asyncio.Server | None = None
         self._state = ServerState()
@@ -42,7 +42,7 @@ class Listener:
         Raises:
             SettingsError: it is taken, or is not this machine's; the text says by whom, if that can be seen.
         """
-        address = self._address
+        address = self.address
         try:
             self._socket = (
                 _bind_unix(Path(address.path)) if address.path else _bind_tcp(address.host, address.port)
@@ -60,7 +60,7 @@ class Listener:
     @property
     def port(self) -> int:
         """The port that was bound (a configured port 0 means: any free one); 0 for a unix socket."""
-        if self._socket is None or self._address.path:
+        if self._socket is None or self.address.path:
             return 0
         port: int = self._socket.getsockname()[1]
         return port
@@ -85,7 +85,7 @@ class Listener:
         def connect() -> asyncio.Protocol:
             return protocol(config=config, server_state=self._state, app_state={}, _loop=loop)  # type: ignore[call-arg]  # uvicorn's convention for protocol classes
 
-        if self._address.path:
+        if self.address.path:
             self._server = await loop.create_unix_server(connect, sock=self._socket, backlog=_BACKLOG)
         else:
             self._server = await loop.create_server(connect, sock=self._socket, backlog=_BACKLOG)
@@ -106,8 +106,8 @@ class Listener:
             await asyncio.wait(set(self._state.tasks))
         if self._socket is not None:
             self._socket.close()
-        if self._address.path:
-            Path(self._address.path).unlink(missing_ok=True)
+        if self.address.path:
+            Path(self.address.path).unlink(missing_ok=True)
 
 
 def _bind_tcp(host: str, port: int) -> socket.socket:

@@ -1,12 +1,12 @@
-"""The one table of routes: method, path, endpoint, and the key that a route needs.
+"""The one table of routes: path and methods, endpoint, the API it belongs to, and the key that it needs.
 
-Pure: a path in, an endpoint's name and parameters out. Source of the paths: TorchServe's inference API.
+Pure: a path in, a route and its parameters out. The OpenAPI document is made from the same table. Source of
+the paths: TorchServe's inference, management and metrics APIs, and SageMaker's conventions.
 """
 
 from __future__ import annotations
 
 import enum
-import functools
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
@@ -14,11 +14,22 @@ from torchkeeper.errors import BadEscape, MethodNotAllowed, ResourceNotFound
 from torchkeeper.messages import Kind
 
 
+class Api(enum.Flag):
+    """What a listener serves; one address may serve several."""
+
+    INFERENCE = enum.auto()
+    MANAGEMENT = enum.auto()
+    METRICS = enum.auto()
+
+
 class Key(enum.Enum):
     """Which token a route needs when token authorization is on."""
 
     NONE = "none"
+    PROBE = "probe"
     INFERENCE = "inference"
+    MANAGEMENT = "management"
+    API = "API"
 
 
 class Endpoint(enum.Enum):
@@ -27,28 +38,75 @@ class Endpoint(enum.Enum):
     PING = "ping"
     PREDICT = "predict"
     INVOKE = "invoke"
+    EXECUTION_PARAMETERS = "execution parameters"
+    LIST = "list"
+    REGISTER = "register"
+    DESCRIBE = "describe"
+    SCALE = "scale"
+    SET_DEFAULT = "set default"
+    UNREGISTER = "unregister"
+    READY = "ready"
+    TOKEN = "token"
+    METRICS = "metrics"
+    API_DESCRIPTION = "api description"
+    MODEL_API_DESCRIPTION = "model api description"
+    DOCS = "docs"
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One row: `{m}` and `{v}` stand for model and version, a trailing `*` for any further segments."""
+    """One row: `{m}` and `{v}` stand for model and version, a trailing `*` for any further segments.
+
+    No methods means any method.
+    """
 
     pattern: str
     endpoint: Endpoint
-    kind: Kind = Kind.PREDICT
+    summary: str
+    api: Api = Api.INFERENCE
     key: Key = Key.INFERENCE
+    methods: tuple[str, ...] = ()
+    kind: Kind = Kind.PREDICT
 
+
+_ANY = Api.INFERENCE | Api.MANAGEMENT | Api.METRICS
+_MANAGE = (Api.MANAGEMENT, Key.MANAGEMENT)
+_EXPLAIN: tuple[Api, Key, tuple[str, ...], Kind] = (Api.INFERENCE, Key.INFERENCE, (), Kind.EXPLAIN)
 
 ROUTES = (
-    Route("/ping", Endpoint.PING),
-    Route("/predictions/{m}", Endpoint.PREDICT),
-    Route("/predictions/{m}/{v}/*", Endpoint.PREDICT),
-    Route("/explanations/{m}", Endpoint.PREDICT, Kind.EXPLAIN),
-    Route("/explanations/{m}/{v}/*", Endpoint.PREDICT, Kind.EXPLAIN),
-    Route("/invocations", Endpoint.INVOKE),
-    Route("/models/{m}/invoke", Endpoint.PREDICT),
-    Route("/{m}/predict", Endpoint.PREDICT),
-    Route("/{m}/{v}/predict", Endpoint.PREDICT),
+    Route("/ping", Endpoint.PING, "Whether the server is healthy", key=Key.PROBE),
+    Route("/predictions/{m}", Endpoint.PREDICT, "Predict with a model's default version"),
+    Route("/predictions/{m}/{v}/*", Endpoint.PREDICT, "Predict with a version of a model"),
+    Route("/explanations/{m}", Endpoint.PREDICT, "Explain a prediction of the default version", *_EXPLAIN),
+    Route("/explanations/{m}/{v}/*", Endpoint.PREDICT, "Explain a prediction of a version", *_EXPLAIN),
+    Route("/invocations", Endpoint.INVOKE, "Predict with the model named by model_name, or the only one"),
+    Route("/execution-parameters", Endpoint.EXECUTION_PARAMETERS, "What SageMaker's batch transform asks"),
+    Route("/models/{m}/invoke", Endpoint.PREDICT, "Predict, SageMaker's multi-model form"),
+    Route("/{m}/predict", Endpoint.PREDICT, "Predict, the older form"),
+    Route("/{m}/{v}/predict", Endpoint.PREDICT, "Predict with a version, the older form"),
+    Route(
+        "/predictions/{m}",
+        Endpoint.MODEL_API_DESCRIPTION,
+        "The API of one model",
+        key=Key.NONE,
+        methods=("OPTIONS",),
+    ),
+    Route("/models", Endpoint.LIST, "List models", *_MANAGE, ("GET",)),
+    Route("/models", Endpoint.REGISTER, "Register a model", *_MANAGE, ("POST",)),
+    Route("/models/{m}", Endpoint.DESCRIBE, "Describe the default version", *_MANAGE, ("GET",)),
+    Route("/models/{m}", Endpoint.SCALE, "Scale the default version's workers", *_MANAGE, ("PUT",)),
+    Route("/models/{m}", Endpoint.UNREGISTER, "Unregister the default version", *_MANAGE, ("DELETE",)),
+    Route("/models/{m}", Endpoint.MODEL_API_DESCRIPTION, "The API of one model", *_MANAGE, ("OPTIONS",)),
+    Route("/models/{m}/{v}", Endpoint.DESCRIBE, "Describe a version, or `all`", *_MANAGE, ("GET",)),
+    Route("/models/{m}/{v}", Endpoint.SCALE, "Scale a version's workers", *_MANAGE, ("PUT",)),
+    Route("/models/{m}/{v}", Endpoint.UNREGISTER, "Unregister a version", *_MANAGE, ("DELETE",)),
+    Route("/models/{m}/{v}/set-default", Endpoint.SET_DEFAULT, "Set the default version", *_MANAGE, ("PUT",)),
+    Route("/v1/models/{m}", Endpoint.READY, "Whether a model has workers", *_MANAGE, ("GET",)),
+    Route("/token", Endpoint.TOKEN, "Renew a key", Api.MANAGEMENT, Key.API),
+    Route("/metrics/*", Endpoint.METRICS, "The metrics in Prometheus' text form", Api.METRICS, Key.NONE),
+    Route("/", Endpoint.API_DESCRIPTION, "This document", _ANY, Key.NONE, ("OPTIONS",)),
+    Route("/api-description", Endpoint.API_DESCRIPTION, "This document", _ANY, Key.NONE),
+    Route("/docs", Endpoint.DOCS, "This document as a page", _ANY, Key.NONE, ("GET", "HEAD")),
 )
 
 
@@ -62,28 +120,35 @@ class Match:
     url_path: str | None = None
 
 
-@functools.lru_cache(maxsize=1024)
-def resolve(raw_path: bytes, method: str) -> Match:
-    """The route of a path (still %-escaped, without the query).
+def resolve(raw_path: bytes, method: str, apis: Api) -> Match:
+    """The route of a path (still %-escaped, without the query) on a listener that serves `apis`.
 
-    One trailing slash is tolerated, doubled ones are not; paths are case-sensitive. The newest answers are
-    remembered: clients ask for the same few paths again and again.
+    One trailing slash is tolerated, doubled ones are not; paths are case-sensitive.
 
     Raises:
         BadEscape: a % escape that is none.
         ResourceNotFound, MethodNotAllowed: no route.
     """
     path = unescape(raw_path)
-    if path == "/":
-        raise MethodNotAllowed()
     segments = path.removesuffix("/").split("/")[1:]
     if "" in segments:
         raise ResourceNotFound()
+    found: Match | None = None
+    taken: tuple[str, ...] | None = None
     for route, pattern in (*_EXACT.get(len(segments), ()), *_OPEN):
+        if not route.api & apis or (taken is not None and pattern != taken):
+            continue
         match = _match(route, pattern, segments)
-        if match is not None:
+        if match is None:
+            continue
+        taken = pattern
+        if method in route.methods:
             return match
-    raise ResourceNotFound()
+        if not route.methods:
+            found = match
+    if found is not None:
+        return found
+    raise ResourceNotFound() if taken is None else MethodNotAllowed()
 
 
 def unescape(raw_path: bytes) -> str:
@@ -123,14 +188,20 @@ def _match(route: Route, pattern: tuple[str, ...], segments: list[str]) -> Match
 
 
 def _table() -> tuple[dict[int, list[_Row]], list[_Row]]:
-    """Routes by their number of segments, and those that take any further segments."""
+    """Routes by their number of segments, and those that take any further segments.
+
+    Among rows of the same length, literal segments go before placeholders, from the left: `/models/m/invoke`
+    names no version, and `/models/predict` no model called `models`.
+    """
     exact: dict[int, list[_Row]] = {}
     open_ended: list[_Row] = []
     for route in ROUTES:
-        pattern = tuple(route.pattern.removesuffix("/*").split("/")[1:])
+        pattern = tuple(part for part in route.pattern.removesuffix("/*").split("/")[1:] if part)
         exact.setdefault(len(pattern), []).append((route, pattern))
         if route.pattern.endswith("/*"):
             open_ended.append((route, pattern))
+    for rows in exact.values():
+        rows.sort(key=lambda row: tuple(part.startswith("{") for part in row[1]))
     return exact, open_ended
 
 

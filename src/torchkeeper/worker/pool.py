@@ -7,11 +7,13 @@ ready and who is lost. It never looks into requests.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import math
 import signal
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from torchkeeper.messages import ModelSpec
@@ -20,6 +22,9 @@ from torchkeeper.worker.supervisor import Event, Life, State
 from torchkeeper.worker.wire import Load, Loaded, LoadFailed, Message, Stop, encode
 
 logger = logging.getLogger(__name__)
+
+#: Who is missed least goes first when a pool gets smaller.
+_USE = {State.READY: 1, State.BUSY: 2}
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,9 @@ class Listener(Protocol):
     def on_message(self, worker: Worker, message: Message, raw: bytes) -> None:
         """The worker sent something about a batch."""
 
+    def on_leaving(self, worker: Worker) -> None:
+        """The worker finishes what it holds and then leaves."""
+
     def on_lost(self, worker: Worker, loss: Loss) -> None:
         """The worker is gone."""
 
@@ -73,12 +81,15 @@ class Worker:
         self.worker_id = worker_id
         self.spec = spec
         self.life = life
+        #: TorchServe's port number, which here is only a name.
+        self.number = 0
         self.name = ""
         self.process: WorkerProcess | None = None
         self.startup: asyncio.TimerHandle | None = None
         self.retry: asyncio.TimerHandle | None = None
         self.verdict: str | None = None
         self.load_error: str | None = None
+        self.started_at = time.time()
         self.ended = asyncio.Event()
 
     def send(self, frame: bytes) -> None:
@@ -104,6 +115,10 @@ class Pool:
         self._emit = emit
         self._next_port = next_port
         self._workers: list[Worker] = []
+        #: Workers that were scaled down and finish what they hold.
+        self._leaving: set[Worker] = set()
+        self._numbers = itertools.count()
+        self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -111,12 +126,48 @@ class Pool:
         """The places of the pool, with their states."""
         return tuple(self._workers)
 
-    def start(self, specs: list[ModelSpec]) -> None:
-        """Begins one worker per spec; they report when they are ready."""
-        for number, spec in enumerate(specs):
-            worker = Worker(number, spec, Life(self._plan.give_up_after))
+    def scale(self, specs: Sequence[ModelSpec]) -> None:
+        """Makes the pool as large as `specs`: new places get the specs at the end, surplus workers leave.
+
+        A worker that leaves answers what it holds; those that do not serve yet go first, then idle ones.
+        """
+        surplus = len(self._workers) - len(specs)
+        if surplus > 0:
+            by_use = sorted(self._workers, key=lambda worker: _USE.get(worker.life.state, 0))
+            for worker in by_use[:surplus]:
+                self._dismiss(worker)
+            self._listener.on_availability()
+        for spec in specs[len(self._workers) :]:
+            worker = Worker(next(self._numbers), spec, Life(self._plan.give_up_after))
             self._workers.append(worker)
             self._begin(worker)
+        self._notify()
+
+    async def settled(self) -> str | None:
+        """Waits until all workers serve and surplus ones have left (None), or one has failed (its cause)."""
+        while True:
+            for worker in self._workers:
+                if worker.life.failures:
+                    return worker.life.last_cause or "the worker could not load the model"
+            loaded = all(worker.life.state in (State.READY, State.BUSY) for worker in self._workers)
+            if loaded and not self._leaving:
+                return None
+            await self._changed.wait()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _dismiss(self, worker: Worker) -> None:
+        self._workers.remove(worker)
+        self._cancel_timers(worker)
+        state = worker.life.on(Event.STOP, asyncio.get_running_loop().time())
+        if state is State.DRAINING:
+            self._leaving.add(worker)
+            self._listener.on_leaving(worker)
+            worker.send(encode(Stop()))
+        else:
+            worker.ended.set()
 
     def hope(self) -> Refusal | None:
         """None while some worker serves or may soon; else why not."""
@@ -137,35 +188,30 @@ class Pool:
         if worker.process is not None:
             worker.process.kill()
 
-    async def stop(self, deadline: float) -> None:
-        """Stops all workers: those that do not end within `deadline` seconds are killed."""
-        waits = []
-        for worker in self._workers:
-            self._cancel_timers(worker)
-            if worker.life.state in (State.STOPPED,):
-                continue
-            state = worker.life.on(Event.STOP, asyncio.get_running_loop().time())
-            if state is State.DRAINING and worker.process is not None:
-                worker.send(encode(Stop()))
-                waits.append(worker)
+    async def stop(self, deadline: float) -> bool:
+        """Dismisses all workers; those that do not end within `deadline` seconds are killed (then False)."""
+        self.scale(())
+        leaving = list(self._leaving)
         try:
             async with asyncio.timeout(deadline):
-                for worker in waits:
+                for worker in leaving:
                     await worker.ended.wait()
         except TimeoutError:
-            for worker in waits:
-                if not worker.ended.is_set() and worker.process is not None:
+            for worker in leaving:
+                if worker.process is not None:
                     worker.process.kill()
-            for worker in waits:
+            for worker in leaving:
                 await worker.ended.wait()
-        for task in list(self._tasks):
-            task.cancel()
+            return False
+        return True
 
     # --- starting ----------------------------------------------------------------------------------------
 
     def _begin(self, worker: Worker) -> None:
-        worker.name = f"W-{self._next_port()}-{self._plan.label}"
+        worker.number = self._next_port()
+        worker.name = f"W-{worker.number}-{self._plan.label}"
         worker.verdict = worker.load_error = None
+        worker.started_at = time.time()
         worker.ended.clear()
         task = asyncio.get_running_loop().create_task(self._launch(worker))
         self._tasks.add(task)
@@ -173,7 +219,8 @@ class Pool:
 
     async def _launch(self, worker: Worker) -> None:
         try:
-            process = await self._launcher.launch(self, self._plan.launch, worker)
+            launch = replace(self._plan.launch, threads=worker.spec.threads)
+            process = await self._launcher.launch(self, launch, worker)
         except OSError as error:
             self._after_exit(worker, f"no process could be started: {error}", killed=False)
             return
@@ -229,11 +276,12 @@ class Pool:
         self._cancel_timers(worker)
         recovered = worker.life.failures > 0
         if worker.life.on(Event.LOADED, asyncio.get_running_loop().time()) is not State.READY:
-            return
+            return  # dismissed while it loaded: the order to stop is in its channel already
         logger.info("%s: model loaded in %.3f s (pid %d)", worker.name, message.seconds, message.pid)
         if recovered:
             logger.info("Auto recovery succeeded, reset recoveryStartTS")
         self._listener.on_ready(worker)
+        self._notify()
 
     def _after_exit(self, worker: Worker, cause: str, *, killed: bool) -> None:
         self._cancel_timers(worker)
@@ -247,7 +295,10 @@ class Pool:
             logger.warning("Worker disconnected. %s: %s", worker.name, cause)
             logger.warning("Retry worker: %s in %d seconds.", worker.name, round(due - now))
             worker.retry = loop.call_at(due, self._again, worker)
+        else:
+            self._leaving.discard(worker)
         self._listener.on_lost(worker, loss)
+        self._notify()
 
     def _again(self, worker: Worker) -> None:
         worker.retry = None

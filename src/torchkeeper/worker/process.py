@@ -58,6 +58,8 @@ class Launch:
     threads: int | None
     environ: Mapping[str, str]
     from_template: bool
+    #: Another interpreter than the server's own; such a worker is never forked.
+    python: str | None = None
 
 
 class _Pipe(asyncio.Protocol):
@@ -187,7 +189,7 @@ class Launcher:
         err_read, err_write = os.pipe()
         life_read, life_write = os.pipe()
         try:
-            if launch.from_template and sys.platform == "linux":
+            if launch.from_template and launch.python is None and sys.platform == "linux":
                 template = await self._current_template()
                 worker.pid = await template.fork(
                     worker, launch, [theirs.fileno(), out_write, err_write, life_read]
@@ -213,7 +215,7 @@ class Launcher:
         if launch.threads is not None:
             environ.setdefault("OMP_NUM_THREADS", str(launch.threads))
         child = await asyncio.create_subprocess_exec(
-            sys.executable,
+            launch.python or sys.executable,
             *("-m", "torchkeeper.worker.main", "--channel", str(channel), "--life", str(life)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=out,

@@ -1,0 +1,150 @@
+"""The ASGI application of a listener: route, key, endpoint, answer.
+
+Bare ASGI, because it carries the hot routes. Every accepted request ends in exactly one entry of the ledger,
+and every error becomes a body here. Source of headers and bodies: TorchServe's REST APIs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torchkeeper.api.call import Call, ClientGone, Handler, Receive, Scope, Send, new_request_id
+from torchkeeper.errors import ServiceUnavailable, TorchkeeperError
+from torchkeeper.http.router import Api, Endpoint, Key, Match, resolve
+from torchkeeper.messages import Reply
+from torchkeeper.metrics.ledger import Ledger
+
+logger = logging.getLogger(__name__)
+
+Header = tuple[bytes, bytes]
+
+_NO_CACHE: tuple[Header, ...] = (
+    (b"Pragma", b"no-cache"),
+    (b"Cache-Control", b"no-cache; no-store, must-revalidate, private"),
+    (b"Expires", b"Thu, 01 Jan 1970 00:00:00 UTC"),
+)
+#: Names that the server sets itself; a handler cannot.
+_OURS = frozenset(
+    {
+        "x-request-id",
+        "pragma",
+        "cache-control",
+        "expires",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+    }
+)
+
+
+class Guard(Protocol):
+    """Who decides whether a request carries the key that its route needs."""
+
+    def check(self, need: Key, authorization: str | None, client: str) -> float:
+        """Seconds to wait before the request goes on; raises the error that is the answer."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What all listeners of a server have in common."""
+
+    max_body: int
+    cors: tuple[Header, ...] = ()
+    #: None: token authorization is off.
+    guard: Guard | None = None
+
+
+class Application:
+    """What one listener serves."""
+
+    def __init__(
+        self, apis: Api, endpoints: Mapping[Endpoint, Handler], ledger: Ledger, rules: Rules
+    ) -> None:
+        self._apis = apis
+        self._endpoints = endpoints
+        #: The newest answers are remembered: clients ask for the same few paths again and again.
+        self._find = functools.lru_cache(maxsize=1024)(self._route)
+        self._ledger = ledger
+        self._rules = rules
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        request_id = new_request_id()
+        ledger = self._ledger
+        ledger.accepted += 1
+        try:
+            match, handler = self._find(scope["raw_path"], scope["method"])
+            call = Call(match, scope, receive, request_id, self._rules.max_body)
+            if self._rules.guard is not None:
+                await self._check_key(self._rules.guard, call)
+            reply = await handler(call)
+        except ClientGone:
+            ledger.gone += 1
+            return
+        except asyncio.CancelledError:
+            ledger.gone += 1
+            raise
+        except TorchkeeperError as error:
+            if error.status < 500 or isinstance(error, ServiceUnavailable):
+                ledger.refused += 1
+            else:
+                ledger.failed += 1
+            await self._send_error(send, error, request_id)
+        except Exception as error:  # request cycle: a bug of ours must still be an answer
+            logger.exception("request %s failed by a fault of the server", request_id)
+            ledger.failed += 1
+            await self._send_error(
+                send, TorchkeeperError("Internal server error", cause=repr(error)), request_id
+            )
+        else:
+            ledger.answered += 1
+            await self._send_reply(send, reply, request_id)
+
+    def _route(self, raw_path: bytes, method: str) -> tuple[Match, Handler]:
+        match = resolve(raw_path, method, self._apis)
+        return match, self._endpoints[match.route.endpoint]
+
+    async def _check_key(self, guard: Guard, call: Call) -> None:
+        client = call.scope["client"]
+        delay = guard.check(
+            call.match.route.key, call.header(b"authorization"), str(client[0]) if client else ""
+        )
+        if delay > 0:
+            await asyncio.sleep(delay)
+
+    async def _send_reply(self, send: Send, reply: Reply, request_id: str) -> None:
+        headers: list[Header] = [(b"x-request-id", request_id.encode()), *_NO_CACHE]
+        if reply.headers:
+            for name, value in reply.headers.items():
+                if name.lower() not in _OURS:
+                    headers.append((name.encode("latin-1", "replace"), value.encode("utf-8")))
+        if reply.content_type is not None:
+            headers.append((b"content-type", reply.content_type.encode("utf-8")))
+        if self._rules.cors:
+            own = {name.lower() for name, _ in headers}
+            headers += [(name, value) for name, value in self._rules.cors if name not in own]
+        await self._respond(send, reply.status, reply.phrase, headers, reply.body)
+
+    async def _send_error(self, send: Send, error: TorchkeeperError, request_id: str) -> None:
+        headers: list[Header] = [
+            (b"content-type", b"application/json"),
+            (b"x-request-id", request_id.encode()),
+            *_NO_CACHE,
+            *((name.encode(), value.encode()) for name, value in error.headers.items()),
+            *self._rules.cors,
+        ]
+        await self._respond(send, error.status, "", headers, error.body())
+
+    @staticmethod
+    async def _respond(send: Send, status: int, phrase: str, headers: list[Header], body: bytes) -> None:
+        headers.append((b"content-length", b"%d" % len(body)))
+        start: dict[str, Any] = {"type": "http.response.start", "status": status, "headers": headers}
+        if phrase:
+            start["reason"] = phrase.encode("latin-1", "replace")
+        await send(start)
+        await send({"type": "http.response.body", "body": body})

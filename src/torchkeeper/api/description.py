@@ -1,0 +1,147 @@
+"""What management answers say of models: the bodies as types, in TorchServe's names and order. Pure but for
+/proc.
+
+Source: TorchServe's management API, "Describe model" and "List models".
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import psutil
+
+from torchkeeper.engine.version import ModelVersion
+from torchkeeper.worker.pool import Worker
+from torchkeeper.worker.supervisor import State
+
+#: What clients wait for is READY; the rest tells why a worker is not.
+_STATUS = {
+    State.STARTING: "LOADING",
+    State.LOADING: "LOADING",
+    State.READY: "READY",
+    State.BUSY: "READY",
+    State.DRAINING: "UNLOADING",
+    State.STOPPED: "UNLOADING",
+    State.BACKING_OFF: "BACKING_OFF",
+    State.GIVEN_UP: "GIVEN_UP",
+}
+
+
+class WorkerDescription(msgspec.Struct, frozen=True, rename="camel"):
+    """One worker. `memory_usage` is its resident set in bytes, 0 before it runs."""
+
+    id: str
+    start_time: str
+    status: str
+    memory_usage: int
+    pid: int
+    gpu: bool
+    gpu_usage: str
+
+
+class QueueStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """Requests that would still fit, and those that wait."""
+
+    remaining_capacity: int
+    pending_requests: int
+
+
+class Description(msgspec.Struct, frozen=True, omit_defaults=False):
+    """One version of a model."""
+
+    modelName: str
+    modelVersion: str
+    modelUrl: str
+    runtime: str
+    minWorkers: int
+    maxWorkers: int
+    batchSize: int
+    maxBatchDelay: int
+    responseTimeout: int | float
+    startupTimeout: int | float
+    maxRetryTimeoutInSec: int | float
+    clientTimeoutInMills: int
+    parallelType: str
+    parallelLevel: int
+    deviceType: str
+    deviceIds: tuple[int, ...] | msgspec.UnsetType
+    continuousBatching: bool
+    useJobTicket: bool
+    useVenv: bool
+    stateful: bool
+    sequenceMaxIdleMSec: int
+    sequenceTimeoutMSec: int
+    maxNumSequence: int
+    maxSequenceJobQueueSize: int
+    loadedAtStartup: bool
+    workers: tuple[WorkerDescription, ...]
+    jobQueueStatus: QueueStatus
+    customizedMetadata: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    #: Only there, and true, where the number of workers follows the load.
+    autoscale: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+def describe(found: ModelVersion, metadata: dict[str, Any] | None = None) -> Description:
+    """A version as it is now; `metadata` is what its handler says of itself."""
+    about, config = found.about, found.about.config
+    return Description(
+        modelName=about.name,
+        modelVersion=about.version,
+        modelUrl=about.url,
+        runtime=about.runtime,
+        minWorkers=found.min_workers,
+        maxWorkers=found.max_workers,
+        batchSize=config.batch_size,
+        maxBatchDelay=config.max_batch_delay,
+        responseTimeout=_whole(config.response_timeout),
+        startupTimeout=_whole(config.startup_timeout),
+        maxRetryTimeoutInSec=_whole(config.max_retry_timeout),
+        clientTimeoutInMills=config.client_timeout,
+        parallelType="",
+        parallelLevel=0,
+        deviceType="gpu" if found.on_gpu else "cpu",
+        deviceIds=config.device_ids if config.device_ids else msgspec.UNSET,
+        continuousBatching=False,
+        useJobTicket=config.use_job_ticket,
+        useVenv=config.use_venv,
+        stateful=False,
+        sequenceMaxIdleMSec=0,
+        sequenceTimeoutMSec=0,
+        maxNumSequence=1,
+        maxSequenceJobQueueSize=1,
+        loadedAtStartup=about.at_startup,
+        workers=tuple(_worker(worker) for worker in found.pool.workers),
+        jobQueueStatus=QueueStatus(found.dispatcher.room, found.dispatcher.waiting),
+        customizedMetadata=msgspec.UNSET if metadata is None else metadata,
+        autoscale=True if config.autoscale else msgspec.UNSET,
+    )
+
+
+def _worker(worker: Worker) -> WorkerDescription:
+    pid = worker.process.pid if worker.process is not None else None
+    started = datetime.fromtimestamp(worker.started_at, UTC)
+    return WorkerDescription(
+        id=str(worker.number),
+        start_time=started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        status=_STATUS[worker.life.state],
+        memory_usage=_resident(pid),
+        pid=-1 if pid is None else pid,
+        gpu=worker.spec.gpu_id is not None,
+        gpu_usage="N/A" if worker.spec.gpu_id is None else f"gpuId::{worker.spec.gpu_id}",
+    )
+
+
+def _resident(pid: int | None) -> int:
+    if pid is None:
+        return 0
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def _whole(seconds: float) -> int | float:
+    """TorchServe's timeouts are whole seconds; a fraction, which only torchkeeper takes, is shown as is."""
+    return int(seconds) if seconds == int(seconds) else seconds

@@ -1,0 +1,94 @@
+"""The parameters of management requests: typed, bounded, read from the query or a JSON body.
+
+Pure. The same types are the schemas of the OpenAPI document. Source of names and defaults: TorchServe's
+management API. Unlike there, a value that does not fit is a 400 that names it, and nothing changes.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from torchkeeper.errors import BadRequest
+from torchkeeper.http.body import parse_query
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
+_Positive = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+_Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Register(msgspec.Struct, frozen=True):
+    """`POST /models`."""
+
+    url: str | None = None
+    model_name: str | None = None
+    handler: str | None = None
+    runtime: str | None = None
+    batch_size: _Positive | None = None
+    max_batch_delay: _Milliseconds | None = None
+    initial_workers: _Count | None = None
+    synchronous: bool = True
+    response_timeout: _Positive | None = None
+    startup_timeout: _Positive | None = None
+    s3_sse_kms: bool = False
+
+
+class Scale(msgspec.Struct, frozen=True):
+    """`PUT /models/{model_name}`. As in TorchServe, `number_gpu` and `timeout` have no effect."""
+
+    min_worker: _Count = 1
+    max_worker: _Count | None = None
+    synchronous: bool = False
+    model_version: str | None = None
+    number_gpu: int | None = None
+    timeout: int | None = None
+
+
+class Describe(msgspec.Struct, frozen=True):
+    """`GET /models/{model_name}`."""
+
+    customized: bool = False
+
+
+class Page(msgspec.Struct, frozen=True):
+    """`GET /models`. A limit outside 0 to 100 counts as 100, as in TorchServe."""
+
+    limit: int = 100
+    next_page_token: _Count = 0
+
+
+def read(kind: type[T], query: bytes, content_type: str | None, body: bytes) -> T:
+    """The parameters of a request: the query's, and over them those of a JSON object in the body.
+
+    Raises:
+        BadRequest: a value does not fit, or the body is no JSON object.
+    """
+    values: dict[str, object] = {
+        part.name: part.value.decode("utf-8", "replace") for part in parse_query(query) if part.value
+    }
+    if body and (content_type or "").split(";")[0].strip().lower() == "application/json":
+        try:
+            found = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise BadRequest(f"The body is not JSON: {error}") from None
+        if not isinstance(found, dict):
+            raise BadRequest("The body must be a JSON object of parameters.")
+        values |= {name: value for name, value in found.items() if value is not None}
+    try:
+        return msgspec.convert(values, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise BadRequest(_sentence(str(error), values)) from None
+
+
+def _sentence(text: str, values: dict[str, object]) -> str:
+    """msgspec's complaint with the parameter's name in front: "Expected `int`, got `str` - at `$.limit`"."""
+    what, _, where = text.partition(" - at ")
+    named = re.search(r"\$\.(\w+)", where)
+    if named is None:
+        return text
+    value = str(values.get(named[1], ""))[:100]
+    return f"Invalid value for parameter {named[1]}: {value!r}. {what.replace('`', '')}."

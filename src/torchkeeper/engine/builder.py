@@ -1,0 +1,180 @@
+"""Puts a model version together: its configuration, queue, policy, dispatcher and pool.
+
+Reads what an archive says; starts nothing. Owns the devices' round-robin, which all models share.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from torchkeeper.archive import Archive
+from torchkeeper.engine.batching import make_policy
+from torchkeeper.engine.dispatch import Dispatcher, Rules
+from torchkeeper.engine.queue import EntryQueue
+from torchkeeper.engine.requirements import Place, install
+from torchkeeper.engine.version import About, ModelVersion
+from torchkeeper.errors import ArchiveError, RequirementsFailed
+from torchkeeper.messages import ModelSpec, Sample
+from torchkeeper.metrics.system import cpu_count, gpu_count
+from torchkeeper.model_config import ModelConfig, ResolvedModelConfig, parse_model_config
+from torchkeeper.settings import Settings
+from torchkeeper.worker.pool import Plan, Pool
+from torchkeeper.worker.process import Launch, Launcher
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Sinks:
+    """Where what workers print and record goes."""
+
+    line: Callable[[str, str, str], None]
+    sample: Callable[[Sample], None]
+
+
+class Builder:
+    """Makes model versions from archives."""
+
+    def __init__(
+        self, settings: Settings, environ: Mapping[str, str], launcher: Launcher, sinks: Sinks
+    ) -> None:
+        self._settings = settings
+        self._environ = environ
+        self._launcher = launcher
+        self._sinks = sinks
+        self._ports = itertools.count(settings.initial_worker_port)
+        self._next_device = itertools.count()
+
+    def read_config(self, archive: Archive) -> ModelConfig:
+        """The archive's model-config.yaml; one that cannot be read is an error in the log, and empty."""
+        name = archive.manifest.config_file
+        if not name:
+            return ModelConfig()
+        try:
+            text = (archive.model_dir / name).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            logger.error("%s cannot be read, defaults are used: %s", name, error)
+            return ModelConfig()
+        config, warnings = parse_model_config(text, name)
+        for warning in warnings:
+            logger.warning("%s", warning)
+        return config
+
+    def default_workers(self, config: ResolvedModelConfig) -> int:
+        """Workers of a start-up model that names no number: the setting's, one per GPU, or one per core."""
+        return self._settings.default_workers_per_model or len(self._devices(config)) or cpu_count()
+
+    async def prepare(self, about: About, archive: Archive) -> str | None:
+        """Installs what the archive needs, if the server allows it; returns the interpreter for its workers.
+
+        Raises:
+            RequirementsFailed: it cannot be installed, or must not be: the archive is a folder of the store.
+        """
+        wanted = archive.manifest.requirements_file
+        if not wanted or not self._settings.install_py_dep_per_model:
+            return None
+        if not any(archive.model_dir.is_relative_to(path) for path in about.owned):
+            raise RequirementsFailed(
+                about.name, "packages are not installed into a folder of the model store"
+            )
+        place = Place(about.name, archive.model_dir, archive.model_dir / wanted, about.config.use_venv)
+        label = f"pip-{about.name}_{about.version}"
+        return await install(place, lambda line: self._sinks.line(label, "stdout", line))
+
+    def build(
+        self, about: About, archive: Archive, handler: str | None, python: str | None = None
+    ) -> ModelVersion:
+        """A version without workers yet; `python` is the interpreter of its workers, if not the server's.
+
+        Raises:
+            ArchiveError: nobody names a handler.
+        """
+        config = about.config
+        spec = self._spec(about, archive, handler)
+        policy = make_policy(config.batch_policy, config.batch_size, config.max_batch_delay)
+        dispatcher = Dispatcher(
+            Rules(
+                config.response_timeout,
+                config.client_timeout / 1000,
+                config.retry_on_worker_death,
+                config.use_job_ticket,
+            ),
+            EntryQueue(config.job_queue_size),
+            policy,
+            lambda explicit: refusal_text(about.name, about.version, explicit),
+        )
+        dispatcher.on_sample = self._sinks.sample
+        plan = Plan(
+            f"{about.name}_{about.version}",
+            config.startup_timeout,
+            config.max_retry_timeout,
+            self._settings.max_response_size,
+            Launch(about.name, None, self._environ, config.preload, python),
+        )
+        pool = Pool(plan, self._launcher, dispatcher, self._sinks.line, lambda: next(self._ports))
+        dispatcher.attach(pool)
+        devices = self._devices(config)
+        return ModelVersion(
+            about, dispatcher, pool, lambda count: self._specs(spec, devices, count), on_gpu=bool(devices)
+        )
+
+    def _specs(self, spec: ModelSpec, devices: list[int], count: int) -> list[ModelSpec]:
+        threads = None if "OMP_NUM_THREADS" in self._environ else max(cpu_count() // max(count, 1), 1)
+        return [
+            msgspec.structs.replace(
+                spec,
+                gpu_id=devices[next(self._next_device) % len(devices)] if devices else None,
+                threads=threads,
+            )
+            for _ in range(count)
+        ]
+
+    def _spec(self, about: About, archive: Archive, handler: str | None) -> ModelSpec:
+        settings = self._settings
+        handler = handler or archive.manifest.handler or settings.default_service_handler
+        if not handler:
+            raise ArchiveError(f"{about.url}: neither the manifest nor the request names a handler")
+        return ModelSpec(
+            name=about.name,
+            version=about.version,
+            model_dir=str(archive.model_dir.resolve()),
+            manifest=archive.raw_manifest,
+            handler=handler,
+            envelope=settings.service_envelope or archive.manifest.envelope,
+            gpu_id=None,
+            batch_size=about.config.batch_size,
+            threads=None,
+            limit_max_image_pixels=settings.limit_max_image_pixels,
+            decode_input_request=settings.decode_input_request,
+            model_config=about.config.raw,
+        )
+
+    def _devices(self, config: ResolvedModelConfig) -> list[int]:
+        if config.device_type == "cpu":
+            return []
+        count = gpu_count(self._environ.get("CUDA_VISIBLE_DEVICES"), self._settings.number_of_gpu)
+        wanted = [device for device in config.device_ids or () if device < count]
+        return wanted if wanted and len(wanted) == len(config.device_ids or ()) else list(range(count))
+
+
+def refusal_text(name: str, version: str, explicit: bool) -> str:
+    """TorchServe's one sentence for every kind of refusal, stray quote included; clients match on it."""
+    model = f'Model "{name}" Version {version}"' if explicit else f'Model "{name}"'
+    return (
+        f"{model} has no worker to serve inference request. Please use scale workers API to add workers. "
+        "If this is a sequence inference, please check if it is closed, or expired;"
+        " or exceeds maxSequenceJobQueueSize"
+    )
+
+
+def worker_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of template and workers: the server's, less what blacklist_env_vars withholds."""
+    withheld = settings.blacklist_env_vars
+    return {
+        name: value for name, value in environ.items() if withheld is None or not withheld.fullmatch(name)
+    }

@@ -1,0 +1,86 @@
+"""A model's own Python packages: its requirements file, installed beside it or into a virtual environment of
+its own.
+
+Only where the operator allows it (`install_py_dep_per_model`), only into the folder that the archive was
+unpacked to, and by pip in a process of its own, whose output goes to the model's log. Source: TorchServe's
+"Custom dependencies".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import sysconfig
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torchkeeper.errors import RequirementsFailed
+
+#: Lines of the installer's output that an error repeats.
+_LAST_LINES = 5
+_QUIET = ("--disable-pip-version-check", "--no-input", "--progress-bar", "off")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a model lies and what it needs."""
+
+    model_name: str
+    model_dir: Path
+    requirements: Path
+    own_venv: bool
+
+
+async def install(place: Place, log: Callable[[str], None]) -> str:
+    """Installs what the model needs; returns the interpreter that its workers run under.
+
+    Raises:
+        RequirementsFailed: the installer failed; its last lines are the cause.
+    """
+    if not place.requirements.is_file():
+        raise RequirementsFailed(place.model_name, f"{place.requirements.name} is not in the archive")
+    if not place.own_venv:
+        target = ("-U", "-t", str(place.model_dir), "-r", str(place.requirements))
+        await _run(place, (sys.executable, "-m", "pip", "install", *_QUIET, *target), log)
+        return sys.executable
+    venv = place.model_dir / "venv"
+    await _run(place, (sys.executable, "-m", "venv", str(venv)), log)
+    python = str(venv / "bin" / "python")
+    await asyncio.to_thread(_share_packages, venv)
+    wanted = ("-U", "--upgrade-strategy", "only-if-needed", "-r", str(place.requirements))
+    await _run(place, (python, "-m", "pip", "install", *_QUIET, *wanted), log)
+    return python
+
+
+def _share_packages(venv: Path) -> None:
+    """Lets the environment see the server's packages, torch and torchkeeper among them, after its own."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    shared = dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
+    # site.addsitedir, and not the bare path: editable installs are .pth files in there.
+    lines = "".join(f"import site; site.addsitedir({path!r})\n" for path in shared)
+    (venv / "lib" / version / "site-packages" / "torchkeeper-server.pth").write_text(lines)
+
+
+async def _run(place: Place, command: Sequence[str], log: Callable[[str], None]) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    last: deque[str] = deque(maxlen=_LAST_LINES)
+    try:
+        assert process.stdout is not None
+        async for raw in process.stdout:
+            line = raw.decode(errors="replace").rstrip()
+            last.append(line)
+            log(line)
+        code = await process.wait()
+    except BaseException:
+        process.kill()
+        await process.wait()
+        raise
+    if code != 0:
+        raise RequirementsFailed(place.model_name, "\n".join(last))

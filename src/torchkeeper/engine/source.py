@@ -1,0 +1,165 @@
+"""Where an archive comes from: a model URL becomes a file or folder that can be read.
+
+Blocks (disk, network), so it runs in threads, never on the event loop. What is fetched lies in quarantine, a
+hidden file beside the store's archives, until it has been checked; only then `Fetched.keep` gives it its
+name. Source of forms and texts: TorchServe's model URLs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import re
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import unquote, urlsplit
+
+from torchkeeper.errors import ArchiveError, DownloadFailed, FileExists, ModelNotAt
+
+logger = logging.getLogger(__name__)
+
+_CHUNK = 1 << 20
+#: Seconds without a byte after which a download is given up.
+_STALL = 60.0
+_PIN = re.compile(r"(.*)#sha256=([0-9a-fA-F]{64})", re.DOTALL)
+_REMOTE = ("http://", "https://", "file://")
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """An archive on this machine. A download lies in quarantine until `keep` is called."""
+
+    path: Path
+    #: What the store calls it; describe and snapshots say this name.
+    name: str
+    #: Where a download goes, once it is checked; None for what lies in the store already.
+    place: Path | None = None
+
+    def keep(self) -> None:
+        """Moves a checked download into the store.
+
+        Raises:
+            FileExists: somebody else put a file of that name there meanwhile.
+        """
+        if self.place is not None:
+            if self.place.exists():
+                raise FileExists(self.name)
+            self.path.rename(self.place)
+
+    def discard(self) -> None:
+        """Removes a download that is not kept."""
+        if self.place is not None:
+            self.path.unlink(missing_ok=True)
+
+
+class Source:
+    """Turns model URLs into archives of one model store."""
+
+    def __init__(self, store: Path, allowed: Sequence[re.Pattern[str]]) -> None:
+        self._store = store
+        self._allowed = tuple(allowed)
+
+    def fetch(self, url: str) -> Fetched:
+        """The archive that a URL names; `#sha256=<64 hex digits>` at its end pins its bytes.
+
+        Raises:
+            ModelNotAt: it leads nowhere, or nowhere allowed.
+            DownloadFailed, FileExists: it cannot be fetched into the store.
+            ArchiveError: its bytes are not the pinned ones.
+        """
+        pinned = _PIN.fullmatch(url)
+        bare, pin = (pinned[1], pinned[2].lower()) if pinned else (url, None)
+        if not bare:
+            raise ModelNotAt("empty url")
+        if ".." in bare:
+            raise ModelNotAt(f"Relative path is not allowed in url: {bare}")
+        if bare.lower().startswith(_REMOTE):
+            return self._download(bare, pin)
+        found = self._in_store(bare)
+        if pin is not None:
+            _check_pin(found.path, pin, bare)
+        return found
+
+    def _in_store(self, url: str) -> Fetched:
+        if "://" in url:
+            raise ModelNotAt(f"Model not found at: {url}")
+        store = self._store.resolve()
+        path = (store / url).resolve()
+        if store not in path.parents or not path.exists():
+            inside = store / Path(url).name
+            if path != inside and inside.exists():
+                logger.warning("%s is not in the model store; the store's %s is used", url, inside.name)
+            path = inside
+        if not path.exists():
+            raise ModelNotAt(f"Model not found at: {url}")
+        return Fetched(
+            path, url if (store / url).resolve() == path and not Path(url).is_absolute() else path.name
+        )
+
+    # --- downloads ---------------------------------------------------------------------------------------
+
+    def _download(self, url: str, pin: str | None) -> Fetched:
+        self._check_allowed(url)
+        name = Path(unquote(urlsplit(url).path)).name
+        if not name or name.startswith("."):
+            raise ModelNotAt(f"Model not found at: {url}")
+        place = self._store / name
+        if place.exists():
+            raise FileExists(name)
+        with tempfile.NamedTemporaryFile(dir=self._store, prefix=".quarantine-", delete=False) as file:
+            fetched = Fetched(Path(file.name), name, place)
+            try:
+                digest = self._copy(url, file)
+                if pin is not None and not hmac.compare_digest(digest, pin):
+                    raise ArchiveError(f"{url}: its sha256 is {digest}, not the pinned {pin}")
+            except BaseException:
+                fetched.discard()
+                raise
+        fetched.path.chmod(0o644)
+        return fetched
+
+    def _copy(self, url: str, file: IO[bytes]) -> str:
+        digest = hashlib.sha256()
+        opener = urllib.request.build_opener(_Redirects(self._check_allowed))
+        try:
+            with closing(opener.open(url, timeout=_STALL)) as answer:
+                while chunk := answer.read(_CHUNK):
+                    digest.update(chunk)
+                    file.write(chunk)
+        except (OSError, ValueError) as error:
+            reason = error.reason if isinstance(error, urllib.error.URLError) else error
+            raise DownloadFailed(url, str(reason)) from error
+        return digest.hexdigest()
+
+    def _check_allowed(self, url: str) -> None:
+        if not any(pattern.fullmatch(url) for pattern in self._allowed):
+            raise ModelNotAt(f"Given URL {url} does not match any allowed URL(s)")
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a redirect only to where a model may come from: it must not lead around allowed_urls."""
+
+    def __init__(self, check: Callable[[str], None]) -> None:
+        self._check = check
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        self._check(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _check_pin(path: Path, pin: str, url: str) -> None:
+    if not path.is_file():
+        raise ArchiveError(f"{url}: only a file can be pinned by #sha256=, not a folder")
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if not hmac.compare_digest(digest, pin):
+        raise ArchiveError(f"{url}: its sha256 is {digest}, not the pinned {pin}")

@@ -1,0 +1,144 @@
+"""One version of a model that is being served: its queue and workers, how many there are, how it ends.
+
+The registry (`engine.models`) finds versions; the builder (`engine.builder`) puts them together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torchkeeper.engine.autoscale import TICK, Autoscale, Load
+from torchkeeper.engine.dispatch import Dispatcher
+from torchkeeper.errors import CleaningTimedOut
+from torchkeeper.messages import ModelSpec
+from torchkeeper.model_config import ResolvedModelConfig
+from torchkeeper.worker.pool import Pool
+from torchkeeper.worker.supervisor import State
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class About:
+    """What does not change while a version is served."""
+
+    name: str
+    version: str
+    #: As it was registered.
+    url: str
+    #: The model store's name of it, which snapshots keep.
+    mar_name: str
+    runtime: str
+    config: ResolvedModelConfig
+    at_startup: bool
+    #: Files and folders that belong to this version alone and go when it is unregistered.
+    owned: tuple[Path, ...] = ()
+
+
+class ModelVersion:
+    """A version's dispatcher and pool, and the numbers of workers that were asked for."""
+
+    def __init__(
+        self,
+        about: About,
+        dispatcher: Dispatcher,
+        pool: Pool,
+        specs: Callable[[int], list[ModelSpec]],
+        *,
+        on_gpu: bool,
+    ) -> None:
+        self.about = about
+        #: Whether its workers get GPUs.
+        self.on_gpu = on_gpu
+        self.dispatcher = dispatcher
+        self.pool = pool
+        self.min_workers = 0
+        self.max_workers = 0
+        self._specs = specs
+        self._scaling = asyncio.Lock()
+        self._autoscaler: asyncio.Task[None] | None = None
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.about.name
+
+    @property
+    def version(self) -> str:
+        """The version's name."""
+        return self.about.version
+
+    def loaded_workers(self) -> int:
+        """Workers that serve."""
+        return sum(1 for worker in self.pool.workers if worker.life.state in (State.READY, State.BUSY))
+
+    def healthy(self) -> bool:
+        """TorchServe's rule: as many workers as asked for that were not given up; one may be starting."""
+        alive = sum(1 for worker in self.pool.workers if worker.life.state is not State.GIVEN_UP)
+        return alive >= self.min_workers
+
+    def start(self, low: int, high: int) -> None:
+        """Begins the first workers; they report when they are ready."""
+        self.min_workers, self.max_workers = low, high
+        self.pool.scale(self._specs(low))
+        if self.about.config.autoscale:
+            self._autoscaler = asyncio.get_running_loop().create_task(self._autoscale())
+
+    async def _autoscale(self) -> None:
+        """Lets the number of workers follow the load, between the bounds as they are at each moment."""
+        bounds, policy = (0, 0), Autoscale(0, 0)
+        while True:
+            await asyncio.sleep(TICK)
+            if bounds != (self.min_workers, self.max_workers):
+                bounds = (self.min_workers, self.max_workers)
+                policy = Autoscale(*bounds)
+            async with self._scaling:
+                if self.min_workers == 0:
+                    continue
+                workers = self.pool.workers
+                starting = len(workers) - self.loaded_workers()
+                load = Load(self.dispatcher.oldest_wait(), self.dispatcher.idle(), len(workers), starting)
+                target = policy.decide(load, asyncio.get_running_loop().time())
+                if target != len(workers):
+                    logger.info("%s %s: autoscaling to %d workers", self.name, self.version, target)
+                    self.pool.scale(self._specs(target))
+
+    async def scale(self, low: int, high: int) -> None:
+        """Runs `low` workers from now on; with 0, what was taken is answered and nothing more is taken."""
+        async with self._scaling:
+            self.min_workers, self.max_workers = low, high
+            if low == 0:
+                await self.dispatcher.close()
+            else:
+                self.dispatcher.open()
+            self.pool.scale(self._specs(low))
+
+    def stop_autoscaling(self) -> None:
+        """Leaves the number of workers as it is."""
+        if self._autoscaler is not None:
+            self._autoscaler.cancel()
+
+    async def close(self, deadline: float) -> None:
+        """Answers what was taken, then ends the workers.
+
+        Raises:
+            CleaningTimedOut: that took longer than `deadline` seconds; all the same the workers are gone.
+        """
+        self.stop_autoscaling()
+        async with self._scaling:
+            self.min_workers = self.max_workers = 0
+            in_time = True
+            begin = asyncio.get_running_loop().time()
+            try:
+                async with asyncio.timeout(deadline):
+                    await self.dispatcher.close()
+            except TimeoutError:
+                in_time = False
+            left = deadline - (asyncio.get_running_loop().time() - begin)
+            in_time = await self.pool.stop(max(left, 0)) and in_time
+        if not in_time:
+            raise CleaningTimedOut(self.name)

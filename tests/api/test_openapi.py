@@ -1,0 +1,64 @@
+"""The OpenAPI document: every route of a listener is in it, and nothing else."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from torchkeeper.api.openapi import document, page
+from torchkeeper.http.router import ROUTES, Api
+
+
+@pytest.mark.parametrize("apis", [Api.INFERENCE, Api.MANAGEMENT, Api.METRICS, Api.INFERENCE | Api.MANAGEMENT])
+def test_every_route_of_a_listener_is_described(apis: Api) -> None:
+    found = document(apis)
+    wanted = {
+        (route.pattern.removesuffix("/*") or "/")
+        .replace("{m}", "{model_name}")
+        .replace("{v}", "{model_version}")
+        for route in ROUTES
+        if route.api & apis
+    }
+    assert set(found["paths"]) == wanted
+    for path, operations in found["paths"].items():
+        for operation in operations.values():
+            named = {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "path"}
+            assert named == {name for name in ("model_name", "model_version") if f"{{{name}}}" in path}
+    json.dumps(found)
+
+
+def test_operation_ids_are_unique() -> None:
+    found = document(Api.INFERENCE | Api.MANAGEMENT | Api.METRICS)
+    ids = [
+        operation["operationId"]
+        for operations in found["paths"].values()
+        for operation in operations.values()
+    ]
+    assert len(ids) == len(set(ids))
+
+
+def test_parameters_have_types_and_bounds() -> None:
+    parameters = document(Api.MANAGEMENT)["paths"]["/models"]["post"]["parameters"]
+    by_name = {parameter["name"]: parameter for parameter in parameters}
+    assert by_name["url"]["required"]
+    assert by_name["batch_size"]["schema"] == {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 2**31 - 1,
+        "nullable": True,
+    }
+    assert by_name["synchronous"]["schema"] == {"type": "boolean", "default": True}
+
+
+def test_references_lead_somewhere() -> None:
+    found = document(Api.MANAGEMENT)
+    text = json.dumps(found)
+    for name in {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}:
+        assert name in found["components"]["schemas"]
+
+
+def test_the_page_names_every_path() -> None:
+    text = page(Api.MANAGEMENT)
+    for path in document(Api.MANAGEMENT)["paths"]:
+        assert path.replace("<", "&lt;") in text
