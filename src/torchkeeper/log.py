@@ -48,8 +48,8 @@ def _second(second: int) -> str:
 class _File(RotatingFileHandler):
     """One log file; old ones are kept compressed."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, maxBytes=_MAX_BYTES, backupCount=_KEPT, encoding="utf-8", delay=True)
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        super().__init__(path, maxBytes=max_bytes, backupCount=_KEPT, encoding="utf-8", delay=True)
         self.namer = lambda name: name + ".gz"
         self.rotator = _compress
         self.terminator = "\n"
@@ -76,6 +76,8 @@ class _Records(logging.Handler):
         text = record.getMessage()
         if record.exc_info:
             text += "\n" + logging.Formatter().formatException(record.exc_info)
+        # A file name that is no UTF-8 carries surrogates, which would cost all lines written with it.
+        text = text.encode("utf-8", "backslashreplace").decode("utf-8")
         level = _LEVELS.get(record.levelname, record.levelname)
         self._put(("ts", record.created, level, record.threadName, record.name, text))
 
@@ -83,7 +85,8 @@ class _Records(logging.Handler):
 class Logs:
     """The server's logs between start and stop; a context manager."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, max_bytes: int = _MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
         self._folders = (settings.log_location, settings.metrics_location)
         self._queue: queue.SimpleQueue[tuple[Any, ...] | threading.Event | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
@@ -95,12 +98,13 @@ class Logs:
         logs, metrics = self._folders
         for folder in (logs, metrics):
             folder.mkdir(parents=True, exist_ok=True)
-        self._files = {
-            "access": _File(logs / "access_log.log"),
-            "ts": _File(logs / "ts_log.log"),
-            "model": _File(logs / "model_log.log"),
-            "model_metrics": _File(metrics / "model_metrics.log"),
+        paths = {
+            "access": logs / "access_log.log",
+            "ts": logs / "ts_log.log",
+            "model": logs / "model_log.log",
+            "model_metrics": metrics / "model_metrics.log",
         }
+        self._files = {name: _File(path, self._max_bytes) for name, path in paths.items()}
         logger = logging.getLogger("torchkeeper")
         logger.setLevel(logging.INFO)
         logger.propagate = False
