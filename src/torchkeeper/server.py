@@ -111,7 +111,7 @@ class _Server:
         logger.info(
             "Inference API bind to: %s (port %d)", self._settings.inference_address, self._listener.port
         )
-        logger.info("Model server started.")
+        self._logs.say("Model server started.")
         self._logs.flush()
         ready()
         await asyncio.wait({template})
@@ -130,7 +130,7 @@ class _Server:
 
     def _protocol(self) -> type[asyncio.Protocol]:
         limits = EdgeLimits(max_body=self._settings.max_request_size)
-        return edge_protocol(limits, self._logs.access)
+        return edge_protocol(limits, self._logs.access if self._logs.writes_access else None)
 
     async def _stop(self) -> None:
         logger.info("Stopping: no new connections, running requests get %g s to finish", DRAIN)
