@@ -200,3 +200,33 @@ def test_a_manifest_without_optional_keys_is_enough(tmp_path: Path) -> None:
     archive = open_archive(folder, tmp_path / "unused")
     assert archive.model_dir == folder
     assert archive.manifest.model_version == "1.0"
+
+
+def unpacked(folder: Path) -> Path:
+    """A model's folder, as unpacking a .tar.gz leaves it."""
+    (folder / "MAR-INF").mkdir(parents=True)
+    (folder / MANIFEST).write_text(json.dumps({"model": {"modelName": "m", "handler": "h"}}))
+    return folder
+
+
+def test_a_folder_with_one_sub_folder_is_unwrapped_once(tmp_path: Path) -> None:
+    inner = unpacked(tmp_path / "model" / "inner")
+    (tmp_path / "model" / ".hidden").mkdir()
+    assert open_archive(tmp_path / "model", tmp_path / "unused").model_dir == inner
+    with pytest.raises(ArchiveError, match="no MAR-INF"):
+        open_archive(unpacked(tmp_path / "deep" / "a" / "b").parents[1], tmp_path / "unused")
+
+
+def test_a_folder_with_two_sub_folders_is_ambiguous(tmp_path: Path) -> None:
+    unpacked(tmp_path / "model" / "inner")
+    (tmp_path / "model" / "other").mkdir()
+    with pytest.raises(ArchiveError, match="no MAR-INF"):
+        open_archive(tmp_path / "model", tmp_path / "unused")
+
+
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    elsewhere = unpacked(tmp_path / "elsewhere")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "inner").symlink_to(elsewhere)
+    with pytest.raises(ArchiveError, match="no MAR-INF"):
+        open_archive(tmp_path / "model", tmp_path / "unused")

@@ -109,8 +109,9 @@ def open_archive(path: Path, into: Path) -> Archive:
         ArchiveError: it cannot be read or tries to reach outside; nothing of it is left behind.
     """
     if path.is_dir():
-        manifest, raw = read_manifest(path, str(path))
-        return Archive(path, manifest, raw)
+        model_dir = _top(path)
+        manifest, raw = read_manifest(model_dir, str(path))
+        return Archive(model_dir, manifest, raw)
     into.mkdir(parents=True)
     try:
         if zipfile.is_zipfile(path):
@@ -132,11 +133,16 @@ def open_archive(path: Path, into: Path) -> Archive:
 
 
 def _top(folder: Path) -> Path:
-    """The folder with the manifest: a tar file has one folder of the model's name on top."""
+    """The folder with the manifest: this one, or its only sub-folder, as an unpacked tar file has it.
+
+    A link that leads out of the folder is no sub-folder of it.
+    """
     if (folder / MANIFEST).exists():
         return folder
-    inside = [entry for entry in folder.iterdir() if entry.is_dir()]
-    return inside[0] if len(inside) == 1 and (inside[0] / MANIFEST).exists() else folder
+    inside = [entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    if len(inside) != 1 or folder.resolve() not in inside[0].resolve().parents:
+        return folder
+    return inside[0] if (inside[0] / MANIFEST).exists() else folder
 
 
 def _target(name: str, folder: Path, archive: str) -> Path:

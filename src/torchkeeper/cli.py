@@ -39,7 +39,16 @@ def torchserve_parser() -> argparse.ArgumentParser:
         help="Models to be loaded: 'all', archives of the model store, or name=archive pairs",
     )
     parser.add_argument(
-        "--log-config", type=Path, metavar="FILE", help="Log4j configuration file (accepted, not read)"
+        "--log-config",
+        type=Path,
+        metavar="FILE",
+        help="Log4j2 configuration file (XML, read for levels), or a logging configuration for Python (YAML)",
+    )
+    parser.add_argument(
+        "--log-level",
+        type=str.lower,
+        choices=("debug", "info", "warn", "error"),
+        help="Least level of the server's own log lines",
     )
     parser.add_argument(
         "--cpp-log-config", type=Path, metavar="FILE", help="Log configuration file for cpp backend"
@@ -113,6 +122,8 @@ def checked_settings(arguments: argparse.Namespace) -> tuple[Settings, tuple[str
         enable_model_api=arguments.enable_model_api,
         no_config_snapshots=arguments.no_config_snapshots,
         plugins_path=arguments.plugins_path,
+        log_config=arguments.log_config,
+        log_level=arguments.log_level,
     )
     try:
         settings, warnings = load_settings(command_line, process_environ(), cwd)
@@ -128,15 +139,18 @@ def checked_settings(arguments: argparse.Namespace) -> tuple[Settings, tuple[str
     ):
         if path is not None and not path.is_dir():
             raise Refused(f"{flag} directory not found: {path}")
-    if arguments.log_config is not None:
-        warnings += (
-            f"--log-config {arguments.log_config}: log4j2 configurations are accepted, but not read",
-        )
     return settings, warnings
 
 
 def _serve(settings: Settings, warnings: tuple[str, ...], ready_fd: int | None) -> int:
-    from torchkeeper import server
+    from torchkeeper import log, server
+
+    if settings.log_dict is not None:
+        try:
+            log.configure_python_logging(settings.log_dict)
+        except SettingsError as error:
+            print(f"Invalid configuration: {error.message}")
+            return 1
 
     def ready() -> None:
         if ready_fd is not None:

@@ -1,74 +1,63 @@
-"""Log files in TorchServe's names and formats, written by one thread, off the request path.
+"""Log files in TorchServe's names, written by one thread, off the request path.
 
-The event loop only appends tuples; formatting and disk belong to the thread. All lines also go to stdout, as
-TorchServe's do. Source of formats: TorchServe's log4j2 defaults (100 MB or a day, five old files, gz).
+The event loop only appends tuples; formatting (`log_lines`) and disk (`log_files`) belong to the thread.
+All lines also go to stdout, as those of TorchServe do. What waits is bounded: when disk or stdout cannot keep
+up, lines are left out and counted, and a line says how many.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import gzip
 import logging
+import logging.config
 import queue
-import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable
-from datetime import datetime
-from logging.handlers import RotatingFileHandler
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
+from torchkeeper.errors import SettingsError
+from torchkeeper.log_config import LEVELS
+from torchkeeper.log_files import MAX_BYTES, RollingFile
+from torchkeeper.log_lines import JSON, PLAIN, timestamp
 from torchkeeper.messages import Sample
 from torchkeeper.settings import Settings
 
-_MAX_BYTES = 100 * 1024 * 1024
-_KEPT = 5
+__all__ = ["Logs", "configure_python_logging", "timestamp"]
+
 #: Seconds that lines are gathered before they are written: a thread woken by every line would fight the event
 #: loop for the interpreter's lock.
 _GATHER = 0.05
-_LEVELS = {"WARNING": "WARN", "CRITICAL": "FATAL"}
-_UNITS = {"ms": "Milliseconds", "s": "Seconds", "percent": "Percent", "count": "Count", "MB": "Megabytes"}
+#: Lines that may wait for the thread, and that it takes at a time.
+MAX_WAITING = 100_000
+_AT_ONCE = 10_000
+_NAMES = {"WARNING": "WARN", "CRITICAL": "FATAL"}
+_INFO, _WARN = LEVELS["info"], LEVELS["warn"]
+#: What a record's `extra` may say of the request that it belongs to; only lines as JSON show it.
+_KNOWN = ("request_id", "model", "worker")
+
+_Item = tuple[Any, ...]
 
 
-def timestamp(moment: float) -> str:
-    """ISO time with milliseconds after a comma, local time."""
-    second = int(moment)
-    return f"{_second(second)},{int((moment - second) * 1000):03}"
+def configure_python_logging(config: Mapping[str, Any]) -> None:
+    """Applies a dictConfig; its handlers get the server's own lines beside ts_log.log.
 
-
-@functools.lru_cache(maxsize=4)
-def _second(second: int) -> str:
-    return datetime.fromtimestamp(second).isoformat()
-
-
-class _File(RotatingFileHandler):
-    """One log file; old ones are kept compressed."""
-
-    def __init__(self, path: Path, max_bytes: int) -> None:
-        super().__init__(path, maxBytes=max_bytes, backupCount=_KEPT, encoding="utf-8", delay=True)
-        self.namer = lambda name: name + ".gz"
-        self.rotator = _compress
-        self.terminator = "\n"
-
-    def write(self, lines: list[str]) -> None:
-        """Appends lines; rolls over between two writes."""
-        self.emit(logging.makeLogRecord({"msg": "\n".join(lines), "args": None}))
-
-
-def _compress(source: str, target: str) -> None:
-    with open(source, "rb") as plain, gzip.open(target, "wb") as packed:
-        shutil.copyfileobj(plain, packed)
-    Path(source).unlink()
+    Raises:
+        SettingsError: logging.config does not take it.
+    """
+    try:
+        logging.config.dictConfig(dict(config))
+    except (ValueError, TypeError, AttributeError, ImportError) as error:
+        cause = error.__cause__ or error
+        raise SettingsError(f"--log-config: {error}" + (f": {cause}" if cause is not error else "")) from None
 
 
 class _Records(logging.Handler):
     """Hands the package's own log records to the writer."""
 
-    def __init__(self, put: Callable[[tuple[Any, ...]], None]) -> None:
+    def __init__(self, put: Callable[[_Item], None]) -> None:
         super().__init__()
         self._put = put
 
@@ -78,21 +67,30 @@ class _Records(logging.Handler):
             text += "\n" + logging.Formatter().formatException(record.exc_info)
         # A file name that is no UTF-8 carries surrogates, which would cost all lines written with it.
         text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-        level = _LEVELS.get(record.levelname, record.levelname)
-        self._put(("ts", record.created, level, record.threadName, record.name, text))
+        level = _NAMES.get(record.levelname, record.levelname)
+        known = {name: str(value) for name in _KNOWN if (value := getattr(record, name, None))}
+        self._put(("ts", record.created, level, record.threadName, record.name, text, known))
 
 
 class Logs:
     """The server's logs between start and stop; a context manager."""
 
-    def __init__(self, settings: Settings, max_bytes: int = _MAX_BYTES) -> None:
+    def __init__(
+        self, settings: Settings, max_bytes: int = MAX_BYTES, max_waiting: int = MAX_WAITING
+    ) -> None:
         self._max_bytes = max_bytes
+        self._max_waiting = max_waiting
         self._folders = (settings.log_location, settings.metrics_location)
-        self._queue: queue.SimpleQueue[tuple[Any, ...] | threading.Event | None] = queue.SimpleQueue()
+        self._levels = settings.log_levels
+        self._additional = settings.log_dict is not None
+        self._formats = JSON if settings.log_format == "json" else PLAIN
+        self._queue: queue.SimpleQueue[_Item | threading.Event | None] = queue.SimpleQueue()
+        self._dropped = 0
+        self._counting = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
         self._urgent = threading.Event()
-        self._files: dict[str, _File] = {}
-        self._handler = _Records(self._queue.put)
+        self._files: dict[str, RollingFile] = {}
+        self._handler = _Records(self._put)
 
     def __enter__(self) -> Logs:
         logs, metrics = self._folders
@@ -103,11 +101,13 @@ class Logs:
             "ts": logs / "ts_log.log",
             "model": logs / "model_log.log",
             "model_metrics": metrics / "model_metrics.log",
+            "ts_metrics": metrics / "ts_metrics.log",
         }
-        self._files = {name: _File(path, self._max_bytes) for name, path in paths.items()}
+        self._files = {name: RollingFile(path, self._max_bytes) for name, path in paths.items()}
         logger = logging.getLogger("torchkeeper")
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
+        if not (self._additional and logger.level):
+            logger.setLevel(self._levels.server)
+        logger.propagate = self._additional and logger.propagate
         logger.addHandler(self._handler)
         self._thread.start()
         return self
@@ -122,17 +122,45 @@ class Logs:
         for file in self._files.values():
             file.close()
 
-    def access(self, client: str, method: bytes, path: bytes, version: str, status: int, ms: float) -> None:
+    @property
+    def writes_access(self) -> bool:
+        """Whether access lines are wanted at all; if not, nobody needs to call `access`."""
+        return self._levels.access <= _INFO
+
+    def access(
+        self,
+        client: str,
+        method: bytes,
+        path: bytes,
+        version: str,
+        status: int,
+        ms: float,
+        request_id: bytes = b"",
+    ) -> None:
         """One line of access_log.log; `client` is host:port, `ms` the milliseconds from request to answer."""
-        self._queue.put(("access", time.time(), client, method, path, version, status, ms))
+        if self._queue.qsize() < self._max_waiting:
+            self._queue.put(("access", time.time(), client, method, path, version, status, ms, request_id))
+        else:
+            self._drop()
 
     def model_line(self, worker: str, stream: str, line: str) -> None:
         """A line that a worker printed, for model_log.log."""
-        self._queue.put(("model", time.time(), worker, stream, line))
+        if self._levels.model <= (_INFO if stream == "stdout" else _WARN):
+            self._put(("model", time.time(), worker, stream, line))
 
     def model_metric(self, sample: Sample, hostname: str) -> None:
         """A number that a handler recorded, for model_metrics.log."""
-        self._queue.put(("model_metrics", time.time(), sample, hostname))
+        if self._levels.model_metrics <= _INFO:
+            self._put(("model_metrics", time.time(), sample, hostname))
+
+    def ts_metric(self, sample: Sample, hostname: str) -> None:
+        """A number of the server or its machine, for ts_metrics.log."""
+        if self._levels.ts_metrics <= _INFO:
+            self._put(("ts_metrics", time.time(), sample, hostname))
+
+    def say(self, text: str) -> None:
+        """A line of ts_log.log and stdout that no level hides: scripts wait for it."""
+        self._put(("ts", time.time(), "INFO", threading.current_thread().name, "torchkeeper", text, {}))
 
     def flush(self) -> None:
         """Returns when everything that was logged before is written."""
@@ -140,6 +168,16 @@ class Logs:
         self._queue.put(done)
         self._urgent.set()
         done.wait()
+
+    def _put(self, item: _Item) -> None:
+        if self._queue.qsize() < self._max_waiting:
+            self._queue.put(item)
+        else:
+            self._drop()
+
+    def _drop(self) -> None:
+        with self._counting:
+            self._dropped += 1
 
     # --- the thread --------------------------------------------------------------------------------------
 
@@ -149,7 +187,7 @@ class Logs:
             if isinstance(batch[0], tuple):
                 self._urgent.wait(_GATHER)
             with contextlib.suppress(queue.Empty):
-                while True:
+                while len(batch) < _AT_ONCE:
                     batch.append(self._queue.get_nowait())
             self._write([item for item in batch if isinstance(item, tuple)])
             for item in batch:
@@ -159,51 +197,22 @@ class Logs:
             if None in batch:
                 return
 
-    def _write(self, items: list[tuple[Any, ...]]) -> None:
+    def _write(self, items: list[_Item]) -> None:
+        with self._counting:
+            dropped, self._dropped = self._dropped, 0
+        if dropped:
+            text = f"{dropped} log lines were left out: disk or stdout did not keep up with them"
+            items.append(("ts", time.time(), "WARN", "logs", __name__, text, {}))
         by_file: dict[str, list[str]] = {name: [] for name in self._files}
         console: list[str] = []
         for name, *values in items:
-            line = _FORMATS[name](*values)
+            line = self._formats[name](*values)
             by_file[name].append(line)
             console.append(line)
         for name, lines in by_file.items():
             if lines:
-                self._files[name].write(lines)
+                self._files[name].write(lines, items[0][1])
         if console:
             with contextlib.suppress(OSError, ValueError):  # whoever read our stdout may have left
                 sys.stdout.write("\n".join(console) + "\n")
                 sys.stdout.flush()
-
-
-def _access(
-    moment: float, client: str, method: bytes, path: bytes, version: str, status: int, ms: float
-) -> str:
-    line = f"{method.decode('ascii')} {path.decode('latin-1')} HTTP/{version}"
-    return f'{timestamp(moment)} - /{client} "{line}" {status} {ms:.0f}'
-
-
-def _ts(moment: float, level: str, thread: str, name: str, text: str) -> str:
-    return f"{timestamp(moment)} [{level:<5}] {thread} {name} - {text}"
-
-
-def _model(moment: float, worker: str, stream: str, line: str) -> str:
-    level = "INFO " if stream == "stdout" else "WARN "
-    return f"{timestamp(moment)} [{level}] {worker}-{stream} MODEL_LOG - {line}"
-
-
-def _metric(moment: float, sample: Sample, hostname: str) -> str:
-    dimensions = ",".join(f"{name}:{value}" for name, value in sample.dimensions)
-    request = f"requestID:{sample.request_id}," if sample.request_id else ""
-    unit = _UNITS.get(sample.unit, sample.unit)
-    return (
-        f"{timestamp(moment)} - {sample.name}.{unit}:{sample.value}|#{dimensions}"
-        f"|#hostname:{hostname},{request}timestamp:{int(moment)}"
-    )
-
-
-_FORMATS: dict[str, Callable[..., str]] = {
-    "access": _access,
-    "ts": _ts,
-    "model": _model,
-    "model_metrics": _metric,
-}

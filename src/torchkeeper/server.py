@@ -151,10 +151,11 @@ class _Server:
         template = loop.create_task(self._launcher.start())
         for name, url in startup_models(self._settings):
             await self._models.load_at_start(name, url)
-        endpoints = {**InferenceApi(self._models).endpoints(), **self._management.endpoints()}
+        inference = InferenceApi(self._models, self._settings.max_request_size)
+        endpoints = {**inference.endpoints(), **self._management.endpoints()}
         for door in self._doors:
             await self._open(door, endpoints)
-        logger.info("Model server started.")
+        self._logs.say("Model server started.")
         self._logs.flush()
         ready()
         await asyncio.wait({template})
@@ -165,7 +166,9 @@ class _Server:
         limits = EdgeLimits(max_body=self._settings.max_request_size)
         described = {**endpoints, **ApiDescription(door.apis, self._models).endpoints()}
         application = Application(door.apis, described, self._ledger, self._rules())
-        await door.listener.start(application, edge_protocol(limits, self._logs.access))
+        await door.listener.start(
+            application, edge_protocol(limits, self._logs.access if self._logs.writes_access else None)
+        )
         for name in door.names:
             logger.info("%s API bind to: %s (port %d)", name, door.listener.address, door.listener.port)
 

@@ -98,6 +98,10 @@ def _choice(*known: str) -> Callable[[str], str]:
     return parse
 
 
+def _log_level(value: str) -> str:
+    return _choice("debug", "info", "warn", "error")(value.strip().lower())
+
+
 def _models(value: str) -> Mapping[str, Any]:
     try:
         found = json.loads(value) if value else {}
@@ -192,6 +196,8 @@ KEYS: tuple[Key, ...] = (
     Key("blacklist_env_vars", _pattern, "", "regular expression on names withheld from workers"),
     Key("number_of_gpu", whole_number, "", "upper bound of the GPUs used; empty: all visible"),
     Key("initial_worker_port", port_number, "9000", "number in the first worker's name"),
+    Key("log_format", _choice("plain", "json"), "plain", "log lines as TorchServe's, or as JSON"),
+    Key("log_level", _log_level, "info", "least level of the server's own lines: debug, info, warn, error"),
     Key("cors_allowed_origin", _text, "", "access-control-allow-origin of every answer"),
     Key("cors_allowed_methods", _text, "", "access-control-allow-methods of every answer"),
     Key("cors_allowed_headers", _text, "", "access-control-allow-headers of every answer"),

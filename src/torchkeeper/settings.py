@@ -11,11 +11,12 @@ import difflib
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from torchkeeper.errors import SettingsError
+from torchkeeper.log_config import LEVELS, LogConfig, LogLevels, parse_log_config
 from torchkeeper.properties import parse_properties, substitute
 from torchkeeper.setting_table import BY_NAME, KEYS, port_number, whole_number
 
@@ -45,6 +46,8 @@ class CommandLine:
     enable_model_api: bool = False
     no_config_snapshots: bool = False
     plugins_path: str | None = None
+    log_config: Path | None = None
+    log_level: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,9 @@ class Settings:
     metrics_location: Path
     temp_dir: Path
     config_file: Path | None = None
+    log_levels: LogLevels = field(default_factory=LogLevels)
+    #: A configuration for logging.config.dictConfig, from --log-config.
+    log_dict: Mapping[str, Any] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> Any:
@@ -94,6 +100,11 @@ def load_settings(
         for name, origin in origins.items()
         if BY_NAME[name].later and origin.kind in ("file", "environment")
     ]
+    log_config = _log_config(arguments.log_config, environ, cwd)
+    warnings += log_config.warnings
+    levels = log_config.levels
+    if arguments.log_config is None or origins["log_level"].kind != "default":
+        levels = replace(levels, server=LEVELS[values["log_level"]])
     logs = Path(environ.get("LOG_LOCATION", "logs"))
     settings = Settings(
         values,
@@ -102,6 +113,8 @@ def load_settings(
         metrics_location=cwd / Path(environ.get("METRICS_LOCATION", str(logs))),
         temp_dir=_temp_dir(environ),
         config_file=config_file,
+        log_levels=levels,
+        log_dict=log_config.python,
     )
     return settings, tuple(warnings)
 
@@ -153,6 +166,7 @@ def _apply_command_line(raw: _Raw, arguments: CommandLine) -> None:
         ),
         "enable_model_api": ("true" if arguments.enable_model_api else None, "--enable-model-api"),
         "plugins_path": (arguments.plugins_path, "--plugins-path"),
+        "log_level": (arguments.log_level, "--log-level"),
     }
     for name, (value, flag) in given.items():
         if value is not None:
@@ -178,6 +192,16 @@ def _parsed(name: str, value: str, origin: Origin) -> Any:
     except ValueError as error:
         place = f"{origin.source}:{origin.line}" if origin.line else origin.source or origin.kind
         raise SettingsError(f"{name}={value} ({place}): {error}") from None
+
+
+def _log_config(path: Path | None, environ: Mapping[str, str], cwd: Path) -> LogConfig:
+    if path is None:
+        return LogConfig()
+    try:
+        data = (cwd / path).read_bytes()
+    except OSError as error:
+        raise SettingsError(f"--log-config file cannot be read: {path}: {error}") from None
+    return parse_log_config(str(path), data, environ)
 
 
 def _temp_dir(environ: Mapping[str, str]) -> Path:

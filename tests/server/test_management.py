@@ -491,6 +491,12 @@ def test_the_document_describes_the_listeners_own_routes(server: Server) -> None
     assert "http" not in page.text.replace("http-equiv", ""), "the page needs nothing from elsewhere"
 
 
+def test_sagemakers_batch_transform_is_told_what_fits(server: Server) -> None:
+    answer = server.client.get("/execution-parameters")
+    assert answer.json()["BatchStrategy"] == "MULTI_RECORD"
+    assert server.manage.get("/token").status_code == 404, "tokens are off"
+
+
 def test_one_address_serves_several_apis(tmp_path: Path) -> None:
     (tmp_path / "model_store").mkdir()
     make_archive(tmp_path / "model_store", "echo", ECHO)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torchkeeper.api.call import Call, ClientGone, Handler, Receive, Scope, Send, new_request_id
-from torchkeeper.errors import ServiceUnavailable, TorchkeeperError
+from torchkeeper.errors import ResourceNotFound, ServiceUnavailable, TorchkeeperError
 from torchkeeper.http.router import Api, Endpoint, Key, Match, resolve
 from torchkeeper.messages import Reply
 from torchkeeper.metrics.ledger import Ledger
@@ -96,7 +96,9 @@ class Application:
                 ledger.failed += 1
             await self._send_error(send, error, request_id)
         except Exception as error:  # request cycle: a bug of ours must still be an answer
-            logger.exception("request %s failed by a fault of the server", request_id)
+            logger.exception(
+                "request %s failed by a fault of the server", request_id, extra={"request_id": request_id}
+            )
             ledger.failed += 1
             await self._send_error(
                 send, TorchkeeperError("Internal server error", cause=repr(error)), request_id
@@ -107,7 +109,10 @@ class Application:
 
     def _route(self, raw_path: bytes, method: str) -> tuple[Match, Handler]:
         match = resolve(raw_path, method, self._apis)
-        return match, self._endpoints[match.route.endpoint]
+        handler = self._endpoints.get(match.route.endpoint)
+        if handler is None:  # a feature that is switched off
+            raise ResourceNotFound()
+        return match, handler
 
     async def _check_key(self, guard: Guard, call: Call) -> None:
         client = call.scope["client"]

@@ -15,13 +15,15 @@ from torchkeeper.errors import BadRequest
 from torchkeeper.http.body import parse_parts, parse_query
 from torchkeeper.http.router import Endpoint, Match
 from torchkeeper.messages import Input, Part, Reply
+from torchkeeper.sagemaker import execution_parameters
 
 
 class InferenceApi:
     """The endpoints of the inference API."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: Models, max_request_size: int) -> None:
         self._models = models
+        self._max_request_size = max_request_size
 
     def endpoints(self) -> Mapping[Endpoint, Handler]:
         """What this API serves."""
@@ -29,12 +31,18 @@ class InferenceApi:
             Endpoint.PING: self._ping,
             Endpoint.PREDICT: self._predict,
             Endpoint.INVOKE: self._predict,
+            Endpoint.EXECUTION_PARAMETERS: self._execution_parameters,
         }
 
     async def _ping(self, call: Call) -> Reply:
         healthy = self._models.healthy()
         body = b'{\n  "status": "%s"\n}\n' % (b"Healthy" if healthy else b"Unhealthy")
         return Reply(body, 200 if healthy else 500, "", {}, "application/json")
+
+    async def _execution_parameters(self, call: Call) -> Reply:
+        workers = sum(found.min_workers for found in self._models)
+        body = execution_parameters(workers, self._max_request_size)
+        return Reply(body, 200, "", {}, "application/json")
 
     async def _predict(self, call: Call) -> Reply:
         scope, match = call.scope, call.match

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from torchkeeper.messages import Failure, Input, Reply, Sample
 from torchkeeper.worker.pool import Loss, Pool, Worker
 from torchkeeper.worker.supervisor import Event
 from torchkeeper.worker.wire import Cancel, Message, Replies, decode_replies, encode, encode_batch
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -254,7 +257,7 @@ class Dispatcher:
             for batch in reversed(prepared):
                 self._queue.put_back(entry for entry in batch.entries if not entry.gone)
             if running is not None:
-                self._after_death(running.entries, loss)
+                self._after_death(worker, running.entries, loss)
         self.on_availability()
         self._pump()
 
@@ -272,13 +275,17 @@ class Dispatcher:
         if self._closed:
             self._pump()
 
-    def _after_death(self, entries: list[Entry], loss: Loss) -> None:
+    def _after_death(self, worker: Worker, entries: list[Entry], loss: Loss) -> None:
         again = []
         for entry in entries:
             if entry.gone:
                 continue
             # A hang has cost the client a whole response timeout; sending it again would cost another.
-            if loss.timed_out or entry.retried or not self._rules.retry_on_worker_death:
+            fails = loss.timed_out or entry.retried or not self._rules.retry_on_worker_death
+            what, request_id = "fails" if fails else "is sent again", entry.input.request_id
+            known = {**worker.known, "request_id": request_id}
+            logger.warning("%s was lost: request %s %s", worker.name, request_id, what, extra=known)
+            if fails:
                 self._fail(entry, WorkerDied(loss.cause, killed=loss.killed))
             else:
                 entry.retried = True

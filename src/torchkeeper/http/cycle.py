@@ -97,6 +97,7 @@ class Cycle:
         "_wakeup",
         "close_after",
         "head",
+        "request_id",
         "task",
         "unread",
     )
@@ -115,6 +116,8 @@ class Cycle:
         self._wakeup: asyncio.Event | None = None
         self._on_gone: Callable[[], None] | None = None
         self._status = 0
+        #: The answer's x-request-id, for the access log.
+        self.request_id = b""
         self._pending = b""
         self._chunked = False
         self._done = False
@@ -226,8 +229,11 @@ class Cycle:
         sized = False
         for name, value in fields:
             lines.append(b"%b: %b\r\n" % (name, value))
-            if len(name) == 14 and name.lower() == b"content-length":
+            size = len(name)
+            if size == 14 and name.lower() == b"content-length":
                 sized = True
+            elif size == 12 and name.lower() == b"x-request-id":
+                self.request_id = value
         if not sized:
             self._chunked = self.head.version == "1.1"
             self.close_after = self.close_after or not self._chunked

@@ -20,8 +20,8 @@ from torchkeeper.errors import BadRequest, RequestTooLarge, TorchkeeperError
 from torchkeeper.http.cycle import Cycle, Head, error_response
 from torchkeeper.http.limits import EdgeLimits, HeaderFieldsTooLarge, RequestTimeout
 
-#: Client, method, target, version, status, milliseconds.
-Access = Callable[[str, bytes, bytes, str, int, float], None]
+#: Client, method, target, version, status, milliseconds, x-request-id.
+Access = Callable[[str, bytes, bytes, str, int, float, bytes], None]
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 
 
@@ -248,7 +248,7 @@ class Edge(asyncio.Protocol):
         """A cycle has sent its whole answer; the next one in line may go."""
         head = cycle.head
         if not self.transport.is_closing() or status:
-            self._log(head, status)
+            self._log(head, status, cycle.request_id)
         if self._cycles and self._cycles[0] is cycle:
             self._cycles.popleft()
         if cycle.close_after:
@@ -260,10 +260,10 @@ class Edge(asyncio.Protocol):
         elif self._receiving is None and not self.transport.is_closing():
             self._arm(self.limits.idle_timeout)
 
-    def _log(self, head: Head, status: int) -> None:
+    def _log(self, head: Head, status: int, request_id: bytes) -> None:
         ms = (time.monotonic() - head.begin) * 1000
         for access in self.access:
-            access(self._peer, head.method, head.target, head.version, status, ms)
+            access(self._peer, head.method, head.target, head.version, status, ms, request_id)
 
     def _refuse(self, error: TorchkeeperError) -> None:
         """Answers what cannot be taken, after all earlier answers, and closes."""

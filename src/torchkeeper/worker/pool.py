@@ -25,6 +25,11 @@ logger = logging.getLogger(__name__)
 
 #: Who is missed least goes first when a pool gets smaller.
 _USE = {State.READY: 1, State.BUSY: 2}
+#: TorchServe's words for a worker that did not answer in time, its exception's name on a line of its own.
+_NO_RESPONSE = (
+    "Backend worker error\n"
+    "org.pytorch.serve.wlm.WorkerInitializationException: Backend worker did not respond in given time"
+)
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,14 @@ class Worker:
         self.verdict: str | None = None
         self.load_error: str | None = None
         self.started_at = time.time()
+        #: Whether its process was lost and no other has loaded the model since.
+        self.recovering = False
         self.ended = asyncio.Event()
+
+    @property
+    def known(self) -> dict[str, str]:
+        """What a log line about this worker says beside its text."""
+        return {"worker": self.name, "model": self.spec.name}
 
     def send(self, frame: bytes) -> None:
         """Hands a frame to the process, if there is one."""
@@ -120,6 +132,8 @@ class Pool:
         self._numbers = itertools.count()
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        #: Timeouts since any worker answered last.
+        self._unanswered = 0
 
     @property
     def workers(self) -> tuple[Worker, ...]:
@@ -184,7 +198,10 @@ class Pool:
     def kill(self, worker: Worker, why: str) -> None:
         """Ends a worker that does not answer; it is replaced."""
         worker.verdict = why
-        logger.warning("%s: %s; the worker is killed and replaced", worker.name, why)
+        self._unanswered += 1
+        logger.warning("%s: %s; the worker is killed and replaced", worker.name, why, extra=worker.known)
+        logger.error("Number or consecutive unsuccessful inference %d", self._unanswered, extra=worker.known)
+        logger.error("%s", _NO_RESPONSE, extra=worker.known)
         if worker.process is not None:
             worker.process.kill()
 
@@ -252,6 +269,7 @@ class Pool:
         elif isinstance(message, LoadFailed):
             worker.load_error = message.cause
         else:
+            self._unanswered = 0
             self._listener.on_message(worker, message, raw)
 
     def on_line(self, process: WorkerProcess, stream: str, line: str) -> None:
@@ -274,12 +292,13 @@ class Pool:
 
     def _loaded(self, worker: Worker, message: Loaded) -> None:
         self._cancel_timers(worker)
-        recovered = worker.life.failures > 0
         if worker.life.on(Event.LOADED, asyncio.get_running_loop().time()) is not State.READY:
             return  # dismissed while it loaded: the order to stop is in its channel already
-        logger.info("%s: model loaded in %.3f s (pid %d)", worker.name, message.seconds, message.pid)
-        if recovered:
-            logger.info("Auto recovery succeeded, reset recoveryStartTS")
+        took, pid = message.seconds, message.pid
+        logger.info("%s: model loaded in %.3f s (pid %d)", worker.name, took, pid, extra=worker.known)
+        if worker.recovering:
+            worker.recovering = False
+            logger.info("Auto recovery succeeded, reset recoveryStartTS", extra=worker.known)
         self._listener.on_ready(worker)
         self._notify()
 
@@ -292,8 +311,7 @@ class Pool:
         worker.ended.set()
         if state is not State.STOPPED:
             due = worker.life.due or now
-            logger.warning("Worker disconnected. %s: %s", worker.name, cause)
-            logger.warning("Retry worker: %s in %d seconds.", worker.name, round(due - now))
+            _log_retry(worker, cause, round(due - now))
             worker.retry = loop.call_at(due, self._again, worker)
         else:
             self._leaving.discard(worker)
@@ -311,6 +329,18 @@ class Pool:
             if timer is not None:
                 timer.cancel()
         worker.startup = worker.retry = None
+
+
+def _log_retry(worker: Worker, cause: str, seconds: int) -> None:
+    """TorchServe's sentences about a worker that is lost and will be replaced; scripts look for them."""
+    logger.warning("Worker disconnected. %s: %s", worker.name, cause, extra=worker.known)
+    if worker.recovering:
+        logger.warning("Auto recovery failed again", extra=worker.known)
+    else:
+        worker.recovering = True
+        milliseconds = time.time_ns() // 1_000_000
+        logger.info("Auto recovery start timestamp: %d", milliseconds, extra=worker.known)
+    logger.warning("Retry worker: %s in %d seconds.", worker.name, seconds, extra=worker.known)
 
 
 def describe_end(returncode: int | None) -> str:

@@ -1,0 +1,101 @@
+"""Rolling over: by day under TorchServe's names, by size under numbers, five old ones kept."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from torchkeeper.log_files import RollingFile
+
+
+def noon(day: int) -> float:
+    return datetime(2026, 11, day, 12).timestamp()
+
+
+def texts(folder: Path) -> dict[str, str]:
+    return {
+        path.name: gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text()
+        for path in folder.iterdir()
+    }
+
+
+def test_a_new_day_begins_a_new_file(tmp_path: Path) -> None:
+    file = RollingFile(tmp_path / "access_log.log")
+    file.write(["one"], noon(24))
+    file.write(["two"], noon(24))
+    file.write(["three"], noon(25))
+    file.close()
+    assert texts(tmp_path) == {"access_log.24-Nov.log.gz": "one\ntwo\n", "access_log.log": "three\n"}
+
+
+def test_a_file_of_an_earlier_day_is_rolled_over_at_the_first_line(tmp_path: Path) -> None:
+    path = tmp_path / "ts_log.log"
+    path.write_text("old\n")
+    os.utime(path, (noon(22), noon(22)))
+    file = RollingFile(path)
+    file.write(["new"], noon(25))
+    file.close()
+    assert texts(tmp_path) == {"ts_log.22-Nov.log.gz": "old\n", "ts_log.log": "new\n"}
+
+
+def test_a_file_of_today_is_continued(tmp_path: Path) -> None:
+    path = tmp_path / "ts_log.log"
+    path.write_text("old\n")
+    os.utime(path, (noon(25), noon(25)))
+    file = RollingFile(path)
+    file.write(["new"], noon(25))
+    file.close()
+    assert texts(tmp_path) == {"ts_log.log": "old\nnew\n"}
+
+
+def test_a_day_that_has_its_file_already_gets_a_second_one(tmp_path: Path) -> None:
+    file = RollingFile(tmp_path / "ts_log.log")
+    for day, text in ((24, "a"), (25, "b"), (24, "c"), (25, "d")):
+        file.write([text], noon(day))
+    file.close()
+    assert texts(tmp_path) == {
+        "ts_log.24-Nov.log.gz": "a\n",
+        "ts_log.25-Nov.log.gz": "b\n",
+        "ts_log.24-Nov.1.log.gz": "c\n",
+        "ts_log.log": "d\n",
+    }
+
+
+def test_five_old_files_are_kept_whatever_made_them(tmp_path: Path) -> None:
+    other = tmp_path / "access_log.01-Nov.log.gz"
+    other.write_bytes(gzip.compress(b"not ours"))
+    file = RollingFile(tmp_path / "ts_log.log", max_bytes=50)
+    for day in range(10, 14):
+        for number in range(2):
+            file.write([f"day {day} line {number} " + "x" * 40], noon(day))
+            for age, path in enumerate(
+                sorted(tmp_path.glob("ts_log.*.gz"), key=lambda path: path.stat().st_mtime_ns)
+            ):
+                os.utime(
+                    path, (noon(1) + age, noon(1) + age)
+                )  # the file system's clock may be coarser than us
+    file.close()
+    found = texts(tmp_path)
+    assert found.pop(other.name) == "not ours"
+    assert found.pop("ts_log.log").startswith("day 13 line 1")
+    said = sorted(text[: len("day 10 line 0")] for text in found.values())
+    assert said == ["day 11 line 0", "day 11 line 1", "day 12 line 0", "day 12 line 1", "day 13 line 0"]
+
+
+def test_a_folder_that_vanished_is_reported_and_ends_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    file = RollingFile(folder / "ts_log.log")
+    folder.rmdir()
+    file.write(["lost"], noon(24))
+    assert "No such file or directory" in capsys.readouterr().err
+    folder.mkdir()
+    file.write(["kept"], noon(24))
+    file.close()
+    assert texts(folder) == {"ts_log.log": "kept\n"}
