@@ -16,6 +16,7 @@ FRONT = ("cli", "launcher", "server", "http", "api", "engine", "worker.process",
 WORKERS = ("worker.main", "worker.template", "worker.loader", "worker.service", "handler")
 PANTRY = (
     *("messages", "errors", "settings", "setting_table", "properties", "model_config", "archive"),
+    *("snapshot",),
     *("worker.wire", "worker.supervisor", "engine.batching", "http.body", "http.router", "metrics.ledger"),
 )
 #: Modules that may read os.environ, and why.

@@ -15,7 +15,7 @@ from pathlib import Path
 from torchkeeper import TORCHSERVE_VERSION, __version__
 from torchkeeper.errors import SettingsError
 from torchkeeper.setting_table import KEYS
-from torchkeeper.settings import CommandLine, Settings, load_settings, process_environ
+from torchkeeper.settings import CommandLine, Settings, load_settings, process_environ, snapshot_models
 
 
 class Refused(Exception):
@@ -128,6 +128,7 @@ def checked_settings(arguments: argparse.Namespace) -> tuple[Settings, tuple[str
     ):
         if path is not None and not path.is_dir():
             raise Refused(f"{flag} directory not found: {path}")
+    snapshot_models(settings)
     if arguments.log_config is not None:
         warnings += (
             f"--log-config {arguments.log_config}: log4j2 configurations are accepted, but not read",
