@@ -127,7 +127,9 @@ def test_modules_stay_readable(name: str) -> None:
     assert name == "__init__" or ast.get_docstring(MODULES[name])
 
 
-@pytest.mark.parametrize("name", ["torchkeeper", "torchkeeper.cli", "torchkeeper.server"])
+@pytest.mark.parametrize(
+    "name", ["torchkeeper", "torchkeeper.cli", "torchkeeper.server", "torchkeeper.doctor"]
+)
 def test_a_fresh_import_loads_no_torch(name: str) -> None:
     probe = f"import sys, {name}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", probe], timeout=30).returncode == 0

@@ -26,10 +26,10 @@ from torchkeeper.snapshot import (
     parse_model_snapshot,
 )
 
-# What TorchServe 0.12.0 itself wrote (on Java 17): `--models echo.mar echo=echo2.mar other=other.mar` (the last
-# with a model-config.yaml), then `PUT /models/other?min_worker=1&max_worker=3` and
-# `PUT /models/echo/2.0/set-default`, which left this file. cors_allowed_origin and the stray key were put into
-# config.properties for their escapes. Only paths were changed afterwards.
+# What TorchServe 0.12.0 itself wrote (on Java 17): `--models echo.mar echo=echo2.mar other=other.mar` (the
+# last with a model-config.yaml), then `PUT /models/other?min_worker=1&max_worker=3` and
+# `PUT /models/echo/2.0/set-default`, which left this file. cors_allowed_origin and the stray key were put
+# into config.properties for their escapes. Only paths were changed afterwards.
 RECORDED = Path(__file__).parent / "data" / "20261125043925467-snapshot.cfg"
 
 ECHO = VersionSnapshot("echo", "1.0", "echo.mar", False, 1, 1, 1, 100, 120, 120)

@@ -87,8 +87,12 @@ def load_settings(
     """
     warnings: list[str] = []
     raw: _Raw = {key.name: (key.default, Origin("default")) for key in KEYS}
-    logs = cwd / environ.get("LOG_LOCATION", "logs")
-    config_file = _find_config(arguments, environ, cwd, snapshot_folder(logs), warnings)
+    config_file, beaten = find_config(arguments, environ, cwd)
+    if beaten is not None:
+        warnings.append(
+            f"THE SNAPSHOT {config_file} IS USED, {beaten} IS NOT: a snapshot of an earlier run comes first. "
+            "--ncs starts without snapshots, --ts-config config.properties uses the file"
+        )
     if config_file is not None:
         _apply_file(raw, config_file, environ, warnings)
     _apply_command_line(raw, arguments)
@@ -111,8 +115,8 @@ def load_settings(
     settings = Settings(
         values,
         origins,
-        log_location=logs,
-        metrics_location=cwd / environ.get("METRICS_LOCATION", logs),
+        log_location=_log_location(environ, cwd),
+        metrics_location=cwd / environ.get("METRICS_LOCATION", _log_location(environ, cwd)),
         temp_dir=_temp_dir(environ),
         config_file=config_file,
         texts={name: text for name, (text, origin) in raw.items() if origin.kind != "default"},
@@ -121,10 +125,13 @@ def load_settings(
     return settings, tuple(warnings)
 
 
-def _find_config(
-    arguments: CommandLine, environ: Mapping[str, str], cwd: Path, snapshots: Path, warnings: list[str]
-) -> Path | None:
+def find_config(
+    arguments: CommandLine, environ: Mapping[str, str], cwd: Path
+) -> tuple[Path | None, Path | None]:
     """TS_CONFIG_FILE, else --ts-config, else the newest snapshot, else ./config.properties, else none.
+
+    Returns:
+        the file, and the ./config.properties that a snapshot keeps from being used.
 
     Raises:
         SettingsError: a named file is not there; TorchServe's text.
@@ -134,15 +141,18 @@ def _find_config(
         path = cwd / named
         if not path.is_file():
             raise SettingsError(f"--ts-config file not found: {named}")
-        return path
-    default = cwd / "config.properties"
-    snapshot = None if arguments.no_config_snapshots else newest_snapshot(snapshots)
-    if snapshot is not None and default.is_file():
-        warnings.append(
-            f"THE SNAPSHOT {snapshot} IS USED, {default} IS NOT: a snapshot of an earlier run comes first. "
-            "--ncs starts without snapshots, --ts-config config.properties uses the file"
-        )
-    return snapshot or (default if default.is_file() else None)
+        return path, None
+    path = cwd / "config.properties"
+    default = path if path.is_file() else None
+    if not arguments.no_config_snapshots:
+        snapshot = newest_snapshot(snapshot_folder(_log_location(environ, cwd)))
+        if snapshot is not None:
+            return snapshot, default
+    return default, None
+
+
+def _log_location(environ: Mapping[str, str], cwd: Path) -> Path:
+    return cwd / environ.get("LOG_LOCATION", "logs")
 
 
 def _apply_file(raw: _Raw, path: Path, environ: Mapping[str, str], warnings: list[str]) -> None:
