@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from torchkeeper.properties import parse_properties, substitute
 from torchkeeper.setting_table import BY_NAME, KEYS, port_number, whole_number
 from torchkeeper.snapshot import ModelSnapshot, VersionSnapshot, newest_snapshot, snapshot_folder
 
+_NAMED = re.compile(r"([^=#/:?]*)=(.*)", re.DOTALL)
 #: Characters of a bad value that its error repeats.
 _SHOWN = 100
 
@@ -241,11 +243,13 @@ def startup_models(settings: Settings) -> list[tuple[str | None, str]]:
             if not entry.name.startswith(".")
             and (entry.is_dir() or entry.name.endswith((".mar", ".model", ".tar.gz")))
         ]
-    found: list[tuple[str | None, str]] = []
-    for text in wanted:
-        name, separator, url = text.partition("=")
-        found.append((name, url) if separator else (None, text))
-    return found
+    return [named_url(text) for text in wanted]
+
+
+def named_url(text: str) -> tuple[str | None, str]:
+    """Name and URL of `name=url`; a `=` inside a URL (`#sha256=…`, `?key=…`) names nothing."""
+    named = _NAMED.fullmatch(text)
+    return (named[1], named[2]) if named else (None, text)
 
 
 def snapshot_models(settings: Settings) -> tuple[VersionSnapshot, ...]:
