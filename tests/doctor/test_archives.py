@@ -91,6 +91,19 @@ def test_handlers(tmp_path: Path, source: str, handler: str, why: str | None) ->
     assert [why in one.why for one in broken] == ([] if why is None else [True]), broken
 
 
+def test_packages_that_are_installed_with_the_model(tmp_path: Path) -> None:
+    files: dict[str, str | bytes] = {
+        "h.py": FUNCTION + "import cv2_of_this_test\nfrom ts.context import Y\n",
+        "requirements.txt": "opencv",
+    }
+    model = {"handler": "h.py", "requirementsFile": "requirements.txt"}
+    findings = examine(tmp_path, model, files, "install_py_dep_per_model=true")
+    assert [(one.verdict, one.why.partition(" (")[0]) for one in findings] == [
+        (WORKS, "imports cv2_of_this_test"),
+        (BROKEN, "imports ts.context.Y"),
+    ]
+
+
 @pytest.mark.parametrize("name", BUILTIN)
 def test_built_in_handlers(tmp_path: Path, name: str) -> None:
     findings = examine(tmp_path, {"handler": name}, {})
@@ -183,7 +196,7 @@ def test_further_pickles_are_named(tmp_path: Path, weights: dict[str, bytes]) ->
         ("batchsize: 4\n", [("model-config.yaml batchsize", IGNORED)]),
         ("my_own: {threshold: 1}\n", []),
         *(
-            (f"{key}: true\n", [(f"model-config.yaml {key}", IGNORED if key == "useVenv" else BROKEN)])
+            (f"{key}: true\n", [(f"model-config.yaml {key}", BROKEN)])
             for key in LATER
             if key not in ("parallelType", "parallelLevel")
         ),

@@ -33,8 +33,6 @@ _WITH_LATER = {
 }
 #: Files that handlers read with torch.load.
 _TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
-#: Those of LATER without which a model still runs.
-_DISPENSABLE = ("useVenv",)
 
 
 def examine_archive(path: Path, setup: Setup, scratch: Path) -> list[Finding]:
@@ -60,7 +58,7 @@ _Check = tuple[str, Verdict, str]
 
 def _checks(archive: Archive, setup: Setup) -> Iterator[_Check]:
     manifest, folder = archive.manifest, archive.model_dir
-    if manifest.runtime not in ("python", "python3"):
+    if manifest.runtime not in ("python", "python2", "python3"):
         yield "runtime", Verdict.BROKEN, f"{manifest.runtime}: torchkeeper runs Python handlers only"
     if manifest.envelope and manifest.envelope not in ENVELOPES and setup["service_envelope"] is None:
         why = f"torchkeeper does not have the envelope {manifest.envelope} yet"
@@ -89,13 +87,6 @@ def _checks(archive: Archive, setup: Setup) -> Iterator[_Check]:
     yield from _weights(archive, own)
     if manifest.config_file and (folder / manifest.config_file).is_file():
         yield from examine_model_config((folder / manifest.config_file).read_bytes(), setup)
-    if manifest.requirements_file and BY_NAME["install_py_dep_per_model"].later:
-        why = "not installed per model yet: they must be in the server's environment"
-        yield (
-            "requirements file",
-            Verdict.CHANGED if setup["install_py_dep_per_model"] else Verdict.WORKS,
-            why,
-        )
 
 
 # --- the handler ----------------------------------------------------------------------------------------
@@ -151,6 +142,7 @@ def _asynchronous(name: str) -> _Check:
 
 def _imports(start: list[Path], folder: Path, requirements: str | None, setup: Setup) -> Iterator[_Check]:
     listed = _required(folder / requirements) if requirements else set()
+    installs = requirements is not None and setup["install_py_dep_per_model"]
     told: set[str] = set()
     for file, source in reachable(start, folder).items():
         where = file.relative_to(folder).as_posix()
@@ -168,11 +160,16 @@ def _imports(start: list[Path], folder: Path, requirements: str | None, setup: S
                 why = f"imports {lacking} relatively (line {wanted.line}), but is in no package"
             elif lacking.split(".")[0] == "ts":
                 why += "torchkeeper does not have; docs/handlers.md lists the import names"
+            elif installs:
+                why += f"{requirements} must bring"
             elif lacking.replace("_", "-").lower() in listed:
-                why += f"is not installed; {requirements} names it: install it beside torchkeeper"
+                why += (
+                    f"is not installed; {requirements} names it: set install_py_dep_per_model, or install it"
+                )
             else:
                 why += "is neither in the archive nor installed"
-            yield where, Verdict.BROKEN, why
+            brought = installs and not wanted.level and lacking.split(".")[0] != "ts"
+            yield where, Verdict.WORKS if brought else Verdict.BROKEN, why
 
 
 def _lacking(wanted: Import, file: Path, folder: Path) -> str | None:
@@ -265,8 +262,7 @@ def examine_model_config(content: bytes, setup: Setup) -> Iterator[_Check]:
         what = f"model-config.yaml {key}"
         needs = _WITH_LATER.get(key)
         if key in LATER and value:
-            verdict = Verdict.IGNORED if key in _DISPENSABLE else Verdict.BROKEN
-            yield what, verdict, "torchkeeper does not have this yet"
+            yield what, Verdict.BROKEN, "torchkeeper does not have this yet"
         elif needs is not None and needs in LATER:
             yield what, Verdict.IGNORED, f"it belongs to {needs}, which torchkeeper does not have yet"
         elif key not in (*KNOWN, *LATER, *_HANDLER_KEYS, *_WITH_LATER):

@@ -6,7 +6,8 @@ What is not here yet is asked of the table of settings, so that this page cannot
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from torchkeeper.errors import SettingsError
 from torchkeeper.handler.envelope import ENVELOPES
 from torchkeeper.properties import parse_properties, substitute
 from torchkeeper.setting_table import BY_NAME, KEYS, Address, port_number, whole_number
+from torchkeeper.settings import named_url
 
 #: Keys that work and yet differ from TorchServe, and how.
 CHANGED = {
@@ -112,12 +114,6 @@ def _together(setup: Setup, where: str) -> list[Finding]:
     if not setup["disable_token_authorization"] and BY_NAME["disable_token_authorization"].later:
         why = "torchkeeper does not have tokens yet: everybody who reaches the port is served"
         findings.append(Finding(where, "token authorization", Verdict.CHANGED, why))
-    if setup["model_snapshot"] is None and BY_NAME["allowed_urls"].later:
-        for text in setup["load_models"]:
-            url = text.partition("=")[2] or text
-            if url.startswith(_REMOTE):
-                why = f"{url}: models are taken from the model store only; copy the archive there"
-                findings.append(Finding(where, "load_models", Verdict.BROKEN, why))
     return findings
 
 
@@ -140,16 +136,33 @@ def examine_store(setup: Setup, store: Path | None, where: str) -> list[Finding]
         ]
     findings = []
     for text in setup["load_models"]:
-        name = text.partition("=")[2] or text
-        if name.lower() != "all" and not name.startswith(_REMOTE):
-            findings.append(Finding(where, f"load_models: {text}", *_is_there(store, name)))
+        url = named_url(text)[1].partition("#sha256=")[0]
+        if url.lower() != "all":
+            what = f"load_models: {text}"
+            remote = url.startswith(_REMOTE)
+            findings.append(
+                Finding(where, what, *(_may_come(setup, url) if remote else _is_there(store, url)))
+            )
     return findings
 
 
+def _may_come(setup: Setup, url: str) -> tuple[Verdict, str]:
+    patterns: Sequence[re.Pattern[str]] = setup["allowed_urls"]
+    if url.startswith("s3://"):
+        return Verdict.BROKEN, "torchkeeper does not fetch from s3:// yet"
+    if any(re.fullmatch(pattern.pattern, url, re.IGNORECASE) for pattern in patterns):
+        return Verdict.WORKS, "fetched at start; not examined here"
+    return Verdict.BROKEN, "no pattern of allowed_urls matches"
+
+
 def _is_there(store: Path, name: str) -> tuple[Verdict, str]:
+    """Source: TorchServe takes an absolute path's last part for a name in the store."""
+    inside = store.resolve()
     path = (store / name).resolve()
-    if store.resolve() in path.parents and path.exists():
+    if inside in path.parents and path.exists():
         return Verdict.WORKS, ""
+    if Path(name).is_absolute() and (store / path.name).exists():
+        return Verdict.WORKS, f"the model store's {path.name} is taken"
     return Verdict.BROKEN, f"{name} is not in {store}"
 
 
