@@ -16,7 +16,7 @@ FRONT = ("cli", "launcher", "server", "http", "api", "engine", "worker.process",
 WORKERS = ("worker.main", "worker.template", "worker.loader", "worker.service", "handler")
 PANTRY = (
     *("messages", "errors", "settings", "setting_table", "properties", "model_config", "archive"),
-    *("log_config", "log_lines", "sagemaker"),
+    *("log_config", "log_lines", "sagemaker", "snapshot"),
     *("worker.wire", "worker.supervisor", "engine.batching", "http.body", "http.router", "metrics.ledger"),
 )
 #: Modules that may read os.environ, and why.
@@ -127,7 +127,9 @@ def test_modules_stay_readable(name: str) -> None:
     assert name == "__init__" or ast.get_docstring(MODULES[name])
 
 
-@pytest.mark.parametrize("name", ["torchkeeper", "torchkeeper.cli", "torchkeeper.server"])
+@pytest.mark.parametrize(
+    "name", ["torchkeeper", "torchkeeper.cli", "torchkeeper.server", "torchkeeper.doctor"]
+)
 def test_a_fresh_import_loads_no_torch(name: str) -> None:
     probe = f"import sys, {name}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", probe], timeout=30).returncode == 0

@@ -15,7 +15,7 @@ from pathlib import Path
 from torchkeeper import TORCHSERVE_VERSION, __version__
 from torchkeeper.errors import SettingsError
 from torchkeeper.setting_table import KEYS
-from torchkeeper.settings import CommandLine, Settings, load_settings, process_environ
+from torchkeeper.settings import CommandLine, Settings, load_settings, process_environ, snapshot_models
 
 
 class Refused(Exception):
@@ -139,6 +139,7 @@ def checked_settings(arguments: argparse.Namespace) -> tuple[Settings, tuple[str
     ):
         if path is not None and not path.is_dir():
             raise Refused(f"{flag} directory not found: {path}")
+    snapshot_models(settings)
     return settings, warnings
 
 
@@ -170,7 +171,27 @@ def torchkeeper(argv: Sequence[str] | None = None) -> int:
     config = verbs.add_parser("config", help="print the settings that would hold")
     config.add_argument("--ts-config", type=Path, metavar="FILE", help="configuration file")
     config.add_argument("--show-origin", action="store_true", help="say where each value comes from")
+    doctor = verbs.add_parser(
+        "doctor", help="say what becomes of a TorchServe set-up; exit code 1 if something would not run"
+    )
+    doctor.add_argument("--ts-config", type=Path, metavar="FILE", help="config.properties or a snapshot")
+    doctor.add_argument("--model-store", type=Path, metavar="DIR", help="folder of archives")
     arguments = parser.parse_args(argv)
+    return {"config": _config, "doctor": _doctor}[arguments.verb](arguments)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from torchkeeper.doctor import Verdict, examine
+    from torchkeeper.doctor.report import show
+
+    findings = examine(arguments.ts_config, arguments.model_store, process_environ(), Path.cwd())
+    show(findings, Console())
+    return int(any(finding.verdict is Verdict.BROKEN for finding in findings))
+
+
+def _config(arguments: argparse.Namespace) -> int:
     try:
         settings, warnings = load_settings(
             CommandLine(ts_config=arguments.ts_config), process_environ(), Path.cwd()

@@ -91,6 +91,8 @@ class Logs:
         self._urgent = threading.Event()
         self._files: dict[str, RollingFile] = {}
         self._handler = _Records(self._put)
+        #: Level and propagation of the package's logger before `__enter__`.
+        self._before = (logging.NOTSET, True)
 
     def __enter__(self) -> Logs:
         logs, metrics = self._folders
@@ -105,6 +107,7 @@ class Logs:
         }
         self._files = {name: RollingFile(path, self._max_bytes) for name, path in paths.items()}
         logger = logging.getLogger("torchkeeper")
+        self._before = (logger.level, logger.propagate)
         if not (self._additional and logger.level):
             logger.setLevel(self._levels.server)
         logger.propagate = self._additional and logger.propagate
@@ -115,7 +118,10 @@ class Logs:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        logging.getLogger("torchkeeper").removeHandler(self._handler)
+        logger = logging.getLogger("torchkeeper")
+        logger.removeHandler(self._handler)
+        level, logger.propagate = self._before
+        logger.setLevel(level)
         self._queue.put(None)
         self._urgent.set()
         self._thread.join()

@@ -98,6 +98,9 @@ _KEYS: dict[str, tuple[str, Callable[[Any], bool], str]] = {
     "preload": ("preload", lambda v: isinstance(v, bool), "true or false"),
 }
 
+#: The keys that the server reads.
+KNOWN = tuple(_KEYS)
+
 #: Features of TorchServe that a file may ask for and that are not here yet.
 LATER = (
     "sequenceBatching",

@@ -1,17 +1,23 @@
-"""Java's .properties syntax, as TorchServe's configuration files use it: text in, numbered lines out.
+"""Java's .properties syntax, as configuration files use it: text in, numbered lines out; and back.
 
-Source: the format in the documentation of java.util.Properties.load; `$$NAME$$` is TorchServe's own.
+Source: the format in the documentation of java.util.Properties; `$$NAME$$` is TorchServe's own.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from torchkeeper.errors import SettingsError
 
 _ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
+#: Written with a backslash before them; a blank only where it would be lost.
+_MARKED = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\f": "\\f"} | {c: f"\\{c}" for c in "=:#!"}
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _PLACEHOLDER = re.compile(r"\$\$(\w+)\$\$")
 
 
@@ -27,7 +33,7 @@ class Property:
 def parse_properties(text: str) -> list[Property]:
     """The file's properties in order (a repeated key appears again; the last one counts)."""
     found = []
-    lines = iter(enumerate(text.splitlines(), start=1))
+    lines = iter(enumerate(_LINE_END.split(text), start=1))
     for number, line in lines:
         logical = line.lstrip(" \t\f")
         if not logical or logical[0] in "#!":
@@ -38,6 +44,19 @@ def parse_properties(text: str) -> list[Property]:
         key, value = _split(logical)
         found.append(Property(_unescape(key), _unescape(value), number))
     return found
+
+
+def write_properties(values: Mapping[str, str], comments: Iterable[str] = ()) -> str:
+    """The text of a file with these values, escaped as java.util.Properties.store does, in ASCII."""
+    lines = [f"#{comment}\n" for comment in comments]
+    lines += [f"{_escape(key, blanks=True)}={_escape(value)}\n" for key, value in values.items()]
+    return "".join(lines)
+
+
+def java_date(moment: datetime) -> str:
+    """The comment line of java.util.Properties.store: `Wed Nov 25 04:39:25 UTC 2026`, in any locale."""
+    day, month = _DAYS[moment.weekday()], _MONTHS[moment.month - 1]
+    return f"{day} {month} {moment:%d %H:%M:%S} {moment.tzname() or 'UTC'} {moment.year}"
 
 
 def substitute(value: str, environ: Mapping[str, str]) -> str:
@@ -83,4 +102,21 @@ def _unescape(text: str) -> str:
         else:
             out.append(_ESCAPES.get(text[at + 1], text[at + 1]))
             at += 2
+    # Java's escapes are UTF-16: a pair of them may be one character.
+    return "".join(out).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+
+
+def _escape(text: str, *, blanks: bool = False) -> str:
+    """`blanks`: every blank is escaped (in a key), not only the first (in a value)."""
+    out = []
+    for at, char in enumerate(text):
+        if char == " ":
+            out.append("\\ " if blanks or at == 0 else " ")
+        elif char in _MARKED:
+            out.append(_MARKED[char])
+        elif " " < char <= "~":
+            out.append(char)
+        else:
+            units = char.encode("utf-16-be", "surrogatepass")
+            out += [f"\\u{units[i]:02X}{units[i + 1]:02X}" for i in range(0, len(units), 2)]
     return "".join(out)

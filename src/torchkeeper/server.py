@@ -26,8 +26,9 @@ from torchkeeper.api.call import Handler
 from torchkeeper.api.inference import InferenceApi
 from torchkeeper.api.management import ManagementApi
 from torchkeeper.engine.builder import Builder, Sinks, worker_environ
-from torchkeeper.engine.models import Models
-from torchkeeper.errors import SettingsError
+from torchkeeper.engine.models import Models, Wish
+from torchkeeper.engine.version import ModelVersion
+from torchkeeper.errors import SettingsError, TorchkeeperError
 from torchkeeper.http.edge import EdgeLimits, edge_protocol
 from torchkeeper.http.listener import Listener
 from torchkeeper.http.router import Api, Endpoint
@@ -35,7 +36,8 @@ from torchkeeper.log import Logs
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.metrics.system import cpu_count, gpu_count
 from torchkeeper.setting_table import Address
-from torchkeeper.settings import Settings, startup_models
+from torchkeeper.settings import Settings, snapshot_models, startup_models
+from torchkeeper.snapshot import Kind, Snapshots, VersionSnapshot, snapshot_folder
 from torchkeeper.worker.process import Launcher
 
 logger = logging.getLogger(__name__)
@@ -67,8 +69,7 @@ def run(
             logger.info("%s", line)
         for warning in warnings:
             logger.warning("%s", warning)
-        uvloop.run(_Server(settings, environ, logs, doors).serve(ready))
-    return 0
+        return uvloop.run(_Server(settings, environ, logs, doors).serve(ready))
 
 
 @dataclass(frozen=True)
@@ -139,28 +140,82 @@ class _Server:
         sinks = Sinks(line=logs.model_line, sample=lambda sample: logs.model_metric(sample, hostname))
         self._models = Models(settings, Builder(settings, child_environ, self._launcher, sinks))
         self._management = ManagementApi(self._models, settings, self._changed)
+        self._snapshots = Snapshots(snapshot_folder(settings.log_location))
+        self._saving = asyncio.Lock()
         self._gpus = gpu_count(environ.get("CUDA_VISIBLE_DEVICES"), settings.number_of_gpu)
 
-    async def serve(self, ready: Callable[[], None]) -> None:
-        """The server's life, in reading order."""
+    async def serve(self, ready: Callable[[], None]) -> int:
+        """The server's life, in reading order; returns the exit code."""
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         logger.info("Number of GPUs: %d", self._gpus)
         template = loop.create_task(self._launcher.start())
+        try:
+            await self._restore()
+        except (TorchkeeperError, OSError) as error:
+            logger.error("Invalid configuration: the snapshot cannot be restored: %s", error)
+            await asyncio.wait({template})
+            await self._models.stop(WORKER_STOP)
+            await self._launcher.stop()
+            return 1
         for name, url in startup_models(self._settings):
             await self._models.load_at_start(name, url)
         inference = InferenceApi(self._models, self._settings.max_request_size)
         endpoints = {**inference.endpoints(), **self._management.endpoints()}
         for door in self._doors:
             await self._open(door, endpoints)
+        await self._save("startup")
         self._logs.say("Model server started.")
         self._logs.flush()
         ready()
         await asyncio.wait({template})
         await stop.wait()
         await self._stop()
+        return 0
+
+    async def _restore(self) -> None:
+        """Registers what the snapshot names; nothing without one."""
+        for kept in snapshot_models(self._settings):
+            found = await self._models.register(
+                Wish(
+                    kept.mar_name,
+                    kept.name,
+                    batch_size=kept.batch_size,
+                    max_batch_delay=kept.max_batch_delay,
+                    response_timeout=kept.response_timeout,
+                    startup_timeout=kept.startup_timeout,
+                    workers=kept.min_workers,
+                    at_startup=True,
+                )
+            )
+            found.max_workers = max(kept.max_workers, kept.min_workers)
+            if kept.default_version:
+                self._models.set_default(found.name, found.version)
+
+    async def _save(self, kind: Kind) -> None:
+        """Writes a snapshot of what is served now; one at a time, in their order."""
+        async with self._saving:
+            await asyncio.to_thread(
+                self._snapshots.save, kind, self._settings, [self._kept(found) for found in self._models]
+            )
+
+    def _kept(self, found: ModelVersion) -> VersionSnapshot:
+        config = found.about.config
+        return VersionSnapshot(
+            found.name,
+            found.version,
+            found.about.mar_name,
+            default_version=self._models.default_version(found.name) == found.version,
+            min_workers=found.min_workers,
+            max_workers=found.max_workers,
+            batch_size=config.batch_size,
+            max_batch_delay=config.max_batch_delay,
+            response_timeout=config.response_timeout,
+            startup_timeout=config.startup_timeout,
+            runtime_type=found.about.runtime,
+        )
 
     async def _open(self, door: Door, endpoints: Mapping[Endpoint, Handler]) -> None:
         limits = EdgeLimits(max_body=self._settings.max_request_size)
@@ -184,11 +239,13 @@ class _Server:
 
     async def _changed(self) -> None:
         """What is served has changed."""
+        await self._save("snapshot")
 
     async def _stop(self) -> None:
         logger.info("Stopping: no new connections, running requests get %g s to finish", DRAIN)
         await asyncio.gather(*(door.listener.stop(DRAIN) for door in self._doors))
         await self._management.stop()
+        await self._save("shutdown")
         await self._models.stop(WORKER_STOP)
         await self._launcher.stop()
         logger.info("Ledger: %s", self._ledger)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torchkeeper.snapshot import parse_model_snapshot
+
 
 @dataclass(frozen=True)
 class Address:
@@ -255,7 +257,13 @@ KEYS: tuple[Key, ...] = (
         "false",
         "install a model's requirements",
     ),
-    Key("model_snapshot", _text, "", "a snapshot's models", "snapshots", from_env=False),
+    Key(
+        "model_snapshot",
+        parse_model_snapshot,
+        "",
+        "JSON with a snapshot's models; they are loaded instead of load_models",
+        from_env=False,
+    ),
     Key("ts_header_key_sequence_id", _text, "ts_request_sequence_id", "header name", "sequence batching"),
     Key(
         "ts_header_key_sequence_start", _text, "ts_request_sequence_start", "header name", "sequence batching"

@@ -1,6 +1,6 @@
 """All settings as one frozen object, merged once, each value with its origin.
 
-Order, TorchServe's: defaults < config.properties < command line < environment `TS_*` (only with
+Order, TorchServe's: defaults < config.properties or a snapshot < command line < environment `TS_*` (only with
 enable_envvars_config=true). The one module that reads the environment. Light on purpose: a bad value is
 reported before anything heavy is imported.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,11 @@ from torchkeeper.errors import SettingsError
 from torchkeeper.log_config import LEVELS, LogConfig, LogLevels, parse_log_config
 from torchkeeper.properties import parse_properties, substitute
 from torchkeeper.setting_table import BY_NAME, KEYS, port_number, whole_number
+from torchkeeper.snapshot import ModelSnapshot, VersionSnapshot, newest_snapshot, snapshot_folder
+
+_NAMED = re.compile(r"([^=#/:?]*)=(.*)", re.DOTALL)
+#: Characters of a bad value that its error repeats.
+_SHOWN = 100
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,10 @@ class Settings:
     log_levels: LogLevels = field(default_factory=LogLevels)
     #: A configuration for logging.config.dictConfig, from --log-config.
     log_dict: Mapping[str, Any] | None = None
+    #: Key -> text of every key that is not at its default: what a snapshot keeps.
+    texts: Mapping[str, str] = field(default_factory=dict)
+    #: Whether snapshots are written and restored.
+    config_snapshots: bool = True
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> Any:
@@ -85,7 +95,12 @@ def load_settings(
     """
     warnings: list[str] = []
     raw: _Raw = {key.name: (key.default, Origin("default")) for key in KEYS}
-    config_file = find_config(arguments, environ, cwd)
+    config_file, beaten = find_config(arguments, environ, cwd)
+    if beaten is not None:
+        warnings.append(
+            f"THE SNAPSHOT {config_file} IS USED, {beaten} IS NOT: a snapshot of an earlier run comes first. "
+            "--ncs starts without snapshots, --ts-config config.properties uses the file"
+        )
     if config_file is not None:
         _apply_file(raw, config_file, environ, warnings)
     _apply_command_line(raw, arguments)
@@ -98,29 +113,40 @@ def load_settings(
         if not BY_NAME[name].later.startswith("nothing")
         else f"{name} ({origin}) has no effect{BY_NAME[name].later.removeprefix('nothing')}"
         for name, origin in origins.items()
-        if BY_NAME[name].later and origin.kind in ("file", "environment")
+        if BY_NAME[name].later not in ("", "nothing") and origin.kind in ("file", "environment")
     ]
+    if values["model_snapshot"] is not None and origins["load_models"].kind == "command line":
+        warnings.append(
+            f"--models is ignored: the snapshot {config_file} says which models are loaded; "
+            "--ncs starts without it"
+        )
     log_config = _log_config(arguments.log_config, environ, cwd)
     warnings += log_config.warnings
     levels = log_config.levels
     if arguments.log_config is None or origins["log_level"].kind != "default":
         levels = replace(levels, server=LEVELS[values["log_level"]])
-    logs = Path(environ.get("LOG_LOCATION", "logs"))
     settings = Settings(
         values,
         origins,
-        log_location=cwd / logs,
-        metrics_location=cwd / Path(environ.get("METRICS_LOCATION", str(logs))),
+        log_location=_log_location(environ, cwd),
+        metrics_location=cwd / environ.get("METRICS_LOCATION", _log_location(environ, cwd)),
         temp_dir=_temp_dir(environ),
         config_file=config_file,
         log_levels=levels,
         log_dict=log_config.python,
+        texts={name: text for name, (text, origin) in raw.items() if origin.kind != "default"},
+        config_snapshots=not arguments.no_config_snapshots,
     )
     return settings, tuple(warnings)
 
 
-def find_config(arguments: CommandLine, environ: Mapping[str, str], cwd: Path) -> Path | None:
-    """TS_CONFIG_FILE, else --ts-config, else ./config.properties, else none.
+def find_config(
+    arguments: CommandLine, environ: Mapping[str, str], cwd: Path
+) -> tuple[Path | None, Path | None]:
+    """TS_CONFIG_FILE, else --ts-config, else the newest snapshot, else ./config.properties, else none.
+
+    Returns:
+        the file, and the ./config.properties that a snapshot keeps from being used.
 
     Raises:
         SettingsError: a named file is not there; TorchServe's text.
@@ -130,9 +156,18 @@ def find_config(arguments: CommandLine, environ: Mapping[str, str], cwd: Path) -
         path = cwd / named
         if not path.is_file():
             raise SettingsError(f"--ts-config file not found: {named}")
-        return path
-    default = cwd / "config.properties"
-    return default if default.is_file() else None
+        return path, None
+    path = cwd / "config.properties"
+    default = path if path.is_file() else None
+    if not arguments.no_config_snapshots:
+        snapshot = newest_snapshot(snapshot_folder(_log_location(environ, cwd)))
+        if snapshot is not None:
+            return snapshot, default
+    return default, None
+
+
+def _log_location(environ: Mapping[str, str], cwd: Path) -> Path:
+    return cwd / environ.get("LOG_LOCATION", "logs")
 
 
 def _apply_file(raw: _Raw, path: Path, environ: Mapping[str, str], warnings: list[str]) -> None:
@@ -191,7 +226,9 @@ def _parsed(name: str, value: str, origin: Origin) -> Any:
         return key.parse(value)
     except ValueError as error:
         place = f"{origin.source}:{origin.line}" if origin.line else origin.source or origin.kind
-        raise SettingsError(f"{name}={value} ({place}): {error}") from None
+        shown = " ".join(value.split()) if "\n" in value else value
+        shown = shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "..."
+        raise SettingsError(f"{name}={shown} ({place}): {error}") from None
 
 
 def _log_config(path: Path | None, environ: Mapping[str, str], cwd: Path) -> LogConfig:
@@ -216,8 +253,11 @@ def _temp_dir(environ: Mapping[str, str]) -> Path:
 def startup_models(settings: Settings) -> list[tuple[str | None, str]]:
     """The start-up models as (name or None, archive), with `all` spelled out from the model store.
 
+    None when a snapshot says what is loaded (`snapshot_models`).
     Source: TorchServe's --models forms: `a.mar`, `name=a.mar`, commas or blanks between, or `all`.
     """
+    if settings.model_snapshot is not None:
+        return []
     wanted: tuple[str, ...] = settings.load_models
     if len(wanted) == 1 and wanted[0].lower() == "all":
         store: Path = settings.model_store
@@ -227,11 +267,38 @@ def startup_models(settings: Settings) -> list[tuple[str | None, str]]:
             if not entry.name.startswith(".")
             and (entry.is_dir() or entry.name.endswith((".mar", ".model", ".tar.gz")))
         ]
-    found: list[tuple[str | None, str]] = []
-    for text in wanted:
-        name, separator, url = text.partition("=")
-        found.append((name, url) if separator else (None, text))
-    return found
+    return [named_url(text) for text in wanted]
+
+
+def named_url(text: str) -> tuple[str | None, str]:
+    """Name and URL of `name=url`; a `=` inside a URL (`#sha256=…`, `?key=…`) names nothing."""
+    named = _NAMED.fullmatch(text)
+    return (named[1], named[2]) if named else (None, text)
+
+
+def snapshot_models(settings: Settings) -> tuple[VersionSnapshot, ...]:
+    """The versions that the configuration's snapshot names, in its order; none without a snapshot.
+
+    Raises:
+        SettingsError: an archive is not in the model store: as in TorchServe the server must not start.
+    """
+    snapshot: ModelSnapshot | None = settings.model_snapshot
+    if snapshot is None:
+        return ()
+    store: Path | None = settings.model_store
+    origin = settings.origins["model_snapshot"]
+    for version in snapshot.versions:
+        if store is None or not _is_inside(store, version.mar_name):
+            raise SettingsError(
+                f"Model archive file for model :{version.name}, version :{version.version} not found "
+                f"in model store: no {version.mar_name} in {store} ({origin.source})"
+            )
+    return snapshot.versions
+
+
+def _is_inside(store: Path, name: str) -> bool:
+    path = (store / name).resolve()
+    return store.resolve() in path.parents and path.exists()
 
 
 def process_environ() -> Mapping[str, str]:

@@ -1,0 +1,83 @@
+"""`torchkeeper doctor`: what becomes of an existing TorchServe set-up, told without running any of it.
+
+Reads the files and puts the parts' findings together. Must not import torch, nor the server.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from torchkeeper.doctor.archives import SUFFIXES, examine_archive
+from torchkeeper.doctor.configuration import (
+    Setup,
+    examine_log4j,
+    examine_metrics,
+    examine_properties,
+    examine_store,
+)
+from torchkeeper.doctor.finding import Finding as Finding
+from torchkeeper.doctor.finding import Verdict as Verdict
+from torchkeeper.errors import SettingsError
+from torchkeeper.settings import CommandLine, find_config
+
+_LOG4J = re.compile(r"-Dlog4j2?\.configurationFile=(?:file://)?(\S+)")
+
+
+def examine(
+    ts_config: Path | None, model_store: Path | None, environ: Mapping[str, str], cwd: Path
+) -> tuple[Finding, ...]:
+    """Everything there is to say about a set-up; the same file is taken as `torchserve` would take."""
+    try:
+        config, beaten = find_config(CommandLine(ts_config=ts_config), environ, cwd)
+        text = "" if config is None else config.read_text(encoding="utf-8")
+    except SettingsError as error:
+        return (Finding(str(ts_config or "TS_CONFIG_FILE"), "file", Verdict.BROKEN, error.message),)
+    except (OSError, UnicodeDecodeError) as error:
+        return (Finding(str(config), "file", Verdict.BROKEN, f"cannot be read: {error}"),)
+    where = "defaults" if config is None else config.name
+    findings: list[Finding] = []
+    if beaten is not None:
+        why = f"the snapshot {config} is used instead, as in TorchServe; --ncs starts without it"
+        findings.append(Finding(beaten.name, "file", Verdict.IGNORED, why))
+    of_keys, setup = examine_properties(text, where, environ)
+    store = cwd / (model_store or setup["model_store"]) if model_store or setup["model_store"] else None
+    findings += of_keys + examine_store(setup, store, where)
+    folder = cwd if config is None else config.parent
+    findings += _beside(setup, folder, cwd)
+    if store is not None and store.is_dir():
+        findings += _archives(store, setup)
+    return tuple(findings)
+
+
+def _beside(setup: Setup, folder: Path, cwd: Path) -> list[Finding]:
+    """metrics.yaml and log4j2.xml, where the configuration names them or beside it."""
+    named = _LOG4J.search(setup["vmargs"] or "")
+    return [
+        *_file(setup["metrics_config"], cwd, folder / "metrics.yaml", examine_metrics),
+        *_file(Path(named[1]) if named else None, cwd, folder / "log4j2.xml", examine_log4j),
+    ]
+
+
+def _file(
+    named: Path | None, cwd: Path, beside: Path, examiner: Callable[[str, str], list[Finding]]
+) -> list[Finding]:
+    path = beside if named is None else cwd / named
+    try:
+        return examiner(path.read_text(encoding="utf-8"), path.name)
+    except (OSError, UnicodeDecodeError) as error:
+        if named is None:
+            return []
+        return [Finding(path.name, "file", Verdict.IGNORED, f"cannot be read: {error}")]
+
+
+def _archives(store: Path, setup: Setup) -> list[Finding]:
+    findings = []
+    for path in sorted(store.iterdir()):
+        if path.name.startswith(".") or not (path.is_dir() or path.name.endswith((*SUFFIXES, ".war"))):
+            continue
+        with tempfile.TemporaryDirectory(prefix="torchkeeper-doctor-") as scratch:
+            findings += examine_archive(path, setup, Path(scratch) / "archive")
+    return findings

@@ -1,0 +1,280 @@
+"""What becomes of an archive: its manifest, its files, its source, its weights. None of its code is run."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from torchkeeper.archive import Archive, open_archive
+from torchkeeper.doctor.configuration import Setup
+from torchkeeper.doctor.finding import Finding, Verdict
+from torchkeeper.doctor.pickles import Kind, scan_file
+from torchkeeper.doctor.source import Import, Source, local_modules, missing_import, parse_source, reachable
+from torchkeeper.errors import ArchiveError
+from torchkeeper.handler.builtin import BUILTIN, READY
+from torchkeeper.handler.envelope import ENVELOPES
+from torchkeeper.model_config import KNOWN, LATER, parse_model_config
+from torchkeeper.setting_table import BY_NAME
+
+SUFFIXES = (".mar", ".model", ".tar.gz")
+#: Keys of model-config.yaml that are not the server's but the handler's.
+_HANDLER_KEYS = ("pt2", "handler", "micro_batching")
+#: TorchServe's server keys that only mean something together with one of LATER.
+_WITH_LATER = {
+    "sequenceMaxIdleMSec": "sequenceBatching",
+    "sequenceTimeoutMSec": "sequenceBatching",
+    "maxNumSequence": "sequenceBatching",
+    "maxSequenceJobQueueSize": "sequenceBatching",
+    "torchrun": "parallelType",
+    "pippy": "parallelType",
+    "deepspeed": "parallelType",
+}
+#: Files that handlers read with torch.load.
+_TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
+
+
+def examine_archive(path: Path, setup: Setup, scratch: Path) -> list[Finding]:
+    """All findings of one archive; a packed one is unpacked into the new folder `scratch`, and left there."""
+    place = path.name
+    if path.suffix == ".war":
+        why = f"torchkeeper does not have {BY_NAME['workflow_store'].later or 'workflows'} yet"
+        return [Finding(place, "workflow", Verdict.IGNORED, why)]
+    try:
+        archive = open_archive(path, scratch)
+    except (ArchiveError, OSError) as error:
+        return [Finding(place, "archive", Verdict.BROKEN, str(error).removeprefix(f"{place}: "))]
+    found = [Finding(place, what, verdict, why) for what, verdict, why in _checks(archive, setup)]
+    if any(finding.verdict is Verdict.BROKEN for finding in found):
+        return found
+    manifest = archive.manifest
+    why = f"{manifest.model_name} version {manifest.model_version}"
+    return [Finding(place, "archive", Verdict.WORKS, why), *found]
+
+
+_Check = tuple[str, Verdict, str]
+
+
+def _checks(archive: Archive, setup: Setup) -> Iterator[_Check]:
+    manifest, folder = archive.manifest, archive.model_dir
+    if manifest.runtime not in ("python", "python2", "python3"):
+        yield "runtime", Verdict.BROKEN, f"{manifest.runtime}: torchkeeper runs Python handlers only"
+    if manifest.envelope and manifest.envelope not in ENVELOPES and setup["service_envelope"] is None:
+        why = f"torchkeeper does not have the envelope {manifest.envelope} yet"
+        yield "envelope", Verdict.BROKEN, why
+    for what, name in (
+        ("model file", manifest.model_file),
+        ("serialized file", manifest.serialized_file),
+        ("config file", manifest.config_file),
+        ("requirements file", manifest.requirements_file),
+    ):
+        if name and not (folder / name).is_file():
+            dispensable = what in ("config file", "requirements file")
+            yield what, Verdict.IGNORED if dispensable else Verdict.BROKEN, f"{name} is not in the archive"
+    handler = manifest.handler or setup["default_service_handler"]
+    own = None
+    if not handler:
+        yield "handler", Verdict.BROKEN, "the manifest names none, nor does default_service_handler"
+    else:
+        own, checks = _handler(handler, folder)
+        yield from checks
+    start = [own] if own else []
+    model_file = folder / manifest.model_file if manifest.model_file else None
+    if model_file is not None and model_file.is_file():
+        start.append(model_file)
+    yield from _imports(start, folder, manifest.requirements_file, setup)
+    yield from _weights(archive, own)
+    if manifest.config_file and (folder / manifest.config_file).is_file():
+        yield from examine_model_config((folder / manifest.config_file).read_bytes(), setup)
+
+
+# --- the handler ----------------------------------------------------------------------------------------
+
+
+def _handler(text: str, folder: Path) -> tuple[Path | None, list[_Check]]:
+    """The handler's file if it is the archive's own, and what is wrong with it."""
+    path, _, function = text.partition(":")
+    name = Path(path).name.removesuffix(".py")
+    file = folder / f"{name}.py"
+    if file.is_file():
+        try:
+            return file, _entry(parse_source(file.read_bytes()), function)
+        except ValueError as error:
+            return file, [("handler", Verdict.BROKEN, f"{file.name}: {error}")]
+    if name in READY:
+        return None, []
+    if name in BUILTIN:
+        return None, [("handler", Verdict.BROKEN, f"the built-in handler {name} does not exist here yet")]
+    lacking = missing_import(Import(name, (), 0))
+    if lacking is None:
+        return None, []
+    return None, [
+        ("handler", Verdict.BROKEN, f"{name}.py is not in the archive, and nothing built in or installed")
+    ]
+
+
+def _entry(source: Source, function: str) -> list[_Check]:
+    name = function or "handle"
+    if name in source.functions:
+        return [_asynchronous(name)] if source.functions[name] and "asyncCommunication" in LATER else []
+    if function:
+        return [("handler", Verdict.BROKEN, f"no function {function} in the handler's file")]
+    candidates = source.classes
+    if len(candidates) > 1:
+        candidates = [one for one in candidates if "handle" in one.methods or one.has_bases]
+        sure = [one for one in candidates if "handle" in one.methods]
+        if len(sure) > 1:
+            names = ", ".join(one.name for one in sure)
+            return [("handler", Verdict.BROKEN, f"several classes with a method handle: {names}; keep one")]
+        candidates = sure or candidates
+    if not candidates:
+        why = "the handler's file has neither a function handle nor a class with a method handle"
+        return [("handler", Verdict.BROKEN, why)]
+    if len(candidates) == 1 and "handle" in candidates[0].async_methods and "asyncCommunication" in LATER:
+        return [_asynchronous(f"{candidates[0].name}.handle")]
+    return []
+
+
+def _asynchronous(name: str) -> _Check:
+    return "handler", Verdict.BROKEN, f"async def {name}: torchkeeper does not have asynchronous workers yet"
+
+
+def _imports(start: list[Path], folder: Path, requirements: str | None, setup: Setup) -> Iterator[_Check]:
+    listed = _required(folder / requirements) if requirements else set()
+    installs = requirements is not None and setup["install_py_dep_per_model"]
+    told: set[str] = set()
+    for file, source in reachable(start, folder).items():
+        where = file.relative_to(folder).as_posix()
+        if isinstance(source, str):
+            if file != start[0]:
+                yield where, Verdict.BROKEN, source
+            continue
+        for wanted in source.imports:
+            lacking = _lacking(wanted, file, folder)
+            if lacking is None or lacking in told:
+                continue
+            told.add(lacking)
+            why = f"imports {lacking} (line {wanted.line}), which "
+            if wanted.level:
+                why = f"imports {lacking} relatively (line {wanted.line}), but is in no package"
+            elif lacking.split(".")[0] == "ts":
+                why += "torchkeeper does not have; docs/handlers.md lists the import names"
+            elif installs:
+                why += f"{requirements} must bring"
+            elif lacking.replace("_", "-").lower() in listed:
+                why += (
+                    f"is not installed; {requirements} names it: set install_py_dep_per_model, or install it"
+                )
+            else:
+                why += "is neither in the archive nor installed"
+            brought = installs and not wanted.level and lacking.split(".")[0] != "ts"
+            yield where, Verdict.WORKS if brought else Verdict.BROKEN, why
+
+
+def _lacking(wanted: Import, file: Path, folder: Path) -> str | None:
+    if wanted.level:
+        alone = file.parent == folder
+        return f"{'.' * wanted.level}{wanted.module}" if alone else None
+    if wanted.module.partition(".")[0] != "ts" and local_modules(wanted, folder)[0]:
+        return None
+    return missing_import(wanted)
+
+
+def _required(path: Path) -> set[str]:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return set()
+    names = (re.match(r"\s*([A-Za-z0-9][\w.-]*)", line) for line in lines)
+    return {name[1].replace("_", "-").lower() for name in names if name is not None}
+
+
+# --- weights --------------------------------------------------------------------------------------------
+
+
+def _weights(archive: Archive, own: Path | None) -> Iterator[_Check]:
+    manifest, folder = archive.manifest, archive.model_dir
+    ours = not _loads_itself(own)
+    serialized = folder / manifest.serialized_file if manifest.serialized_file else None
+    if serialized is not None and serialized.is_file():
+        scan = scan_file(serialized)
+        if manifest.model_file and scan.kind is Kind.TORCHSCRIPT and ours:
+            why = f"{serialized.name} is TorchScript and no state dict: archive it without the model file"
+            yield "serialized file", Verdict.BROKEN, why
+        elif scan.kind is Kind.REFUSED:
+            yield "serialized file", *_refused(serialized.name, scan.why, ours)
+        elif not manifest.model_file and ours:
+            yield from _whole(serialized, scan.kind)
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in _TORCH_SUFFIXES and path != serialized and path.is_file():
+            scan = scan_file(path)
+            if scan.kind is Kind.REFUSED:
+                yield path.relative_to(folder).as_posix(), *_refused(path.name, scan.why, False)
+
+
+def _refused(name: str, why: str, ours: bool) -> tuple[Verdict, str]:
+    if ours:
+        advice = "save the state dict with torch.save(model.state_dict(), path), or use .safetensors"
+        return Verdict.BROKEN, f"weights_only refuses {name}: {why}; {advice}"
+    advice = "the handler must load it with weights_only=False (torch 2.6 and later refuse it by default)"
+    return Verdict.CHANGED, f"weights_only refuses {name}: {why}; {advice}"
+
+
+def _whole(path: Path, kind: Kind) -> Iterator[_Check]:
+    """A model without a model file, which BaseHandler would load."""
+    if path.suffix in (".onnx", ".so", ".pt2"):
+        yield "serialized file", Verdict.BROKEN, f"{path.name}: {path.suffix} models are not supported yet"
+    elif path.suffix != ".pt" or kind is not Kind.TORCHSCRIPT:
+        why = f"{path.name} is no TorchScript file (.pt); a state dict needs a model file"
+        yield "serialized file", Verdict.BROKEN, why
+
+
+def _loads_itself(own: Path | None) -> bool:
+    """Whether the handler loads its model in its own way rather than in BaseHandler's."""
+    if own is None:
+        return False
+    try:
+        source = parse_source(own.read_bytes())
+    except ValueError:
+        return True
+    if "handle" in source.functions and not source.classes:
+        return True
+    return any(
+        "_load_pickled_model" in one.methods
+        or "_load_torchscript_model" in one.methods
+        or ("initialize" in one.methods and not one.calls_base_initialize)
+        or not one.has_bases
+        for one in source.classes
+    )
+
+
+# --- model-config.yaml ----------------------------------------------------------------------------------
+
+
+def examine_model_config(content: bytes, setup: Setup) -> Iterator[_Check]:
+    """What becomes of a model-config.yaml, key by key where there is something to say."""
+    config, warnings = parse_model_config(content.decode(errors="replace"), "model-config.yaml")
+    for warning in warnings:
+        if not warning.endswith("has no effect yet"):
+            yield "config file", Verdict.IGNORED, warning.removeprefix("model-config.yaml").lstrip(": ")
+    for key, value in config.raw.items():
+        what = f"model-config.yaml {key}"
+        needs = _WITH_LATER.get(key)
+        if key in LATER and value:
+            yield what, Verdict.BROKEN, "torchkeeper does not have this yet"
+        elif needs is not None and needs in LATER:
+            yield what, Verdict.IGNORED, f"it belongs to {needs}, which torchkeeper does not have yet"
+        elif key not in (*KNOWN, *LATER, *_HANDLER_KEYS, *_WITH_LATER):
+            near = difflib.get_close_matches(key, (*KNOWN, *LATER), n=1, cutoff=0.8)
+            if near:
+                yield what, Verdict.IGNORED, f"no key of TorchServe's; did you mean {near[0]}?"
+            else:
+                yield what, Verdict.WORKS, "no key of the server's; the handler gets it"
+    for key, setting in (
+        ("responseTimeout", "default_response_timeout"),
+        ("startupTimeout", "default_startup_timeout"),
+    ):
+        if key not in config.raw and setup[setting] != 120:
+            why = f"not named: {setting}={setup[setting]:g} holds (TorchServe: 120)"
+            yield f"model-config.yaml {key}", Verdict.CHANGED, why

@@ -1,0 +1,247 @@
+"""What becomes of archives; their code is never run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from torchkeeper.archive import MANIFEST
+from torchkeeper.archiver import ModelArchiverConfig, archive_model
+from torchkeeper.doctor.archives import examine_archive
+from torchkeeper.doctor.configuration import examine_properties
+from torchkeeper.doctor.finding import Finding, Verdict
+from torchkeeper.handler.builtin import BUILTIN, READY
+from torchkeeper.model_config import LATER
+
+WORKS, OTHER, IGNORED, BROKEN = Verdict.WORKS, Verdict.CHANGED, Verdict.IGNORED, Verdict.BROKEN
+
+FUNCTION = "def handle(data, context):\n    return data\n"
+BASED = "from ts.torch_handler.base_handler import BaseHandler\nclass H(BaseHandler):\n    pass\n"
+NET = "import torch\nclass Net(torch.nn.Linear):\n    def __init__(self):\n        super().__init__(2, 3)\n"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Weights in several forms, by a name."""
+    folder = tmp_path_factory.mktemp("weights")
+    net = torch.nn.Linear(2, 3)
+    torch.save(net.state_dict(), folder / "state")
+    torch.save(net, folder / "whole")
+    torch.jit.script(net).save(folder / "script")
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def examine(folder: Path, model: dict[str, str], files: dict[str, str | bytes], text: str = "", **raw: str):  # type: ignore[no-untyped-def]  # read below
+    store = folder / "m"
+    (store / "MAR-INF").mkdir(parents=True)
+    manifest = {"runtime": "python", **raw, "model": {"modelName": "m", "modelVersion": "1.0", **model}}
+    (store / MANIFEST).write_text(json.dumps(manifest))
+    for name, content in files.items():
+        (store / name).parent.mkdir(exist_ok=True)
+        (store / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    _, setup = examine_properties(text, "f", {})
+    return examine_archive(store, setup, folder / "scratch")
+
+
+def told(findings: list[Finding]) -> list[tuple[str, Verdict]]:
+    return [(finding.what, finding.verdict) for finding in findings if finding.verdict is not WORKS]
+
+
+@pytest.mark.parametrize(
+    ("source", "handler", "why"),
+    [
+        (FUNCTION, "h.py", None),
+        (FUNCTION, "h", None),
+        (FUNCTION, "h:handle", None),
+        ("def other(data, context): pass", "h.py:other", None),
+        (FUNCTION, "h.py:other", "no function other"),
+        (BASED, "h.py", None),
+        ("class H:\n    def handle(self): pass\nclass Helper:\n    pass", "h.py", None),
+        (
+            "class A:\n    def handle(self): pass\nclass B:\n    def handle(self): pass",
+            "h.py",
+            "A, B; keep one",
+        ),
+        ("x = 1", "h.py", "neither a function handle nor a class"),
+        ("def handle(data, context:", "h.py", "h.py: line 1: "),
+        ("print 'python 2'", "h.py", "h.py: line 1: "),
+        (FUNCTION + "import no_such_package.x", "h.py", "imports no_such_package (line 3), which is neither"),
+        (FUNCTION + "import wanted_package", "h.py", "requirements.txt names it"),
+        (FUNCTION + "from ts.model_loader import X", "h.py", "imports ts.model_loader (line 3)"),
+        (FUNCTION + "from ts.context import Y", "h.py", "imports ts.context.Y (line 3)"),
+        (FUNCTION + "from .gone import Y", "h.py", "imports .gone relatively"),
+        (FUNCTION + "import sibling", "h.py", "imports another_missing_package (line 1)"),
+        (FUNCTION + "try:\n    import no_such_package\nexcept ImportError:\n    pass", "h.py", None),
+        (FUNCTION, "missing.py", "missing.py is not in the archive"),
+        (FUNCTION, "", "the manifest names none"),
+    ],
+)
+def test_handlers(tmp_path: Path, source: str, handler: str, why: str | None) -> None:
+    files: dict[str, str | bytes] = {
+        "h.py": source,
+        "sibling.py": "import another_missing_package",
+        "requirements.txt": "# a comment\nwanted-package==1.0\n",
+        "unused.py": "import never_installed",
+    }
+    model = {"handler": handler, "requirementsFile": "requirements.txt"}
+    broken = [one for one in examine(tmp_path, model, files) if one.verdict is BROKEN]
+    assert [why in one.why for one in broken] == ([] if why is None else [True]), broken
+
+
+def test_packages_that_are_installed_with_the_model(tmp_path: Path) -> None:
+    files: dict[str, str | bytes] = {
+        "h.py": FUNCTION + "import cv2_of_this_test\nfrom ts.context import Y\n",
+        "requirements.txt": "opencv",
+    }
+    model = {"handler": "h.py", "requirementsFile": "requirements.txt"}
+    findings = examine(tmp_path, model, files, "install_py_dep_per_model=true")
+    assert [(one.verdict, one.why.partition(" (")[0]) for one in findings] == [
+        (WORKS, "imports cv2_of_this_test"),
+        (BROKEN, "imports ts.context.Y"),
+    ]
+
+
+@pytest.mark.parametrize("name", BUILTIN)
+def test_built_in_handlers(tmp_path: Path, name: str) -> None:
+    findings = examine(tmp_path, {"handler": name}, {})
+    assert told(findings) == ([] if name in READY else [("handler", BROKEN)])
+
+
+def test_the_code_is_not_run(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    code = f"import pathlib\npathlib.Path({str(mark)!r}).touch()\n"
+    files = {"h.py": code + FUNCTION, "net.py": code, "helper.py": code}
+    assert not told(examine(tmp_path, {"handler": "h.py", "modelFile": "net.py"}, files))
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "runtime", "text", "expected"),
+    [
+        ({"handler": "h.py", "serializedFile": "gone.pt"}, "python", "", [("serialized file", BROKEN)]),
+        ({"handler": "h.py", "modelFile": "gone.py"}, "python3", "", [("model file", BROKEN)]),
+        ({"handler": "h.py", "configFile": "gone.yaml"}, "python", "", [("config file", IGNORED)]),
+        ({"handler": "h.py"}, "LSP", "", [("runtime", BROKEN)]),
+        ({"handler": "h.py", "envelope": "nothing_such"}, "python", "", [("envelope", BROKEN)]),
+        ({"handler": "h.py", "envelope": "nothing_such"}, "python", "service_envelope=body", []),
+        ({}, "python", "default_service_handler=h.py", []),
+        ({"modelName": "../m", "handler": "h.py"}, "python", "", [("archive", BROKEN)]),
+    ],
+)
+def test_manifests(
+    tmp_path: Path, model: dict[str, str], runtime: str, text: str, expected: list[tuple[str, Verdict]]
+) -> None:
+    findings = examine(tmp_path, model, {"h.py": FUNCTION}, text, runtime=runtime)
+    assert told(findings) == expected
+    assert (findings[0].what == "archive" and findings[0].verdict is WORKS) == (
+        BROKEN not in [verdict for _, verdict in expected]
+    )
+
+
+OWN = "import torch\nclass H:\n    def initialize(self, c): pass\n    def handle(self, d, c): pass\n"
+
+
+@pytest.mark.parametrize(
+    ("handler", "model_file", "suffix", "kind", "expected"),
+    [
+        (BASED, True, ".pt", "state", None),
+        (BASED, True, ".pth", "whole", BROKEN),
+        (BASED, True, ".pt", "script", BROKEN),
+        (BASED, False, ".pt", "script", None),
+        (BASED, False, ".pt", "state", BROKEN),
+        (BASED, False, ".pt", "whole", BROKEN),
+        (BASED, False, ".onnx", "state", BROKEN),
+        (OWN, False, ".pt", "state", None),
+        (OWN, True, ".pt", "whole", OTHER),
+        (FUNCTION, True, ".pt", "whole", OTHER),
+        (FUNCTION, False, ".onnx", "state", None),
+    ],
+)
+def test_weights(
+    tmp_path: Path,
+    weights: dict[str, bytes],
+    handler: str,
+    model_file: bool,
+    suffix: str,
+    kind: str,
+    expected: Verdict | None,
+) -> None:
+    model = {"handler": "h.py", "serializedFile": f"w{suffix}"}
+    if model_file:
+        model["modelFile"] = "net.py"
+    findings = examine(tmp_path, model, {"h.py": handler, "net.py": NET, f"w{suffix}": weights[kind]})
+    assert told(findings) == ([] if expected is None else [("serialized file", expected)])
+
+
+def test_further_pickles_are_named(tmp_path: Path, weights: dict[str, bytes]) -> None:
+    files: dict[str, str | bytes] = {"h.py": FUNCTION, "deep/b.bin": weights["whole"], "c.bin": b"anything"}
+    findings = examine(tmp_path, {"handler": "h.py"}, files)
+    assert told(findings) == [("deep/b.bin", OTHER)]
+    assert "torch.nn.modules.linear.Linear" in findings[-1].why
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "minWorkers: 1\nmaxWorkers: 2\nbatchSize: 4\nhandler: {a: 1}\npt2: inductor\n",
+            [],
+        ),
+        ("batchSize: many\n", [("config file", IGNORED)]),
+        ("a: [\n", [("config file", IGNORED)]),
+        ("minWorkers: 3\nmaxWorkers: 2\n", [("config file", IGNORED)]),
+        ("batchsize: 4\n", [("model-config.yaml batchsize", IGNORED)]),
+        ("my_own: {threshold: 1}\n", []),
+        *(
+            (f"{key}: true\n", [(f"model-config.yaml {key}", BROKEN)])
+            for key in LATER
+            if key not in ("parallelType", "parallelLevel")
+        ),
+        ("sequenceBatching: false\n", []),
+    ],
+)
+def test_model_configs(tmp_path: Path, text: str, expected: list[tuple[str, Verdict]]) -> None:
+    findings = examine(
+        tmp_path, {"handler": "h.py", "configFile": "c.yaml"}, {"h.py": FUNCTION, "c.yaml": text}
+    )
+    assert told(findings) == expected
+
+
+def test_timeouts_that_torchserve_would_reset(tmp_path: Path) -> None:
+    files: dict[str, str | bytes] = {"h.py": FUNCTION, "c.yaml": "startupTimeout: 5\n"}
+    text = "default_response_timeout=30\ndefault_startup_timeout=30\n"
+    findings = examine(tmp_path, {"handler": "h.py", "configFile": "c.yaml"}, files, text)
+    assert told(findings) == [("model-config.yaml responseTimeout", OTHER)]
+    assert findings[-1].why == "not named: default_response_timeout=30 holds (TorchServe: 120)"
+
+
+@pytest.mark.parametrize("archive_format", ["default", "tgz", "no-archive"])
+def test_packed_archives(tmp_path: Path, archive_format: str) -> None:
+    (tmp_path / "h.py").write_text(FUNCTION)
+    config = ModelArchiverConfig(
+        "m", str(tmp_path / "h.py"), "2.0", export_path=str(tmp_path), archive_format=archive_format
+    )
+    path = archive_model(config)
+    _, setup = examine_properties("", "f", {})
+    assert examine_archive(path, setup, tmp_path / "scratch") == [
+        Finding(path.name, "archive", WORKS, "m version 2.0")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "verdict", "why"),
+    [
+        ("m.mar", b"no zip", BROKEN, "neither a zip file"),
+        ("m.mar", b"", BROKEN, "neither a zip file"),
+        ("m.war", b"", IGNORED, "workflows"),
+    ],
+)
+def test_what_is_no_archive(tmp_path: Path, name: str, content: bytes, verdict: Verdict, why: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    _, setup = examine_properties("", "f", {})
+    (found,) = examine_archive(tmp_path / name, setup, tmp_path / "scratch")
+    assert found.verdict is verdict
+    assert why in found.why
