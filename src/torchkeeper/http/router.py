@@ -18,7 +18,10 @@ class Key(enum.Enum):
     """Which token a route needs when token authorization is on."""
 
     NONE = "none"
+    PROBE = "probe"
     INFERENCE = "inference"
+    MANAGEMENT = "management"
+    API = "API"
 
 
 class Endpoint(enum.Enum):
