@@ -168,7 +168,7 @@ def torchkeeper(argv: Sequence[str] | None = None) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     for key in KEYS:
         value = settings.values[key.name]
-        shown = "" if value is None else "***" if key.name == "keystore_pass" else value
+        shown = "" if value is None else "***" if key.secret and value else value
         origin = f"\t{settings.origins[key.name]}" if arguments.show_origin else ""
         print(f"{key.name}={shown}{origin}")
     return 0
