@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 
-def torchserve(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def torchserve(folder: Path, *arguments: str, temp: Path | None = None) -> subprocess.CompletedProcess[str]:
     log = folder / f"said-{uuid.uuid4().hex}"
     with log.open("w") as said:  # a file and not a pipe: a detached server keeps it open
         done = subprocess.run(
             [sys.executable, "-m", "torchkeeper.cli", *arguments],
             cwd=folder,
-            env={**os.environ, "TMPDIR": str(folder)},
+            env={**os.environ, "TMPDIR": str(temp or folder)},
             stdout=said,
             stderr=subprocess.STDOUT,
             timeout=90,
@@ -70,3 +70,18 @@ def test_start_start_again_stop(tmp_path: Path) -> None:
         stopped = torchserve(tmp_path, "--stop", "--foreground")
     assert (stopped.returncode, stopped.stdout) == (0, "")
     assert not (tmp_path / ".model_server.pid").exists()
+
+
+@pytest.mark.slow
+def test_stop_removes_the_servers_key_file_wherever_it_is_called_from(tmp_path: Path) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    for folder in (home, elsewhere):
+        folder.mkdir()
+        (folder / "key_file.json").write_text("{}")
+    (home / "config.properties").write_text("inference_address=http://127.0.0.1:0\n")
+    started = torchserve(home, "--start", "--model-store", ".", "--ncs", temp=tmp_path)
+    assert started.returncode == 0, started.stdout
+    stopped = torchserve(elsewhere, "--stop", "--foreground", temp=tmp_path)
+    assert stopped.returncode == 0
+    assert not (home / "key_file.json").exists()
+    assert (elsewhere / "key_file.json").exists()

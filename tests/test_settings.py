@@ -76,10 +76,10 @@ def test_a_bad_value_names_key_value_file_and_line(tmp_path: Path, line: str, wh
 
 
 def test_an_unknown_key_is_told_its_nearest(tmp_path: Path) -> None:
-    (tmp_path / "config.properties").write_text("job_que_size=5\nkeystore=x\n")
+    (tmp_path / "config.properties").write_text("job_que_size=5\nenable_grpc_ssl=true\n")
     _, warnings = load_settings(CommandLine(), {}, tmp_path)
     assert "did you mean job_queue_size?" in warnings[0]
-    assert "torchkeeper does not have TLS yet" in warnings[1]
+    assert "torchkeeper does not have gRPC yet" in warnings[1]
 
 
 def test_start_up_models(tmp_path: Path) -> None:

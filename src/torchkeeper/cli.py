@@ -203,7 +203,7 @@ def _config(arguments: argparse.Namespace) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     for key in KEYS:
         value = settings.values[key.name]
-        shown = "" if value is None else "***" if key.name == "keystore_pass" else value
+        shown = "" if value is None else "***" if key.secret and value else value
         origin = f"\t{settings.origins[key.name]}" if arguments.show_origin else ""
         print(f"{key.name}={shown}{origin}")
     return 0

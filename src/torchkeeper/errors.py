@@ -163,6 +163,26 @@ class MethodNotAllowed(TorchkeeperError):
         super().__init__("Requested method is not allowed, please refer to API document.")
 
 
+class InvalidKey(TorchkeeperError):
+    """No key, a wrong or an expired one: 400, TorchServe's; strictly 401 (none) or 403 (wrong, expired)."""
+
+    status = 400
+    type = "InvalidKeyException"
+
+    def __init__(
+        self, *, renewal: bool = False, status: int = 400, delay: float = 0.0, cause: str | None = None
+    ) -> None:
+        what = "Authentication" if renewal else "Authorization"  # TorchServe's word where keys are renewed
+        super().__init__(
+            f"Token {what} failed. Token either incorrect, expired, or not provided correctly",
+            cause=cause,
+            headers={"WWW-Authenticate": "Bearer"} if status == 401 else None,
+        )
+        self.status = status
+        #: Seconds that the answer waits, so that guessing takes time.
+        self.delay = delay
+
+
 class RequestTooLarge(TorchkeeperError):
     """The body passes max_request_size: 413 (TorchServe sends it bare; ours can be read)."""
 

@@ -6,6 +6,7 @@ server listens or has died, and says which.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -15,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
+
+from torchkeeper.key_file import NAME as KEY_FILE
 
 #: What a process's command line must contain to be taken for our server.
 MARK = "torchkeeper"
@@ -78,6 +81,7 @@ def stop(*, wait: bool) -> int:
     if process is None:
         print("TorchServe is not currently running.")
         return 0
+    key_file = _key_file_of(process)
     try:
         process.terminate()
     except psutil.NoSuchProcess:
@@ -92,4 +96,19 @@ def stop(*, wait: bool) -> int:
     else:
         print("TorchServe has stopped.")
     pid_file().unlink(missing_ok=True)
+    if key_file is not None:
+        with contextlib.suppress(OSError):
+            key_file.unlink(missing_ok=True)
     return 0
+
+
+def _key_file_of(process: psutil.Process) -> Path | None:
+    """The key file in the server's own working folder, wherever this command was called from.
+
+    The server removes it too, at the end of its life; here it goes at once, as with TorchServe.
+    """
+    try:
+        folder = process.cwd()
+    except psutil.Error:
+        return None
+    return Path(folder) / KEY_FILE if folder else None

@@ -13,18 +13,22 @@ import operator
 import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import uvloop
 
 from torchkeeper import TORCHSERVE_VERSION, __version__
 from torchkeeper.api.about import ApiDescription
 from torchkeeper.api.application import Application, Rules
+from torchkeeper.api.auth import Tokens
 from torchkeeper.api.call import Handler
 from torchkeeper.api.inference import InferenceApi
 from torchkeeper.api.management import ManagementApi
+from torchkeeper.api.token import TokenApi
 from torchkeeper.engine.builder import Builder, Sinks, worker_environ
 from torchkeeper.engine.models import Models, Wish
 from torchkeeper.engine.version import ModelVersion
@@ -32,6 +36,8 @@ from torchkeeper.errors import SettingsError, TorchkeeperError
 from torchkeeper.http.edge import EdgeLimits, edge_protocol
 from torchkeeper.http.listener import Listener
 from torchkeeper.http.router import Api, Endpoint
+from torchkeeper.http.tls import tls_context
+from torchkeeper.key_file import announcement, start_tokens
 from torchkeeper.log import Logs
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.metrics.system import cpu_count, gpu_count
@@ -56,20 +62,26 @@ def run(
 
     `ready` is called once, when the listeners are bound and accept.
     """
-    doors = doors_of(settings)
     try:
+        doors = doors_of(settings, tls_context(settings))
         for door in doors:
             door.listener.bind()
+        started = start_tokens(settings, Path.cwd())
     except SettingsError as error:
         print(f"Invalid configuration: {error.message}", file=sys.stderr)
         return 1
+    tokens, key_file = started or (None, None)
     sys.setswitchinterval(_SWITCH)
-    with Logs(settings) as logs:
-        for line in banner(settings):
-            logger.info("%s", line)
-        for warning in warnings:
-            logger.warning("%s", warning)
-        return uvloop.run(_Server(settings, environ, logs, doors).serve(ready))
+    try:
+        with Logs(settings) as logs:
+            for line in (*banner(settings), *(announcement(key_file) if key_file else ())):
+                logger.info("%s", line)
+            for warning in warnings:
+                logger.warning("%s", warning)
+            return uvloop.run(_Server(settings, environ, logs, doors, tokens).serve(ready))
+    finally:
+        if key_file is not None:
+            key_file.remove()
 
 
 @dataclass(frozen=True)
@@ -81,7 +93,7 @@ class Door:
     names: tuple[str, ...]
 
 
-def doors_of(settings: Settings) -> tuple[Door, ...]:
+def doors_of(settings: Settings, context: ssl.SSLContext | None = None) -> tuple[Door, ...]:
     """One listener per address; APIs that share an address share the listener (port 0 is never shared)."""
     wanted = [
         (Api.INFERENCE, "Inference", "inference_address"),
@@ -93,7 +105,7 @@ def doors_of(settings: Settings) -> tuple[Door, ...]:
         grouped.setdefault(address if address.port or address.path else row[2], []).append(row)
     return tuple(
         Door(
-            Listener(rows[0][2], getattr(settings, rows[0][2])),
+            Listener(rows[0][2], getattr(settings, rows[0][2]), context),
             functools.reduce(operator.or_, (row[0] for row in rows)),
             tuple(row[1] for row in rows),
         )
@@ -128,9 +140,15 @@ class _Server:
     """Everything that lives between start and stop."""
 
     def __init__(
-        self, settings: Settings, environ: Mapping[str, str], logs: Logs, doors: Sequence[Door]
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+        logs: Logs,
+        doors: Sequence[Door],
+        tokens: Tokens | None,
     ) -> None:
         self._settings = settings
+        self._tokens = tokens
         self._logs = logs
         self._doors = doors
         self._ledger = Ledger()
@@ -163,7 +181,8 @@ class _Server:
         for name, url in startup_models(self._settings):
             await self._models.load_at_start(name, url)
         inference = InferenceApi(self._models, self._settings.max_request_size)
-        endpoints = {**inference.endpoints(), **self._management.endpoints()}
+        renewal = TokenApi(self._tokens).endpoints() if self._tokens else {}
+        endpoints = {**inference.endpoints(), **self._management.endpoints(), **renewal}
         for door in self._doors:
             await self._open(door, endpoints)
         await self._save("startup")
@@ -235,7 +254,7 @@ class _Server:
             ("access-control-allow-headers", settings.cors_allowed_headers),
         )
         cors = tuple((name.encode(), value.encode()) for name, value in named if value)
-        return Rules(settings.max_request_size, cors)
+        return Rules(settings.max_request_size, cors, self._tokens)
 
     async def _changed(self) -> None:
         """What is served has changed."""

@@ -64,9 +64,15 @@ def _seconds(value: str) -> float:
 
 def _minutes(value: str) -> float:
     try:
-        return float(value)
+        number = float(value)
     except ValueError:
         raise ValueError("must be a number of minutes") from None
+    if not 0 < number <= _CENTURY:  # TorchServe takes 0 and less, and makes keys that are born expired
+        raise ValueError(f"must be greater than 0 and at most {_CENTURY} (a hundred years)")
+    return number
+
+
+_CENTURY = 100 * 365 * 24 * 60
 
 
 def _pattern(value: str) -> re.Pattern[str] | None:
@@ -150,6 +156,11 @@ class Key:
     env: str = ""
     #: Keys outside TorchServe's documented table cannot be set through the environment.
     from_env: bool = True
+    #: Read from the environment also without enable_envvars_config.
+    always_env: bool = False
+    from_file: bool = True
+    #: Never printed, never handed to workers.
+    secret: bool = False
 
     @property
     def variable(self) -> str:
@@ -159,9 +170,30 @@ class Key:
 
 _METRICS = "the metrics API"
 _GRPC = "gRPC"
-_TLS = "TLS"
-_TOKENS = "token authorization"
 _IPEX = "the Intel extension"
+
+_TOKEN_KEYS = (
+    ("management", "for the management API"),
+    ("inference", "for the inference API"),
+    ("api", "that renews the other two"),
+)
+
+
+def _given_key(name: str, use: str) -> tuple[Key, Key]:
+    """The two ways to give a token from outside; such a token does not change and does not expire."""
+    return (
+        Key(
+            f"{name}_key",
+            _text,
+            "",
+            f"the token {use}, given from outside; from the environment only, always read",
+            always_env=True,
+            from_file=False,
+            secret=True,
+        ),
+        Key(f"{name}_key_file", _path, "", f"file with the token {use}; always read", always_env=True),
+    )
+
 
 port_number = _whole(0, 65535)
 whole_number = _whole(0)
@@ -210,15 +242,19 @@ KEYS: tuple[Key, ...] = (
         "let TS_* variables win over file and command line",
         from_env=False,
     ),
-    Key("disable_token_authorization", _boolean, "false", "serve without tokens", _TOKENS),
+    Key("disable_token_authorization", _boolean, "false", "serve without tokens"),
     Key(
         "token_expiration_min",
         _minutes,
         "60",
         "minutes a token lives",
-        _TOKENS,
-        "TS_TOKEN_EXPIRATION_TIME_MIN",
+        env="TS_TOKEN_EXPIRATION_TIME_MIN",
     ),
+    Key(
+        "strict_http_auth", _boolean, "false", "answer 401 and 403 to bad tokens instead of TorchServe's 400"
+    ),
+    Key("token_protect_ping", _boolean, "false", "ask for the inference token at /ping, as TorchServe does"),
+    *(key for name, use in _TOKEN_KEYS for key in _given_key(name, use)),
     Key("enable_model_api", _boolean, "false", "allow registering models at run time"),
     Key("allowed_urls", _urls, "file://.*|http(s)?://.*", "where models may come from"),
     Key("use_env_allowed_urls", _boolean, "false", "take allowed_urls from TS_ALLOWED_URLS"),
@@ -246,11 +282,11 @@ KEYS: tuple[Key, ...] = (
         "KServe v2",
         "TS_OPEN_INFERENCE_PROTOCOL",
     ),
-    Key("keystore", _path, "", "PKCS12 keystore", _TLS),
-    Key("keystore_pass", _text, "changeit", "its password", _TLS),
-    Key("keystore_type", _text, "PKCS12", "its type", _TLS),
-    Key("private_key_file", _path, "", "PEM private key", _TLS),
-    Key("certificate_file", _path, "", "PEM certificate", _TLS),
+    Key("keystore", _path, "", "PKCS12 keystore of the https addresses"),
+    Key("keystore_pass", _text, "changeit", "its password", secret=True),
+    Key("keystore_type", _text, "PKCS12", "its type; PKCS12 is the only one"),
+    Key("private_key_file", _path, "", "PEM private key of the https addresses"),
+    Key("certificate_file", _path, "", "PEM certificate and its chain"),
     Key(
         "install_py_dep_per_model",
         _boolean,

@@ -1,8 +1,8 @@
 """All settings as one frozen object, merged once, each value with its origin.
 
 Order, TorchServe's: defaults < config.properties or a snapshot < command line < environment `TS_*` (only with
-enable_envvars_config=true). The one module that reads the environment. Light on purpose: a bad value is
-reported before anything heavy is imported.
+enable_envvars_config=true, but for tokens). The one module that reads the environment. Light on purpose: a
+bad value is reported before anything heavy is imported.
 """
 
 from __future__ import annotations
@@ -104,8 +104,7 @@ def load_settings(
     if config_file is not None:
         _apply_file(raw, config_file, environ, warnings)
     _apply_command_line(raw, arguments)
-    if raw["enable_envvars_config"][0].strip().lower() == "true":
-        _apply_environment(raw, environ)
+    _apply_environment(raw, environ)
     values = {name: _parsed(name, *pair) for name, pair in raw.items()}
     origins = {name: origin for name, (_, origin) in raw.items()}
     warnings += [
@@ -182,6 +181,11 @@ def _apply_file(raw: _Raw, path: Path, environ: Mapping[str, str], warnings: lis
             hint = f"; did you mean {near[0]}?" if near else ""
             warnings.append(f"unknown key {entry.key} ({path}:{entry.line}) is ignored{hint}")
             continue
+        if not BY_NAME[entry.key].from_file:
+            raise SettingsError(
+                f"{entry.key} ({path}:{entry.line}): does not belong in a file like this one; "
+                f"use {entry.key}_file or the variable {BY_NAME[entry.key].variable}"
+            )
         try:
             raw[entry.key] = (substitute(entry.value.strip(), environ), origin)
         except SettingsError as error:
@@ -209,8 +213,9 @@ def _apply_command_line(raw: _Raw, arguments: CommandLine) -> None:
 
 
 def _apply_environment(raw: _Raw, environ: Mapping[str, str]) -> None:
+    every = raw["enable_envvars_config"][0].strip().lower() == "true"
     for key in KEYS:
-        if key.from_env and key.variable in environ:
+        if key.from_env and (every or key.always_env) and key.variable in environ:
             if key.name == "allowed_urls" and raw["use_env_allowed_urls"][0] != "true":
                 continue
             raw[key.name] = (environ[key.variable], Origin("environment", key.variable))
@@ -299,6 +304,11 @@ def snapshot_models(settings: Settings) -> tuple[VersionSnapshot, ...]:
 def _is_inside(store: Path, name: str) -> bool:
     path = (store / name).resolve()
     return store.resolve() in path.parents and path.exists()
+
+
+def secret_variables() -> frozenset[str]:
+    """The environment variables that hold secrets of the server: never for workers."""
+    return frozenset(key.variable for key in KEYS if key.secret)
 
 
 def process_environ() -> Mapping[str, str]:

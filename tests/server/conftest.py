@@ -22,7 +22,13 @@ SECONDS_TO_START = 20
 class Server:
     """A torchserve process in the foreground, with its port and what it said."""
 
-    def __init__(self, folder: Path, models: tuple[str, ...], settings: dict[str, object]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        models: tuple[str, ...],
+        settings: dict[str, object],
+        flags: tuple[str, ...] = ("--disable-token-auth",),
+    ) -> None:
         lines = [f"{key}={value}\n" for key, value in settings.items()]
         addresses = "".join(
             f"{api}_address=http://127.0.0.1:0\n" for api in ("inference", "management", "metrics")
@@ -36,7 +42,7 @@ class Server:
         self.process = subprocess.Popen(
             [
                 BIN / "torchserve",
-                *("--foreground", "--ncs", "--disable-token-auth", "--ts-config", "config.properties"),
+                *("--foreground", "--ncs", *flags, "--ts-config", "config.properties"),
                 *("--model-store", "model_store", *(("--models", *models) if models else ())),
             ],
             cwd=folder,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torchkeeper.api.call import Call, ClientGone, Handler, Receive, Scope, Send, new_request_id
-from torchkeeper.errors import ResourceNotFound, ServiceUnavailable, TorchkeeperError
+from torchkeeper.errors import InvalidKey, ResourceNotFound, ServiceUnavailable, TorchkeeperError
 from torchkeeper.http.router import Api, Endpoint, Key, Match, resolve
 from torchkeeper.messages import Reply
 from torchkeeper.metrics.ledger import Ledger
@@ -89,6 +89,8 @@ class Application:
         except asyncio.CancelledError:
             ledger.gone += 1
             raise
+        except InvalidKey as error:
+            await self._refuse_key(send, error, request_id)
         except TorchkeeperError as error:
             if error.status < 500 or isinstance(error, ServiceUnavailable):
                 ledger.refused += 1
@@ -106,6 +108,16 @@ class Application:
         else:
             ledger.answered += 1
             await self._send_reply(send, reply, request_id)
+
+    async def _refuse_key(self, send: Send, error: InvalidKey, request_id: str) -> None:
+        """A wrong key is answered later and later; the request counts when it is answered or given up."""
+        try:
+            await asyncio.sleep(error.delay)
+        except asyncio.CancelledError:
+            self._ledger.gone += 1
+            raise
+        self._ledger.refused += 1
+        await self._send_error(send, error, request_id)
 
     def _route(self, raw_path: bytes, method: str) -> tuple[Match, Handler]:
         match = resolve(raw_path, method, self._apis)

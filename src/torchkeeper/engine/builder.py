@@ -22,7 +22,7 @@ from torchkeeper.errors import ArchiveError, RequirementsFailed
 from torchkeeper.messages import ModelSpec, Sample
 from torchkeeper.metrics.system import cpu_count, gpu_count
 from torchkeeper.model_config import ModelConfig, ResolvedModelConfig, parse_model_config
-from torchkeeper.settings import Settings
+from torchkeeper.settings import Settings, secret_variables
 from torchkeeper.worker.pool import Plan, Pool
 from torchkeeper.worker.process import Launch, Launcher
 
@@ -173,8 +173,10 @@ def refusal_text(name: str, version: str, explicit: bool) -> str:
 
 
 def worker_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment of template and workers: the server's, less what blacklist_env_vars withholds."""
-    withheld = settings.blacklist_env_vars
+    """The environment of template and workers: the server's, less its secrets and blacklist_env_vars."""
+    withheld, secret = settings.blacklist_env_vars, secret_variables()
     return {
-        name: value for name, value in environ.items() if withheld is None or not withheld.fullmatch(name)
+        name: value
+        for name, value in environ.items()
+        if name not in secret and (withheld is None or not withheld.fullmatch(name))
     }

@@ -43,6 +43,7 @@ class Edge(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
         self.client = ("unix", 0)
+        self._scheme = "http"
         #: The client as access logs name it; TorchServe's name for a client of a unix socket.
         self._peer = "127.0.0.1"
         #: Set while the client reads too slowly: what an answer waits for before it goes on.
@@ -64,6 +65,8 @@ class Edge(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # a stream transport
+        if transport.get_extra_info("sslcontext") is not None:
+            self._scheme = "https"
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple) and len(peer) >= 2:
             self.client = (str(peer[0]), int(peer[1]))
@@ -202,7 +205,7 @@ class Edge(asyncio.Protocol):
             "type": "http",
             "asgi": _ASGI,
             "http_version": head.version,
-            "scheme": "http",
+            "scheme": self._scheme,
             "method": head.method.decode("ascii"),
             "path": (unquote_to_bytes(path) if b"%" in path else path).decode("utf-8", "replace"),
             "raw_path": path,
@@ -293,11 +296,12 @@ class Edge(asyncio.Protocol):
         self._closing = True
         if self.transport.is_closing():
             return
-        if (unread or self._discard is not None) and self.transport.can_write_eof():
+        if unread or self._discard is not None:
             if self._discard is None:
                 self._begin_discard()
             self.transport.resume_reading()
-            self.transport.write_eof()
+            if self.transport.can_write_eof():  # TLS cannot
+                self.transport.write_eof()
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = self.loop.call_later(self.limits.drain_seconds, self.transport.close)

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import logging
 import socket
+import ssl
 import stat
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from torchkeeper.errors import SettingsError
+from torchkeeper.http.tls_acceptor import Factory, TlsAcceptor, https_only
 from torchkeeper.setting_table import Address
 
 logger = logging.getLogger(__name__)
@@ -27,13 +29,15 @@ _BACKLOG = 2048
 
 
 class Listener:
-    """One address, one ASGI application."""
+    """One address, one ASGI application. An https address needs a context, others leave it alone."""
 
-    def __init__(self, name: str, address: Address) -> None:
+    def __init__(self, name: str, address: Address, context: ssl.SSLContext | None = None) -> None:
         self._name = name
+        self._context = context
         self.address = address
         self._socket: socket.socket | None = None
         self._server: asyncio.Server | None = None
+        self._acceptor: TlsAcceptor | None = None
         self._state = ServerState()
 
     def bind(self) -> None:
@@ -70,6 +74,21 @@ class Listener:
         if self._socket is None:
             raise RuntimeError("bind() comes before start()")
         loop = asyncio.get_running_loop()
+        connect = self._factory(app, protocol)
+        if self.address.scheme == "https":
+            if self._context is None:
+                raise RuntimeError("an https address needs a context")
+            plain = self._factory(https_only, protocol)
+            self._acceptor = TlsAcceptor(self._socket, self._context, connect, plain)
+            self._acceptor.start()
+        elif self.address.path:
+            self._server = await loop.create_unix_server(connect, sock=self._socket, backlog=_BACKLOG)
+        else:
+            self._server = await loop.create_server(connect, sock=self._socket, backlog=_BACKLOG)
+
+    def _factory(self, app: Any, protocol: type[asyncio.Protocol]) -> Factory:
+        """Makes the protocol of each connection."""
+        loop = asyncio.get_running_loop()
         config = uvicorn.Config(
             app,
             http=protocol,
@@ -85,15 +104,14 @@ class Listener:
         def connect() -> asyncio.Protocol:
             return protocol(config=config, server_state=self._state, app_state={}, _loop=loop)  # type: ignore[call-arg]  # uvicorn's convention for protocol classes
 
-        if self.address.path:
-            self._server = await loop.create_unix_server(connect, sock=self._socket, backlog=_BACKLOG)
-        else:
-            self._server = await loop.create_server(connect, sock=self._socket, backlog=_BACKLOG)
+        return connect
 
     async def stop(self, deadline: float) -> None:
         """Stops accepting, lets running requests finish within `deadline` seconds, then cancels them."""
         if self._server is not None:
             self._server.close()
+        if self._acceptor is not None:
+            await self._acceptor.stop()
         for connection in list(self._state.connections):
             connection.shutdown()
         with contextlib.suppress(TimeoutError):

@@ -1,0 +1,29 @@
+"""The endpoint that renews a key. Source: TorchServe's token API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torchkeeper.api.auth import Tokens
+from torchkeeper.api.call import Call, Handler
+from torchkeeper.http.body import parse_query
+from torchkeeper.http.router import Endpoint
+from torchkeeper.messages import Reply
+
+
+class TokenApi:
+    """`/token?type=management` or `type=inference`, with the API key."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+
+    def endpoints(self) -> Mapping[Endpoint, Handler]:
+        """What this API serves."""
+        return {Endpoint.TOKEN: self._renew}
+
+    async def _renew(self, call: Call) -> Reply:
+        query = {part.name: part.value for part in parse_query(call.scope["query_string"])}
+        kind = query.get("type", b"").decode("latin-1")
+        client = call.scope["client"]
+        self._tokens.rotate(kind, call.header(b"authorization"), str(client[0]) if client else "")
+        return Reply(b"\n")

@@ -1,0 +1,117 @@
+"""Connections of a TLS port: a look at the first byte, then a handshake, or a readable answer without one.
+
+A TLS connection begins with a handshake record (RFC 8446, section 5.1: its first byte is 22). Plain HTTP is
+answered with TorchServe's words instead of a torn connection. Plain ports never come through here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+_HANDSHAKE = b"\x16"
+#: Seconds for the first byte, and again for the handshake.
+PATIENCE = 30.0
+#: Seconds without accepting after the system refused a connection (out of file descriptors, mostly).
+_PAUSE = 0.5
+_REFUSAL = b'{"status":"This TorchServe instance only accepts HTTPS requests"}'
+
+Factory = Callable[[], asyncio.Protocol]
+
+
+async def https_only(
+    scope: MutableMapping[str, Any],
+    receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
+    send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
+) -> None:
+    """The ASGI application that plain HTTP meets on a TLS port: TorchServe's 403, byte for byte."""
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(_REFUSAL))]
+    await send({"type": "http.response.start", "status": 403, "headers": headers})
+    await send({"type": "http.response.body", "body": _REFUSAL})
+
+
+class TlsAcceptor:
+    """Accepts from a bound socket: TLS goes to `secure` protocols, all else to `plain` ones."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        context: ssl.SSLContext,
+        secure: Factory,
+        plain: Factory,
+        patience: float = PATIENCE,
+    ) -> None:
+        self._socket = sock
+        self._context = context
+        self._secure = secure
+        self._plain = plain
+        self._patience = patience
+        self._accepting: asyncio.Task[None] | None = None
+        self._admitting: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Begins to accept."""
+        self._accepting = asyncio.get_running_loop().create_task(self._accept())
+
+    async def stop(self) -> None:
+        """Accepts no more; connections that have not finished their handshake are dropped."""
+        tasks = [task for task in (self._accepting, *self._admitting) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(self._socket)
+            except OSError as error:
+                logger.warning("a connection could not be accepted: %s", error)
+                await asyncio.sleep(_PAUSE)
+                continue
+            task = loop.create_task(self._admit(connection))
+            self._admitting.add(task)
+            task.add_done_callback(self._admitting.discard)
+
+    async def _admit(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._patience):
+                first = await _peek(connection)
+            if first == _HANDSHAKE:
+                await loop.connect_accepted_socket(
+                    self._secure, connection, ssl=self._context, ssl_handshake_timeout=self._patience
+                )
+            elif first:
+                await loop.connect_accepted_socket(self._plain, connection)
+            else:
+                connection.close()
+        except OSError as error:  # TimeoutError and SSLError among them: the client's doing
+            logger.debug("a connection did not come to TLS: %s", error)
+            connection.close()
+        except asyncio.CancelledError:
+            connection.close()
+            raise
+
+
+async def _peek(connection: socket.socket) -> bytes:
+    """The first byte, which stays in the socket; nothing if the client has left."""
+    connection.setblocking(False)
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            return connection.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            pass
+        readable = asyncio.Event()
+        loop.add_reader(connection, readable.set)
+        try:
+            await readable.wait()
+        finally:
+            loop.remove_reader(connection)
