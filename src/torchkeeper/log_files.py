@@ -19,10 +19,10 @@ KEPT = 5
 
 
 class RollingFile(RotatingFileHandler):
-    """A log file; at most five old ones are kept beside it, compressed."""
+    """A log file, there from the start; at most five old ones are kept beside it, compressed."""
 
     def __init__(self, path: Path, max_bytes: int = MAX_BYTES) -> None:
-        super().__init__(path, maxBytes=max_bytes, backupCount=KEPT, encoding="utf-8", delay=True)
+        super().__init__(path, maxBytes=max_bytes, backupCount=KEPT, encoding="utf-8")
         self.namer = lambda name: name + ".gz"
         self.rotator = _compress
         self.terminator = "\n"
@@ -53,7 +53,7 @@ class RollingFile(RotatingFileHandler):
 
     def _end_of_day(self, today: date) -> None:
         day, self._day = self._day, today
-        if day is None or day == today or not self._path.exists():
+        if day is None or day == today or not _size(self._path):
             return
         self.close()
         self.stream = None  # opened again by the next write
