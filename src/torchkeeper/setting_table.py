@@ -93,9 +93,10 @@ def _path(value: str) -> Path | None:
 
 def _choice(*known: str) -> Callable[[str], str]:
     def parse(value: str) -> str:
-        if value not in known:
+        plain = re.sub(r"\s", "", value).lower()
+        if plain not in known:
             raise ValueError(f"must be one of {', '.join(known)}")
-        return value
+        return plain
 
     return parse
 

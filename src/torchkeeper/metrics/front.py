@@ -15,7 +15,7 @@ from typing import Protocol
 
 from torchkeeper.messages import Declared, Sample
 from torchkeeper.metrics.catalogue import Catalogue, CatalogueError, read_catalogue
-from torchkeeper.metrics.host import Host
+from torchkeeper.metrics.host import UNREADABLE, Host
 from torchkeeper.metrics.instruments import Instruments, VersionMeter
 from torchkeeper.metrics.intake import Intake, help_text
 from torchkeeper.metrics.ledger import Ledger
@@ -170,6 +170,6 @@ class Metrics:
                     labels = dict(sample.dimensions)
                     self._instruments.bind(sample.name, **labels).update(sample.value)
                 self.flush()
-            except OSError as error:
+            except UNREADABLE as error:
                 logger.warning("system metrics cannot be read: %s", error)
             await asyncio.sleep(self._interval)

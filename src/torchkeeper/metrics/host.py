@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 #: nvidia-ml-py; without it there are no GPU metrics.
 pynvml: Any = importlib.import_module("pynvml") if importlib.util.find_spec("pynvml") else None
 
+#: What reading may raise, on a machine that keeps its figures from us.
+UNREADABLE = (OSError, RuntimeError, ValueError, psutil.Error)
+
 _MB = 1024 * 1024
 _GB = 1024 * _MB
 _HOST = (("Level", "Host"),)

@@ -31,7 +31,7 @@ OWN: tuple[tuple[Declared, str, tuple[float, ...]], ...] = (
     ),
     (
         Declared("torchkeeper_handler_seconds", "histogram", "s", _VERSION),
-        "Seconds that the handler took for a batch",
+        "Seconds that a worker took for a batch, the handler in it",
         SECONDS,
     ),
     (
