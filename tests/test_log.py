@@ -183,7 +183,7 @@ def test_all_lines_also_go_to_stdout(tmp_path: Path, capsys: pytest.CaptureFixtu
         logs.model_metric(PREDICTION_TIME, "h")
         logging.getLogger("torchkeeper").info("from the server")
     shown = capsys.readouterr().out.removesuffix("\n").split("\n")
-    written = [line for path in (tmp_path / "logs").iterdir() for line in lines_of(path)]
+    written = [line for path in (tmp_path / "logs").iterdir() for line in path.read_text().splitlines()]
     assert sorted(shown) == sorted(written)
     assert len(shown) == 4
 

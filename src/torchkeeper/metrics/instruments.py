@@ -175,7 +175,7 @@ class Instruments:
         self._depths[version] = depth
 
     def unwatch_depth(self, version: tuple[str, str], depth: Callable[[], int] | None) -> bool:
-        """Forgets that function, unless the version has come anew and has another one; says whether it did."""
+        """Forgets that function and says so, unless the version has come anew and has another one."""
         ours = depth is not None and self._depths.get(version) is depth
         if ours:
             del self._depths[version]
