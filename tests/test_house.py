@@ -12,13 +12,27 @@ import pytest
 SRC = Path(__file__).parents[1] / "src"
 PACKAGE = SRC / "torchkeeper"
 
-FRONT = ("cli", "launcher", "key_file", "server", "http", "api", "engine", "worker.process", "worker.pool")
+FRONT = (
+    "cli",
+    "launcher",
+    "key_file",
+    "server",
+    "http",
+    "api",
+    "engine",
+    "worker.process",
+    "worker.pool",
+    "metrics.front",
+    "metrics.host",
+)
 WORKERS = ("worker.main", "worker.template", "worker.loader", "worker.service", "handler")
 PANTRY = (
     *("messages", "errors", "settings", "setting_table", "properties", "model_config", "archive"),
     *("log_config", "log_lines", "sagemaker", "snapshot"),
     *("worker.wire", "worker.supervisor", "engine.batching", "http.body", "http.router", "metrics.ledger"),
     *("api.auth", "api.throttle"),
+    *("metrics.catalogue", "metrics.cell", "metrics.java", "metrics.line", "metrics.registry"),
+    *("metrics.text", "metrics.instruments", "metrics.intake"),
 )
 #: Modules that may read os.environ, and why.
 ENVIRON = {

@@ -52,6 +52,16 @@ def test_a_file_of_today_is_continued(tmp_path: Path) -> None:
     assert texts(tmp_path) == {"ts_log.log": "old\nnew\n"}
 
 
+def test_a_day_without_lines_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "ts_log.log"
+    path.touch()
+    os.utime(path, (noon(22), noon(22)))
+    file = RollingFile(path)
+    file.write(["new"], noon(25))
+    file.close()
+    assert texts(tmp_path) == {"ts_log.log": "new\n"}
+
+
 def test_a_day_that_has_its_file_already_gets_a_second_one(tmp_path: Path) -> None:
     file = RollingFile(tmp_path / "ts_log.log")
     for day, text in ((24, "a"), (25, "b"), (24, "c"), (25, "d")):

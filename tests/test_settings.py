@@ -75,6 +75,12 @@ def test_a_bad_value_names_key_value_file_and_line(tmp_path: Path, line: str, wh
     assert "\n" not in message
 
 
+def test_the_metrics_mode_in_any_case(tmp_path: Path) -> None:
+    assert load(tmp_path, "metrics_mode= Prometheus\n").metrics_mode == "prometheus"
+    with pytest.raises(SettingsError, match="must be one of log, prometheus, legacy"):
+        load(tmp_path, "metrics_mode=file\n")
+
+
 def test_an_unknown_key_is_told_its_nearest(tmp_path: Path) -> None:
     (tmp_path / "config.properties").write_text("job_que_size=5\nenable_grpc_ssl=true\n")
     _, warnings = load_settings(CommandLine(), {}, tmp_path)

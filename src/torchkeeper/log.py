@@ -106,6 +106,10 @@ class Logs:
             "ts_metrics": metrics / "ts_metrics.log",
         }
         self._files = {name: RollingFile(path, self._max_bytes) for name, path in paths.items()}
+        for path in paths.values():
+            # Scripts look for the files before there is a line in them; a disk that refuses is told of later.
+            with contextlib.suppress(OSError):
+                path.touch()
         logger = logging.getLogger("torchkeeper")
         self._before = (logger.level, logger.propagate)
         if not (self._additional and logger.level):

@@ -53,7 +53,7 @@ class RollingFile(RotatingFileHandler):
 
     def _end_of_day(self, today: date) -> None:
         day, self._day = self._day, today
-        if day is None or day == today or not self._path.exists():
+        if day is None or day == today or not _size(self._path):
             return
         self.close()
         self.stream = None  # opened again by the next write

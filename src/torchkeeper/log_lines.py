@@ -16,8 +16,8 @@ from typing import Any
 import msgspec
 
 from torchkeeper.messages import Sample
+from torchkeeper.metrics.java import java_double
 
-_UNITS = {"ms": "Milliseconds", "s": "Seconds", "percent": "Percent", "count": "Count", "MB": "Megabytes"}
 #: Where a path names a model; for log lines only, the router decides what a path means.
 _MODEL = re.compile(r"/(?:predictions|explanations|models|v1/models|v2/models)/([^/?:]+)")
 _WORKER = re.compile(r"W-\d+-(.+)_[^_]+")
@@ -74,9 +74,8 @@ def _model(moment: float, worker: str, stream: str, line: str) -> str:
 def _metric_text(moment: float, sample: Sample, hostname: str) -> str:
     dimensions = ",".join(f"{name}:{value}" for name, value in sample.dimensions)
     request = f"requestID:{sample.request_id}," if sample.request_id else ""
-    unit = _UNITS.get(sample.unit, sample.unit)
     return (
-        f"{sample.name}.{unit}:{sample.value}|#{dimensions}"
+        f"{sample.name}.{sample.unit}:{java_double(sample.value)}|#{dimensions}"
         f"|#hostname:{hostname},{request}timestamp:{int(moment)}"
     )
 
@@ -153,7 +152,7 @@ def _metric_json(logger: str) -> Callable[[float, Sample, str], str]:
             worker=dimensions.get("WorkerName", ""),
             name=sample.name,
             value=sample.value,
-            unit=_UNITS.get(sample.unit, sample.unit),
+            unit=sample.unit,
             type=sample.type,
             dimensions=dimensions,
             hostname=hostname,

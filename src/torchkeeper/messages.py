@@ -67,6 +67,15 @@ class Sample(msgspec.Struct, frozen=True, array_like=True, gc=False):
     request_id: str = ""
 
 
+class Declared(msgspec.Struct, frozen=True, array_like=True):
+    """A metric of metrics.yaml: a counter, gauge or histogram, its unit's text and its labels' names."""
+
+    name: str
+    kind: str
+    unit: str
+    dimensions: tuple[str, ...] = ()
+
+
 class ModelSpec(msgspec.Struct, frozen=True):
     """All that a worker must know to load a model."""
 
@@ -83,3 +92,5 @@ class ModelSpec(msgspec.Struct, frozen=True):
     limit_max_image_pixels: bool = True
     decode_input_request: bool = True
     model_config: dict[str, Any] = {}
+    #: The metrics that handlers find declared in `context.metrics`.
+    metrics: tuple[Declared, ...] = ()

@@ -28,6 +28,7 @@ from torchkeeper.api.auth import Tokens
 from torchkeeper.api.call import Handler
 from torchkeeper.api.inference import InferenceApi
 from torchkeeper.api.management import ManagementApi
+from torchkeeper.api.metrics import MetricsApi
 from torchkeeper.api.token import TokenApi
 from torchkeeper.engine.builder import Builder, Sinks, worker_environ
 from torchkeeper.engine.models import Models, Wish
@@ -39,6 +40,7 @@ from torchkeeper.http.router import Api, Endpoint
 from torchkeeper.http.tls import tls_context
 from torchkeeper.key_file import announcement, start_tokens
 from torchkeeper.log import Logs
+from torchkeeper.metrics.front import Metrics
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.metrics.system import cpu_count, gpu_count
 from torchkeeper.setting_table import Address
@@ -99,6 +101,8 @@ def doors_of(settings: Settings, context: ssl.SSLContext | None = None) -> tuple
         (Api.INFERENCE, "Inference", "inference_address"),
         (Api.MANAGEMENT, "Management", "management_address"),
     ]
+    if settings.enable_metrics_api:
+        wanted.append((Api.METRICS, "Metrics", "metrics_address"))
     grouped: dict[object, list[tuple[Api, str, str]]] = {}
     for row in wanted:
         address: Address = getattr(settings, row[2])
@@ -123,6 +127,8 @@ def banner(settings: Settings) -> list[str]:
         f"Python executable: {sys.executable}",
         f"Inference address: {settings.inference_address}",
         f"Management address: {settings.management_address}",
+        f"Metrics address: {settings.metrics_address}",
+        f"Metrics mode: {settings.metrics_mode}",
         f"Model Store: {settings.model_store}",
         f"Initial Models: {','.join(settings.load_models) or 'N/A'}",
         f"Log dir: {settings.log_location}",
@@ -154,13 +160,14 @@ class _Server:
         self._ledger = Ledger()
         child_environ = worker_environ(settings, environ)
         self._launcher = Launcher(child_environ)
-        hostname = socket.gethostname()
-        sinks = Sinks(line=logs.model_line, sample=lambda sample: logs.model_metric(sample, hostname))
+        self._gpus = gpu_count(environ.get("CUDA_VISIBLE_DEVICES"), settings.number_of_gpu)
+        self._metrics = Metrics(settings, logs, self._ledger, socket.gethostname(), tuple(range(self._gpus)))
+        metrics = self._metrics
+        sinks = Sinks(metrics.line, metrics.sample, metrics.meter, metrics.declared)
         self._models = Models(settings, Builder(settings, child_environ, self._launcher, sinks))
         self._management = ManagementApi(self._models, settings, self._changed)
         self._snapshots = Snapshots(snapshot_folder(settings.log_location))
         self._saving = asyncio.Lock()
-        self._gpus = gpu_count(environ.get("CUDA_VISIBLE_DEVICES"), settings.number_of_gpu)
 
     async def serve(self, ready: Callable[[], None]) -> int:
         """The server's life, in reading order; returns the exit code."""
@@ -169,6 +176,7 @@ class _Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         logger.info("Number of GPUs: %d", self._gpus)
+        self._metrics.start()
         template = loop.create_task(self._launcher.start())
         try:
             await self._restore()
@@ -177,12 +185,19 @@ class _Server:
             await asyncio.wait({template})
             await self._models.stop(WORKER_STOP)
             await self._launcher.stop()
+            await self._metrics.stop()
             return 1
         for name, url in startup_models(self._settings):
             await self._models.load_at_start(name, url)
         inference = InferenceApi(self._models, self._settings.max_request_size)
         renewal = TokenApi(self._tokens).endpoints() if self._tokens else {}
-        endpoints = {**inference.endpoints(), **self._management.endpoints(), **renewal}
+        page = MetricsApi(self._metrics.registry, openmetrics=self._settings.metrics_openmetrics)
+        endpoints = {
+            **inference.endpoints(),
+            **self._management.endpoints(),
+            **renewal,
+            **page.endpoints(),
+        }
         for door in self._doors:
             await self._open(door, endpoints)
         await self._save("startup")
@@ -254,7 +269,7 @@ class _Server:
             ("access-control-allow-headers", settings.cors_allowed_headers),
         )
         cors = tuple((name.encode(), value.encode()) for name, value in named if value)
-        return Rules(settings.max_request_size, cors, self._tokens)
+        return Rules(settings.max_request_size, cors, self._tokens, self._metrics.responded)
 
     async def _changed(self) -> None:
         """What is served has changed."""
@@ -267,5 +282,6 @@ class _Server:
         await self._save("shutdown")
         await self._models.stop(WORKER_STOP)
         await self._launcher.stop()
+        await self._metrics.stop()
         logger.info("Ledger: %s", self._ledger)
         logger.info("Torchserve stopped.")

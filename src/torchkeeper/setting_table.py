@@ -99,9 +99,10 @@ def _path(value: str) -> Path | None:
 
 def _choice(*known: str) -> Callable[[str], str]:
     def parse(value: str) -> str:
-        if value not in known:
+        plain = re.sub(r"\s", "", value).lower()
+        if plain not in known:
             raise ValueError(f"must be one of {', '.join(known)}")
-        return value
+        return plain
 
     return parse
 
@@ -168,7 +169,6 @@ class Key:
         return self.env or "TS_" + self.name.upper()
 
 
-_METRICS = "the metrics API"
 _GRPC = "gRPC"
 _IPEX = "the Intel extension"
 
@@ -206,7 +206,7 @@ KEYS: tuple[Key, ...] = (
         "http://127.0.0.1:8081",
         "where models are managed",
     ),
-    Key("metrics_address", _address(8082, 8445), "http://127.0.0.1:8082", "where metrics are read", _METRICS),
+    Key("metrics_address", _address(8082, 8445), "http://127.0.0.1:8082", "where metrics are read"),
     Key("model_store", _path, "", "folder of archives"),
     Key("workflow_store", _path, "", "folder of workflow archives", "workflows"),
     Key("load_models", _comma_list, "", "models to load at start, as --models"),
@@ -258,13 +258,26 @@ KEYS: tuple[Key, ...] = (
     Key("enable_model_api", _boolean, "false", "allow registering models at run time"),
     Key("allowed_urls", _urls, "file://.*|http(s)?://.*", "where models may come from"),
     Key("use_env_allowed_urls", _boolean, "false", "take allowed_urls from TS_ALLOWED_URLS"),
-    Key("enable_metrics_api", _boolean, "true", "serve the metrics API", _METRICS),
-    Key("metrics_config", _path, "", "metrics.yaml", _METRICS),
-    Key("metrics_mode", _choice("log", "prometheus", "legacy"), "log", "where metrics go", _METRICS),
-    Key("model_metrics_auto_detect", _boolean, "false", "take metrics that metrics.yaml lacks", _METRICS),
-    Key("disable_system_metrics", _boolean, "false", "no system metrics", _METRICS),
-    Key("system_metrics_cmd", _text, "", "own collector of system metrics", _METRICS, from_env=False),
-    Key("metric_time_interval", _whole(1), "60", "seconds between system metrics", _METRICS, from_env=False),
+    Key("enable_metrics_api", _boolean, "true", "serve the metrics API"),
+    Key("metrics_config", _path, "", "metrics.yaml; empty: the package's own"),
+    Key(
+        "metrics_mode",
+        _choice("log", "prometheus", "legacy"),
+        "log",
+        "log: files and /metrics; prometheus: only /metrics; legacy: three counters there, the rest in files",
+    ),
+    Key("metrics_openmetrics", _boolean, "false", "answer /metrics as OpenMetrics to whoever accepts it"),
+    Key("model_metrics_auto_detect", _boolean, "false", "take metrics of handlers that metrics.yaml lacks"),
+    Key("disable_system_metrics", _boolean, "false", "no system metrics"),
+    Key(
+        "system_metrics_cmd",
+        _text,
+        "",
+        "",
+        "nothing: the server reads the machine's figures itself",
+        from_env=False,
+    ),
+    Key("metric_time_interval", _whole(1), "60", "seconds between system metrics", from_env=False),
     Key("grpc_inference_address", _text, "127.0.0.1", "gRPC inference host", _GRPC),
     Key("grpc_management_address", _text, "127.0.0.1", "gRPC management host", _GRPC),
     Key("grpc_inference_port", port_number, "7070", "gRPC inference port", _GRPC),

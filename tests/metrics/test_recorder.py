@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from torchkeeper.messages import Sample
+from torchkeeper.messages import Declared, Sample
 from torchkeeper.metrics.declared import MetricsCacheYamlImpl
 from torchkeeper.metrics.errors import (
     MetricsCacheIOError,
@@ -126,6 +126,19 @@ def test_a_metric_made_beforehand(recorder: Recorder) -> None:
     assert recorder.drain() == [
         Sample("x", 3, "Milliseconds", "GAUGE", (("Kind", "v"),), "a"),
         Sample("x", 4, "Milliseconds", "GAUGE", (("Other", "w"),), "b"),
+    ]
+
+
+def test_what_the_server_declares_is_known_to_handlers(recorder: Recorder) -> None:
+    recorder.declare(
+        [Declared("Hits", "counter", "count"), Declared("HandlerTime", "gauge", "ms", ("ModelName", "Level"))]
+    )
+    assert recorder.cache_keys() == ["counter:Hits", "gauge:HandlerTime"]
+    recorder.get_metric("Hits").add_or_update(2)
+    recorder.add_time("HandlerTime", 1)
+    assert recorder.drain() == [
+        Sample("Hits", 2, "Count", "COUNTER", (), ""),
+        Sample("HandlerTime", 1, "Milliseconds", "GAUGE", MODEL, "a,b"),
     ]
 
 

@@ -55,7 +55,10 @@ class Server:
         self._reader.start()
         self.port = int(self.wait_for(r"Inference API bind to: .* \(port (\d+)\)")[1])
         management = int(self.wait_for(r"Management API bind to: .* \(port (\d+)\)")[1])
+        metrics = re.compile(r"Metrics API bind to: .* \(port (\d+)\)")
         self.wait_for("Model server started.")
+        found = metrics.search(self.output)
+        self.metrics = httpx.Client(base_url=f"http://127.0.0.1:{found[1] if found else 0}", timeout=60)
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
         self.manage = httpx.Client(base_url=f"http://127.0.0.1:{management}", timeout=60)
 
@@ -87,6 +90,7 @@ class Server:
         """Stops by SIGTERM, checks that nothing is left and that the ledger adds up; returns the ledger."""
         self.client.close()
         self.manage.close()
+        self.metrics.close()
         family = psutil.Process(self.process.pid).children(recursive=True)
         self.process.terminate()
         self.process.wait(timeout=60)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -57,6 +57,8 @@ class Rules:
     cors: tuple[Header, ...] = ()
     #: None: token authorization is off.
     guard: Guard | None = None
+    #: Told the status of every response.
+    responded: Callable[[int], None] = lambda status: None
 
 
 class Application:
@@ -157,8 +159,10 @@ class Application:
         ]
         await self._respond(send, error.status, "", headers, error.body())
 
-    @staticmethod
-    async def _respond(send: Send, status: int, phrase: str, headers: list[Header], body: bytes) -> None:
+    async def _respond(
+        self, send: Send, status: int, phrase: str, headers: list[Header], body: bytes
+    ) -> None:
+        self._rules.responded(status)
         headers.append((b"content-length", b"%d" % len(body)))
         start: dict[str, Any] = {"type": "http.response.start", "status": status, "headers": headers}
         if phrase:

@@ -19,7 +19,8 @@ from torchkeeper.engine.queue import EntryQueue
 from torchkeeper.engine.requirements import Place, install
 from torchkeeper.engine.version import About, ModelVersion
 from torchkeeper.errors import ArchiveError, RequirementsFailed
-from torchkeeper.messages import ModelSpec, Sample
+from torchkeeper.messages import Declared, ModelSpec, Sample
+from torchkeeper.metrics.instruments import Meter, NoMeter
 from torchkeeper.metrics.system import cpu_count, gpu_count
 from torchkeeper.model_config import ModelConfig, ResolvedModelConfig, parse_model_config
 from torchkeeper.settings import Settings, secret_variables
@@ -31,10 +32,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sinks:
-    """Where what workers print and record goes."""
+    """Where what workers print and record goes, and what measures them."""
 
     line: Callable[[str, str, str], None]
     sample: Callable[[Sample], None]
+    #: A meter for a version, by its name, version and batch size.
+    meter: Callable[[str, str, int], Meter] = lambda name, version, batch_size: NoMeter()
+    #: The metrics that handlers find declared.
+    declared: tuple[Declared, ...] = ()
 
 
 class Builder:
@@ -109,6 +114,7 @@ class Builder:
             lambda explicit: refusal_text(about.name, about.version, explicit),
         )
         dispatcher.on_sample = self._sinks.sample
+        dispatcher.measure(self._sinks.meter(about.name, about.version, config.batch_size))
         plan = Plan(
             f"{about.name}_{about.version}",
             config.startup_timeout,
@@ -152,6 +158,7 @@ class Builder:
             limit_max_image_pixels=settings.limit_max_image_pixels,
             decode_input_request=settings.decode_input_request,
             model_config=about.config.raw,
+            metrics=self._sinks.declared,
         )
 
     def _devices(self, config: ResolvedModelConfig) -> list[int]:

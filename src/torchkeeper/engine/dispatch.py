@@ -19,8 +19,9 @@ from torchkeeper.engine.batching import Done, Policy, Send, View, WorkerView
 from torchkeeper.engine.queue import Entry, EntryQueue, Full
 from torchkeeper.errors import PredictionFailed, ServiceUnavailable, TorchkeeperError, WorkerDied
 from torchkeeper.messages import Failure, Input, Reply, Sample
+from torchkeeper.metrics.instruments import Meter, NoMeter
 from torchkeeper.worker.pool import Loss, Pool, Worker
-from torchkeeper.worker.supervisor import Event
+from torchkeeper.worker.supervisor import Event, State
 from torchkeeper.worker.wire import Cancel, Message, Replies, decode_replies, encode, encode_batch
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,16 @@ class Dispatcher:
         self._pumping = False
         self._wake: asyncio.TimerHandle | None = None
         self.on_sample: Callable[[Sample], None] = lambda sample: None
+        self._meter: Meter = NoMeter()
+
+    def measure(self, meter: Meter) -> None:
+        """Names what measures this version; called once, before any request."""
+        self._meter = meter
+        meter.watch(self._queue.__len__)
+
+    def unmeasure(self) -> None:
+        """This version is gone: what was measured of it as it is now is forgotten."""
+        self._meter.close()
 
     def attach(self, pool: Pool) -> None:
         """Names the pool whose workers serve this version; called once, before any request."""
@@ -95,7 +106,7 @@ class Dispatcher:
         size = 0
         for part in request.parts:
             size += len(part.value)
-        entry = Entry(request, loop.create_future(), now, size)
+        entry = Entry(request, loop.create_future(), now, size, named=explicit_version)
         try:
             if not self._policy.admit(len(self._queue), now) or (
                 self._rules.use_job_ticket and len(self._queue) >= self.idle()
@@ -104,6 +115,7 @@ class Dispatcher:
             self._queue.put(entry)
         except Full as full:
             raise ServiceUnavailable(self._refusal(explicit_version), cause=str(full)) from None
+        self._meter.accepted(explicit_version)
         if not self._pumping:
             self._pumping = True
             loop.call_soon(self._pump)
@@ -231,6 +243,7 @@ class Dispatcher:
 
     def on_ready(self, worker: Worker) -> None:
         """A worker has loaded the model."""
+        self._meter.loaded(worker.name, worker.load_seconds)
         now = asyncio.get_running_loop().time()
         self._hands[worker.worker_id] = _Hands(worker, WorkerView(worker.worker_id, 0, now))
         self._pump()
@@ -249,6 +262,7 @@ class Dispatcher:
 
     def on_lost(self, worker: Worker, loss: Loss) -> None:
         """A worker is gone: what it held is sent again or answered with the cause."""
+        self._meter.lost(worker.name, worker.life.state is not State.STOPPED)
         hands = self._hands.pop(worker.worker_id, None) or self._leaving.pop(worker.worker_id, None)
         if hands is not None:
             if hands.timer is not None:
@@ -294,20 +308,24 @@ class Dispatcher:
 
     def _answer(self, hands: _Hands, message: Replies, raw: bytes) -> None:
         batch = hands.batches.popleft()
+        now = asyncio.get_running_loop().time()
+        begun = now if hands.deadline is None else hands.deadline - self._rules.response_timeout
         hands.deadline = None
         hands.view.batches -= 1
-        now = asyncio.get_running_loop().time()
         hands.view.idle_since = now
         if hands.batches:
             self._arm(hands)
         else:
             hands.worker.life.on(Event.IDLE, now)
         self._policy.observe(Done(len(batch.entries), message.seconds))
+        meter = self._meter
+        meter.batch(len(batch.entries), message.seconds, max(now - begun - message.seconds, 0.0))
         for entry, outcome in zip(batch.entries, decode_replies(message, raw), strict=True):
             if entry.gone:
                 continue
             if isinstance(outcome, Reply):
                 entry.ticket.set_result(outcome)
+                meter.answered(entry.named, begun - entry.arrived, now - entry.arrived)
             elif isinstance(outcome, Failure):
                 error = PredictionFailed(outcome.message, status=outcome.status, cause=outcome.cause)
                 self._fail(entry, error)

@@ -28,6 +28,8 @@ class Entry(msgspec.Struct, eq=False):
     size: int
     #: Whether it was in the hands of a worker that died; such a request is sent again once, alone.
     retried: bool = False
+    #: Whether the request's URL named the model's version.
+    named: bool = False
 
     @property
     def gone(self) -> bool:

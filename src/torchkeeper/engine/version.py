@@ -140,5 +140,6 @@ class ModelVersion:
                 in_time = False
             left = deadline - (asyncio.get_running_loop().time() - begin)
             in_time = await self.pool.stop(max(left, 0)) and in_time
+        self.dispatcher.unmeasure()
         if not in_time:
             raise CleaningTimedOut(self.name)

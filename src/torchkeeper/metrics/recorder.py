@@ -8,10 +8,10 @@ cache; the caller's list of dimensions is never changed, where TorchServe append
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from torchkeeper.messages import Sample
+from torchkeeper.messages import Declared, Sample
 from torchkeeper.metrics.errors import MetricsCacheKeyError, MetricsCacheTypeError, MetricsCacheValueError
 from torchkeeper.metrics.metric import MAX_PENDING, CachingMetric, Dimension, MetricTypes, unowned
 
@@ -46,6 +46,12 @@ class Recorder:
 
     def initialize_cache(self) -> None:
         """Declares the metrics known beforehand; a plain recorder knows none."""
+
+    def declare(self, metrics: Iterable[Declared]) -> None:
+        """Makes metrics known beforehand, with units and labels of their own."""
+        for metric in metrics:
+            kind = MetricTypes(metric.kind)
+            self.add_metric_to_cache(metric.name, metric.unit, list(metric.dimensions), kind)
 
     def cache_keys(self) -> list[str]:
         """`type:name` of every metric known so far."""

@@ -41,6 +41,8 @@ def load(spec: ModelSpec, max_response_size: int) -> Service:
     """
     os.chdir(spec.model_dir)
     sys.path.insert(0, spec.model_dir)
+    recorder = Recorder(spec.name)
+    recorder.declare(spec.metrics)
     context = Context(
         spec.name,
         spec.model_dir,
@@ -49,7 +51,7 @@ def load(spec: ModelSpec, max_response_size: int) -> Service:
         spec.gpu_id,
         TORCHSERVE_VERSION,
         limit_max_image_pixels=spec.limit_max_image_pixels,
-        metrics=Recorder(spec.name),
+        metrics=recorder,
         model_yaml_config=spec.model_config,
     )
     entry = _wrap(_initialised_entry(spec.handler, Path(spec.model_dir), context), spec.envelope)

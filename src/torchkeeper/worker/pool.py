@@ -97,6 +97,8 @@ class Worker:
         self.started_at = time.time()
         #: Whether its process was lost and no other has loaded the model since.
         self.recovering = False
+        #: Seconds that loading the model took.
+        self.load_seconds = 0.0
         self.ended = asyncio.Event()
 
     @property
@@ -299,6 +301,7 @@ class Pool:
         if worker.recovering:
             worker.recovering = False
             logger.info("Auto recovery succeeded, reset recoveryStartTS", extra=worker.known)
+        worker.load_seconds = took
         self._listener.on_ready(worker)
         self._notify()
 

@@ -1,0 +1,72 @@
+"""/metrics: names and an Accept header in, a page of numbers out.
+
+The form is TorchServe's, which its dashboards expect. OpenMetrics is written by prometheus-client, and only
+where the setting metrics_openmetrics allows it: Prometheus asks for that form by itself, and its names
+ending in _total would break the dashboards of today.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import parse_qsl
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+from prometheus_client.openmetrics import exposition
+
+from torchkeeper.api.call import Call, Handler
+from torchkeeper.http.body import MAX_PARTS
+from torchkeeper.http.router import Endpoint
+from torchkeeper.messages import Reply
+from torchkeeper.metrics.registry import Registry, as_metric
+from torchkeeper.metrics.text import CONTENT_TYPE, render
+
+
+class MetricsApi:
+    """The metrics page.
+
+    Args:
+        registry: the metrics.
+        openmetrics: the setting metrics_openmetrics.
+    """
+
+    def __init__(self, registry: Registry, *, openmetrics: bool = False) -> None:
+        self._registry = registry
+        self._openmetrics = openmetrics
+        self._collectors = CollectorRegistry()
+        self._collectors.register(registry)
+
+    def endpoints(self) -> Mapping[Endpoint, Handler]:
+        """What this API serves."""
+        return {Endpoint.METRICS: self._page}
+
+    async def _page(self, call: Call) -> Reply:
+        query = call.scope["query_string"].decode("latin-1")
+        names = [value for name, value in parse_qsl(query, max_num_fields=MAX_PARTS) if name == "name[]"]
+        body, content_type = self.render(names, call.header(b"accept") or "")
+        return Reply(body, 200, "", {}, content_type)
+
+    def render(self, names: Sequence[str] = (), accept: str = "") -> tuple[bytes, str]:
+        """The page and its content type.
+
+        Args:
+            names: values of the query's `name[]`: only these metrics; empty: all.
+            accept: the request's Accept header.
+        """
+        if self._openmetrics and "application/openmetrics-text" in accept.lower():
+            source = _Selected(self._registry, names) if names else self._collectors
+            body: bytes = exposition.generate_latest(source)  # type: ignore[no-untyped-call]
+            return body, exposition.CONTENT_TYPE_LATEST
+        return render(self._registry.exposed(), names).encode(), CONTENT_TYPE
+
+
+class _Selected:
+    """The metrics of some names, as a collector."""
+
+    def __init__(self, registry: Registry, names: Sequence[str]) -> None:
+        self._registry = registry
+        self._names = names
+
+    def collect(self) -> list[Metric]:
+        found = [as_metric(family, self._names) for family in self._registry.exposed()]
+        return [metric for metric in found if metric.samples]

@@ -1,0 +1,270 @@
+"""What the server measures of itself: the API layer and the dispatchers call it with plain numbers.
+
+The cells of a model version are bound once, so that a request costs a few additions. Names and meanings are
+TorchServe's where it has the metric; what is new begins with `torchkeeper_`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from torchkeeper.messages import Declared
+from torchkeeper.metrics.cell import Cell, Gauge
+from torchkeeper.metrics.ledger import Ledger
+from torchkeeper.metrics.registry import Family, Registry
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
+EVENTS = ("accepted", "answered", "refused", "failed", "gone")
+#: The share of a new batch in the moving average of the fill.
+_FILL_WEIGHT = 1 / 16
+
+_VERSION = ("model_name", "model_version")
+
+#: The metrics that TorchServe does not have: declaration, HELP text, bounds of a histogram.
+OWN: tuple[tuple[Declared, str, tuple[float, ...]], ...] = (
+    (
+        Declared("torchkeeper_queue_seconds", "histogram", "s", _VERSION),
+        "Seconds that requests waited for a worker",
+        SECONDS,
+    ),
+    (
+        Declared("torchkeeper_handler_seconds", "histogram", "s", _VERSION),
+        "Seconds that a worker took for a batch, the handler in it",
+        SECONDS,
+    ),
+    (
+        Declared("torchkeeper_request_seconds", "histogram", "s", _VERSION),
+        "Seconds from a request's arrival in the queue to its answer",
+        SECONDS,
+    ),
+    (
+        Declared("torchkeeper_batch_size", "histogram", "count", _VERSION),
+        "Requests per batch",
+        SIZES,
+    ),
+    (
+        Declared("torchkeeper_batch_fill", "gauge", "ratio", _VERSION),
+        "Requests per batch over batchSize, moving average of about the last 16 batches",
+        (),
+    ),
+    (
+        Declared("torchkeeper_queue_depth", "gauge", "count", _VERSION),
+        "Requests that wait for a worker now",
+        (),
+    ),
+    (
+        Declared("torchkeeper_worker_restarts", "counter", "count", _VERSION),
+        "Worker processes that were lost and replaced",
+        (),
+    ),
+    (
+        Declared("torchkeeper_requests", "counter", "count", ("event",)),
+        "Requests of the inference API: accepted = answered + refused + failed + gone, when idle",
+        (),
+    ),
+    (
+        Declared("torchkeeper_event_loop_lag_seconds", "gauge", "s", ()),
+        "Largest delay of the server's event loop in the last 15 seconds",
+        (),
+    ),
+)
+
+
+class Meter(Protocol):
+    """What is measured of one model version."""
+
+    def accepted(self, named: bool) -> None:
+        """A request was queued; `named`: its URL named the version."""
+
+    def answered(self, named: bool, queue: float, total: float) -> None:
+        """A request was answered by a handler; seconds in the queue, and in all."""
+
+    def batch(self, size: int, handler: float, overhead: float) -> None:
+        """A batch came back; seconds that the handler took, and that the worker took beyond it."""
+
+    def loaded(self, worker: str, seconds: float) -> None:
+        """A worker has loaded the model."""
+
+    def lost(self, worker: str, replaced: bool) -> None:
+        """A worker's process ended."""
+
+    def watch(self, depth: Callable[[], int]) -> None:
+        """Names the function that tells how many requests wait."""
+
+    def close(self) -> None:
+        """The version is no longer served: its gauges go, its counters stay."""
+
+
+class NoMeter:
+    """A meter that measures nothing."""
+
+    def accepted(self, named: bool) -> None:
+        """Nothing."""
+
+    def answered(self, named: bool, queue: float, total: float) -> None:
+        """Nothing."""
+
+    def batch(self, size: int, handler: float, overhead: float) -> None:
+        """Nothing."""
+
+    def loaded(self, worker: str, seconds: float) -> None:
+        """Nothing."""
+
+    def lost(self, worker: str, replaced: bool) -> None:
+        """Nothing."""
+
+    def watch(self, depth: Callable[[], int]) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class Instruments:
+    """The server's own metrics.
+
+    Args:
+        registry: holds the metrics that metrics.yaml declares; those it lacks are not measured.
+        hostname: value of the label of that name.
+        ledger: the counts of requests.
+    """
+
+    def __init__(self, registry: Registry, hostname: str, ledger: Ledger) -> None:
+        self._registry = registry
+        self._known = {"Level": "Host", "Hostname": hostname, "hostname": hostname}
+        self._ledger = ledger
+        for declared, text, bounds in OWN:
+            registry.add(Family(declared, text, bounds, zeros=True), logged=False)
+        self._by_hundred = {2: self.bind("Requests2XX").update, 4: self.bind("Requests4XX").update}
+        self._other = self.bind("Requests5XX").update
+        self._events = [self.bind("torchkeeper_requests", event=event) for event in EVENTS]
+        self._entered = [0] * len(EVENTS)
+        self.lag = self.bind("torchkeeper_event_loop_lag_seconds").update
+        self._depths: dict[tuple[str, str], Callable[[], int]] = {}
+        #: Called after rare events, whose numbers would be gone before they are written.
+        self.flush: Callable[[], None] = lambda: None
+        registry.refresh(self._refresh)
+
+    def responded(self, status: int) -> None:
+        """A response was sent on any of the APIs; what is neither 2xx nor 4xx counts as 5XX."""
+        self._by_hundred.get(status // 100, self._other)(1.0)
+
+    def meter(self, name: str, version: str, batch_size: int) -> VersionMeter:
+        """What measures a model version."""
+        return VersionMeter(self, name, version, batch_size)
+
+    def bind(self, name: str, **labels: str) -> Cell:
+        """The cell of a metric; one that nobody sees if metrics.yaml does not declare the metric."""
+        family = self._registry.get(name)
+        if family is None:
+            return Gauge()
+        known = self._known | labels
+        return family.cell(tuple(known.get(label, "") for label in family.labels)) or Gauge()
+
+    def drop(self, name: str, **labels: str) -> None:
+        """Forgets such a cell."""
+        family = self._registry.get(name)
+        if family is not None:
+            known = self._known | labels
+            family.drop(tuple(known.get(label, "") for label in family.labels))
+
+    def watch_depth(self, version: tuple[str, str], depth: Callable[[], int]) -> None:
+        """Names the function that tells how many requests of a version wait."""
+        self._depths[version] = depth
+
+    def unwatch_depth(self, version: tuple[str, str], depth: Callable[[], int] | None) -> bool:
+        """Forgets that function and says so, unless the version has come anew and has another one."""
+        ours = depth is not None and self._depths.get(version) is depth
+        if ours:
+            del self._depths[version]
+        return ours
+
+    def _refresh(self) -> None:
+        for place, event in enumerate(EVENTS):
+            count = getattr(self._ledger, event)
+            self._events[place].update(float(count - self._entered[place]))
+            self._entered[place] = count
+        for (name, version), depth in self._depths.items():
+            self.bind("torchkeeper_queue_depth", model_name=name, model_version=version).update(depth())
+
+
+class VersionMeter:
+    """What is measured of one model version; see `Meter`."""
+
+    def __init__(self, instruments: Instruments, name: str, version: str, batch_size: int) -> None:
+        self._instruments = instruments
+        self._version = {"model_name": name, "model_version": version}
+        self._key = (name, version)
+        self._depth: Callable[[], int] | None = None
+        self._batch_limit = batch_size
+        self._fill: float | None = None
+        own = self._own
+        self._queue_seconds = own("torchkeeper_queue_seconds").update
+        self._request_seconds = own("torchkeeper_request_seconds").update
+        self._handler_seconds = own("torchkeeper_handler_seconds").update
+        self._batch_size = own("torchkeeper_batch_size").update
+        self._batch_fill = own("torchkeeper_batch_fill").update
+        self._restarts = own("torchkeeper_worker_restarts").update
+        self._queue_time = instruments.bind("QueueTime").update
+        self._thread_time = instruments.bind("WorkerThreadTime").update
+        #: For requests without and with a version in their URL: TorchServe labels the former `default`.
+        self._labelled = tuple(self._three(label) for label in ("default", version))
+
+    def accepted(self, named: bool) -> None:
+        """A request was queued; `named`: its URL named the version."""
+        self._labelled[named][0](1.0)
+
+    def answered(self, named: bool, queue: float, total: float) -> None:
+        """A request was answered by a handler; seconds in the queue, and in all."""
+        _, latency, waited = self._labelled[named]
+        latency(total * 1e6)
+        waited(queue * 1e6)
+        self._queue_time(float(int(queue * 1000)))  # whole milliseconds, as TorchServe has it
+        self._queue_seconds(queue)
+        self._request_seconds(total)
+
+    def batch(self, size: int, handler: float, overhead: float) -> None:
+        """A batch came back; seconds that the handler took, and that the worker took beyond it."""
+        self._batch_size(size)
+        self._handler_seconds(handler)
+        self._thread_time(float(int(overhead * 1000)))
+        fill = size / self._batch_limit
+        self._fill = fill if self._fill is None else self._fill + (fill - self._fill) * _FILL_WEIGHT
+        self._batch_fill(self._fill)
+
+    def loaded(self, worker: str, seconds: float) -> None:
+        """A worker has loaded the model."""
+        cell = self._instruments.bind("WorkerLoadTime", WorkerName=worker)
+        cell.update(float(int(seconds * 1000)))
+        self._instruments.flush()
+
+    def lost(self, worker: str, replaced: bool) -> None:
+        """A worker's process ended: its load time goes, for its successor has another name."""
+        self._instruments.drop("WorkerLoadTime", WorkerName=worker)
+        if replaced:
+            self._restarts(1.0)
+
+    def watch(self, depth: Callable[[], int]) -> None:
+        """Names the function that tells how many requests wait."""
+        self._depth = depth
+        self._instruments.watch_depth(self._key, depth)
+
+    def close(self) -> None:
+        """The version is no longer served: its gauges go, its counters stay."""
+        if not self._instruments.unwatch_depth(self._key, self._depth):
+            return
+        for name in ("torchkeeper_queue_depth", "torchkeeper_batch_fill"):
+            self._instruments.drop(name, **self._version)
+
+    def _own(self, name: str) -> Cell:
+        return self._instruments.bind(name, **self._version)
+
+    def _three(self, label: str) -> tuple[Callable[[float], None], ...]:
+        labels = {**self._version, "model_version": label}
+        names = ("ts_inference_requests_total", "ts_inference_latency_microseconds")
+        return tuple(
+            self._instruments.bind(name, **labels).update
+            for name in (*names, "ts_queue_latency_microseconds")
+        )

@@ -1,0 +1,42 @@
+"""The text form of metrics that old handlers print: `[METRICS]Name.Unit:1.0|#Label:value|#type:GAUGE|#...`.
+
+Pure: a line in, a Sample out. Source of the grammar: the pattern with which TorchServe reads its workers.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+from torchkeeper.messages import Sample
+
+PREFIX = "[METRICS]"
+
+_LINE = re.compile(
+    r"""\s*(?P<name>[\w\s]+)\.(?P<unit>[\w\s]+):(?P<value>[0-9\-+,.e]+)
+        \|\#(?P<dimensions>[^|]*)
+        (?:\|\#type:(?P<type>[^|,]+))?
+        \|\#hostname:[^,]+,[^,]+(?:,(?P<request>.*))?""",
+    re.ASCII | re.VERBOSE,
+)
+_TYPES = ("COUNTER", "GAUGE", "HISTOGRAM")
+
+
+def parse_line(line: str) -> Sample | None:
+    """The sample of a line that begins with PREFIX; None if the line is not well-formed.
+
+    A dimension that is not exactly `name:value` is skipped. A line of the oldest form has no type: a gauge.
+    """
+    found = _LINE.fullmatch(line.removeprefix(PREFIX).rstrip("\r\n"))
+    if found is None:
+        return None
+    try:
+        value = float(found["value"])
+    except ValueError:
+        return None
+    kind = found["type"] or "GAUGE"
+    if not math.isfinite(value) or kind not in _TYPES:
+        return None
+    pairs = (tuple(pair.split(":")) for pair in found["dimensions"].split(","))
+    dimensions = tuple((pair[0], pair[1]) for pair in pairs if len(pair) == 2)
+    return Sample(found["name"], value, found["unit"], kind, dimensions, found["request"] or "")

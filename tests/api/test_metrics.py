@@ -1,0 +1,52 @@
+"""GET /metrics: forms and filters."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from torchkeeper.api.metrics import MetricsApi
+from torchkeeper.messages import Declared
+from torchkeeper.metrics.registry import Family, Registry
+
+ACCEPT = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3"
+
+
+@pytest.fixture
+def registry() -> Registry:
+    registry = Registry()
+    for name, kind in (("Requests2XX", "counter"), ("ts_total", "counter"), ("Wait", "histogram")):
+        cell = registry.add(Family(Declared(name, kind, "s", ("Level",)), "text"), logged=False).cell(
+            ("Host",)
+        )
+        assert cell is not None
+        cell.update(2)
+    return registry
+
+
+def test_the_form_is_torchserves_whatever_prometheus_asks_for(registry: Registry) -> None:
+    body, content_type = MetricsApi(registry).render(accept=ACCEPT)
+    assert content_type == "text/plain; version=0.0.4; charset=utf-8"
+    assert 'Requests2XX{Level="Host",} 2.0\n' in body.decode()
+    body, _ = MetricsApi(registry).render(["ts_total"], ACCEPT)
+    assert body.decode().splitlines()[1:] == ["# TYPE ts_total counter", 'ts_total{Level="Host",} 2.0']
+
+
+def test_openmetrics_by_setting_and_accept_header(registry: Registry) -> None:
+    api = MetricsApi(registry, openmetrics=True)
+    assert api.render(accept="text/plain")[1].startswith("text/plain")
+    body, content_type = api.render(accept=ACCEPT)
+    assert content_type.startswith("application/openmetrics-text")
+    found = {family.name: family for family in text_string_to_metric_families(body.decode())}
+    assert set(found) == {"Requests2XX", "ts", "Wait"}
+    assert [sample.name for sample in found["Requests2XX"].samples] == ["Requests2XX_total"]
+    assert [sample.name for sample in found["ts"].samples] == ["ts_total"]
+    assert found["Wait"].samples[-1].value == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"), [(["Wait_sum", "ts_total"], {"ts", "Wait"}), (["none"], set())]
+)
+def test_openmetrics_of_some_names(registry: Registry, names: list[str], expected: set[str]) -> None:
+    body, _ = MetricsApi(registry, openmetrics=True).render(names, ACCEPT)
+    assert {family.name for family in text_string_to_metric_families(body.decode())} == expected
