@@ -230,3 +230,30 @@ def test_files_are_written_when_nobody_takes_stdout(tmp_path: Path, stdout: str)
         os.close(writing)
     assert len(lines_of(tmp_path / "logs" / "model_log.log")) == 3
     assert (process.returncode, process.stderr) == (0, b"")
+
+
+SILENT = """
+import sys
+from pathlib import Path
+
+from torchkeeper.log import Logs
+from torchkeeper.settings import CommandLine, load_settings
+
+folder = Path(sys.argv[1])
+settings, _ = load_settings(CommandLine(), {}, folder)
+with Logs(settings) as logs:
+    for number in range(5000):
+        logs.model_line("W", "stdout", f"{number} " + "x" * 100)
+"""
+
+
+def test_a_reader_that_does_not_read_stops_neither_the_files_nor_the_end(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    try:
+        done = subprocess.run([sys.executable, "-c", SILENT, tmp_path], stdout=writing, timeout=30)
+    finally:
+        os.close(writing)
+        os.close(reading)
+    assert done.returncode == 0
+    lines = (tmp_path / "logs" / "model_log.log").read_text().splitlines()
+    assert len(lines) == 5000

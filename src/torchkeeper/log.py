@@ -11,7 +11,6 @@ import contextlib
 import logging
 import logging.config
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from typing import Any
 
 from torchkeeper.errors import SettingsError
 from torchkeeper.log_config import LEVELS
+from torchkeeper.log_console import Console
 from torchkeeper.log_files import MAX_BYTES, RollingFile
 from torchkeeper.log_lines import JSON, PLAIN, timestamp
 from torchkeeper.messages import Sample
@@ -85,7 +85,8 @@ class Logs:
         self._additional = settings.log_dict is not None
         self._formats = JSON if settings.log_format == "json" else PLAIN
         self._queue: queue.SimpleQueue[_Item | threading.Event | None] = queue.SimpleQueue()
-        self._dropped = 0
+        self._dropped = self._unsaid = 0
+        self._console = Console()
         self._counting = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
         self._urgent = threading.Event()
@@ -116,6 +117,7 @@ class Logs:
             logger.setLevel(self._levels.server)
         logger.propagate = self._additional and logger.propagate
         logger.addHandler(self._handler)
+        self._console.start()
         self._thread.start()
         return self
 
@@ -129,6 +131,7 @@ class Logs:
         self._queue.put(None)
         self._urgent.set()
         self._thread.join()
+        self._console.close()
         for file in self._files.values():
             file.close()
 
@@ -178,6 +181,7 @@ class Logs:
         self._queue.put(done)
         self._urgent.set()
         done.wait()
+        self._console.flush()
 
     def _put(self, item: _Item) -> None:
         if self._queue.qsize() < self._max_waiting:
@@ -210,9 +214,15 @@ class Logs:
     def _write(self, items: list[_Item]) -> None:
         with self._counting:
             dropped, self._dropped = self._dropped, 0
-        if dropped:
-            text = f"{dropped} log lines were left out: disk or stdout did not keep up with them"
-            items.append(("ts", time.time(), "WARN", "logs", __name__, text, {}))
+            unsaid, self._unsaid = self._unsaid, 0
+        lost = (
+            (dropped, "log lines were left out: the disk"),
+            (unsaid, "lines were not shown: stdout's reader"),
+        )
+        for count, which in lost:
+            if count:
+                text = f"{count} {which} did not keep up"
+                items.append(("ts", time.time(), "WARN", "logs", __name__, text, {}))
         by_file: dict[str, list[str]] = {name: [] for name in self._files}
         console: list[str] = []
         for name, *values in items:
@@ -222,7 +232,6 @@ class Logs:
         for name, lines in by_file.items():
             if lines:
                 self._files[name].write(lines, items[0][1])
-        if console:
-            with contextlib.suppress(OSError, ValueError):  # whoever read our stdout may have left
-                sys.stdout.write("\n".join(console) + "\n")
-                sys.stdout.flush()
+        if console and not self._console.write("\n".join(console) + "\n"):
+            with self._counting:
+                self._unsaid += len(console)
