@@ -8,7 +8,7 @@ them (the exit code of a worker, the last line of a traceback) travels in `cause
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 
 class TorchkeeperError(Exception):
@@ -154,13 +154,16 @@ class CleaningTimedOut(TorchkeeperError):
 
 
 class MethodNotAllowed(TorchkeeperError):
-    """The route exists, the method does not: 405."""
+    """The route exists, the method does not: 405 with the methods that do (RFC 9110, section 15.5.6)."""
 
     status = 405
     type = "MethodNotAllowedException"
 
-    def __init__(self) -> None:
-        super().__init__("Requested method is not allowed, please refer to API document.")
+    def __init__(self, allowed: Iterable[str]) -> None:
+        super().__init__(
+            "Requested method is not allowed, please refer to API document.",
+            headers={"Allow": ", ".join(allowed)},
+        )
 
 
 class InvalidKey(TorchkeeperError):

@@ -106,7 +106,8 @@ def test_on_a_shared_listener_the_more_literal_path_wins() -> None:
 
 
 def test_a_method_that_a_known_path_lacks() -> None:
-    with pytest.raises(MethodNotAllowed):
+    with pytest.raises(MethodNotAllowed) as raised:
         resolve(b"/models", "PATCH", Api.MANAGEMENT)
+    assert raised.value.headers == {"Allow": "GET, POST"}
     with pytest.raises(MethodNotAllowed):
         resolve(b"/models/m/2/set-default", "GET", Api.MANAGEMENT)

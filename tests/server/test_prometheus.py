@@ -57,10 +57,12 @@ def test_prometheus_reads_the_page(serve: Start, tmp_path: Path) -> None:
 
     def found(query: str) -> str | None:
         try:
-            answer = httpx.get(f"http://127.0.0.1:{port}/api/v1/query", params={"query": query}).json()
+            answer = httpx.get(f"http://127.0.0.1:{port}/api/v1/query", params={"query": query})
         except httpx.TransportError:
             return None
-        results = answer.get("data", {}).get("result", [])
+        if answer.status_code != 200:  # 503 until it has read its own files
+            return None
+        results = answer.json()["data"]["result"]
         value: str | None = results[0]["value"][1] if results else None
         return value
 

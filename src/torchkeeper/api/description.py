@@ -48,7 +48,7 @@ class QueueStatus(msgspec.Struct, frozen=True, rename="camel"):
     pending_requests: int
 
 
-class Description(msgspec.Struct, frozen=True, omit_defaults=False):
+class Description(msgspec.Struct, frozen=True, kw_only=True):
     """One version of a model."""
 
     modelName: str
@@ -66,7 +66,7 @@ class Description(msgspec.Struct, frozen=True, omit_defaults=False):
     parallelType: str
     parallelLevel: int
     deviceType: str
-    deviceIds: tuple[int, ...] | msgspec.UnsetType
+    deviceIds: tuple[int, ...] | msgspec.UnsetType = msgspec.UNSET
     continuousBatching: bool
     useJobTicket: bool
     useVenv: bool

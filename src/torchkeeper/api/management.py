@@ -106,7 +106,7 @@ class ManagementApi:
     # --- changing ----------------------------------------------------------------------------------------
 
     async def _register(self, call: Call) -> Reply:
-        self._check_model_api()
+        self._check_model_api("GET")
         wanted = await _read(call, Register)
         if wanted.url is None:
             raise BadRequest("Parameter url is required.")
@@ -164,7 +164,7 @@ class ManagementApi:
         return _status(f'Default version successfully updated for model "{name}" to "{version}"')
 
     async def _unregister(self, call: Call) -> Reply:
-        self._check_model_api()
+        self._check_model_api("GET", "PUT", "OPTIONS")
         name = str(call.match.model)
         try:
             await self._models.unregister(name, call.match.version, self._settings.unregister_model_timeout)
@@ -172,9 +172,9 @@ class ManagementApi:
             await self._changed()
         return _status(f'Model "{name}" unregistered')
 
-    def _check_model_api(self) -> None:
+    def _check_model_api(self, *others: str) -> None:
         if not self._settings.enable_model_api:
-            raise MethodNotAllowed()
+            raise MethodNotAllowed(others)
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -134,6 +134,7 @@ def resolve(raw_path: bytes, method: str, apis: Api) -> Match:
     if "" in segments:
         raise ResourceNotFound()
     found: Match | None = None
+    allowed: list[str] = []
     taken: tuple[str, ...] | None = None
     for route, pattern in (*_EXACT.get(len(segments), ()), *_OPEN):
         if not route.api & apis or (taken is not None and pattern != taken):
@@ -142,13 +143,14 @@ def resolve(raw_path: bytes, method: str, apis: Api) -> Match:
         if match is None:
             continue
         taken = pattern
+        allowed += route.methods
         if method in route.methods:
             return match
         if not route.methods:
             found = match
     if found is not None:
         return found
-    raise ResourceNotFound() if taken is None else MethodNotAllowed()
+    raise ResourceNotFound() if taken is None else MethodNotAllowed(allowed)
 
 
 def unescape(raw_path: bytes) -> str:

@@ -1,0 +1,67 @@
+"""Metrics of a real server: numbers of handlers and of the server, on the page and in the files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from conftest import Start  # type: ignore[import-not-found]  # pytest puts this folder on the path
+
+HANDLER = """
+def handle(data, context):
+    if data is not None:
+        context.metrics.get_metric("Hits").add_or_update(2, ["a"])
+        context.metrics.add_counter("Unknown", 1)
+        print("[METRICS]HandlerTime.Milliseconds:7|#ModelName:m,Level:Model|#type:GAUGE|#hostname:h,1,printed")
+        print("a plain line")
+        return ["ok"] * len(data)
+"""
+DECLARED = """
+ts_metrics:
+  counter:
+    - {name: Requests2XX, unit: Count, dimensions: [Level, Hostname]}
+    - {name: ts_inference_requests_total, unit: Count, dimensions: [model_name, model_version, hostname]}
+  gauge:
+    - {name: WorkerLoadTime, unit: Milliseconds, dimensions: [WorkerName, Level, Hostname]}
+model_metrics:
+  counter:
+    - {name: Hits, unit: count, dimensions: [Kind]}
+  gauge:
+    - {name: HandlerTime, unit: ms, dimensions: [ModelName, Level]}
+"""
+
+
+@pytest.mark.slow
+def test_files(serve: Start, tmp_path: Path) -> None:
+    (tmp_path / "metrics.yaml").write_text(DECLARED)
+    server = serve({"m": HANDLER}, metrics_config=tmp_path / "metrics.yaml")
+    for path in ("/predictions/m", "/predictions/m", "/predictions/m/1.0"):
+        assert server.client.post(path, content=b"x").text == "ok"
+    page = server.metrics.get("/metrics?name[]=Requests2XX&name[]=Hits")
+    assert page.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert re.search(r'^Requests2XX\{Level="Host",Hostname=".+",\} 3\.0$', page.text, re.MULTILINE)
+    assert re.search(r'^Hits\{Kind="a",Hostname=".+",\} 6\.0$', page.text, re.MULTILINE)
+    assert "torchkeeper" not in page.text
+    server.stop()
+    models = (tmp_path / "logs" / "model_metrics.log").read_text()
+    assert len(re.findall(r" - Hits\.count:2\.0\|#Kind:a\|#hostname:[^,]+,timestamp:", models)) == 3
+    times = r" - HandlerTime\.ms:7\.0\|#ModelName:m,Level:Model\|#hostname:[^,]+,requestID:printed,timestamp:"
+    assert len(re.findall(times, models)) == 3
+    assert "Unknown" not in models
+    assert "PredictionTime" not in models
+    lines = (tmp_path / "logs" / "model_log.log").read_text()
+    assert lines.count("a plain line") == 3
+    assert "[METRICS]" not in lines
+    own = (tmp_path / "logs" / "ts_metrics.log").read_text()
+    counts: dict[str, float] = {}
+    for name, value, labels in re.findall(r" - (\w+)\.\w+:([\d.]+)\|#([^|]*)\|", own):
+        key = f"{name} {labels}"
+        counts[key] = counts.get(key, 0) + float(value)
+    load = next(key for key in counts if key.startswith("WorkerLoadTime WorkerName:W-9000-m_1.0,Level:Host"))
+    del counts[load]
+    assert counts == {
+        "Requests2XX Level:Host": 4,
+        "ts_inference_requests_total model_name:m,model_version:default": 2,
+        "ts_inference_requests_total model_name:m,model_version:1.0": 1,
+    }
