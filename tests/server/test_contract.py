@@ -14,8 +14,8 @@ ECHO = """
 def handle(data, context):
     return data and ["x"] * len(data)
 """
-#: What schemathesis would have otherwise, and TorchServe has not: routes for any method; parameters that fit one
-#: by one and not together; 503 as an honest answer.
+#: What schemathesis would have otherwise, and TorchServe has not: routes for any method; parameters that fit
+#: one by one and not together; 503 as an honest answer.
 OTHERWISE = "unsupported_method,positive_data_acceptance,not_a_server_error"
 #: A number of workers that the schema allows may be more than this machine's memory does.
 COSTLY = ("put /models/{model_name}", "put /models/{model_name}/{model_version}")
