@@ -47,6 +47,7 @@ LATE = {
     "archiver": "progress bars are imported only where one is shown",
     "handler.weights": "loaders of formats that a model may not use",
     "handler.explain": "captum is an extra",
+    "engine.s3": "boto3 is an extra",
 }
 
 

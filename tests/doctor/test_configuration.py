@@ -102,7 +102,8 @@ def test_a_server_without_tokens_says_so_until_it_has_them() -> None:
             "load_models=https://i/m.mar\nallowed_urls=https://h/.*",
             [("load_models: https://i/m.mar", BROKEN)],
         ),
-        ("load_models=s3://b/m.mar\nallowed_urls=s3://.*", [("load_models: s3://b/m.mar", BROKEN)]),
+        ("load_models=s3://b/m.mar\nallowed_urls=s3://.*", [("load_models: s3://b/m.mar", WORKS)]),
+        ("load_models=s3://b/m.mar", [("load_models: s3://b/m.mar", BROKEN)]),
         ("load_models=../a.mar", [("load_models: ../a.mar", BROKEN)]),
         (
             'model_snapshot={"models":{"m":{"1":{"marName":"a.mar"},"2":{"marName":"b.mar"}}}}\nload_models=c',

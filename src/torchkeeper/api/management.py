@@ -121,6 +121,7 @@ class ManagementApi:
                 response_timeout=wanted.response_timeout,
                 startup_timeout=wanted.startup_timeout,
                 workers=wanted.initial_workers,
+                signed=wanted.s3_sse_kms,
             )
         )
         workers = found.min_workers

@@ -54,6 +54,8 @@ class Wish:
     startup_timeout: float | None = None
     #: Workers to start with.
     workers: int | None = None
+    #: Ask S3's https addresses with signed requests.
+    signed: bool = False
     at_startup: bool = False
 
 
@@ -128,7 +130,7 @@ class Models:
         """
         if wish.runtime is not None and wish.runtime.lower() not in RUNTIMES:
             raise BadRequest(f"Invalid RuntimeType value: {wish.runtime}")
-        fetched = await asyncio.to_thread(self._source.fetch, wish.url)
+        fetched = await asyncio.to_thread(self._source.fetch, wish.url, signed=wish.signed)
         folder = self._unpacked / uuid.uuid4().hex
         try:
             archive, config = await asyncio.to_thread(self._read, fetched, folder)
