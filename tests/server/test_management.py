@@ -36,6 +36,14 @@ def handle(data, context):
         time.sleep(float(data[0]["body"]))
         return ["slept"] * len(data)
 """
+HANGING = """
+import time
+
+def handle(data, context):
+    if data is not None:
+        time.sleep(60)
+        return [{}] * len(data)
+"""
 LOADS_SLOWLY = """
 import time
 
@@ -512,3 +520,33 @@ def test_one_address_serves_several_apis(tmp_path: Path) -> None:
         assert client.post("/models/echo/invoke").text == "1.0"
     both.stop()
     assert not socket_path.exists()
+
+
+def test_what_does_not_end_in_time_is_said_and_ended(tmp_path: Path) -> None:
+    store = tmp_path / "model_store"
+    store.mkdir()
+    began = tmp_path / "began"
+    note = f"        open({str(began)!r}, 'w').close()\n"
+    slow = SLOW.replace("        time.sleep", f"{note}        time.sleep")
+    make_archive(store, "slow", slow, config="minWorkers: 1\nmaxWorkers: 1\n")
+    make_archive(store, "hanging", HANGING, config="minWorkers: 1\nmaxWorkers: 1\nresponseTimeout: 1\n")
+    settings = {"enable_model_api": "true", "unregister_model_timeout": "1"}
+    server = Server(tmp_path, ("slow-1.0.mar", "hanging-1.0.mar"), settings)
+    silent = server.manage.get("/models/hanging", params={"customized": "true"})
+    assert (silent.status_code, silent.json()["type"], silent.json()["message"]) == (
+        500,
+        "InternalServerException",
+        "Failed to get customized model matadata.",
+    )
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(server.client.post, "/predictions/slow", content=b"30")
+        eventually(began.exists)
+        late = server.manage.delete("/models/slow")
+        assert (late.status_code, late.json()["type"], late.json()["message"]) == (
+            408,
+            "RequestTimeoutException",
+            "Timed out while cleaning resources: slow",
+        )
+        assert asked.result().status_code in (500, 507)
+    assert server.manage.get("/models/slow").status_code == 404
+    server.stop()

@@ -293,11 +293,13 @@ class Dispatcher:
 
     def _after_death(self, worker: Worker, entries: list[Entry], loss: Loss) -> None:
         again = []
+        # A hang has cost the client a whole response timeout; sending it again would cost another. And where
+        # all workers were sent away there is nobody to send it to.
+        last = loss.timed_out or not self._rules.retry_on_worker_death or (self._closed and not self._hands)
         for entry in entries:
             if entry.gone:
                 continue
-            # A hang has cost the client a whole response timeout; sending it again would cost another.
-            fails = loss.timed_out or entry.retried or not self._rules.retry_on_worker_death
+            fails = last or entry.retried
             what, request_id = "fails" if fails else "is sent again", entry.input.request_id
             known = {**worker.known, "request_id": request_id}
             logger.warning("%s was lost: request %s %s", worker.name, request_id, what, extra=known)
