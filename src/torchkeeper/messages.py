@@ -14,7 +14,7 @@ import msgspec
 
 
 class Kind(enum.IntEnum):
-    """What is asked of a handler; a batch holds one kind only."""
+    """What is asked of a handler; a batch holds one kind and one envelope only."""
 
     PREDICT = 0
     EXPLAIN = 1
@@ -36,6 +36,8 @@ class Input(msgspec.Struct, frozen=True, array_like=True):
     kind: Kind
     parts: tuple[Part, ...]
     headers: dict[str, str]
+    #: The envelope that the request's URL asks for; None: the one that the settings name, if any.
+    envelope: str | None = None
 
 
 class Reply(msgspec.Struct, frozen=True, array_like=True):

@@ -128,7 +128,7 @@ def run_handler(
         inputs = [
             Input(str(uuid.uuid4()), kind, _parts(request), dict(headers or {})) for request in requests
         ]
-        return service.predict(inputs, kind)
+        return service.predict(inputs)
 
 
 def _parts(request: Request) -> tuple[Part, ...]:

@@ -17,9 +17,14 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 def entry(
-    loop: asyncio.AbstractEventLoop, name: str, arrived: float = 0, kind: Kind = Kind.PREDICT, size: int = 1
+    loop: asyncio.AbstractEventLoop,
+    name: str,
+    arrived: float = 0,
+    kind: Kind = Kind.PREDICT,
+    size: int = 1,
+    envelope: str | None = None,
 ) -> Entry:
-    return Entry(Input(name, kind, (), {}), loop.create_future(), arrived, size)
+    return Entry(Input(name, kind, (), {}, envelope), loop.create_future(), arrived, size)
 
 
 def names(entries: list[Entry]) -> list[str]:
@@ -106,3 +111,14 @@ def test_an_answered_ticket_counts_as_gone(loop: asyncio.AbstractEventLoop) -> N
     answered = entry(loop, "a")
     answered.ticket.set_result(Reply(b""))
     assert answered.gone
+
+
+def test_a_batch_holds_one_envelope(loop: asyncio.AbstractEventLoop) -> None:
+    queue = EntryQueue(10)
+    for place, envelope in enumerate(("kserve", None, "kserve", "kservev2", None)):
+        queue.put(entry(loop, f"{envelope}{place}", arrived=place, envelope=envelope))
+    assert [names(queue.take(9)) for _ in range(3)] == [
+        ["kserve0", "kserve2"],
+        ["None1", "None4"],
+        ["kservev23"],
+    ]

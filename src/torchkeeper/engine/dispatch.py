@@ -223,8 +223,7 @@ class Dispatcher:
             self._arm(hands)
         hands.batches.append(batch)
         hands.view.batches += 1
-        kind = entries[0].input.kind
-        hands.worker.send(encode_batch(batch.batch_id, kind, [entry.input for entry in entries]))
+        hands.worker.send(encode_batch(batch.batch_id, [entry.input for entry in entries]))
 
     def _wake_at(self, moment: float) -> None:
         if self._wake is not None:

@@ -1,7 +1,8 @@
 """The waiting requests of one model version. The dispatcher is its only owner; nobody else touches it.
 
-Bounded by count, by bytes and, where the model asks for it, by age. Order of arrival is kept within a kind,
-and the kind whose head waits longest goes next.
+Bounded by count, by bytes and, where the model asks for it, by age. What may share a batch (one kind, one
+envelope) waits in one lane; order of arrival is kept within a lane, and the lane whose head waits longest
+goes next.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from torchkeeper.messages import Input, Kind, Reply
 #: Bytes of payload that may wait per model version: a bound on memory, far above what a full queue holds
 #: at usual request sizes.
 MAX_BYTES = 1 << 30
+
+
+_Lane = tuple[Kind, str | None]
 
 
 class Entry(msgspec.Struct, eq=False):
@@ -47,8 +51,7 @@ class EntryQueue:
     def __init__(self, limit: int, max_bytes: int = MAX_BYTES) -> None:
         self.limit = limit
         self._max_bytes = max_bytes
-        #: One lane per kind, in the order of the kinds' numbers.
-        self._lanes: tuple[deque[Entry], ...] = tuple(deque() for _ in Kind)
+        self._lanes: dict[_Lane, deque[Entry]] = {}
         self._again: deque[Entry] = deque()
         self._count = 0
         self._bytes = 0
@@ -68,21 +71,21 @@ class EntryQueue:
             raise Full(f"{self._count} requests wait already (job_queue_size)")
         if self._count and self._bytes + entry.size > self._max_bytes:
             raise Full(f"the waiting requests hold {self._bytes} bytes already")
-        self._lanes[entry.input.kind].append(entry)
+        self._lane(entry).append(entry)
         self._count += 1
         self._bytes += entry.size
 
     def put_back(self, entries: Iterable[Entry]) -> None:
         """Returns entries that were taken but not served, in front of all others; no bound applies."""
         for entry in reversed(list(entries)):
-            (self._again if entry.retried else self._lanes[entry.input.kind]).appendleft(entry)
+            (self._again if entry.retried else self._lane(entry)).appendleft(entry)
             self._count += 1
             self._bytes += entry.size
 
     def head(self) -> Entry | None:
         """The entry that goes next; entries whose clients left are dropped on the way."""
         best: Entry | None = None
-        for lane in (self._again, *self._lanes):
+        for lane in (self._again, *self._lanes.values()):
             while lane and lane[0].ticket.done():
                 self._remove(lane.popleft())
             if not lane:
@@ -94,14 +97,14 @@ class EntryQueue:
         return best
 
     def take(self, limit: int) -> list[Entry]:
-        """Up to `limit` entries of the head's kind; a description, and what is sent again, come alone."""
+        """Up to `limit` entries of the head's lane; a description, and what is sent again, come alone."""
         head = self.head()
         if head is None:
             return []
         if head.retried:
             self._remove(self._again.popleft())
             return [head]
-        lane = self._lanes[head.input.kind]
+        lane = self._lane(head)
         if head.input.kind is Kind.DESCRIBE:
             limit = 1
         taken: list[Entry] = []
@@ -114,10 +117,10 @@ class EntryQueue:
 
     def ready(self, head: Entry) -> int:
         """How many entries could go with the head in one batch (clients that left may be among them)."""
-        return 1 if head.retried or head.input.kind is Kind.DESCRIBE else len(self._lanes[head.input.kind])
+        return 1 if head.retried or head.input.kind is Kind.DESCRIBE else len(self._lane(head))
 
     def drain(self) -> list[Entry]:
-        """All entries, oldest kind first; the queue is empty afterwards."""
+        """All entries, oldest lane first; the queue is empty afterwards."""
         entries: list[Entry] = []
         while taken := self.take(self._count or 1):
             entries.extend(taken)
@@ -126,19 +129,27 @@ class EntryQueue:
     def older_than(self, moment: float) -> list[Entry]:
         """Removes and returns the entries that arrived before `moment`."""
         old: list[Entry] = []
-        for lane in self._lanes:
+        for lane in self._lanes.values():
             while lane and lane[0].arrived < moment:
                 entry = lane.popleft()
                 self._remove(entry)
                 old.append(entry)
         return old
 
+    def _lane(self, entry: Entry) -> deque[Entry]:
+        """Where entries wait that can share a batch with this one."""
+        key = (entry.input.kind, entry.input.envelope)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = deque()
+        return lane
+
     def _remove(self, entry: Entry) -> None:
         self._count -= 1
         self._bytes -= entry.size
 
     def _drop_gone(self) -> None:
-        for lane in (*self._lanes, self._again):
+        for lane in (*self._lanes.values(), self._again):
             kept = [entry for entry in lane if not entry.gone]
             for entry in lane:
                 if entry.gone:

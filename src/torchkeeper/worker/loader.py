@@ -54,8 +54,9 @@ def load(spec: ModelSpec, max_response_size: int) -> Service:
         metrics=recorder,
         model_yaml_config=spec.model_config,
     )
-    entry = _wrap(_initialised_entry(spec.handler, Path(spec.model_dir), context), spec.envelope)
-    return Service(entry, context, decode=spec.decode_input_request, max_response_size=max_response_size)
+    entry = _initialised_entry(spec.handler, Path(spec.model_dir), context)
+    entries: dict[str | None, Entry] = {None: _wrap(entry, spec.envelope)}
+    return Service(entries, context, decode=spec.decode_input_request, max_response_size=max_response_size)
 
 
 def split_handler(text: str) -> tuple[str, str | None]:

@@ -124,7 +124,7 @@ def _answer(channel: Channel, service: Service, batch: Batch, raw: bytes) -> Non
     outcomes: list[Outcome] = [None] * len(inputs)
     places = [place for place in range(len(inputs)) if place not in gone]
     if places:
-        answers = service.predict([inputs[place] for place in places], batch.kind)
+        answers = service.predict([inputs[place] for place in places])
         for place, answer in zip(places, answers, strict=True):
             outcomes[place] = answer
     samples = service.drain()

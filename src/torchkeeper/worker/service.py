@@ -11,7 +11,7 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torchkeeper.handler.context import Context, RequestProcessor
@@ -28,18 +28,28 @@ UNSUPPORTED = "Unsupported model output data type."
 
 
 class Service:
-    """One loaded model: its entry point, its context and the rules for input and output."""
+    """One loaded model: its entry point, its context and the rules for input and output.
 
-    def __init__(self, entry: Entry, context: Context, *, decode: bool, max_response_size: int) -> None:
-        self._entry = entry
+    `entries` is the entry point in each envelope that a request may ask for; None: in the model's own.
+    """
+
+    def __init__(
+        self,
+        entries: Mapping[str | None, Entry],
+        context: Context,
+        *,
+        decode: bool,
+        max_response_size: int,
+    ) -> None:
+        self._entries = entries
         self._context = context
         self._decode = decode
         self._limit = max_response_size
 
-    def predict(self, inputs: Sequence[Input], kind: Kind) -> list[Reply | Failure]:
-        """The handler's answers, one per input and in their order."""
+    def predict(self, inputs: Sequence[Input]) -> list[Reply | Failure]:
+        """The handler's answers to a batch (one kind, one envelope), one per input and in their order."""
         context = self._context
-        processors = [RequestProcessor(self._headers(entry, kind)) for entry in inputs]
+        processors = [RequestProcessor(self._headers(entry)) for entry in inputs]
         ids = {place: entry.request_id for place, entry in enumerate(inputs)}
         context.request_processor = processors
         context.request_ids = ids
@@ -47,7 +57,7 @@ class Service:
         rows = [self._row(entry.parts) for entry in inputs]
         begin = time.perf_counter()
         try:
-            output = self._entry(rows, context)
+            output = self._entries[inputs[0].envelope](rows, context)
         except Exception as error:  # noqa: BLE001 - the handler is user code
             traceback.print_exc()
             return [_failure(error)] * len(inputs)
@@ -59,10 +69,10 @@ class Service:
         samples: list[Sample] = self._context.metrics.drain()
         return samples
 
-    def _headers(self, entry: Input, kind: Kind) -> dict[str, Any]:
+    def _headers(self, entry: Input) -> dict[str, Any]:
         headers: dict[str, Any] = dict(entry.headers)
-        headers["explain"] = str(kind is Kind.EXPLAIN)
-        if kind is Kind.DESCRIBE:
+        headers["explain"] = str(entry.kind is Kind.EXPLAIN)
+        if entry.kind is Kind.DESCRIBE:
             headers["describe"] = "True"
         for part in entry.parts:
             if part.content_type:

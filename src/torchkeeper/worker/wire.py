@@ -43,11 +43,12 @@ class RequestHead(_Message, frozen=True, array_like=True):
 
 
 class Batch(_Message, frozen=True, array_like=True, tag=2):
-    """Requests of one kind, to be answered together."""
+    """Requests of one kind and envelope, to be answered together."""
 
     batch_id: int
     kind: Kind
     requests: tuple[RequestHead, ...]
+    envelope: str | None = None
 
 
 class Cancel(_Message, frozen=True, array_like=True, tag=3):
@@ -183,8 +184,8 @@ class FrameReader:
         return frames
 
 
-def encode_batch(batch_id: int, kind: Kind, inputs: Sequence[Input]) -> bytes:
-    """The frame of a batch: heads in msgpack, parameter values raw."""
+def encode_batch(batch_id: int, inputs: Sequence[Input]) -> bytes:
+    """The frame of a batch (one kind, one envelope): heads in msgpack, parameter values raw."""
     heads = []
     payloads: list[bytes] = []
     for entry in inputs:
@@ -193,7 +194,8 @@ def encode_batch(batch_id: int, kind: Kind, inputs: Sequence[Input]) -> bytes:
             parts.append((part.name, part.content_type, len(part.value)))
             payloads.append(part.value)
         heads.append(RequestHead(entry.request_id, entry.headers, tuple(parts)))
-    return encode(Batch(batch_id, kind, tuple(heads)), payloads)
+    first = inputs[0]
+    return encode(Batch(batch_id, first.kind, tuple(heads), first.envelope), payloads)
 
 
 def decode_batch(batch: Batch, raw: bytes) -> list[Input]:
@@ -206,7 +208,7 @@ def decode_batch(batch: Batch, raw: bytes) -> list[Input]:
         for name, content_type, length in head.parts:
             parts.append(Part(name, bytes(view[offset : offset + length]), content_type))
             offset += length
-        inputs.append(Input(head.request_id, batch.kind, tuple(parts), head.headers))
+        inputs.append(Input(head.request_id, batch.kind, tuple(parts), head.headers, batch.envelope))
     if offset != len(raw):
         raise WireError(f"batch {batch.batch_id} describes {offset} of {len(raw)} payload bytes")
     return inputs
