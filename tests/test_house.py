@@ -39,6 +39,7 @@ ENVIRON = {
     "settings": "the one reader in the front",
     "handler.context": "TS_REQUEST_SEQUENCE_*, read inside a worker as TorchServe documents",
     "handler.base": "TS_IPEX_GPU_ENABLE, read inside a worker as TorchServe documents",
+    "handler.streaming": "LOCAL_RANK, read inside a worker of a torchrun group",
     "handler.profile": "ENABLE_TORCH_PROFILER, read inside a worker as TorchServe documents",
 }
 #: Modules with imports inside functions, and why.

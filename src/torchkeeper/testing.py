@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 
 from torchkeeper import TORCHSERVE_VERSION
@@ -107,7 +108,7 @@ def run_handler(
         spec: further fields of `messages.ModelSpec`, such as model_dir, envelope, gpu_id or model_config.
 
     Returns:
-        One Reply or Failure per request, as the server would get them.
+        One Reply or Failure per request, as the server would get them; parts of streamed answers are joined.
 
     Raises:
         Exception: whatever loading the handler raises.
@@ -128,7 +129,29 @@ def run_handler(
         inputs = [
             Input(str(uuid.uuid4()), kind, _parts(request), dict(headers or {})) for request in requests
         ]
-        return service.predict(inputs)
+        parts = _Parts(len(inputs))
+        return [parts.joined(place, outcome) for place, outcome in enumerate(service.predict(inputs, parts))]
+
+
+class _Parts:
+    """Collects the parts of streamed answers; nobody leaves."""
+
+    def __init__(self, count: int) -> None:
+        self._parts: list[list[Reply]] = [[] for _ in range(count)]
+
+    def send(self, parts: Sequence[Reply | None]) -> None:
+        for collected, part in zip(self._parts, parts, strict=True):
+            if part is not None:
+                collected.append(part)
+
+    def gone(self) -> tuple[int, ...]:
+        return ()
+
+    def joined(self, place: int, outcome: Reply | Failure) -> Reply | Failure:
+        parts = self._parts[place]
+        if not parts or isinstance(outcome, Failure):
+            return outcome
+        return msgspec.structs.replace(parts[0], body=b"".join(part.body for part in (*parts, outcome)))
 
 
 def _parts(request: Request) -> tuple[Part, ...]:

@@ -17,7 +17,7 @@ from typing import Any
 WANTED = {
     "ts.context": ["Context", "RequestProcessor"],
     "ts.handler_utils.timer": ["timed"],
-    "ts.handler_utils.utils": ["import_class"],
+    "ts.handler_utils.utils": ["import_class", "send_intermediate_predict_response"],
     "ts.metrics.caching_metric": ["CachingMetric"],
     "ts.metrics.dimension": ["Dimension"],
     "ts.metrics.metric": ["Metric"],
@@ -32,6 +32,7 @@ WANTED = {
     "ts.metrics.metric_cache_yaml_impl": ["MetricsCacheYamlImpl"],
     "ts.metrics.metric_type_enum": ["MetricTypes"],
     "ts.metrics.unit": ["Units"],
+    "ts.protocol.otf_message_handler": ["send_intermediate_predict_response"],
     "ts.torch_handler.base_handler": ["BaseHandler"],
     "ts.torch_handler.image_classifier": ["ImageClassifier"],
     "ts.torch_handler.request_envelope.base": ["BaseEnvelope"],

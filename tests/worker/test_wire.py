@@ -70,7 +70,7 @@ def test_replies_survive_the_wire_in_any_pieces(replies: list[Reply | Failure | 
     sample = Sample("HandlerTime", 1.5, "ms", "gauge", (("Level", "Model"),))
     ((message, raw),) = feed_in_pieces(encode_replies(3, replies, [sample], 0.25), size)
     assert isinstance(message, Replies)
-    assert decode_replies(message, raw) == replies
+    assert decode_replies(message.replies, raw) == replies
     assert message.samples == (sample,)
     assert message.seconds == 0.25
 

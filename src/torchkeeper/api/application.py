@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torchkeeper.api.call import Call, ClientGone, Handler, Receive, Scope, Send, new_request_id
+from torchkeeper.api.streaming import Streamed
+from torchkeeper.engine.stream import Closed
 from torchkeeper.errors import InvalidKey, ResourceNotFound, ServiceUnavailable, TorchkeeperError
 from torchkeeper.http.router import Api, Endpoint, Key, Match, resolve
 from torchkeeper.messages import Reply
@@ -108,8 +110,41 @@ class Application:
                 send, TorchkeeperError("Internal server error", cause=repr(error)), request_id
             )
         else:
+            if isinstance(reply, Streamed):
+                await self._send_stream(send, reply, request_id)
+                return
             ledger.answered += 1
-            await self._send_reply(send, reply, request_id)
+            headers = self._headers(reply, request_id)
+            headers.append((b"content-length", b"%d" % len(reply.body)))
+            await self._respond(send, reply.status, reply.phrase, headers, reply.body)
+
+    async def _send_stream(self, send: Send, reply: Streamed, request_id: str) -> None:
+        """The parts as they come; an answer that fails has no end, so that clients can tell (RFC 9112, 8)."""
+        head, ledger = reply.head, self._ledger
+        more = True
+        try:
+            await self._begin(send, head.status, head.phrase, self._headers(head, request_id))
+            async for body in reply.bodies():
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+            more = False
+        except Closed:
+            ledger.gone += 1
+        except asyncio.CancelledError:
+            reply.stream.close()
+            ledger.gone += 1
+            raise
+        except TorchkeeperError as error:
+            ledger.failed += 1
+            logger.error(
+                "request %s failed after its first part: %s: %s",
+                *(request_id, error.message, error.cause),
+                extra={"request_id": request_id},
+            )
+            more = not reply.events
+        else:
+            ledger.answered += 1
+        if not more:
+            await send({"type": "http.response.body", "body": b""})
 
     async def _refuse_key(self, send: Send, error: InvalidKey, request_id: str) -> None:
         """A wrong key is answered later and later; the request counts when it is answered or given up."""
@@ -136,7 +171,7 @@ class Application:
         if delay > 0:
             await asyncio.sleep(delay)
 
-    async def _send_reply(self, send: Send, reply: Reply, request_id: str) -> None:
+    def _headers(self, reply: Reply, request_id: str) -> list[Header]:
         headers: list[Header] = [(b"x-request-id", request_id.encode()), *_NO_CACHE]
         if reply.headers:
             for name, value in reply.headers.items():
@@ -147,7 +182,7 @@ class Application:
         if self._rules.cors:
             own = {name.lower() for name, _ in headers}
             headers += [(name, value) for name, value in self._rules.cors if name not in own]
-        await self._respond(send, reply.status, reply.phrase, headers, reply.body)
+        return headers
 
     async def _send_error(self, send: Send, error: TorchkeeperError, request_id: str) -> None:
         headers: list[Header] = [
@@ -157,15 +192,19 @@ class Application:
             *((name.encode(), value.encode()) for name, value in error.headers.items()),
             *self._rules.cors,
         ]
-        await self._respond(send, error.status, "", headers, error.body())
+        body = error.body()
+        headers.append((b"content-length", b"%d" % len(body)))
+        await self._respond(send, error.status, "", headers, body)
 
     async def _respond(
         self, send: Send, status: int, phrase: str, headers: list[Header], body: bytes
     ) -> None:
+        await self._begin(send, status, phrase, headers)
+        await send({"type": "http.response.body", "body": body})
+
+    async def _begin(self, send: Send, status: int, phrase: str, headers: list[Header]) -> None:
         self._rules.responded(status)
-        headers.append((b"content-length", b"%d" % len(body)))
         start: dict[str, Any] = {"type": "http.response.start", "status": status, "headers": headers}
         if phrase:
             start["reason"] = phrase.encode("latin-1", "replace")
         await send(start)
-        await send({"type": "http.response.body", "body": body})

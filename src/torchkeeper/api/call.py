@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import msgspec
 
+from torchkeeper.api.streaming import Streamed
 from torchkeeper.errors import RequestTooLarge
 from torchkeeper.http.router import Match
 from torchkeeper.messages import Reply
@@ -71,4 +72,4 @@ class Call(msgspec.Struct, frozen=True):
             message = await self.receive()
 
 
-Handler = Callable[[Call], Awaitable[Reply]]
+Handler = Callable[[Call], Awaitable[Reply | Streamed]]

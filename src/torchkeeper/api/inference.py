@@ -9,7 +9,9 @@ import asyncio
 from collections.abc import Mapping
 
 from torchkeeper.api.call import Call, ClientGone, Handler
+from torchkeeper.api.streaming import Streamed, streamed
 from torchkeeper.engine.models import Models
+from torchkeeper.engine.stream import Stream
 from torchkeeper.engine.version import ModelVersion
 from torchkeeper.errors import BadRequest
 from torchkeeper.http.body import parse_parts, parse_query
@@ -44,7 +46,7 @@ class InferenceApi:
         body = execution_parameters(workers, self._max_request_size)
         return Reply(body, 200, "", {}, "application/json")
 
-    async def _predict(self, call: Call) -> Reply:
+    async def _predict(self, call: Call) -> Reply | Streamed:
         scope, match = call.scope, call.match
         extension = scope["extensions"]["torchkeeper"]
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in extension["headers"]}
@@ -57,17 +59,18 @@ class InferenceApi:
             headers["url_path"] = match.url_path
         dispatcher = self._version(match, parts).dispatcher
         request = Input(call.request_id, match.route.kind, parts, headers)
-        ticket = dispatcher.submit(request, explicit_version=match.version is not None)
+        ticket = dispatcher.submit_streaming(request, explicit_version=match.version is not None)
         watch = extension.get("on_gone")
         if watch is not None:
             watch(lambda: dispatcher.cancel(ticket))
         try:
-            return await ticket
+            answer = await ticket
         except asyncio.CancelledError:
             if ticket.cancelled():
                 raise ClientGone from None
             dispatcher.cancel(ticket)
             raise
+        return streamed(answer, call.header(b"accept")) if isinstance(answer, Stream) else answer
 
     def _version(self, match: Match, parts: tuple[Part, ...]) -> ModelVersion:
         if match.route.endpoint is not Endpoint.INVOKE:

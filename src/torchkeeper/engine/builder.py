@@ -108,6 +108,7 @@ class Builder:
                 config.client_timeout / 1000,
                 config.retry_on_worker_death,
                 config.use_job_ticket,
+                self._settings.max_response_size,
             ),
             EntryQueue(config.job_queue_size),
             policy,

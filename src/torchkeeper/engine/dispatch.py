@@ -10,42 +10,32 @@ milliseconds.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
-from torchkeeper.engine.batching import Done, Policy, Send, View, WorkerView
+from torchkeeper.engine.batching import Done, Policy, Send, View
+from torchkeeper.engine.hands import Hands, InHand
 from torchkeeper.engine.queue import Entry, EntryQueue, Full
-from torchkeeper.errors import PredictionFailed, ServiceUnavailable, TorchkeeperError, WorkerDied
+from torchkeeper.engine.stream import Stream
+from torchkeeper.errors import PredictionFailed, ServiceUnavailable, WorkerDied
 from torchkeeper.messages import Failure, Input, Reply, Sample
 from torchkeeper.metrics.instruments import Meter, NoMeter
 from torchkeeper.worker.pool import Loss, Pool, Worker
-from torchkeeper.worker.supervisor import Event, State
-from torchkeeper.worker.wire import Cancel, Message, Replies, decode_replies, encode, encode_batch
+from torchkeeper.worker.supervisor import State
+from torchkeeper.worker.wire import (
+    Cancel,
+    Intermediate,
+    Message,
+    Replies,
+    decode_replies,
+    encode,
+    encode_batch,
+)
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _InHand:
-    """A batch that a worker holds."""
-
-    batch_id: int
-    entries: list[Entry]
-
-
-@dataclass(slots=True)
-class _Hands:
-    """A worker and what it holds; the first batch runs, the second is prepared."""
-
-    worker: Worker
-    view: WorkerView
-    batches: deque[_InHand] = field(default_factory=deque)
-    deadline: float | None = None
-    timer: asyncio.TimerHandle | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +46,8 @@ class Rules:
     client_timeout: float
     retry_on_worker_death: bool
     use_job_ticket: bool
+    #: Bytes that the joined parts of a streamed answer may have.
+    max_response_size: int
 
 
 class Dispatcher:
@@ -68,9 +60,9 @@ class Dispatcher:
         self._queue = queue
         self._policy = policy
         self._refusal = refusal
-        self._hands: dict[int, _Hands] = {}
+        self._hands: dict[int, Hands] = {}
         #: Workers that answer what they hold and get nothing more.
-        self._leaving: dict[int, _Hands] = {}
+        self._leaving: dict[int, Hands] = {}
         self._closed = False
         self._emptied = asyncio.Event()
         self._pool: Pool | None = None
@@ -98,9 +90,20 @@ class Dispatcher:
     def submit(self, request: Input, *, explicit_version: bool = False) -> asyncio.Future[Reply]:
         """Queues a request; its answer, or the error that is the answer, comes by the future.
 
+        A handler that streams has the parts of its answer joined.
+
         Raises:
             ServiceUnavailable: nobody can take it now (closed, scaled to 0, given up, queue full).
         """
+        return self._submit(request, explicit_version, in_parts=False)
+
+    def submit_streaming(
+        self, request: Input, *, explicit_version: bool = False
+    ) -> asyncio.Future[Reply | Stream]:
+        """The same, but the future resolves with a Stream at the first part of a streamed answer."""
+        return self._submit(request, explicit_version, in_parts=True)
+
+    def _submit(self, request: Input, explicit_version: bool, *, in_parts: bool) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
         now = time.monotonic()
         if self._closed or not self._hands:
@@ -108,7 +111,7 @@ class Dispatcher:
         size = 0
         for part in request.parts:
             size += len(part.value)
-        entry = Entry(request, loop.create_future(), now, size, named=explicit_version)
+        entry = Entry(request, loop.create_future(), now, size, named=explicit_version, in_parts=in_parts)
         try:
             if not self._policy.admit(len(self._queue), now) or (
                 self._rules.use_job_ticket and len(self._queue) >= self.idle()
@@ -123,17 +126,22 @@ class Dispatcher:
             loop.call_soon(self._pump)
         return entry.ticket
 
-    def cancel(self, ticket: asyncio.Future[Reply]) -> None:
-        """The client left: a waiting or prepared request is not computed any more."""
+    def cancel(self, ticket: asyncio.Future[Any]) -> None:
+        """The client left: a waiting or prepared request is not computed, a running one's handler can see it.
+
+        Nothing happens if it has been answered.
+        """
         ticket.cancel()
+        if not ticket.cancelled() and ticket.exception() is None and isinstance(ticket.result(), Stream):
+            ticket.result().close()
         if self._closed:
             asyncio.get_running_loop().call_soon(self._pump)
         for hands in (*self._hands.values(), *self._leaving.values()):
-            for batch in itertools.islice(hands.batches, 1, None):
-                places = tuple(place for place, entry in enumerate(batch.entries) if entry.ticket is ticket)
-                if places:
-                    hands.worker.send(encode(Cancel(batch.batch_id, places)))
-                    return
+            for batch in hands.batches:
+                for place, entry in enumerate(batch.entries):
+                    if entry.ticket is ticket:
+                        hands.worker.send(encode(Cancel(batch.batch_id, (place,))))
+                        return
 
     @property
     def waiting(self) -> int:
@@ -213,16 +221,12 @@ class Dispatcher:
                 return Send(hands.view.worker_id, 1)
         return None
 
-    def _send(self, hands: _Hands, entries: list[Entry]) -> None:
+    def _send(self, hands: Hands, entries: list[Entry]) -> None:
         if not entries:
             return
         self._next_batch += 1
-        batch = _InHand(self._next_batch, entries)
-        if not hands.batches:
-            hands.worker.life.on(Event.BATCH, entries[0].arrived)
-            self._arm(hands)
-        hands.batches.append(batch)
-        hands.view.batches += 1
+        batch = InHand(self._next_batch, entries)
+        hands.take(batch)
         hands.worker.send(encode_batch(batch.batch_id, [entry.input for entry in entries]))
 
     def _wake_at(self, moment: float) -> None:
@@ -236,7 +240,7 @@ class Dispatcher:
             return
         for entry in self._queue.older_than(now - timeout):
             cause = f"the request waited longer than clientTimeoutInMills ({timeout * 1000:g} ms)"
-            self._fail(entry, ServiceUnavailable(self._refusal(False), cause=cause))
+            entry.fail(ServiceUnavailable(self._refusal(False), cause=cause))
         if len(self._queue):
             self._wake_at(now + timeout)
 
@@ -245,15 +249,24 @@ class Dispatcher:
     def on_ready(self, worker: Worker) -> None:
         """A worker has loaded the model."""
         self._meter.loaded(worker.name, worker.load_seconds)
-        now = time.monotonic()
-        self._hands[worker.worker_id] = _Hands(worker, WorkerView(worker.worker_id, 0, now))
+        self._hands[worker.worker_id] = Hands(worker, self._rules.response_timeout, self._on_timeout)
         self._pump()
 
+    def _on_timeout(self, hands: Hands) -> None:
+        assert self._pool is not None
+        self._pool.kill(
+            hands.worker, f"no answer within {self._rules.response_timeout:g} s (response timeout)"
+        )
+
     def on_message(self, worker: Worker, message: Message, raw: bytes) -> None:
-        """A worker answered a batch."""
+        """A worker answered a batch, or sent parts of the answers."""
         hands = self._hands.get(worker.worker_id) or self._leaving.get(worker.worker_id)
-        if hands is not None and hands.batches and isinstance(message, Replies):
+        if hands is None or not hands.batches:
+            return
+        if isinstance(message, Replies):
             self._answer(hands, message, raw)
+        elif isinstance(message, Intermediate):
+            self._forward(hands, message, raw)
 
     def on_leaving(self, worker: Worker) -> None:
         """A worker was dismissed: it answers what it holds and gets nothing more."""
@@ -266,8 +279,7 @@ class Dispatcher:
         self._meter.lost(worker.name, worker.life.state is not State.STOPPED)
         hands = self._hands.pop(worker.worker_id, None) or self._leaving.pop(worker.worker_id, None)
         if hands is not None:
-            if hands.timer is not None:
-                hands.timer.cancel()
+            hands.drop()
             running, *prepared = hands.batches or (None,)
             for batch in reversed(prepared):
                 self._queue.put_back(entry for entry in batch.entries if not entry.gone)
@@ -283,9 +295,8 @@ class Dispatcher:
         if hope is None:
             return
         for entry in self._queue.drain():
-            self._fail(
-                entry,
-                ServiceUnavailable(self._refusal(False), cause=hope.cause, retry_after=hope.retry_after),
+            entry.fail(
+                ServiceUnavailable(self._refusal(False), cause=hope.cause, retry_after=hope.retry_after)
             )
         if self._closed:
             self._pump()
@@ -298,67 +309,47 @@ class Dispatcher:
         for entry in entries:
             if entry.gone:
                 continue
-            fails = last or entry.retried
+            fails = last or entry.retried or entry.stream is not None
             what, request_id = "fails" if fails else "is sent again", entry.input.request_id
             known = {**worker.known, "request_id": request_id}
             logger.warning("%s was lost: request %s %s", worker.name, request_id, what, extra=known)
             if fails:
-                self._fail(entry, WorkerDied(loss.cause, killed=loss.killed))
+                entry.fail(WorkerDied(loss.cause, killed=loss.killed))
             else:
                 entry.retried = True
+                entry.parts, entry.joined = [], 0
                 again.append(entry)
         self._queue.put_back(again)
 
-    def _answer(self, hands: _Hands, message: Replies, raw: bytes) -> None:
-        batch = hands.batches.popleft()
+    def _forward(self, hands: Hands, message: Intermediate, raw: bytes) -> None:
+        hands.arm()
+        limit = self._rules.max_response_size
+        for entry, part in zip(hands.batches[0].entries, decode_replies(message.parts, raw), strict=True):
+            if not isinstance(part, Reply) or entry.gone:
+                continue
+            entry.add(part)
+            if entry.stream is not None and entry.stream.full:
+                hands.hold_back(entry.stream)
+            elif entry.joined > limit:
+                cause = f"the parts of the answer have more than max_response_size ({limit} bytes) in all"
+                entry.fail(PredictionFailed("Prediction failed", status=500, cause=cause))
+                self.cancel(entry.ticket)
+
+    def _answer(self, hands: Hands, message: Replies, raw: bytes) -> None:
         now = time.monotonic()
-        begun = now if hands.deadline is None else hands.deadline - self._rules.response_timeout
-        hands.deadline = None
-        hands.view.batches -= 1
-        hands.view.idle_since = now
-        if hands.batches:
-            self._arm(hands)
-        else:
-            hands.worker.life.on(Event.IDLE, now)
+        batch, begun = hands.finish(now)
         self._policy.observe(Done(len(batch.entries), message.seconds))
         meter = self._meter
         meter.batch(len(batch.entries), message.seconds, max(now - begun - message.seconds, 0.0))
-        for entry, outcome in zip(batch.entries, decode_replies(message, raw), strict=True):
+        for entry, outcome in zip(batch.entries, decode_replies(message.replies, raw), strict=True):
             if entry.gone:
                 continue
             if isinstance(outcome, Reply):
-                entry.ticket.set_result(outcome)
+                entry.answer(outcome)
                 meter.answered(entry.named, begun - entry.arrived, now - entry.arrived)
             elif isinstance(outcome, Failure):
                 error = PredictionFailed(outcome.message, status=outcome.status, cause=outcome.cause)
-                self._fail(entry, error)
+                entry.fail(error)
         for sample in message.samples:
             self.on_sample(sample)
         self._pump()
-
-    @staticmethod
-    def _fail(entry: Entry, error: TorchkeeperError) -> None:
-        if not entry.gone:
-            entry.ticket.set_exception(error)
-
-    # --- the response timeout ----------------------------------------------------------------------------
-
-    def _arm(self, hands: _Hands) -> None:
-        """Moves the worker's deadline; its one timer looks at it when it fires, so arming costs nothing."""
-        loop = asyncio.get_running_loop()
-        hands.deadline = time.monotonic() + self._rules.response_timeout
-        if hands.timer is None:
-            hands.timer = loop.call_at(hands.deadline, self._on_timer, hands)
-
-    def _on_timer(self, hands: _Hands) -> None:
-        loop = asyncio.get_running_loop()
-        hands.timer = None
-        if hands.deadline is None:
-            return
-        if time.monotonic() < hands.deadline:
-            hands.timer = loop.call_at(hands.deadline, self._on_timer, hands)
-            return
-        assert self._pool is not None
-        self._pool.kill(
-            hands.worker, f"no answer within {self._rules.response_timeout:g} s (response timeout)"
-        )

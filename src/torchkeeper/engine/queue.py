@@ -10,9 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
+from torchkeeper.engine.stream import Stream
+from torchkeeper.errors import TorchkeeperError
 from torchkeeper.messages import Input, Kind, Reply
 
 #: Bytes of payload that may wait per model version: a bound on memory, far above what a full queue holds
@@ -27,18 +30,53 @@ class Entry(msgspec.Struct, eq=False):
     """A request in the queue: the payload that travels on, and the ticket that stays."""
 
     input: Input
-    ticket: asyncio.Future[Reply]
+    #: Resolves with a Reply; with a Stream where parts were asked for and have begun to come.
+    ticket: asyncio.Future[Any]
     arrived: float
     size: int
     #: Whether it was in the hands of a worker that died; such a request is sent again once, alone.
     retried: bool = False
     #: Whether the request's URL named the model's version.
     named: bool = False
+    #: Whether the parts of a streamed answer are wanted one by one; else they are joined.
+    in_parts: bool = False
+    stream: Stream | None = None
+    #: Parts that wait to be joined, and their bytes.
+    parts: list[Reply] = []
+    joined: int = 0
 
     @property
     def gone(self) -> bool:
         """Whether nobody waits for the answer any more."""
-        return self.ticket.done()
+        return self.ticket.done() if self.stream is None else self.stream.closed
+
+    def add(self, part: Reply) -> None:
+        """A part of the answer, which is not the last one."""
+        if not self.in_parts:
+            self.parts.append(part)
+            self.joined += len(part.body)
+        elif self.stream is None:
+            self.stream = Stream(part)
+            self.ticket.set_result(self.stream)
+        else:
+            self.stream.put(part)
+
+    def answer(self, reply: Reply) -> None:
+        """The answer, or its last part."""
+        if self.stream is not None:
+            self.stream.end(reply)
+        elif self.parts:
+            bodies = [part.body for part in (*self.parts, reply)]
+            self.ticket.set_result(msgspec.structs.replace(self.parts[0], body=b"".join(bodies)))
+        else:
+            self.ticket.set_result(reply)
+
+    def fail(self, error: TorchkeeperError) -> None:
+        """There is no answer, or no more of it."""
+        if self.stream is not None:
+            self.stream.fail(error)
+        elif not self.ticket.done():
+            self.ticket.set_exception(error)
 
 
 class Full(Exception):

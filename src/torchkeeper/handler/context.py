@@ -9,7 +9,8 @@ server's own light processes build contexts without it. Source of names and beha
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, Protocol
 
 CONTENT_TYPE = "content-type"
 
@@ -95,6 +96,16 @@ class RequestProcessor:
         return value
 
 
+class Line(Protocol):
+    """A batch's way to its clients while it is computed."""
+
+    def send(self, values: Sequence[Any], status: int | None = None) -> None:
+        """Sends one part per request (None: nothing for that one), with a status other than the context's."""
+
+    def gone(self) -> Collection[int]:
+        """Indexes of the requests whose clients left."""
+
+
 class Context:
     """The model's facts and the current batch's requests, as handlers know them from TorchServe.
 
@@ -138,6 +149,8 @@ class Context:
         #: One callable per request when a handler batches continuously.
         self.stopping_criteria: Any = None
         self.cl_socket: Any = None
+        #: Set while a batch is computed by a server.
+        self.line: Line | None = None
         self._system_properties = {
             "model_dir": model_dir,
             "gpu_id": gpu,
@@ -201,6 +214,16 @@ class Context:
     def set_response_header(self, idx: int, key: str, value: str) -> None:
         """Sets a header of the answer to request number idx."""
         self._processor(idx).add_response_property(key, value)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether all clients of the batch have left, so that a handler that computes long may stop."""
+        count = len(self.request_processor or ())
+        return self.line is not None and len(self.line.gone()) == count > 0
+
+    def is_cancelled(self, idx: int) -> bool:
+        """Whether the client of request number idx has left."""
+        return self.line is not None and idx in self.line.gone()
 
     def get_sequence_id(self, idx: int) -> Any:
         """Id of the stateful sequence that request number idx belongs to."""

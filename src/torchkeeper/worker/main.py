@@ -17,7 +17,9 @@ import threading
 import time
 import traceback
 from collections import deque
+from collections.abc import Sequence
 
+from torchkeeper.messages import Reply
 from torchkeeper.worker.loader import load
 from torchkeeper.worker.service import Service, last_line
 from torchkeeper.worker.wire import (
@@ -32,6 +34,7 @@ from torchkeeper.worker.wire import (
     Stop,
     decode_batch,
     encode,
+    encode_parts,
     encode_replies,
 )
 
@@ -124,11 +127,32 @@ def _answer(channel: Channel, service: Service, batch: Batch, raw: bytes) -> Non
     outcomes: list[Outcome] = [None] * len(inputs)
     places = [place for place in range(len(inputs)) if place not in gone]
     if places:
-        answers = service.predict([inputs[place] for place in places])
+        outbox = _Outbox(channel, batch.batch_id, places, len(inputs))
+        answers = service.predict([inputs[place] for place in places], outbox)
         for place, answer in zip(places, answers, strict=True):
             outcomes[place] = answer
     samples = service.drain()
     channel.send(encode_replies(batch.batch_id, outcomes, samples, time.perf_counter() - begin))
+
+
+class _Outbox:
+    """The way from a batch that is being computed to the front; `places` are its requests' in the frame."""
+
+    def __init__(self, channel: Channel, batch_id: int, places: Sequence[int], size: int) -> None:
+        self._channel = channel
+        self._batch_id = batch_id
+        self._places = places
+        self._size = size
+
+    def send(self, parts: Sequence[Reply | None]) -> None:
+        outcomes: list[Outcome] = [None] * self._size
+        for place, part in zip(self._places, parts, strict=True):
+            outcomes[place] = part
+        self._channel.send(encode_parts(self._batch_id, outcomes))
+
+    def gone(self) -> set[int]:
+        gone = self._channel.cancelled(self._batch_id)
+        return {index for index, place in enumerate(self._places) if place in gone} if gone else gone
 
 
 def run(channel_fd: int, life_fd: int) -> int:

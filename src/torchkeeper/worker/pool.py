@@ -111,6 +111,16 @@ class Worker:
         if self.process is not None:
             self.process.send(frame)
 
+    def hold(self) -> None:
+        """Reads nothing of what it sends, until `let_on`; it will have to wait with it."""
+        if self.process is not None:
+            self.process.hold()
+
+    def let_on(self) -> None:
+        """Reads again."""
+        if self.process is not None:
+            self.process.let_on()
+
 
 class Pool:
     """Keeps as many workers alive as it was told to."""

@@ -104,6 +104,16 @@ class WorkerProcess(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(frame)
 
+    def hold(self) -> None:
+        """Reads nothing from the channel until `let_on`."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def let_on(self) -> None:
+        """Reads from the channel again."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
     def kill(self) -> None:
         """Ends the process at once (SIGKILL); `on_exit` follows."""
         if self.pid is not None and not self._ended:
@@ -130,6 +140,7 @@ class WorkerProcess(asyncio.Protocol):
     def ended(self, returncode: int | None) -> None:
         """The process is gone; what it still wrote is read first."""
         self._returncode, self._ended = returncode, True
+        self.let_on()
         self._settle()
 
     def _settle(self) -> None:

@@ -11,8 +11,9 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from types import GeneratorType
+from typing import Any, Protocol
 
 from torchkeeper.handler.context import Context, RequestProcessor
 from torchkeeper.handler.errors import PredictionException
@@ -25,6 +26,16 @@ OUT_OF_RESOURCES = "Out of resources"
 NO_LIST = "Invalid model predict output"
 WRONG_LENGTH = "number of batch response mismatched"
 UNSUPPORTED = "Unsupported model output data type."
+
+
+class Outbox(Protocol):
+    """Where parts of answers go, and who left; indexes are those of the inputs."""
+
+    def send(self, parts: Sequence[Reply | None]) -> None:
+        """One part per request; None: nothing for that one."""
+
+    def gone(self) -> Collection[int]:
+        """The requests whose clients left."""
 
 
 class Service:
@@ -46,21 +57,31 @@ class Service:
         self._decode = decode
         self._limit = max_response_size
 
-    def predict(self, inputs: Sequence[Input]) -> list[Reply | Failure]:
-        """The handler's answers to a batch (one kind, one envelope), one per input and in their order."""
+    def predict(self, inputs: Sequence[Input], outbox: Outbox) -> list[Reply | Failure]:
+        """The handler's answers to a batch (one kind, one envelope), one per input and in their order.
+
+        What a handler sends before it returns, or yields, goes through `outbox`.
+        """
         context = self._context
         processors = [RequestProcessor(self._headers(entry)) for entry in inputs]
         ids = {place: entry.request_id for place, entry in enumerate(inputs)}
         context.request_processor = processors
         context.request_ids = ids
         context.metrics.set_request_ids(ids)
+        context.line = _Line(processors, outbox)
         rows = [self._row(entry.parts) for entry in inputs]
         begin = time.perf_counter()
         try:
             output = self._entries[inputs[0].envelope](rows, context)
+            if isinstance(output, GeneratorType):
+                output = _drained(output, context)
+        except _NotOnePerRequest as error:
+            return [error.failure] * len(inputs)
         except Exception as error:  # noqa: BLE001 - the handler is user code
             traceback.print_exc()
             return [_failure(error)] * len(inputs)
+        finally:
+            context.line = None
         context.metrics.add_time("PredictionTime", round((time.perf_counter() - begin) * 1000, 2))
         return self._replies(output, processors)
 
@@ -99,12 +120,10 @@ class Service:
 
     def _replies(self, output: Any, processors: Sequence[RequestProcessor]) -> list[Reply | Failure]:
         count = len(processors)
-        if not isinstance(output, list):
-            cause = f"the handler returned {type(output).__name__}, not a list"
-            return [Failure(503, NO_LIST, cause)] * count
-        if len(output) != count:
-            cause = f"the handler returned {len(output)} results for {count} requests"
-            return [Failure(503, WRONG_LENGTH, cause)] * count
+        try:
+            _check_one_per_request("returned", output, count)
+        except _NotOnePerRequest as error:
+            return [error.failure] * count
         replies: list[Reply | Failure] = []
         for value, processor in zip(output, processors, strict=True):
             try:
@@ -118,14 +137,81 @@ class Service:
         if len(body) > self._limit:
             cause = f"the answer has {len(body)} bytes, max_response_size is {self._limit}"
             return Failure(500, "Worker died.", cause)
-        headers = {str(name): str(value) for name, value in processor.get_response_headers().items()}
-        for name in headers:
-            if name.lower() == "content-type":
-                content_type = headers.pop(name)
-                break
-        status = processor.get_response_status_code()
-        phrase = processor.get_response_status_phrase()
-        return Reply(body, int(status or 200), phrase or "", headers, content_type)
+        return make_reply(body, content_type, processor)
+
+
+class _Line:
+    """A batch's way to its clients: values become parts with the status and headers set so far."""
+
+    def __init__(self, processors: Sequence[RequestProcessor], outbox: Outbox) -> None:
+        self._processors = processors
+        self._outbox = outbox
+
+    def send(self, values: Sequence[Any], status: int | None = None) -> None:
+        """One value per request; None, or a client that left: nothing for that one."""
+        gone = self._outbox.gone()
+        parts: list[Reply | None] = []
+        for place, (value, processor) in enumerate(zip(values, self._processors, strict=True)):
+            part = None
+            if value is not None and place not in gone:
+                part = make_reply(*encode_value(value), processor, status)
+            parts.append(part)
+        if any(part is not None for part in parts):
+            self._outbox.send(parts)
+
+    def gone(self) -> Collection[int]:
+        """The requests whose clients left."""
+        return self._outbox.gone()
+
+
+class _NotOnePerRequest(Exception):
+    """What a handler gave is not a list with one element per request."""
+
+    def __init__(self, message: str, cause: str) -> None:
+        super().__init__(cause)
+        self.failure = Failure(503, message, cause)
+
+
+def _check_one_per_request(gave: str, values: Any, count: int) -> None:
+    if not isinstance(values, list):
+        raise _NotOnePerRequest(NO_LIST, f"the handler {gave} {type(values).__name__}, not a list")
+    if len(values) != count:
+        raise _NotOnePerRequest(
+            WRONG_LENGTH, f"the handler {gave} {len(values)} results for {count} requests"
+        )
+
+
+def _drained(generator: Generator[Any, None, Any], context: Context) -> Any:
+    """Sends what a handler yields; what it returns, or nothing, is the last part.
+
+    When all clients have left, the generator is closed.
+    """
+    count = len(context.request_processor or ())
+    nothing = [b""] * count
+    assert context.line is not None
+    try:
+        while not context.cancelled:
+            values = next(generator)
+            _check_one_per_request("yielded", values, count)
+            context.line.send(values)
+    except StopIteration as end:
+        return nothing if end.value is None else end.value
+    finally:
+        generator.close()
+    return nothing
+
+
+def make_reply(
+    body: bytes, content_type: str, processor: RequestProcessor, status: int | None = None
+) -> Reply:
+    """An answer, or a part of one, with the status and headers that its request's processor holds."""
+    headers = {str(name): str(value) for name, value in processor.get_response_headers().items()}
+    for name in headers:
+        if name.lower() == "content-type":
+            content_type = headers.pop(name)
+            break
+    status = int(status or processor.get_response_status_code() or 200)
+    return Reply(body, status, processor.get_response_status_phrase() or "", headers, content_type)
 
 
 def encode_value(value: Any) -> tuple[bytes, str]:

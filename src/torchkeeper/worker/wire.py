@@ -90,6 +90,13 @@ class ReplyHead(_Message, frozen=True, array_like=True):
     cause: str | None = None
 
 
+class Intermediate(_Message, frozen=True, array_like=True, tag=14):
+    """Parts of the answers to a batch that is still computed, in its order (None: no part for that one)."""
+
+    batch_id: int
+    parts: tuple[ReplyHead | None, ...]
+
+
 class Replies(_Message, frozen=True, array_like=True, tag=13):
     """The answers to a batch, in its order (a cancelled request is answered by None)."""
 
@@ -132,7 +139,18 @@ class Exited(_Message, frozen=True, array_like=True, tag=23):
 
 
 Message: TypeAlias = (
-    Load | Batch | Cancel | Stop | Loaded | LoadFailed | Replies | Fork | TemplateReady | Forked | Exited
+    Load
+    | Batch
+    | Cancel
+    | Stop
+    | Loaded
+    | LoadFailed
+    | Intermediate
+    | Replies
+    | Fork
+    | TemplateReady
+    | Forked
+    | Exited
 )
 
 _encoder = msgspec.msgpack.Encoder()
@@ -221,6 +239,17 @@ def encode_replies(
     batch_id: int, outcomes: Sequence[Outcome], samples: Sequence[Sample], seconds: float
 ) -> bytes:
     """The frame that answers a batch; None stands for a request that was cancelled before the start."""
+    heads, bodies = _heads(outcomes)
+    return encode(Replies(batch_id, heads, tuple(samples), seconds), bodies)
+
+
+def encode_parts(batch_id: int, parts: Sequence[Outcome]) -> bytes:
+    """The frame of parts that go before a batch's answers."""
+    heads, bodies = _heads(parts)
+    return encode(Intermediate(batch_id, heads), bodies)
+
+
+def _heads(outcomes: Sequence[Outcome]) -> tuple[tuple[ReplyHead | None, ...], list[bytes]]:
     heads: list[ReplyHead | None] = []
     for outcome in outcomes:
         if isinstance(outcome, Reply):
@@ -233,15 +262,14 @@ def encode_replies(
             heads.append(ReplyHead(outcome.status, "", {}, None, 0, outcome.message, outcome.cause))
         else:
             heads.append(None)
-    bodies = (outcome.body for outcome in outcomes if isinstance(outcome, Reply))
-    return encode(Replies(batch_id, tuple(heads), tuple(samples), seconds), bodies)
+    return tuple(heads), [outcome.body for outcome in outcomes if isinstance(outcome, Reply)]
 
 
-def decode_replies(message: Replies, raw: bytes) -> list[Outcome]:
-    """The outcomes of a replies frame, in the batch's order."""
+def decode_replies(heads: Sequence[ReplyHead | None], raw: bytes) -> list[Outcome]:
+    """The outcomes of a frame of replies or of parts, in the batch's order."""
     offset = 0
     outcomes: list[Outcome] = []
-    for head in message.replies:
+    for head in heads:
         if head is None:
             outcomes.append(None)
         elif head.failure is not None:
