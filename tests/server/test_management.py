@@ -210,6 +210,10 @@ def test_scaled_to_none_refuses_at_once_and_comes_back(server: Server, echo: str
     refused = server.client.post("/predictions/echo")
     assert refused.status_code == 503
     assert refused.headers["retry-after"]
+    # TorchServe's sentence has a stray quote where the version is named.
+    versioned = server.client.post("/predictions/echo/1.0")
+    assert (versioned.status_code, versioned.json()["type"]) == (503, "ServiceUnavailableException")
+    assert versioned.json()["message"].startswith('Model "echo" Version 1.0" has no worker to serve')
     customized = server.manage.get("/models/echo", params={"customized": "true"})
     assert customized.status_code == 503
     assert customized.json()["message"] == (

@@ -143,3 +143,32 @@ def test_inputs_outputs_headers_and_errors(serve: Start) -> None:
     ledger = server.stop()
     assert ledger["failed"] == len(errors)
     assert ledger["refused"] == 4
+
+
+def test_invocations_must_name_one_of_several_models(serve: Start) -> None:
+    server = serve({"one": ECHO, "two": ECHO})
+    unnamed = server.client.post("/invocations", content=b"abc")
+    assert (unnamed.status_code, unnamed.json()["type"], unnamed.json()["message"]) == (
+        400,
+        "BadRequestException",
+        "Parameter model_name is required.",
+    )
+    for named in (
+        server.client.post("/invocations?model_name=two", content=b"abc"),
+        server.client.post("/invocations", data={"model_name": "two"}),
+    ):
+        assert named.status_code == 200
+    unknown = server.client.post("/invocations?model_name=three")
+    assert unknown.json()["message"] == "Model not found: three"
+
+
+def test_an_answer_that_is_too_large_is_not_sent(serve: Start) -> None:
+    server = serve({"echo": ECHO}, max_response_size=200)
+    large = server.client.post("/predictions/echo", content=b"x" * 500)
+    assert (large.status_code, large.json()["type"], large.json()["message"]) == (
+        500,
+        "InternalServerException",
+        "Worker died.",
+    )
+    assert "max_response_size is 200" in large.json()["cause"]
+    assert server.client.post("/predictions/echo", data={"answer": "text"}).text == "hällo"
