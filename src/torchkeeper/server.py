@@ -224,6 +224,11 @@ class _Server:
                     at_startup=True,
                 )
             )
+            if found.version != kept.version:
+                logger.warning(
+                    "the snapshot's version %s of model %s is now version %s: that is what %s holds",
+                    *(kept.version, kept.name, found.version, kept.mar_name),
+                )
             found.max_workers = max(kept.max_workers, kept.min_workers)
             if kept.default_version:
                 self._models.set_default(found.name, found.version)

@@ -111,3 +111,15 @@ def test_an_archive_that_cannot_be_read_any_more_keeps_the_server_from_starting(
     assert "the snapshot cannot be restored" in said
     assert "Model server started." not in said
     assert kinds(home) == before, "no snapshot of a server that never was"
+
+
+@pytest.mark.slow
+def test_an_archive_that_holds_another_version_now_is_served_and_told(home: Path) -> None:
+    with running(home, "--models", "one"):
+        pass
+    manifest = home / "store" / "one" / MANIFEST
+    manifest.write_text(manifest.read_text().replace("1.0", "1.1"))
+    with running(home) as (_, management, lines):
+        assert management.get("/models/m").json()[0]["modelVersion"] == "1.1"
+        said = "the snapshot's version 1.0 of model m is now version 1.1: that is what one holds"
+        assert any(said in line for line in lines)
