@@ -14,7 +14,8 @@ ECHO = """
 def handle(data, context):
     return data and ["x"] * len(data)
 """
-SAMPLE = re.compile(r"(\w+)\{((?:\w+=\"[^\"]*\",)*)\} (-?\d+\.\d+(?:E-?\d+)?)")
+#: Braces stand around labels only: Prometheus' Java client writes none where there is no label.
+SAMPLE = re.compile(r"(\w+)(?:\{((?:\w+=\"[^\"]*\",)+)\})? (-?\d+\.\d+(?:E-?\d+)?)")
 
 
 def families(text: str) -> dict[str, list[str]]:
@@ -29,7 +30,7 @@ def families(text: str) -> dict[str, list[str]]:
             sample = SAMPLE.fullmatch(line)
             assert sample is not None, f"not TorchServe's form: {line}"
             assert sample[1].startswith(name), "a sample stands below its own HELP and TYPE"
-            found[name].append(f"{sample[1]}{{{sample[2]}}}")
+            found[name].append(f"{sample[1]}{{{sample[2] or ''}}}")
     return {name: lines[:2] + sorted(lines[2:]) for name, lines in found.items()}
 
 
