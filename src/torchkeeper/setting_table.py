@@ -226,7 +226,7 @@ KEYS: tuple[Key, ...] = (
     Key("limit_max_image_pixels", _boolean, "true", "keep Pillow's guard against decompression bombs"),
     Key("decode_input_request", _boolean, "true", "decode JSON and text before the handler sees them"),
     Key("default_service_handler", _text, "", "handler of archives that name none"),
-    Key("service_envelope", _envelope, "", "envelope of all models: body or json"),
+    Key("service_envelope", _envelope, "", "envelope of all models: body, json, kserve or kservev2"),
     Key("blacklist_env_vars", _pattern, "", "regular expression on names withheld from workers"),
     Key("number_of_gpu", whole_number, "", "upper bound of the GPUs used; empty: all visible"),
     Key("initial_worker_port", port_number, "9000", "number in the first worker's name"),

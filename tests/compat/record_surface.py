@@ -38,6 +38,8 @@ WANTED = {
     "ts.torch_handler.request_envelope.base": ["BaseEnvelope"],
     "ts.torch_handler.request_envelope.body": ["BodyEnvelope"],
     "ts.torch_handler.request_envelope.json": ["JSONEnvelope"],
+    "ts.torch_handler.request_envelope.kserve": ["KServeEnvelope"],
+    "ts.torch_handler.request_envelope.kservev2": ["KServev2Envelope"],
     "ts.torch_handler.unit_tests.test_utils.mock_context": ["MockContext"],
     "ts.torch_handler.vision_handler": ["VisionHandler"],
     "ts.utils.timeit_decorator": ["timeit"],

@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 
 from torchkeeper.handler.context import RequestProcessor
-from torchkeeper.handler.envelope import ENVELOPES, BaseEnvelope
+from torchkeeper.handler.envelope import ENVELOPES, BaseEnvelope, envelope_class
+from torchkeeper.handler.errors import PredictionException
 from torchkeeper.testing import MockContext
 
 
 def answer(name: str, rows: Any, handler: Any = lambda data, context: data, **headers: str) -> Any:
     context = MockContext(model_pt_file=None)
-    context.request_processor = [RequestProcessor(headers)]
-    return ENVELOPES[name](handler).handle(rows, context)
+    context.request_processor = [RequestProcessor(headers) for _ in rows or ()]
+    context.request_ids = {place: f"id-{place}" for place in range(len(rows or ()))}
+    return envelope_class(name)(handler).handle(rows, context)
 
 
 def test_body_takes_the_data_out() -> None:
@@ -40,12 +42,24 @@ def test_json_joins_the_instances_and_cuts_the_results_back() -> None:
     assert answers == [{"predictions": ["0", "1"]}, {"predictions": []}, {"predictions": ["2"]}]
 
 
+@pytest.mark.parametrize("name", ["json", "kserve"])
 @pytest.mark.parametrize(
-    ("row", "text"), [({"body": b"{"}, "request 0 of the batch is no JSON"), ({"body": {}}, '"instances"')]
+    ("content", "text"),
+    [
+        (b"{", "the body is no JSON: Expecting property name"),
+        (b"\xff", "the body is no JSON: 'utf-8' codec"),
+        ([1], "the body must be a JSON object, not an array"),
+        ({}, 'must be {"instances": [...]} with a list of instances, and has none'),
+        ({"instances": {"a": 1}}, "and has an object there"),
+    ],
 )
-def test_json_names_a_wrong_body(row: Any, text: str) -> None:
-    with pytest.raises(ValueError, match=text):
-        answer("json", [row])
+def test_a_wrong_body_is_its_own_requests_failure(name: str, content: Any, text: str) -> None:
+    rows = [{"body": content}, {"body": {"instances": [1]}}]
+    wrong, right = answer(name, rows)
+    assert isinstance(wrong, PredictionException)
+    assert wrong.error_code == 400
+    assert text in wrong.message
+    assert json.loads(right) == {"predictions": [1]}
 
 
 @pytest.mark.parametrize("name", ENVELOPES)

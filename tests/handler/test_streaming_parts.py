@@ -25,7 +25,7 @@ from torchkeeper.testing import MockContext, run_handler
     ],
 )
 def test_parts_become_one_answer(parts: list[Any], last: Any, whole: Any) -> None:
-    collector = Collector(2)
+    collector = Collector(range(2))
     for part in parts:
         collector.send([part, None])
     assert collector.joined([last, "other"]) == [whole, "other"]
@@ -34,7 +34,7 @@ def test_parts_become_one_answer(parts: list[Any], last: Any, whole: Any) -> Non
 def test_ids_say_whose_part_it_is() -> None:
     context = MockContext()
     context.request_ids = {0: "a", 1: "b", 2: "c"}
-    context.line = collector = Collector(3)
+    context.line = collector = Collector(range(3))
     send_intermediate_predict_response(["for c", "for a"], {0: "c", 1: "a"}, "", 200, context)
     assert collector.joined(["", "", ""]) == ["for a", "", "for c"]
     with pytest.raises(ValueError, match="no request of the batch has the id 'd'"):
@@ -44,7 +44,7 @@ def test_ids_say_whose_part_it_is() -> None:
 def test_nothing_happens_without_a_server_or_on_another_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     context = MockContext()
     send_intermediate_predict_response(["x"], context.request_ids or {}, "", 200, context)
-    context.line = collector = Collector(1)
+    context.line = collector = Collector(range(1))
     monkeypatch.setenv("LOCAL_RANK", "1")
     send_intermediate_predict_response(["x"], context.request_ids or {}, "", 200, context)
     assert collector.joined(None) == [None]

@@ -7,10 +7,8 @@ An envelope wraps a handler's entry point and knows nothing of the handler. Sour
 from __future__ import annotations
 
 import abc
-import json
-from base64 import b64decode
+import importlib
 from collections.abc import Callable
-from itertools import islice
 from typing import Any
 
 
@@ -47,63 +45,29 @@ class BodyEnvelope(BaseEnvelope):
 
     def parse_input(self, data: Any) -> Any:
         """Each row's `data`, or else its `body`; None for a row with neither."""
-        return [_data_or_body(row) for row in data]
+        return [data_or_body(row) for row in data]
 
     def format_output(self, data: Any) -> Any:
         """The results as they are."""
         return data
 
 
-class JSONEnvelope(BaseEnvelope):
-    """Bodies {"instances": [...]}; all rows' instances make one batch, answers are {"predictions": [...]}."""
-
-    def __init__(self, handle_fn: Callable[[Any, Any], Any]) -> None:
-        super().__init__(handle_fn)
-        self._lengths: list[int] = []
-
-    def parse_input(self, data: Any) -> Any:
-        """The instances of all rows in one list, {"b64": text} decoded to bytes.
-
-        Raises:
-            ValueError: a row has no list of instances; the message says which.
-        """
-        found = [_instances(place, row) for place, row in enumerate(data)]
-        self._lengths = [len(instances) for instances in found]
-        return [_decoded(instance) for instances in found for instance in instances]
-
-    def format_output(self, data: Any) -> Any:
-        """One JSON text {"predictions": [...]} per request, in the requests' order."""
-        results = iter(data)
-        return [json.dumps({"predictions": list(islice(results, length))}) for length in self._lengths]
-
-
-def _data_or_body(row: Any) -> Any:
+def data_or_body(row: Any) -> Any:
+    """A row's `data`, or else its `body`; a row that is no dict is the content itself."""
     return row.get("data") or row.get("body") if isinstance(row, dict) else row
 
 
-def _instances(place: int, row: Any) -> list[Any]:
-    content = _data_or_body(row) or row
-    if isinstance(content, bytes | bytearray | str):
-        try:
-            content = json.loads(content)
-        except ValueError as error:
-            raise ValueError(f"request {place} of the batch is no JSON: {error}") from None
-    instances = content.get("instances") if isinstance(content, dict) else None
-    if not isinstance(instances, list):
-        raise ValueError(f'request {place} of the batch needs a JSON body {{"instances": [...]}}')
-    return instances
+#: Name in the setting `service_envelope` -> "module:Class"; only those that are asked for are imported.
+ENVELOPES: dict[str, str] = {
+    "body": f"{__name__}:BodyEnvelope",
+    "json": "torchkeeper.handler.instances:JSONEnvelope",
+    "kserve": "torchkeeper.handler.instances:KServeEnvelope",
+    "kservev2": "torchkeeper.handler.openinference:KServev2Envelope",
+}
 
 
-def _decoded(instance: Any) -> Any:
-    if not isinstance(instance, dict):
-        return instance
-    if instance.keys() == {"b64"}:
-        return b64decode(instance["b64"])
-    return {
-        name: b64decode(value["b64"]) if isinstance(value, dict) and value.keys() == {"b64"} else value
-        for name, value in instance.items()
-    }
-
-
-#: Name in the setting `service_envelope` -> class.
-ENVELOPES: dict[str, type[BaseEnvelope]] = {"body": BodyEnvelope, "json": JSONEnvelope}
+def envelope_class(name: str) -> type[BaseEnvelope]:
+    """The class of one of ENVELOPES."""
+    module, _, attribute = ENVELOPES[name].partition(":")
+    found: type[BaseEnvelope] = getattr(importlib.import_module(module), attribute)
+    return found

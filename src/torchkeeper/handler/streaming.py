@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torchkeeper.handler.context import Context
+from torchkeeper.handler.context import Context, Line
 
 
 def send_intermediate_predict_response(
@@ -52,12 +52,13 @@ class Collector:
     """Takes the parts instead of the clients, for callers who want whole answers.
 
     Args:
-        count: rows of the batch.
+        owners: per row of the batch, the number of the request that it came with.
         line: where the clients are, to know who left.
     """
 
-    def __init__(self, count: int, line: Any = None) -> None:
-        self._parts: list[list[Any]] = [[] for _ in range(count)]
+    def __init__(self, owners: Sequence[int], line: Line | None = None) -> None:
+        self._parts: list[list[Any]] = [[] for _ in owners]
+        self._owners = owners
         self._line = line
 
     def send(self, values: Sequence[Any], status: int | None = None) -> None:
@@ -67,8 +68,9 @@ class Collector:
                 parts.append(value)
 
     def gone(self) -> frozenset[int]:
-        """Nobody that this knows of."""
-        return frozenset()
+        """The rows whose clients left."""
+        left = self._line.gone() if self._line is not None else ()
+        return frozenset(row for row, owner in enumerate(self._owners) if owner in left)
 
     def joined(self, last: Sequence[Any] | None) -> list[Any]:
         """The whole answers: texts and bytes joined, values of other types as a list of the parts.

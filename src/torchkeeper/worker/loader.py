@@ -12,7 +12,6 @@ import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 from torchkeeper import TORCHSERVE_VERSION
 from torchkeeper.handler.builtin import BUILTIN
 from torchkeeper.handler.context import Context
+from torchkeeper.handler.envelope import ENVELOPES, envelope_class
 from torchkeeper.messages import ModelSpec
 from torchkeeper.metrics.recorder import Recorder
 from torchkeeper.worker.service import Entry, Service
@@ -55,8 +55,12 @@ def load(spec: ModelSpec, max_response_size: int) -> Service:
         model_yaml_config=spec.model_config,
     )
     entry = _initialised_entry(spec.handler, Path(spec.model_dir), context)
-    entries: dict[str | None, Entry] = {None: _wrap(entry, spec.envelope)}
-    return Service(entries, context, decode=spec.decode_input_request, max_response_size=max_response_size)
+    return Service(
+        _Entries(entry, spec.envelope),
+        context,
+        decode=spec.decode_input_request,
+        max_response_size=max_response_size,
+    )
 
 
 def split_handler(text: str) -> tuple[str, str | None]:
@@ -141,13 +145,21 @@ def _instance(handler_class: type, context: Context) -> Entry:
     return handle
 
 
-def _wrap(entry: Entry, envelope: str | None) -> Entry:
-    if envelope is None:
-        return entry
-    envelopes: dict[str, Callable[[Entry], Any]] = importlib.import_module(
-        "torchkeeper.handler.envelope"
-    ).ENVELOPES
-    if envelope not in envelopes:
-        raise HandlerNotFound(f"service_envelope {envelope!r} is not one of {', '.join(sorted(envelopes))}")
-    wrapped: Entry = envelopes[envelope](entry).handle
-    return wrapped
+class _Entries(dict[str | None, Entry]):
+    """An entry point by envelope; None: in the model's own. Envelopes are made when they are first asked for.
+
+    Raises:
+        HandlerNotFound: there is no envelope of that name.
+    """
+
+    def __init__(self, entry: Entry, default: str | None) -> None:
+        self._entry = entry
+        super().__init__({None: entry if default is None else self[default]})
+
+    def __missing__(self, name: str | None) -> Entry:
+        if name not in ENVELOPES:
+            known = ", ".join(sorted(ENVELOPES))
+            raise HandlerNotFound(f"service_envelope {name!r} is not one of {known}")
+        wrapped: Entry = envelope_class(name)(self._entry).handle
+        self[name] = wrapped
+        return wrapped

@@ -11,21 +11,23 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import GeneratorType
 from typing import Any, Protocol
 
 from torchkeeper.handler.context import Context, RequestProcessor
 from torchkeeper.handler.errors import PredictionException
+from torchkeeper.handler.outcome import WrongOutcome, check_one_per_row, drained
 from torchkeeper.messages import Failure, Input, Kind, Part, Reply, Sample
 
 Entry = Callable[[Any, Context], Any]
 
 FAILED = "Prediction failed"
 OUT_OF_RESOURCES = "Out of resources"
-NO_LIST = "Invalid model predict output"
-WRONG_LENGTH = "number of batch response mismatched"
 UNSUPPORTED = "Unsupported model output data type."
+#: Status of a handler's fault: TorchServe's on its own URLs, KServe's on those that ask for an envelope.
+_FAULT = 503
+_FAULT_IN_ENVELOPE = 500
 
 
 class Outbox(Protocol):
@@ -41,7 +43,8 @@ class Outbox(Protocol):
 class Service:
     """One loaded model: its entry point, its context and the rules for input and output.
 
-    `entries` is the entry point in each envelope that a request may ask for; None: in the model's own.
+    `entries` is the entry point in each envelope that a request may ask for; None: in the model's own. An
+    element of what an entry point returns may be a PredictionException: that request's own failure.
     """
 
     def __init__(
@@ -70,20 +73,24 @@ class Service:
         context.metrics.set_request_ids(ids)
         context.line = _Line(processors, outbox)
         rows = [self._row(entry.parts) for entry in inputs]
+        envelope = inputs[0].envelope
+        fault = _FAULT if envelope is None else _FAULT_IN_ENVELOPE
         begin = time.perf_counter()
         try:
-            output = self._entries[inputs[0].envelope](rows, context)
+            output = self._entries[envelope](rows, context)
             if isinstance(output, GeneratorType):
-                output = _drained(output, context)
-        except _NotOnePerRequest as error:
-            return [error.failure] * len(inputs)
+                output = drained(output, context)
+                output = [b""] * len(inputs) if output is None else output
+            check_one_per_row("returned", output, len(inputs))
+        except WrongOutcome as error:
+            return [Failure(fault, error.message, error.cause)] * len(inputs)
         except Exception as error:  # noqa: BLE001 - the handler is user code
             traceback.print_exc()
-            return [_failure(error)] * len(inputs)
+            return [_failure(error, fault)] * len(inputs)
         finally:
             context.line = None
         context.metrics.add_time("PredictionTime", round((time.perf_counter() - begin) * 1000, 2))
-        return self._replies(output, processors)
+        return self._replies(output, processors, fault)
 
     def drain(self) -> list[Sample]:
         """The numbers that the handler recorded since the last call."""
@@ -118,18 +125,18 @@ class Service:
                 )
         return bytearray(part.value)
 
-    def _replies(self, output: Any, processors: Sequence[RequestProcessor]) -> list[Reply | Failure]:
-        count = len(processors)
-        try:
-            _check_one_per_request("returned", output, count)
-        except _NotOnePerRequest as error:
-            return [error.failure] * count
+    def _replies(
+        self, output: Sequence[Any], processors: Sequence[RequestProcessor], fault: int
+    ) -> list[Reply | Failure]:
         replies: list[Reply | Failure] = []
         for value, processor in zip(output, processors, strict=True):
+            if isinstance(value, PredictionException):
+                replies.append(Failure(int(value.error_code), str(value.message)))
+                continue
             try:
                 body, content_type = encode_value(value)
             except (TypeError, ValueError, RecursionError) as error:
-                return [Failure(503, UNSUPPORTED, last_line(error))] * count
+                return [Failure(fault, UNSUPPORTED, last_line(error))] * len(processors)
             replies.append(self._reply(body, content_type, processor))
         return replies
 
@@ -162,43 +169,6 @@ class _Line:
     def gone(self) -> Collection[int]:
         """The requests whose clients left."""
         return self._outbox.gone()
-
-
-class _NotOnePerRequest(Exception):
-    """What a handler gave is not a list with one element per request."""
-
-    def __init__(self, message: str, cause: str) -> None:
-        super().__init__(cause)
-        self.failure = Failure(503, message, cause)
-
-
-def _check_one_per_request(gave: str, values: Any, count: int) -> None:
-    if not isinstance(values, list):
-        raise _NotOnePerRequest(NO_LIST, f"the handler {gave} {type(values).__name__}, not a list")
-    if len(values) != count:
-        raise _NotOnePerRequest(
-            WRONG_LENGTH, f"the handler {gave} {len(values)} results for {count} requests"
-        )
-
-
-def _drained(generator: Generator[Any, None, Any], context: Context) -> Any:
-    """Sends what a handler yields; what it returns, or nothing, is the last part.
-
-    When all clients have left, the generator is closed.
-    """
-    count = len(context.request_processor or ())
-    nothing = [b""] * count
-    assert context.line is not None
-    try:
-        while not context.cancelled:
-            values = next(generator)
-            _check_one_per_request("yielded", values, count)
-            context.line.send(values)
-    except StopIteration as end:
-        return nothing if end.value is None else end.value
-    finally:
-        generator.close()
-    return nothing
 
 
 def make_reply(
@@ -240,10 +210,10 @@ def last_line(error: BaseException) -> str:
     return lines[-1][:500]
 
 
-def _failure(error: Exception) -> Failure:
+def _failure(error: Exception, fault: int) -> Failure:
     if isinstance(error, PredictionException):
         status = 507 if error.error_code == 413 else int(error.error_code)
         return Failure(status, str(error.message), last_line(error))
     if isinstance(error, MemoryError) or "CUDA" in str(error):
         return Failure(507, OUT_OF_RESOURCES, last_line(error))
-    return Failure(503, FAILED, last_line(error))
+    return Failure(fault, FAILED, last_line(error))

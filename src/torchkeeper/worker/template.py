@@ -34,7 +34,7 @@ _SHARED_IMPORTS = (
     "torch",
     "PIL.Image",
     "torchkeeper.handler.vision",
-    "torchkeeper.handler.envelope",
+    "torchkeeper.handler.openinference",
 )
 
 

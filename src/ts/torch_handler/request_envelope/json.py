@@ -1,5 +1,5 @@
-"""The envelope `json`; see torchkeeper.handler.envelope."""
+"""The envelope `json`; see torchkeeper.handler.instances."""
 
-from torchkeeper.handler.envelope import JSONEnvelope as JSONEnvelope
+from torchkeeper.handler.instances import JSONEnvelope as JSONEnvelope
 
 __all__ = ["JSONEnvelope"]

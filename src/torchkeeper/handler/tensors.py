@@ -1,0 +1,254 @@
+"""Tensors of the Open Inference Protocol: how their datatypes look in JSON, in raw bytes and to a handler.
+
+Pure. Source: Open Inference Protocol v2, "Tensor Data", and its binary tensor data extension: raw elements
+are little-endian, in row-major order, without padding; each element of BYTES follows its length, uint32.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from torchkeeper.handler.json_text import json_text
+
+BYTES = "BYTES"
+#: bfloat16, which numpy does not know: the upper half of a float32.
+BF16 = "BF16"
+
+#: Datatype -> numpy's dtype.
+DTYPES: dict[str, np.dtype[Any]] = {
+    name: np.dtype(code)
+    for name, code in {
+        "BOOL": "?",
+        "UINT8": "<u1",
+        "UINT16": "<u2",
+        "UINT32": "<u4",
+        "UINT64": "<u8",
+        "INT8": "<i1",
+        "INT16": "<i2",
+        "INT32": "<i4",
+        "INT64": "<i8",
+        "FP16": "<f2",
+        "FP32": "<f4",
+        "FP64": "<f8",
+    }.items()
+}
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+_RAW_ONLY = ("FP16", BF16)
+#: What JSON values a datatype takes: numpy's kinds of array.
+_KINDS = {"b": "b", "u": "biuf", "i": "biuf", "f": "biuf"}
+
+
+class Array(np.ndarray[Any, np.dtype[Any]]):
+    """An array that is true when it has elements, like a list.
+
+    Handlers say `row.get("data") or row.get("body")`, where a plain array refuses to be a truth value.
+    """
+
+    def __bool__(self) -> bool:
+        return self.size > 0
+
+
+def check_datatype(name: object) -> str:
+    """The datatype, if it is one.
+
+    Raises:
+        ValueError: it is none; the message lists them.
+    """
+    if isinstance(name, str) and (name in DTYPES or name in (BYTES, BF16)):
+        return name
+    raise ValueError(f"datatype {name!r} is none of {', '.join((*DTYPES, BF16, BYTES))}")
+
+
+def check_shape(shape: object) -> list[int]:
+    """The shape, if it is one: whole numbers from 0, and at most one -1 for what the data say.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if (
+        not isinstance(shape, list)
+        or not all(type(size) is int and size >= -1 for size in shape)
+        or shape.count(-1) > 1
+    ):
+        raise ValueError(f"shape must be a list of whole numbers from 0, not {shape!r}")
+    return shape
+
+
+def from_json(datatype: str, shape: list[int], data: object) -> Any:
+    """What a handler sees of a tensor in JSON: nested lists of the shape; of BYTES a flat list of texts.
+
+    Raises:
+        ValueError: the data do not fit datatype or shape.
+    """
+    if not isinstance(data, list):
+        raise ValueError("data must be a list")
+    if datatype == BYTES:
+        texts = list(_flat(data))
+        _check_elements(shape, len(texts))
+        return texts
+    if datatype in _RAW_ONLY:
+        raise ValueError(f"{datatype} has no form in JSON: send the tensor as raw bytes (binary_data_size)")
+    try:
+        given = np.asarray(data)
+    except ValueError:
+        raise ValueError("data must be flat or nested evenly") from None
+    given = _fitting(datatype, data, given)
+    _check_count(shape, given.size)
+    return given.reshape(shape).tolist()
+
+
+def from_raw(datatype: str, shape: list[int], raw: memoryview) -> Any:
+    """What a handler sees of a raw tensor: an array of the shape (BF16 as float32), of BYTES a flat list.
+
+    Raises:
+        ValueError: the bytes do not fit datatype or shape.
+    """
+    if datatype == BYTES:
+        elements = _split(raw)
+        _check_elements(shape, len(elements))
+        return elements
+    dtype = np.dtype("<u2") if datatype == BF16 else DTYPES[datatype]
+    count, left = divmod(len(raw), dtype.itemsize)
+    if left:
+        raise ValueError(f"{len(raw)} bytes are no whole number of {datatype} elements")
+    _check_count(shape, count)
+    found = np.frombuffer(raw, np.uint8) != 0 if datatype == "BOOL" else np.frombuffer(raw, dtype)
+    if datatype == BF16:
+        found = (found.astype("<u4") << 16).view("<f4")
+    return found.reshape(shape).view(Array)
+
+
+def _flat(data: list[Any]) -> Iterator[str]:
+    for element in data:
+        if isinstance(element, list):
+            yield from _flat(element)
+        elif isinstance(element, str):
+            yield element
+        else:
+            raise ValueError("the elements of a BYTES tensor must be strings in JSON")
+
+
+def _check_elements(shape: list[int], count: int) -> None:
+    """TorchServe reads no shape of a single text, and clients send some that do not fit."""
+    if count != 1:
+        _check_count(shape, count)
+
+
+def _fitting(datatype: str, data: list[Any], given: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The values, if every one of them is of the datatype."""
+    dtype = DTYPES[datatype]
+    if given.size == 0:
+        return given
+    if given.dtype.kind not in _KINDS[dtype.kind]:
+        raise ValueError(f"data has elements that are no {datatype}")
+    if dtype.kind in "ui" and given.dtype != dtype:
+        try:
+            whole = np.array(data, dtype)
+        except (OverflowError, ValueError):
+            raise ValueError(f"data has elements outside of {datatype}") from None
+        if given.dtype.kind == "f" and not np.array_equal(whole, given):
+            raise ValueError(f"data has elements that are no {datatype}")
+        return whole
+    return given
+
+
+def _check_count(shape: list[int], count: int) -> None:
+    known = math.prod(size for size in shape if size != -1)
+    fits = (known and count % known == 0) if -1 in shape else known == count
+    if not fits and (count or -1 not in shape):
+        raise ValueError(f"shape {shape} does not fit {count} elements")
+
+
+def _split(raw: memoryview) -> list[bytes]:
+    """The elements of a raw BYTES tensor."""
+    elements = []
+    at = 0
+    while at < len(raw):
+        if at + 4 > len(raw):
+            raise ValueError("a BYTES element needs its length in four bytes")
+        (length,) = struct.unpack_from("<I", raw, at)
+        at += 4
+        if at + length > len(raw):
+            raise ValueError(f"a BYTES element of {length} bytes, of which {len(raw) - at} are there")
+        elements.append(bytes(raw[at : at + length]))
+        at += length
+    return elements
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An output: an array of numbers, or for BYTES a flat list of texts, bytes and JSON values."""
+
+    datatype: str
+    shape: tuple[int, ...]
+    values: Any
+
+    def in_json(self) -> Tensor:
+        """The tensor with a datatype that JSON has a form for: FP16 becomes FP32."""
+        return Tensor("FP32", self.shape, self.values) if self.datatype == "FP16" else self
+
+    def flat(self) -> list[Any]:
+        """The elements as JSON values; bytes as text if they are UTF-8, else in base64."""
+        if self.datatype != BYTES:
+            return list(self.values.ravel().tolist())
+        return [_text(value) if isinstance(value, bytes | bytearray) else value for value in self.values]
+
+    def raw(self) -> bytes:
+        """The elements as raw bytes; JSON values as their text."""
+        if self.datatype != BYTES:
+            return bytes(np.ascontiguousarray(self.values, DTYPES[self.datatype]).tobytes())
+        encoded = [_bytes(value) for value in self.values]
+        return b"".join(struct.pack("<I", len(value)) + value for value in encoded)
+
+
+def output(result: Any) -> Tensor:
+    """The tensor of a handler's result: numbers by their type, everything else as BYTES.
+
+    Python's numbers are INT64, FP64 and BOOL as in TorchServe; a single value has the shape ().
+    """
+    if hasattr(result, "detach"):
+        result = _from_torch(result)
+    if isinstance(result, str | bytes | bytearray | dict):
+        return Tensor(BYTES, (), [result])
+    try:
+        found = np.asarray(result)
+    except ValueError:  # nested unevenly
+        return Tensor(BYTES, (len(result),), list(result))
+    name = _NAMES.get(found.dtype.newbyteorder("<"))
+    if name is not None:
+        return Tensor(name, found.shape, found)
+    objects = found if found.dtype == object else np.array(result, dtype=object)
+    return Tensor(BYTES, objects.shape, objects.ravel().tolist())
+
+
+def stacked(results: Sequence[Any]) -> Tensor:
+    """One tensor of the results of all rows of a batch tensor, with a dimension for the rows in front."""
+    return output([_from_torch(result) if hasattr(result, "detach") else result for result in results])
+
+
+def _from_torch(tensor: Any) -> Any:
+    plain = tensor.detach().cpu()
+    try:
+        return plain.numpy()
+    except TypeError:  # bfloat16
+        return plain.float().numpy()
+
+
+def _text(value: bytes | bytearray) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return base64.b64encode(value).decode()
+
+
+def _bytes(value: Any) -> bytes:
+    if isinstance(value, str):
+        return value.encode()
+    return bytes(value) if isinstance(value, bytes | bytearray) else json_text(value)

@@ -1,0 +1,127 @@
+"""Envelopes with several instances per request: whose row is whose, and handlers that answer in parts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from torchkeeper.handler.outcome import NO_LIST, WRONG_LENGTH
+from torchkeeper.messages import Failure, Input, Kind, ModelSpec, Part, Reply
+from torchkeeper.worker.loader import load
+from torchkeeper.worker.service import Service
+
+
+class Leavers:
+    """Clients of whom some left; nobody may be sent a part."""
+
+    def __init__(self, *gone: int) -> None:
+        self._gone = gone
+
+    def send(self, parts: Any) -> None:
+        raise AssertionError("a part was sent")
+
+    def gone(self) -> tuple[int, ...]:
+        return self._gone
+
+
+def loaded(folder: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> Service:
+    monkeypatch.chdir(folder)
+    (folder / "h.py").write_text(source)
+    return load(ModelSpec("net", "1.0", str(folder), {"model": {}}, "h.py:handle", None, None, 8, None), 1000)
+
+
+def asked(number: int, *instances: Any, kind: Kind = Kind.PREDICT, body: bytes | None = None) -> Input:
+    text = json.dumps({"instances": instances}).encode() if body is None else body
+    return Input(f"id-{number}", kind, (Part("body", text),), {"number": str(number)}, "kserve")
+
+
+WHOSE = """
+def handle(data, context):
+    return data and [
+        [row, context.get_request_header(i, "number"), context.get_request_id(i)]
+        for i, row in enumerate(data)
+    ]
+"""
+
+
+def test_rows_know_their_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = loaded(tmp_path, monkeypatch, WHOSE)
+    replies = service.predict([asked(0, "a", "b"), asked(1, body=b"no"), asked(2), asked(3, "c")], Leavers())
+    first, second, third, fourth = replies
+    assert isinstance(first, Reply)
+    assert isinstance(third, Reply)
+    assert isinstance(fourth, Reply)
+    assert json.loads(first.body) == {"predictions": [["a", "0", "id-0"], ["b", "0", "id-0"]]}
+    assert first.content_type == "application/json"
+    assert isinstance(second, Failure)
+    assert (second.status, second.cause) == (400, None)
+    assert third.body == b'{"predictions":[]}'
+    assert json.loads(fourth.body) == {"predictions": [["c", "3", "id-3"]]}
+
+
+def test_explanations_are_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = loaded(tmp_path, monkeypatch, "def handle(data, context):\n    return data\n")
+    (reply,) = service.predict([asked(0, 1, kind=Kind.EXPLAIN)], Leavers())
+    assert isinstance(reply, Reply)
+    assert reply.body == b'{"explanations":[1]}'
+
+
+@pytest.mark.parametrize(
+    ("returned", "message", "cause"),
+    [
+        ("None", NO_LIST, "the handler returned NoneType, not a list"),
+        ("[1]", WRONG_LENGTH, "the handler returned 1 results for 3 instances"),
+    ],
+)
+def test_a_wrong_number_of_results_fails_the_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, returned: str, message: str, cause: str
+) -> None:
+    service = loaded(tmp_path, monkeypatch, f"def handle(data, context):\n    return data and {returned}\n")
+    assert service.predict([asked(0, 1, 2), asked(1, 3)], Leavers()) == [Failure(500, message, cause)] * 2
+
+
+PARTS = """
+from ts.handler_utils.utils import send_intermediate_predict_response
+def handle(data, context):
+    if data is None:
+        return None
+    send_intermediate_predict_response([row + "1" for row in data], context.request_ids, "", 200, context)
+    return [row + "2" for row in data]
+"""
+YIELDS = """
+def handle(data, context):
+    return None if data is None else parts(data)
+def parts(data):
+    yield [row + "1" for row in data]
+    yield [row + "2" for row in data]
+"""
+
+
+@pytest.mark.parametrize("source", [PARTS, YIELDS])
+def test_parts_become_whole_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    service = loaded(tmp_path, monkeypatch, source)
+    first, second = service.predict([asked(0, "a", "b"), asked(1, "c")], Leavers())
+    assert isinstance(first, Reply)
+    assert isinstance(second, Reply)
+    assert json.loads(first.body) == {"predictions": ["a1a2", "b1b2"]}
+    assert json.loads(second.body) == {"predictions": ["c1c2"]}
+
+
+GONE = """
+def handle(data, context):
+    return data and [[context.is_cancelled(i), context.cancelled] for i in range(len(data))]
+"""
+
+
+def test_a_handler_sees_which_instances_nobody_waits_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = loaded(tmp_path, monkeypatch, GONE)
+    first, second = service.predict([asked(0, 1), asked(1, 2, 3)], Leavers(1))
+    assert isinstance(first, Reply)
+    assert isinstance(second, Reply)
+    assert json.loads(first.body) == {"predictions": [[False, False]]}
+    assert json.loads(second.body) == {"predictions": [[True, False]] * 2}
