@@ -8,7 +8,11 @@ them (the exit code of a worker, the last line of a traceback) travels in `cause
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
+
+#: The paths of KServe's protocols, v1 and v2.
+_KSERVE = re.compile(rb"/v[12](?:[/?]|$)")
 
 
 class TorchkeeperError(Exception):
@@ -26,8 +30,20 @@ class TorchkeeperError(Exception):
         #: Additional response headers, such as Retry-After.
         self.headers = dict(headers or {})
 
-    def body(self) -> bytes:
-        """The JSON that TorchServe would send (two spaces, trailing newline), plus `cause` if known."""
+    @property
+    def text(self) -> str:
+        """Message and cause in one line, for protocols whose errors are a single text."""
+        return f"{self.message}: {self.cause}" if self.cause else self.message
+
+    def body(self, target: bytes = b"") -> bytes:
+        """The JSON that the protocol of a URL would send: KServe's {"error"}, or TorchServe's with `cause`.
+
+        Args:
+            target: path of the request, with or without its query. TorchServe's JSON has two spaces of indent
+                and a trailing newline.
+        """
+        if _KSERVE.match(target):
+            return json.dumps({"error": self.text}, separators=(",", ":")).encode()
         fields: dict[str, object] = {"code": self.status, "type": self.type, "message": self.message}
         if self.cause:
             fields["cause"] = self.cause
@@ -194,6 +210,19 @@ class RequestTooLarge(TorchkeeperError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"Request body is larger than max_request_size ({limit} bytes).")
+
+
+class UnknownCoding(TorchkeeperError):
+    """A body in a content coding that is not known: 415 with those that are (RFC 9110, section 12.5.3)."""
+
+    status = 415
+    type = "UnsupportedMediaTypeException"
+
+    def __init__(self, coding: str) -> None:
+        super().__init__(
+            f"Content-Encoding {coding[:100]!r} is neither gzip nor deflate.",
+            headers={"Accept-Encoding": "gzip, deflate"},
+        )
 
 
 class ServiceUnavailable(TorchkeeperError):

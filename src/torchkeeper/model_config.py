@@ -35,6 +35,8 @@ class ModelConfig:
     preload: bool | None = None
     autoscale: bool | None = None
     use_venv: bool | None = None
+    v2_inputs: tuple[dict[str, Any], ...] | None = None
+    v2_outputs: tuple[dict[str, Any], ...] | None = None
     raw: dict[str, Any] = field(default_factory=dict)
 
 
@@ -62,6 +64,9 @@ class ResolvedModelConfig:
     preload: bool
     autoscale: bool
     use_venv: bool
+    #: What KServe v2's metadata say of the model: tensors as {"name", "datatype", "shape"}.
+    v2_inputs: tuple[dict[str, Any], ...]
+    v2_outputs: tuple[dict[str, Any], ...]
     raw: dict[str, Any]
 
 
@@ -71,6 +76,18 @@ def _is_whole(value: object, low: int) -> bool:
 
 def _is_positive(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+def _are_tensors(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(tensor, dict)
+        and tensor.keys() == {"name", "datatype", "shape"}
+        and isinstance(tensor["name"], str)
+        and isinstance(tensor["datatype"], str)
+        and isinstance(tensor["shape"], list)
+        and all(_is_whole(size, -1) for size in tensor["shape"])
+        for tensor in value
+    )
 
 
 #: yaml key: (attribute, test, what it must be)
@@ -96,6 +113,8 @@ _KEYS: dict[str, tuple[str, Callable[[Any], bool], str]] = {
     "autoscale": ("autoscale", lambda v: isinstance(v, bool), "true or false"),
     "useVenv": ("use_venv", lambda v: isinstance(v, bool), "true or false"),
     "preload": ("preload", lambda v: isinstance(v, bool), "true or false"),
+    "v2Inputs": ("v2_inputs", _are_tensors, "a list of tensors, each with name, datatype and shape"),
+    "v2Outputs": ("v2_outputs", _are_tensors, "a list of tensors, each with name, datatype and shape"),
 }
 
 #: The keys that the server reads.
@@ -184,6 +203,8 @@ def resolve(
         "preload": True,
         "autoscale": False,
         "use_venv": False,
+        "v2_inputs": (),
+        "v2_outputs": (),
         "raw": {},
     }
     values: dict[str, Any] = {}

@@ -27,8 +27,10 @@ from torchkeeper.api.application import Application, Rules
 from torchkeeper.api.auth import Tokens
 from torchkeeper.api.call import Handler
 from torchkeeper.api.inference import InferenceApi
+from torchkeeper.api.kserve import KServeV1Api
 from torchkeeper.api.management import ManagementApi
 from torchkeeper.api.metrics import MetricsApi
+from torchkeeper.api.openinference import OpenInferenceApi
 from torchkeeper.api.token import TokenApi
 from torchkeeper.engine.builder import Builder, Sinks, worker_environ
 from torchkeeper.engine.models import Models, Wish
@@ -195,6 +197,8 @@ class _Server:
         endpoints = {
             **inference.endpoints(),
             **self._management.endpoints(),
+            **KServeV1Api(self._models).endpoints(),
+            **OpenInferenceApi(self._models, self._settings, self._changed).endpoints(),
             **renewal,
             **page.endpoints(),
         }

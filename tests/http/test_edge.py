@@ -171,6 +171,34 @@ def test_head_has_no_body_and_errors_close() -> None:
     assert talk(get(b"/"), failing).startswith(b"HTTP/1.1 500 ")
 
 
+def test_an_answer_to_a_body_that_is_still_on_its_way_says_that_it_closes() -> None:
+    async def hasty(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    head = b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 2\r\n\r\n"
+    assert b"connection: close" in talk(head, hasty)
+    assert b"connection: keep-alive" in talk(head + b"ab", hasty)
+
+
+@pytest.mark.parametrize(
+    ("target", "body"),
+    [
+        (
+            b"/v2/models/m/infer",
+            b'{"error":"Invalid HTTP message.: a request needs exactly one Host field, not 2"}',
+        ),
+        (
+            b"/v1/models?a",
+            b'{"error":"Invalid HTTP message.: a request needs exactly one Host field, not 2"}',
+        ),
+        (b"/v3/models", b'"type": "BadRequestException"'),
+    ],
+)
+def test_the_path_decides_what_an_error_looks_like(target: bytes, body: bytes) -> None:
+    assert body in talk(b"GET " + target + b" HTTP/1.1\r\n" + HOST + HOST + b"\r\n")
+
+
 def test_a_header_with_a_line_break_is_left_out() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         headers = [(b"X-Bad", b"a\r\nInjected: yes"), (b"content-length", b"0")]

@@ -43,9 +43,60 @@ def test_what_is_no_route_is_not_found(path: bytes) -> None:
         resolve(path, "GET", Api.INFERENCE)
 
 
-def test_the_root_allows_no_method() -> None:
+@pytest.mark.parametrize(("method", "apis"), [("POST", Api.INFERENCE), ("GET", Api.MANAGEMENT)])
+def test_the_root_says_alive_to_those_who_get_it(method: str, apis: Api) -> None:
+    assert resolve(b"/", "GET", Api.INFERENCE).route.endpoint is Endpoint.ALIVE
     with pytest.raises(MethodNotAllowed):
-        resolve(b"/", "GET", Api.INFERENCE)
+        resolve(b"/", method, apis)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "endpoint", "kind", "named"),
+    [
+        ("GET", b"/v1/models", Endpoint.V1_LIST, Kind.PREDICT, (None, None)),
+        ("GET", b"/v1/models/m", Endpoint.V1_READY, Kind.PREDICT, ("m", None)),
+        ("GET", b"/v1/models/predict", Endpoint.V1_READY, Kind.PREDICT, ("predict", None)),
+        ("POST", b"/v1/models/m:predict", Endpoint.V1_INFER, Kind.PREDICT, ("m", None)),
+        ("POST", b"/v1/models/m%3Aexplain", Endpoint.V1_INFER, Kind.EXPLAIN, ("m", None)),
+        ("POST", b"/v1/models/a:b:predict/", Endpoint.V1_INFER, Kind.PREDICT, ("a:b", None)),
+        ("GET", b"/v2", Endpoint.V2_SERVER, Kind.PREDICT, (None, None)),
+        ("GET", b"/v2/", Endpoint.V2_SERVER, Kind.PREDICT, (None, None)),
+        ("HEAD", b"/v2/health/live", Endpoint.V2_LIVE, Kind.PREDICT, (None, None)),
+        ("GET", b"/v2/health/ready", Endpoint.V2_READY, Kind.PREDICT, (None, None)),
+        ("GET", b"/v2/models", Endpoint.V2_LIST, Kind.PREDICT, (None, None)),
+        ("GET", b"/v2/models/m", Endpoint.V2_MODEL, Kind.PREDICT, ("m", None)),
+        ("GET", b"/v2/models/m/versions/2", Endpoint.V2_MODEL, Kind.PREDICT, ("m", "2")),
+        ("GET", b"/v2/models/m/ready", Endpoint.V2_MODEL_READY, Kind.PREDICT, ("m", None)),
+        ("GET", b"/v2/models/m/versions/2/ready", Endpoint.V2_MODEL_READY, Kind.PREDICT, ("m", "2")),
+        ("POST", b"/v2/models/m/infer", Endpoint.V2_INFER, Kind.PREDICT, ("m", None)),
+        ("POST", b"/v2/models/m/versions/2/infer", Endpoint.V2_INFER, Kind.PREDICT, ("m", "2")),
+        ("POST", b"/v2/models/m/explain", Endpoint.V2_INFER, Kind.EXPLAIN, ("m", None)),
+        ("POST", b"/v2/models/m/versions/2/explain", Endpoint.V2_INFER, Kind.EXPLAIN, ("m", "2")),
+        ("POST", b"/v2/repository/index", Endpoint.REPOSITORY_INDEX, Kind.PREDICT, (None, None)),
+    ],
+)
+def test_kserves_routes(
+    method: str, path: bytes, endpoint: Endpoint, kind: Kind, named: tuple[str | None, str | None]
+) -> None:
+    match = resolve(path, method, Api.INFERENCE)
+    assert (match.route.endpoint, match.route.kind) == (endpoint, kind)
+    assert (match.model, match.version) == named
+
+
+@pytest.mark.parametrize("path", [b"/v1/models/m:predict", b"/v2/models/m/infer", b"/v1/models/m:explain"])
+def test_what_is_to_be_posted_cannot_be_got(path: bytes) -> None:
+    with pytest.raises(MethodNotAllowed) as raised:
+        resolve(path, "GET", Api.INFERENCE)
+    assert raised.value.headers["Allow"] == "POST"
+
+
+def test_models_are_loaded_through_the_management_api_only() -> None:
+    path = b"/v2/repository/models/m/load"
+    assert resolve(path, "POST", Api.MANAGEMENT).route.endpoint is Endpoint.REPOSITORY_LOAD
+    with pytest.raises(ResourceNotFound):
+        resolve(path, "POST", Api.INFERENCE)
+    shared = resolve(b"/v1/models/m", "GET", Api.INFERENCE | Api.MANAGEMENT)
+    assert shared.route.endpoint is Endpoint.V1_READY
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import pytest
 
 BIN = Path(sys.executable).parent
 SECONDS_TO_START = 20
+EXAMPLE = Path(__file__).parents[2] / "examples" / "image_classifier" / "mnist"
 
 
 class Server:
@@ -136,6 +137,23 @@ def make_archive(store: Path, name: str, source: str, version: str = "1.0", conf
         check=True,
     )
     return (work / f"{name}.mar").rename(store / f"{name}-{version}.mar")
+
+
+def mnist_server(folder: Path, config: str = "", **settings: object) -> Server:
+    """A server with the MNIST example as the models mnist and mnist_explain."""
+    store = folder / "model_store"
+    store.mkdir()
+    (folder / "model-config.yaml").write_text(config or "batchSize: 16\n")
+    subprocess.run(
+        [
+            BIN / "torch-model-archiver",
+            *("--model-name", "mnist", "--version", "1.0", "--export-path", store),
+            *("--model-file", EXAMPLE / "mnist.py", "--serialized-file", EXAMPLE / "mnist_cnn.pt"),
+            *("--handler", EXAMPLE / "mnist_handler.py", "-c", folder / "model-config.yaml"),
+        ],
+        check=True,
+    )
+    return Server(folder, ("mnist=mnist.mar", "mnist_explain=mnist.mar"), settings)
 
 
 Start = Callable[..., Server]

@@ -327,10 +327,6 @@ ERRORS: list[tuple[str, str, dict[str, str], int, str, str]] = [
         "Requested method is not allowed, please refer to API document.",
     ),
     (
-        *("POST", "/v1/models/first", {}, 405, "MethodNotAllowedException"),
-        "Requested method is not allowed, please refer to API document.",
-    ),
-    (
         *("GET", "/predictions/first", {}, 404, "ResourceNotFoundException"),
         "Requested resource is not found, please refer to API document.",
     ),

@@ -6,7 +6,6 @@ import base64
 import gzip
 import io
 import json
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,30 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import BIN, Server  # type: ignore[import-not-found]  # pytest puts this folder on the path
+from conftest import EXAMPLE, mnist_server  # type: ignore[import-not-found]  # pytest puts this folder on the path
 from PIL import Image
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "examples" / "image_classifier" / "mnist"
 DATA = ROOT / "tests" / "data" / "mnist"
-
-
-def mnist_server(folder: Path, config: str = "", **settings: object) -> Server:
-    store = folder / "model_store"
-    store.mkdir()
-    (folder / "model-config.yaml").write_text(config or "batchSize: 16\n")
-    subprocess.run(
-        [
-            BIN / "torch-model-archiver",
-            *("--model-name", "mnist", "--version", "1.0", "--export-path", store),
-            *("--model-file", EXAMPLE / "mnist.py", "--serialized-file", EXAMPLE / "mnist_cnn.pt"),
-            *("--handler", EXAMPLE / "mnist_handler.py", "-c", folder / "model-config.yaml"),
-        ],
-        check=True,
-    )
-    return Server(folder, ("mnist=mnist.mar", "mnist_explain=mnist.mar"), settings)
 
 
 def network() -> torch.nn.Module:

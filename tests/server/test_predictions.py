@@ -134,7 +134,7 @@ def test_inputs_outputs_headers_and_errors(serve: Start) -> None:
     version = client.get("/predictions/echo/9")
     assert version.json()["message"] == "Model version: 9 does not exist for model: echo"
     assert client.get("/nothing/at/all/here").json()["type"] == "ResourceNotFoundException"
-    assert client.get("/").status_code == 405
+    assert client.post("/").status_code == 405
     large = client.post(url, content=b"x" * 5000)
     assert (large.status_code, large.json()["code"]) == (413, 413)
     assert len(large.headers["x-request-id"]) == 36

@@ -57,7 +57,8 @@ def test_each_key_opens_its_own_door(server: Server) -> None:
             answer = client.get(path, headers=bearing(key))
             assert (answer.status_code == 200) == (name == right), (path, name)
         refused = client.get(path)
-        assert (refused.status_code, refused.json()["type"]) == (400, "InvalidKeyException")
+        assert refused.status_code == 400
+        assert "Token Authorization failed." in refused.text
         assert refused.json()["message"] == (
             "Token Authorization failed. Token either incorrect, expired, or not provided correctly"
         )

@@ -94,21 +94,20 @@ class Application:
             ledger.gone += 1
             raise
         except InvalidKey as error:
-            await self._refuse_key(send, error, request_id)
+            await self._refuse_key(scope, send, error, request_id)
         except TorchkeeperError as error:
             if error.status < 500 or isinstance(error, ServiceUnavailable):
                 ledger.refused += 1
             else:
                 ledger.failed += 1
-            await self._send_error(send, error, request_id)
+            await self._send_error(scope, send, error, request_id)
         except Exception as error:  # request cycle: a bug of ours must still be an answer
             logger.exception(
                 "request %s failed by a fault of the server", request_id, extra={"request_id": request_id}
             )
             ledger.failed += 1
-            await self._send_error(
-                send, TorchkeeperError("Internal server error", cause=repr(error)), request_id
-            )
+            fault = TorchkeeperError("Internal server error", cause=repr(error))
+            await self._send_error(scope, send, fault, request_id)
         else:
             if isinstance(reply, Streamed):
                 await self._send_stream(send, reply, request_id)
@@ -146,7 +145,7 @@ class Application:
         if not more:
             await send({"type": "http.response.body", "body": b""})
 
-    async def _refuse_key(self, send: Send, error: InvalidKey, request_id: str) -> None:
+    async def _refuse_key(self, scope: Scope, send: Send, error: InvalidKey, request_id: str) -> None:
         """A wrong key is answered later and later; the request counts when it is answered or given up."""
         try:
             await asyncio.sleep(error.delay)
@@ -154,7 +153,7 @@ class Application:
             self._ledger.gone += 1
             raise
         self._ledger.refused += 1
-        await self._send_error(send, error, request_id)
+        await self._send_error(scope, send, error, request_id)
 
     def _route(self, raw_path: bytes, method: str) -> tuple[Match, Handler]:
         match = resolve(raw_path, method, self._apis)
@@ -184,7 +183,7 @@ class Application:
             headers += [(name, value) for name, value in self._rules.cors if name not in own]
         return headers
 
-    async def _send_error(self, send: Send, error: TorchkeeperError, request_id: str) -> None:
+    async def _send_error(self, scope: Scope, send: Send, error: TorchkeeperError, request_id: str) -> None:
         headers: list[Header] = [
             (b"content-type", b"application/json"),
             (b"x-request-id", request_id.encode()),
@@ -192,7 +191,7 @@ class Application:
             *((name.encode(), value.encode()) for name, value in error.headers.items()),
             *self._rules.cors,
         ]
-        body = error.body()
+        body = error.body(scope["raw_path"])
         headers.append((b"content-length", b"%d" % len(body)))
         await self._respond(send, error.status, "", headers, body)
 

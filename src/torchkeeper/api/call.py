@@ -48,6 +48,11 @@ class Call(msgspec.Struct, frozen=True):
                 return str(value.decode("latin-1"))
         return None
 
+    def fields(self) -> dict[str, str]:
+        """All header fields, names as the client wrote them; of a repeated one the last."""
+        given = self.scope["extensions"]["torchkeeper"]["headers"]
+        return {name.decode("latin-1"): value.decode("latin-1") for name, value in given}
+
     async def body(self) -> bytes:
         """The whole body.
 

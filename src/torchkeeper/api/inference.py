@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import TypeVar
 
 from torchkeeper.api.call import Call, ClientGone, Handler
 from torchkeeper.api.streaming import Streamed, streamed
+from torchkeeper.engine.dispatch import Dispatcher
 from torchkeeper.engine.models import Models
 from torchkeeper.engine.stream import Stream
 from torchkeeper.engine.version import ModelVersion
@@ -18,6 +20,8 @@ from torchkeeper.http.body import parse_parts, parse_query
 from torchkeeper.http.router import Endpoint, Match
 from torchkeeper.messages import Input, Part, Reply
 from torchkeeper.sagemaker import execution_parameters
+
+T = TypeVar("T")
 
 
 class InferenceApi:
@@ -48,8 +52,7 @@ class InferenceApi:
 
     async def _predict(self, call: Call) -> Reply | Streamed:
         scope, match = call.scope, call.match
-        extension = scope["extensions"]["torchkeeper"]
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in extension["headers"]}
+        headers = call.fields()
         body = await call.body()
         query = parse_query(scope["query_string"]) if scope["query_string"] else ()
         parts = (*query, *parse_parts(call.header(b"content-type"), body))
@@ -60,16 +63,7 @@ class InferenceApi:
         dispatcher = self._version(match, parts).dispatcher
         request = Input(call.request_id, match.route.kind, parts, headers)
         ticket = dispatcher.submit_streaming(request, explicit_version=match.version is not None)
-        watch = extension.get("on_gone")
-        if watch is not None:
-            watch(lambda: dispatcher.cancel(ticket))
-        try:
-            answer = await ticket
-        except asyncio.CancelledError:
-            if ticket.cancelled():
-                raise ClientGone from None
-            dispatcher.cancel(ticket)
-            raise
+        answer = await awaited(call, dispatcher, ticket)
         return streamed(answer, call.header(b"accept")) if isinstance(answer, Stream) else answer
 
     def _version(self, match: Match, parts: tuple[Part, ...]) -> ModelVersion:
@@ -82,3 +76,21 @@ class InferenceApi:
         if len(names) != 1:
             raise BadRequest("Parameter model_name is required.")
         return self._models.find(names[0])
+
+
+async def awaited(call: Call, dispatcher: Dispatcher, ticket: asyncio.Future[T]) -> T:
+    """What a ticket resolves to; a client that leaves meanwhile takes its request back.
+
+    Raises:
+        ClientGone: it did.
+    """
+    watch = call.scope["extensions"]["torchkeeper"].get("on_gone")
+    if watch is not None:
+        watch(lambda: dispatcher.cancel(ticket))
+    try:
+        return await ticket
+    except asyncio.CancelledError:
+        if ticket.cancelled():
+            raise ClientGone from None
+        dispatcher.cancel(ticket)
+        raise

@@ -53,6 +53,55 @@ _LISTED = {
     },
 }
 _READY = {"type": "object", "properties": {"name": {"type": "string"}, "ready": {"type": "boolean"}}}
+_KSERVE_ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+_NAMES_OF_MODELS = {
+    "type": "object",
+    "required": ["models"],
+    "properties": {"models": {"type": "array", "items": {"type": "string"}}},
+}
+_TENSOR = {
+    "type": "object",
+    "required": ["name", "datatype", "shape"],
+    "properties": {
+        "name": {"type": "string"},
+        "datatype": {"type": "string"},
+        "shape": {"type": "array", "items": {"type": "integer"}},
+        "parameters": {"type": "object"},
+        "data": {"type": "array", "items": {}},
+    },
+}
+_INSTANCES = {
+    "type": "object",
+    "required": ["instances"],
+    "properties": {"instances": {"type": "array", "items": {}}},
+}
+_RESULTS = {
+    "type": "object",
+    "properties": {
+        "predictions": {"type": "array", "items": {}},
+        "explanations": {"type": "array", "items": {}},
+    },
+}
+_INFER = {
+    "type": "object",
+    "required": ["inputs"],
+    "properties": {
+        "id": {"type": "string"},
+        "parameters": {"type": "object"},
+        "inputs": {"type": "array", "minItems": 1, "items": _TENSOR},
+        "outputs": {"type": "array", "items": {"type": "object"}},
+    },
+}
+_INFERRED = {
+    "type": "object",
+    "required": ["id", "model_name", "model_version", "outputs"],
+    "properties": {
+        "id": {"type": "string"},
+        "model_name": {"type": "string"},
+        "model_version": {"type": "string"},
+        "outputs": {"type": "array", "items": _TENSOR},
+    },
+}
 _ANYTHING: dict[str, Any] = {"*/*": {"schema": {}}}
 _TEXT: dict[str, Any] = {"text/plain": {"schema": {"type": "string"}}}
 
@@ -60,6 +109,15 @@ _TEXT: dict[str, Any] = {"text/plain": {"schema": {"type": "string"}}}
 def _json(schema: dict[str, Any]) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
 
+
+_RAW: dict[str, Any] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+#: What a request's body looks like, by endpoint.
+_BODIES: dict[Endpoint, dict[str, Any]] = {
+    Endpoint.PREDICT: _ANYTHING,
+    Endpoint.INVOKE: _ANYTHING,
+    Endpoint.V1_INFER: _json(_INSTANCES),
+    Endpoint.V2_INFER: {**_json(_INFER), **_RAW},
+}
 
 #: What a success looks like: statuses and content by endpoint.
 _ANSWERS: dict[Endpoint, tuple[tuple[int, ...], dict[str, Any]]] = {
@@ -81,6 +139,20 @@ _ANSWERS: dict[Endpoint, tuple[tuple[int, ...], dict[str, Any]]] = {
     Endpoint.METRICS: ((200,), _TEXT),
     Endpoint.API_DESCRIPTION: ((200,), _json({"type": "object"})),
     Endpoint.MODEL_API_DESCRIPTION: ((200,), _json({"type": "object"})),
+    Endpoint.ALIVE: ((200,), _json(_STATUS)),
+    Endpoint.V1_LIST: ((200,), _json(_NAMES_OF_MODELS)),
+    Endpoint.V1_READY: ((200,), _json(_READY)),
+    Endpoint.V1_INFER: ((200,), _json(_RESULTS)),
+    Endpoint.V2_SERVER: ((200,), _json({"type": "object"})),
+    Endpoint.V2_LIVE: ((200,), _json({"type": "object"})),
+    Endpoint.V2_READY: ((200, 503), _json(_READY)),
+    Endpoint.V2_LIST: ((200,), _json(_NAMES_OF_MODELS)),
+    Endpoint.V2_MODEL: ((200,), _json({"type": "object"})),
+    Endpoint.V2_MODEL_READY: ((200,), _json(_READY)),
+    Endpoint.V2_INFER: ((200,), {**_json(_INFERRED), **_RAW}),
+    Endpoint.REPOSITORY_INDEX: ((200,), _json({"type": "array", "items": {"type": "object"}})),
+    Endpoint.REPOSITORY_LOAD: ((200,), _json({"type": "object"})),
+    Endpoint.REPOSITORY_UNLOAD: ((200,), _json({"type": "object"})),
     Endpoint.DOCS: ((200,), {"text/html": {"schema": {"type": "string"}}}),
 }
 
@@ -113,7 +185,7 @@ def document(apis: Api, model: str | None = None) -> dict[str, Any]:
         },
         "paths": paths,
         "components": {
-            "schemas": {**schemas, "Error": _ERROR},
+            "schemas": {**schemas, "Error": _ERROR, "KServeError": _KSERVE_ERROR},
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }
@@ -131,14 +203,15 @@ def _operation(route: Route, method: str, path: str) -> dict[str, Any]:
         ],
         "responses": {str(status): {"description": "Success", "content": content} for status in statuses},
     }
+    error = "KServeError" if path.startswith(("/v1/", "/v2")) else "Error"
     operation["responses"]["default"] = {
         "description": "What went wrong, and why",
-        "content": _json({"$ref": "#/components/schemas/Error"}),
+        "content": _json({"$ref": f"#/components/schemas/{error}"}),
     }
     if route.endpoint in _PARAMETERS:
         operation["parameters"] += _query(_PARAMETERS[route.endpoint])
-    if route.endpoint in (Endpoint.PREDICT, Endpoint.INVOKE) and method != "get":
-        operation["requestBody"] = {"content": _ANYTHING}
+    if route.endpoint in _BODIES and method != "get":
+        operation["requestBody"] = {"content": _BODIES[route.endpoint]}
     if route.key is not Key.NONE:
         operation["security"] = [{"token": []}, {}]
     return operation

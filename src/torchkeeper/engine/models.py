@@ -26,6 +26,7 @@ from torchkeeper.errors import (
     CleaningTimedOut,
     Conflict,
     InvalidModelVersion,
+    ModelNotAt,
     ModelNotFound,
     ModelVersionNotFound,
     StartFailed,
@@ -57,6 +58,8 @@ class Wish:
     #: Ask S3's https addresses with signed requests.
     signed: bool = False
     at_startup: bool = False
+    #: Start workers, as at start-up, where neither the request nor the archive says how many.
+    serve: bool = False
 
 
 class Models:
@@ -68,6 +71,8 @@ class Models:
         self._source = Source(settings.model_store, settings.allowed_urls)
         self._versions: dict[str, dict[str, ModelVersion]] = {}
         self._defaults: dict[str, str] = {}
+        #: Start-up models that could not be read, and why.
+        self._failed: dict[str, str] = {}
         self._unpacked = Path(tempfile.mkdtemp(prefix="torchkeeper-models-", dir=settings.temp_dir))
 
     # --- look-ups ----------------------------------------------------------------------------------------
@@ -112,6 +117,17 @@ class Models:
         """TorchServe's /ping: no default version has given workers up."""
         return all(self.find(name).healthy() for name in self._versions)
 
+    def unready(self) -> list[str]:
+        """Why not every start-up model serves as it should, in sentences; empty when all do."""
+        found = [f"model {name} could not be loaded at start: {why}" for name, why in self._failed.items()]
+        for version in self:
+            workers = version.loaded_workers()
+            if version.about.at_startup and workers < version.min_workers:
+                found.append(
+                    f"model {version.name} {version.version} has {workers} of {version.min_workers} workers"
+                )
+        return found
+
     # --- changes -----------------------------------------------------------------------------------------
 
     async def load_at_start(self, name: str | None, url: str) -> None:
@@ -120,6 +136,21 @@ class Models:
             await self.register(Wish(url, name, at_startup=True))
         except (TorchkeeperError, OSError) as error:
             logger.warning("Failed to load model: %s: %s", url, error)
+            self._failed[name or name_of(url)] = str(error)
+
+    async def register_from_store(self, name: str) -> ModelVersion:
+        """Registers the model store's archive or folder of a name under that name, with workers.
+
+        Raises:
+            ModelNotFound: there is none.
+            ArchiveError, Conflict: as `register`.
+        """
+        for url in (f"{name}.mar", f"{name}.tar.gz", name):
+            try:
+                return await self.register(Wish(url, name, serve=True))
+            except ModelNotAt:
+                continue
+        raise ModelNotFound(name)
 
     async def register(self, wish: Wish) -> ModelVersion:
         """Reads an archive and starts its workers (they load on their own: see `Pool.settled`).
@@ -145,6 +176,7 @@ class Models:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         self._versions.setdefault(found.name, {})[found.version] = found
+        self._failed.pop(found.name, None)
         self._defaults.setdefault(found.name, found.version)
         workers = self._workers(wish, about.config)
         found.start(workers, max(about.config.max_workers or 0, workers))
@@ -192,7 +224,7 @@ class Models:
         for number in (wish.workers, config.min_workers):
             if number is not None:
                 return number
-        if wish.at_startup:
+        if wish.at_startup or wish.serve:
             return self._builder.default_workers(config)
         default: int = self._settings.default_workers_per_model
         return default

@@ -76,6 +76,10 @@ class ModelVersion:
         """Workers that serve."""
         return sum(1 for worker in self.pool.workers if worker.life.state in (State.READY, State.BUSY))
 
+    def ready(self) -> bool:
+        """Whether it serves with as many workers as asked for; with none it does not serve."""
+        return self.loaded_workers() >= max(self.min_workers, 1)
+
     def healthy(self) -> bool:
         """TorchServe's rule: as many workers as asked for that were not given up; one may be starting."""
         alive = sum(1 for worker in self.pool.workers if worker.life.state is not State.GIVEN_UP)

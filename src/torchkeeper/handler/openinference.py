@@ -73,7 +73,7 @@ class KServev2Envelope(InstancesEnvelope):
         inputs = request.get("inputs")
         if not isinstance(inputs, list) or not inputs:
             raise ValueError('the body must have "inputs", a list of tensors')
-        split = bool(self.context.model_yaml_config.get(BATCH_DIM, False))
+        split = self.context.model_yaml_config.get(BATCH_DIM) is True
         given: list[_Given] = []
         rows: list[Any] = []
         for number, tensor in enumerate(inputs):

@@ -64,9 +64,11 @@ class Head:
             )
 
 
-def error_response(error: TorchkeeperError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """Status, header fields and body of an error that no application has seen."""
-    body = error.body()
+def error_response(
+    error: TorchkeeperError, target: bytes = b""
+) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, header fields and body of an error that no application has seen; the path decides the body."""
+    body = error.body(target)
     fields = [
         (b"content-type", b"application/json"),
         (b"x-request-id", str(uuid.uuid4()).encode()),
@@ -182,12 +184,10 @@ class Cycle:
         elif not self._done:
             self._edge.transport.abort()
             return
-        if not self._complete:
-            self.close_after = True
         self._edge.finished(self, self._status)
 
     def _answer(self, error: TorchkeeperError) -> None:
-        status, fields, body = error_response(error)
+        status, fields, body = error_response(error, self.head.target)
         self._begin(status, None, fields)
         self._write(body, more=False)
 
@@ -223,7 +223,8 @@ class Cycle:
 
     def _begin(self, status: int, reason: bytes | None, fields: list[tuple[bytes, bytes]]) -> None:
         self._status = status
-        if status >= 400:
+        # An answer to a body that nobody has read to its end is the connection's last one, and says so.
+        if status >= 400 or not self._complete:
             self.close_after = True
         lines = [_status_line(status, reason)]
         sized = False

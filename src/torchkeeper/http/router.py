@@ -1,7 +1,8 @@
 """The one table of routes: path and methods, endpoint, the API it belongs to, and the key that it needs.
 
 Pure: a path in, a route and its parameters out. The OpenAPI document is made from the same table. Source of
-the paths: TorchServe's inference, management and metrics APIs, and SageMaker's conventions.
+the paths: TorchServe's inference, management and metrics APIs, SageMaker's conventions,
+KServe v1 and the Open Inference Protocol (KServe v2).
 """
 
 from __future__ import annotations
@@ -51,13 +52,27 @@ class Endpoint(enum.Enum):
     API_DESCRIPTION = "api description"
     MODEL_API_DESCRIPTION = "model api description"
     DOCS = "docs"
+    ALIVE = "alive"
+    V1_LIST = "v1 list"
+    V1_READY = "v1 ready"
+    V1_INFER = "v1 infer"
+    V2_SERVER = "v2 server"
+    V2_LIVE = "v2 live"
+    V2_READY = "v2 ready"
+    V2_LIST = "v2 list"
+    V2_MODEL = "v2 model"
+    V2_MODEL_READY = "v2 model ready"
+    V2_INFER = "v2 infer"
+    REPOSITORY_INDEX = "repository index"
+    REPOSITORY_LOAD = "repository load"
+    REPOSITORY_UNLOAD = "repository unload"
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """One row: `{m}` and `{v}` stand for model and version, a trailing `*` for any further segments.
 
-    No methods means any method.
+    A placeholder may have a suffix, as in `{m}:predict`. No methods means any method.
     """
 
     pattern: str
@@ -71,6 +86,11 @@ class Route:
 
 _ANY = Api.INFERENCE | Api.MANAGEMENT | Api.METRICS
 _MANAGE = (Api.MANAGEMENT, Key.MANAGEMENT)
+_GET = ("GET", "HEAD")
+_PROBE = (Api.INFERENCE, Key.PROBE, _GET)
+_LOOK = (Api.INFERENCE, Key.INFERENCE, _GET)
+_ASK = (Api.INFERENCE, Key.INFERENCE, ("POST",))
+_REPOSITORY = (Api.INFERENCE | Api.MANAGEMENT, Key.MANAGEMENT, ("POST",))
 _EXPLAIN: tuple[Api, Key, tuple[str, ...], Kind] = (Api.INFERENCE, Key.INFERENCE, (), Kind.EXPLAIN)
 
 ROUTES = (
@@ -101,7 +121,45 @@ ROUTES = (
     Route("/models/{m}/{v}", Endpoint.SCALE, "Scale a version's workers", *_MANAGE, ("PUT",)),
     Route("/models/{m}/{v}", Endpoint.UNREGISTER, "Unregister a version", *_MANAGE, ("DELETE",)),
     Route("/models/{m}/{v}/set-default", Endpoint.SET_DEFAULT, "Set the default version", *_MANAGE, ("PUT",)),
+    Route("/", Endpoint.ALIVE, "KServe v1: whether the server is alive", *_PROBE),
+    Route("/v1/models", Endpoint.V1_LIST, "KServe v1: list models", *_LOOK),
+    Route("/v1/models/{m}", Endpoint.V1_READY, "KServe v1: whether a model is ready", *_PROBE),
     Route("/v1/models/{m}", Endpoint.READY, "Whether a model has workers", *_MANAGE, ("GET",)),
+    Route("/v1/models/{m}:predict", Endpoint.V1_INFER, "KServe v1: predict", *_ASK),
+    Route("/v1/models/{m}:explain", Endpoint.V1_INFER, "KServe v1: explain", *_ASK, Kind.EXPLAIN),
+    Route("/v2", Endpoint.V2_SERVER, "KServe v2: the server's name and extensions", *_LOOK),
+    Route("/v2/health/live", Endpoint.V2_LIVE, "KServe v2: whether the server is alive", *_PROBE),
+    Route("/v2/health/ready", Endpoint.V2_READY, "KServe v2: whether the server is ready", *_PROBE),
+    Route("/v2/models", Endpoint.V2_LIST, "KServe v2: list models", *_LOOK),
+    Route("/v2/models/{m}", Endpoint.V2_MODEL, "KServe v2: what a model takes and gives", *_LOOK),
+    Route("/v2/models/{m}/versions/{v}", Endpoint.V2_MODEL, "KServe v2: the same of a version", *_LOOK),
+    Route("/v2/models/{m}/ready", Endpoint.V2_MODEL_READY, "KServe v2: whether a model is ready", *_PROBE),
+    Route("/v2/models/{m}/versions/{v}/ready", Endpoint.V2_MODEL_READY, "The same of a version", *_PROBE),
+    Route("/v2/models/{m}/infer", Endpoint.V2_INFER, "KServe v2: infer", *_ASK),
+    Route("/v2/models/{m}/versions/{v}/infer", Endpoint.V2_INFER, "KServe v2: infer with a version", *_ASK),
+    Route("/v2/models/{m}/explain", Endpoint.V2_INFER, "Explain, in v2's form", *_ASK, Kind.EXPLAIN),
+    Route(
+        "/v2/models/{m}/versions/{v}/explain",
+        Endpoint.V2_INFER,
+        "Explain with a version, in v2's form",
+        *_ASK,
+        Kind.EXPLAIN,
+    ),
+    Route("/v2/repository/index", Endpoint.REPOSITORY_INDEX, "What is loaded, and how", *_REPOSITORY),
+    Route(
+        "/v2/repository/models/{m}/load",
+        Endpoint.REPOSITORY_LOAD,
+        "Load the store's model of a name",
+        *_MANAGE,
+        ("POST",),
+    ),
+    Route(
+        "/v2/repository/models/{m}/unload",
+        Endpoint.REPOSITORY_UNLOAD,
+        "Unload all versions of a model",
+        *_MANAGE,
+        ("POST",),
+    ),
     Route("/token", Endpoint.TOKEN, "Renew a key", Api.MANAGEMENT, Key.API),
     Route("/metrics/*", Endpoint.METRICS, "The metrics in Prometheus' text form", Api.METRICS, Key.NONE),
     Route("/", Endpoint.API_DESCRIPTION, "This document", _ANY, Key.NONE, ("OPTIONS",)),
@@ -182,7 +240,10 @@ def _match(route: Route, pattern: tuple[str, ...], segments: list[str]) -> Match
     named: dict[str, str] = {}
     for want, have in zip(pattern, segments, strict=False):
         if want.startswith("{"):
-            named[want] = have
+            placeholder, suffix = want[:3], want[3:]
+            if suffix and (not have.endswith(suffix) or have == suffix):
+                return None
+            named[placeholder] = have.removesuffix(suffix)
         elif want != have:
             return None
     rest = segments[len(pattern) :]
@@ -193,7 +254,7 @@ def _table() -> tuple[dict[int, list[_Row]], list[_Row]]:
     """Routes by their number of segments, and those that take any further segments.
 
     Among rows of the same length, literal segments go before placeholders, from the left: `/models/m/invoke`
-    names no version, and `/models/predict` no model called `models`.
+    names no version, and `/models/predict` no model called `models`; of placeholders the longer go first.
     """
     exact: dict[int, list[_Row]] = {}
     open_ended: list[_Row] = []
@@ -203,7 +264,7 @@ def _table() -> tuple[dict[int, list[_Row]], list[_Row]]:
         if route.pattern.endswith("/*"):
             open_ended.append((route, pattern))
     for rows in exact.values():
-        rows.sort(key=lambda row: tuple(part.startswith("{") for part in row[1]))
+        rows.sort(key=lambda row: tuple((part[:1] == "{", -len(part)) for part in row[1]))
     return exact, open_ended
 
 

@@ -1,0 +1,99 @@
+"""What KServe's v1 URLs mean, and what asking through one of KServe's URLs is.
+
+The body travels to the worker as it came; the envelope that the URL stands for reads it there. Source:
+KServe's v1 data plane.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import msgspec
+
+from torchkeeper.api.call import Call, Handler
+from torchkeeper.api.coding import WORTHWHILE, chosen, decoded, encoded
+from torchkeeper.api.inference import awaited
+from torchkeeper.engine.models import Models
+from torchkeeper.engine.version import ModelVersion
+from torchkeeper.errors import ServiceUnavailable
+from torchkeeper.http.router import Endpoint
+from torchkeeper.messages import Input, Part, Reply
+
+#: Bytes from which packing and unpacking would hold up the event loop.
+_LONG = 1 << 16
+
+
+class KServeV1Api:
+    """The endpoints of KServe v1."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+
+    def endpoints(self) -> Mapping[Endpoint, Handler]:
+        """What this API serves."""
+        return {
+            Endpoint.ALIVE: self._alive,
+            Endpoint.V1_LIST: self._list,
+            Endpoint.V1_READY: self._ready,
+            Endpoint.V1_INFER: self._infer,
+        }
+
+    async def _alive(self, call: Call) -> Reply:
+        return compact({"status": "alive"})
+
+    async def _list(self, call: Call) -> Reply:
+        return compact({"models": self._models.names()})
+
+    async def _ready(self, call: Call) -> Reply:
+        return model_ready(self._models.find(str(call.match.model)))
+
+    async def _infer(self, call: Call) -> Reply:
+        return await infer(call, self._models, "kserve")
+
+
+def compact(value: object, status: int = 200) -> Reply:
+    """A JSON answer of the server itself, as KServe writes it."""
+    return Reply(msgspec.json.encode(value), status, "", {}, "application/json")
+
+
+def model_ready(found: ModelVersion) -> Reply:
+    """That a version is ready.
+
+    Raises:
+        ServiceUnavailable: it is not; in KServe's words.
+    """
+    if not found.ready():
+        workers = f"{found.loaded_workers()} of {max(found.min_workers, 1)} workers are ready"
+        raise ServiceUnavailable(f"Model with name {found.name} is not ready.", cause=workers)
+    return compact({"name": found.name, "ready": True})
+
+
+async def infer(call: Call, models: Models, envelope: str) -> Reply:
+    """The answer of the model that the URL names, through the envelope that the URL stands for."""
+    body = await call.body()
+    coding = call.header(b"content-encoding")
+    headers = call.fields()
+    if coding is not None:
+        if len(body) < _LONG:
+            body = decoded(body, coding, call.max_body)
+        else:
+            body = await asyncio.to_thread(decoded, body, coding, call.max_body)
+        headers = {name: value for name, value in headers.items() if name.lower() != "content-encoding"}
+    match = call.match
+    dispatcher = models.find(str(match.model), match.version).dispatcher
+    request = Input(call.request_id, match.route.kind, (Part("body", body),), headers, envelope)
+    ticket = dispatcher.submit(request, explicit_version=match.version is not None)
+    return await _packed(await awaited(call, dispatcher, ticket), call.header(b"accept-encoding"))
+
+
+async def _packed(reply: Reply, accept: str | None) -> Reply:
+    """The reply in the coding that the client likes, where that pays."""
+    if accept is None or len(reply.body) < WORTHWHILE or (coding := chosen(accept)) is None:
+        return reply
+    if len(reply.body) < _LONG:
+        body = encoded(reply.body, coding)
+    else:
+        body = await asyncio.to_thread(encoded, reply.body, coding)
+    headers = {**reply.headers, "Content-Encoding": coding, "Vary": "Accept-Encoding"}
+    return msgspec.structs.replace(reply, body=body, headers=headers)

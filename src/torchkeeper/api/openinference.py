@@ -1,0 +1,134 @@
+"""What KServe's v2 URLs mean: the Open Inference Protocol, and Triton's model repository over it.
+
+Source: Open Inference Protocol v2 over REST; Triton's model repository extension, with KServe's answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from torchkeeper import TORCHSERVE_VERSION
+from torchkeeper.api.call import Call, Handler
+from torchkeeper.api.kserve import compact, infer, model_ready
+from torchkeeper.engine.models import Models
+from torchkeeper.engine.version import ModelVersion
+from torchkeeper.errors import MethodNotAllowed
+from torchkeeper.http.router import Endpoint
+from torchkeeper.messages import Reply
+from torchkeeper.settings import Settings
+
+#: TorchServe's, under its misspelt key too.
+_TORCHSERVES = ("kserve", "kubeflow")
+
+
+class OpenInferenceApi:
+    """The endpoints of KServe v2. `changed` is called after every change of what is served."""
+
+    def __init__(self, models: Models, settings: Settings, changed: Callable[[], Awaitable[None]]) -> None:
+        self._models = models
+        self._settings = settings
+        self._changed = changed
+
+    def endpoints(self) -> Mapping[Endpoint, Handler]:
+        """What this API serves."""
+        return {
+            Endpoint.V2_SERVER: self._server,
+            Endpoint.V2_LIVE: self._live,
+            Endpoint.V2_READY: self._ready,
+            Endpoint.V2_LIST: self._list,
+            Endpoint.V2_MODEL: self._model,
+            Endpoint.V2_MODEL_READY: self._model_ready,
+            Endpoint.V2_INFER: self._infer,
+            Endpoint.REPOSITORY_INDEX: self._index,
+            Endpoint.REPOSITORY_LOAD: self._load,
+            Endpoint.REPOSITORY_UNLOAD: self._unload,
+        }
+
+    async def _server(self, call: Call) -> Reply:
+        return compact(server_metadata(self._settings) | {"extenstion": _TORCHSERVES})
+
+    async def _live(self, call: Call) -> Reply:
+        return compact({"live": True})
+
+    async def _ready(self, call: Call) -> Reply:
+        why = self._models.unready()
+        if why:
+            return compact({"ready": False, "error": "; ".join(why)}, 503)
+        return compact({"ready": True})
+
+    async def _list(self, call: Call) -> Reply:
+        return compact({"models": self._models.names()})
+
+    async def _model(self, call: Call) -> Reply:
+        return compact(model_metadata(self._models, self._find(call)))
+
+    async def _model_ready(self, call: Call) -> Reply:
+        return model_ready(self._find(call))
+
+    async def _infer(self, call: Call) -> Reply:
+        return await infer(call, self._models, "kservev2")
+
+    def _find(self, call: Call) -> ModelVersion:
+        return self._models.find(str(call.match.model), call.match.version)
+
+    # --- the repository ----------------------------------------------------------------------------------
+
+    async def _index(self, call: Call) -> Reply:
+        await self._check(call)
+        return compact([_indexed(found) for found in self._models])
+
+    async def _load(self, call: Call) -> Reply:
+        await self._check(call)
+        name = str(call.match.model)
+        if name not in self._models.names():
+            found = await self._models.register_from_store(name)
+            try:
+                await self._models.settle(found)
+            finally:
+                await self._changed()
+        return compact({"name": name, "load": True})
+
+    async def _unload(self, call: Call) -> Reply:
+        await self._check(call)
+        name = str(call.match.model)
+        default = self._models.default_version(self._models.find(name).name)
+        versions = [found.version for found in self._models.versions(name)]
+        try:
+            for version in sorted(versions, key=lambda version: version == default):
+                await self._models.unregister(name, version, self._settings.unregister_model_timeout)
+        finally:
+            await self._changed()
+        return compact({"name": name, "unload": True})
+
+    async def _check(self, call: Call) -> None:
+        """Takes the body, whose options mean nothing here, and refuses where the model API is off."""
+        await call.body()
+        if not self._settings.enable_model_api:
+            raise MethodNotAllowed(())
+
+
+def server_metadata(settings: Settings) -> dict[str, Any]:
+    """The server's name, version and extensions."""
+    repository = ("model_repository",) if settings.enable_model_api else ()
+    extensions = ("binary_tensor_data", *repository, *_TORCHSERVES)
+    return {"name": "Torchserve", "version": TORCHSERVE_VERSION, "extensions": extensions}
+
+
+def model_metadata(models: Models, found: ModelVersion) -> dict[str, Any]:
+    """What a model takes and gives, as far as its model-config.yaml says so (`v2Inputs`, `v2Outputs`)."""
+    config = found.about.config
+    return {
+        "name": found.name,
+        "versions": [other.version for other in models.versions(found.name)],
+        "platform": "pytorch",
+        "inputs": config.v2_inputs,
+        "outputs": config.v2_outputs,
+    }
+
+
+def _indexed(found: ModelVersion) -> dict[str, str]:
+    ready = found.ready()
+    reason = "" if ready else f"{found.loaded_workers()} of {found.min_workers} workers are ready"
+    state = "READY" if ready else "UNAVAILABLE"
+    return {"name": found.name, "version": found.version, "state": state, "reason": reason}

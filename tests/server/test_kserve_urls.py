@@ -1,0 +1,428 @@
+"""KServe v1 and v2 on a real server, beside TorchServe's own URLs: digits, batches, readiness, errors."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import json
+import struct
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import (  # type: ignore[import-not-found]  # pytest puts this folder on the path
+    EXAMPLE,
+    Server,
+    Start,
+    eventually,
+    make_archive,
+    mnist_server,
+)
+from PIL import Image
+
+pytestmark = pytest.mark.slow
+
+ECHO = """
+def handle(data, context):
+    if data is None:
+        return None
+    return [row.get("data", row.get("body")) if isinstance(row, dict) else row for row in data]
+"""
+LENGTH = "Inference-Header-Content-Length"
+
+
+def picture(digit: int) -> bytes:
+    return (EXAMPLE / "test_data" / f"{digit}.png").read_bytes()
+
+
+def text(digit: int) -> str:
+    return base64.b64encode(picture(digit)).decode()
+
+
+def pixels(digit: int) -> np.ndarray[Any, Any]:
+    """A digit as the model takes it: float32 [1, 28, 28], normalised."""
+    grey = np.array(Image.open(io.BytesIO(picture(digit))), dtype=np.float32) / 255
+    return ((grey - np.float32(0.1307)) / np.float32(0.3081)).reshape(1, 28, 28)
+
+
+def infer(*inputs: Any, **more: Any) -> dict[str, Any]:
+    return {"inputs": list(inputs), **more}
+
+
+def tensor(name: str, datatype: str, shape: list[int], data: Any = ..., **parameters: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {"name": name, "datatype": datatype, "shape": shape}
+    if data is not ...:
+        found["data"] = data
+    return found | ({"parameters": parameters} if parameters else {})
+
+
+def raw_request(body: dict[str, Any], raw: bytes) -> dict[str, Any]:
+    head = json.dumps(body).encode()
+    return {"content": head + raw, "headers": {LENGTH: str(len(head))}}
+
+
+@pytest.fixture(scope="module")
+def mnist(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    server = mnist_server(tmp_path_factory.mktemp("mnist"))
+    yield server
+    server.stop()
+
+
+# --- the payloads of TorchServe's KServe examples ----------------------------------------------------------
+
+
+def test_the_examples_digits_on_v1(mnist: Server) -> None:
+    body = {"instances": [{"data": text(2), "target": 0}]}
+    answer = mnist.client.post("/v1/models/mnist:predict", json=body)
+    assert (answer.status_code, answer.json()) == (200, {"predictions": [2]})
+    assert answer.headers["content-type"] == "application/json"
+    explained = mnist.client.post("/v1/models/mnist:explain", json=body).json()["explanations"]
+    assert np.array(explained).shape == (1, 1, 28, 28)
+
+
+def test_the_examples_digits_on_v2(mnist: Server) -> None:
+    url = "/v2/models/mnist/infer"
+    of_bytes = tensor("312a4eb0-0ca7-4803-a101-a6d2c18486fe", "BYTES", [-1], [text(0)])
+    answer = mnist.client.post(url, json=infer(of_bytes, id="d3b15cad-50a2-4eaf-80ce-8b0a428bd298"))
+    assert answer.json() == {
+        "id": "d3b15cad-50a2-4eaf-80ce-8b0a428bd298",
+        "model_name": "mnist",
+        "model_version": "1.0",
+        "outputs": [
+            {
+                "name": "312a4eb0-0ca7-4803-a101-a6d2c18486fe",
+                "datatype": "INT64",
+                "shape": [1],
+                "data": [0],
+            }
+        ],
+    }
+    of_numbers = tensor("input-0", "FP32", [1, 28, 28], pixels(1).tolist())
+    found = mnist.client.post(url, json=infer(of_numbers))
+    assert found.json()["outputs"][0]["data"] == [1]
+    assert found.json()["id"] == found.headers["x-request-id"]
+    versioned = mnist.client.post("/v2/models/mnist/versions/1.0/infer", json=infer(of_numbers))
+    assert versioned.json()["outputs"] == found.json()["outputs"]
+
+
+def test_ten_digits_in_each_of_v2s_forms(mnist: Server) -> None:
+    url = "/v2/models/mnist/infer"
+    for digit in range(10):
+        numbers = pixels(digit)
+        bfloat = torch.from_numpy(numbers).bfloat16().view(torch.int16).numpy()
+        forms: list[dict[str, Any]] = [
+            {"json": infer(tensor("x", "FP32", [1, 28, 28], numbers.ravel().tolist()))},
+            {"json": infer(tensor("x", "FP64", [1, 28, 28], numbers.tolist()))},
+        ]
+        for datatype, raw in (
+            ("FP32", numbers.tobytes()),
+            ("FP64", numbers.astype("<f8").tobytes()),
+            ("FP16", numbers.astype("<f2").tobytes()),
+            ("BF16", bfloat.tobytes()),
+        ):
+            given = tensor("x", datatype, [1, 28, 28], binary_data_size=len(raw))
+            forms.append(raw_request(infer(given), raw))
+        framed = struct.pack("<I", len(picture(digit))) + picture(digit)
+        given = tensor("x", "BYTES", [1], binary_data_size=len(framed))
+        forms.append(raw_request(infer(given), framed))
+        for form in forms:
+            answer = mnist.client.post(url, **form)
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["outputs"][0]["data"] == [digit]
+
+
+def test_raw_in_and_raw_out(mnist: Server) -> None:
+    raw = pixels(7).tobytes()
+    body = infer(tensor("x", "FP32", [1, 28, 28], binary_data_size=len(raw)))
+    answer = mnist.client.post(
+        "/v2/models/mnist/infer", **raw_request(body | {"parameters": {"binary_data_output": True}}, raw)
+    )
+    size = int(answer.headers[LENGTH])
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert json.loads(answer.content[:size])["outputs"] == [
+        {"name": "x", "datatype": "INT64", "shape": [1], "parameters": {"binary_data_size": 8}}
+    ]
+    assert struct.unpack("<q", answer.content[size:]) == (7,)
+
+
+def test_explanations_have_the_same_numbers_on_every_url(mnist: Server) -> None:
+    form = {"data": ("3.png", picture(3))}
+    native = mnist.client.post("/explanations/mnist", files=form, data={"target": "5"}).json()
+    instance = {"data": text(3), "target": 5}
+    first = mnist.client.post("/v1/models/mnist:explain", json={"instances": [instance]}).json()
+    other = {"data": text(3), "target": 3}
+    both = mnist.client.post("/v1/models/mnist:explain", json={"instances": [other, instance]}).json()
+    given = tensor("input-0", "BYTES", [1], [text(3)], target=5)
+    second = mnist.client.post("/v2/models/mnist/explain", json=infer(given)).json()["outputs"][0]
+    whole = infer(tensor("input-0", "BYTES", [1], [text(3)]), parameters={"target": 5})
+    third = mnist.client.post("/v2/models/mnist/explain", json=whole).json()["outputs"][0]
+    assert (second["name"], second["datatype"], second["shape"]) == ("input-0", "FP64", [1, 28, 28])
+    expected = np.array(native)
+    for found in (
+        first["explanations"][0],
+        both["explanations"][1],
+        np.reshape(second["data"], [1, 28, 28]),
+        np.reshape(third["data"], [1, 28, 28]),
+    ):
+        np.testing.assert_allclose(np.array(found), expected, atol=1e-6)
+    assert not np.allclose(np.array(both["explanations"][0]), expected, atol=1e-6)
+
+
+def test_all_protocols_side_by_side_under_load(mnist: Server) -> None:
+    def ask(number: int) -> None:
+        digit, kind = number % 10, number // 10 % 4
+        if kind == 0:
+            assert mnist.client.put("/predictions/mnist", content=picture(digit)).text == str(digit)
+        elif kind == 1:
+            instances = [{"data": text(other)} for other in (digit, 9 - digit)]
+            answer = mnist.client.post("/v1/models/mnist:predict", json={"instances": instances})
+            assert answer.json() == {"predictions": [digit, 9 - digit]}
+        elif kind == 2:
+            given = [tensor(str(other), "BYTES", [1], [text(other)]) for other in (digit, 9 - digit)]
+            answer = mnist.client.post("/v2/models/mnist/infer", json=infer(*given, id=str(number)))
+            assert answer.json()["id"] == str(number)
+            found = [(one["name"], one["data"]) for one in answer.json()["outputs"]]
+            assert found == [(str(digit), [digit]), (str(9 - digit), [9 - digit])]
+        else:
+            answer = mnist.client.post("/v2/models/mnist/infer", json=infer(tensor("x", "FP32", [1], [])))
+            assert answer.status_code == 400
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(ask, range(400)))
+
+
+# --- everything else ---------------------------------------------------------------------------------------
+
+
+def test_what_the_server_says_of_itself(serve: Start, tmp_path: Path) -> None:
+    config = (
+        "minWorkers: 1\nmaxWorkers: 1\n"
+        "v2Inputs: [{name: a, datatype: FP32, shape: [-1, 2]}]\n"
+        "v2Outputs: [{name: a, datatype: INT64, shape: [1]}]\n"
+    )
+    server = serve({"echo": ECHO}, config=config)
+    get = server.client.get
+    assert get("/").json() == {"status": "alive"}
+    assert get("/v1/models").json() == {"models": ["echo"]}
+    assert get("/v2/models").json() == {"models": ["echo"]}
+    said = get("/v2").json()
+    assert (said["name"], said["version"]) == ("Torchserve", "0.12.0")
+    assert "binary_tensor_data" in said["extensions"]
+    assert said["extenstion"] == ["kserve", "kubeflow"]
+    assert get("/v2/health/live").json() == {"live": True}
+    for path in ("/v2/models/echo", "/v2/models/echo/versions/1.0"):
+        assert get(path).json() == {
+            "name": "echo",
+            "versions": ["1.0"],
+            "platform": "pytorch",
+            "inputs": [{"name": "a", "datatype": "FP32", "shape": [-1, 2]}],
+            "outputs": [{"name": "a", "datatype": "INT64", "shape": [1]}],
+        }
+    eventually(lambda: get("/v2/health/ready").json() == {"ready": True})
+    for path in ("/v1/models/echo", "/v2/models/echo/ready", "/v2/models/echo/versions/1.0/ready"):
+        assert get(path).json() == {"name": "echo", "ready": True}
+
+
+def test_ready_is_who_serves_as_he_should(serve: Start) -> None:
+    server = serve({"echo": ECHO}, config="minWorkers: 1\nmaxWorkers: 1\n")
+    get = server.client.get
+    eventually(lambda: get("/v2/health/ready").status_code == 200)
+    assert server.manage.put("/models/echo?min_worker=0&synchronous=true").status_code == 200
+    for path in ("/v1/models/echo", "/v2/models/echo/ready"):
+        answer = get(path)
+        assert answer.status_code == 503
+        assert answer.json() == {"error": "Model with name echo is not ready.: 0 of 1 workers are ready"}
+    assert get("/v2/health/live").status_code == 200
+
+
+def test_a_start_up_model_that_cannot_be_read_keeps_the_server_from_being_ready(tmp_path: Path) -> None:
+    store = tmp_path / "model_store"
+    store.mkdir()
+    make_archive(store, "good", ECHO)
+    (store / "bad.mar").write_bytes(b"no archive")
+    server = Server(tmp_path, ("good-1.0.mar", "bad.mar"), {"enable_model_api": "true"})
+    eventually(lambda: server.client.get("/v2/models/good/ready").status_code == 200)
+    answer = server.client.get("/v2/health/ready")
+    assert answer.status_code == 503
+    assert answer.json()["ready"] is False
+    assert "model bad could not be loaded at start" in answer.json()["error"]
+    assert server.client.get("/v2/health/live").status_code == 200
+    make_archive(store, "bad", ECHO)
+    assert server.manage.post("/models?url=bad-1.0.mar&initial_workers=1&synchronous=true").status_code == 200
+    assert server.client.get("/v2/health/ready").json() == {"ready": True}
+    server.stop()
+
+
+FAULTS = """
+from ts.utils.util import PredictionException
+def handle(data, context):
+    if data is None:
+        return None
+    for row in data:
+        kind = row["data"] if isinstance(row, dict) and "data" in row else row
+        if kind == "raise":
+            raise ValueError("so there")
+        if kind == "own":
+            raise PredictionException("mine", 418)
+        if kind == "status":
+            context.set_response_status(404, "gone", 0)
+    return ["x"] * len(data)
+"""
+
+
+def test_errors_are_kserves_on_its_urls(serve: Start) -> None:
+    server = serve({"faulty": FAULTS}, config="minWorkers: 1\nmaxWorkers: 1\n")
+
+    def v1(body: Any, model: str = "faulty", **more: Any) -> tuple[int, Any]:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        answer = server.client.post(f"/v1/models/{model}:predict", content=content, **more)
+        return answer.status_code, answer.json()
+
+    def v2(kind: str) -> tuple[int, Any]:
+        body = infer(tensor("x", "BYTES", [1], [kind]))
+        answer = server.client.post("/v2/models/faulty/infer", json=body)
+        return answer.status_code, answer.json()
+
+    assert v1({"instances": ["fine"]}) == (200, {"predictions": ["x"]})
+    assert v1({"instances": ["raise"]}) == (500, {"error": "Prediction failed: ValueError: so there"})
+    assert v2("raise") == (500, {"error": "Prediction failed: ValueError: so there"})
+    assert v1({"instances": ["own"]})[0] == 418
+    assert v1({"instances": ["own"]})[1]["error"].startswith("mine")
+    assert v1({"instances": ["status"]}) == (404, {"predictions": ["x"]})
+    assert v1({"instances": []}, "none") == (404, {"error": "Model not found: none"})
+    status, said = v1(b"{")
+    assert (status, said["error"][:22]) == (400, "the body is no JSON: E")
+    native = server.client.post("/predictions/faulty", data={"data": "raise"})
+    assert native.status_code == 200, "bytes are not text here"
+
+    for method, path, status in (
+        ("GET", "/v2/models/none", 404),
+        ("GET", "/v2/models/faulty/versions/9", 404),
+        ("POST", "/v2/models/faulty/versions/9/infer", 404),
+        ("GET", "/v2/nothing", 404),
+        ("GET", "/v1/models/faulty:predict", 405),
+        ("POST", "/v2/repository/index", 405),
+        ("GET", "/v1/models/%zz", 403),
+    ):
+        answer = server.client.request(method, path, content=b"{}" if method == "POST" else b"")
+        assert (answer.status_code, list(answer.json())) == (status, ["error"]), path
+
+
+def test_errors_of_v1s_url_on_the_management_address(serve: Start) -> None:
+    server = serve({"echo": ECHO})
+    for method, path, status, said in (
+        ("POST", "/v1/models/echo", 405, "Requested method is not allowed, please refer to API document."),
+        ("GET", "/v1/models/none", 404, "Model not found: none"),
+    ):
+        answer = server.manage.request(method, path)
+        assert (answer.status_code, answer.json()) == (status, {"error": said})
+
+
+def test_errors_of_the_edge_are_kserves_too(serve: Start) -> None:
+    server = serve({"echo": ECHO}, max_request_size=2000)
+    large = server.client.post("/v2/models/echo/infer", content=bytes(2001))
+    assert (large.status_code, list(large.json())) == (413, ["error"])
+    bomb = gzip.compress(bytes(3000))
+    packed = {"Content-Encoding": "gzip"}
+    large = server.client.post("/v2/models/echo/infer", content=bomb, headers=packed)
+    assert (large.status_code, list(large.json())) == (413, ["error"])
+    native = server.client.post("/predictions/echo", content=bytes(2001))
+    assert (native.status_code, native.json()["type"]) == (413, "RequestEntityTooLargeException")
+
+
+def test_keys_are_asked_for_where_they_should_be(tmp_path: Path) -> None:
+    (tmp_path / "model_store").mkdir()
+    make_archive(tmp_path / "model_store", "echo", ECHO)
+    server = Server(tmp_path, ("echo-1.0.mar",), {"enable_model_api": "true"}, flags=())
+    held = json.loads((tmp_path / "key_file.json").read_text())
+    for path in ("/", "/v2/health/live", "/v2/health/ready", "/v1/models/echo", "/v2/models/echo/ready"):
+        assert server.client.get(path).status_code in (200, 503), path
+    for method, path in (
+        ("GET", "/v1/models"),
+        ("GET", "/v2"),
+        ("GET", "/v2/models"),
+        ("GET", "/v2/models/echo"),
+        ("POST", "/v1/models/echo:predict"),
+        ("POST", "/v2/models/echo/infer"),
+        ("POST", "/v2/repository/index"),
+    ):
+        answer = server.client.request(method, path)
+        assert answer.status_code == 400, path
+        assert answer.json()["error"].startswith("Token Authorization failed."), path
+    key = {"Authorization": f"Bearer {held['inference']['key']}"}
+    assert server.client.get("/v2", headers=key).status_code == 200
+    assert server.client.post("/v2/repository/index", headers=key).status_code == 400
+    key = {"Authorization": f"Bearer {held['management']['key']}"}
+    assert server.client.post("/v2/repository/index", headers=key).status_code == 200
+    server.stop()
+
+
+def test_compressed_both_ways(serve: Start) -> None:
+    server = serve({"echo": ECHO})
+    body = json.dumps({"instances": ["x" * 2000]}).encode()
+    url = "/v1/models/echo:predict"
+    for coding, pack in (("gzip", gzip.compress), ("deflate", zlib.compress)):
+        headers = {"Content-Encoding": coding, "Accept-Encoding": coding}
+        answer = server.client.post(url, content=pack(body), headers=headers)
+        assert answer.json() == {"predictions": ["x" * 2000]}
+        assert answer.headers["content-encoding"] == coding
+        assert answer.headers["vary"] == "Accept-Encoding"
+        assert int(answer.headers["content-length"]) < 200
+    plain = server.client.post(url, content=body, headers={"Accept-Encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    short = server.client.post(url, json={"instances": ["x"]})
+    assert "content-encoding" not in short.headers
+    wrong = server.client.post(url, content=b"no gzip", headers={"Content-Encoding": "gzip"})
+    assert (wrong.status_code, wrong.json()["error"][:20]) == (400, "The body is no gzip.")
+    unknown = server.client.post(url, content=b"", headers={"Content-Encoding": "br"})
+    assert unknown.status_code == 415
+    assert unknown.headers["accept-encoding"] == "gzip, deflate"
+    big = json.dumps({"instances": ["y" * 300_000]}).encode()
+    answer = server.client.post(url, content=gzip.compress(big), headers={"Content-Encoding": "gzip"})
+    assert answer.json() == {"predictions": ["y" * 300_000]}
+
+
+def test_the_settings_envelope_is_for_torchserves_urls(serve: Start) -> None:
+    server = serve({"echo": ECHO}, service_envelope="kservev2")
+    body = infer(tensor("x", "INT32", [2], [1, 2]), id="a")
+    native = server.client.post("/predictions/echo", json=body).json()
+    assert native == server.client.post("/v2/models/echo/infer", json=body).json()
+    assert native["outputs"][0]["data"] == [1, 2]
+    v1 = server.client.post("/v1/models/echo:predict", json={"instances": [3]})
+    assert v1.json() == {"predictions": [3]}
+
+
+def test_the_repository(serve: Start) -> None:
+    server = serve({"echo": ECHO}, enable_model_api="true", config="minWorkers: 1\nmaxWorkers: 1\n")
+    make_archive(server.folder / "model_store", "late", ECHO).rename(
+        server.folder / "model_store" / "late.mar"
+    )
+    make_archive(server.folder / "model_store", "late", ECHO, "2.0")
+
+    def index() -> Any:
+        return [
+            (row["name"], row["version"], row["state"], row["reason"])
+            for row in server.client.post("/v2/repository/index", json={"ready": False}).json()
+        ]
+
+    eventually(lambda: index() == [("echo", "1.0", "READY", "")])
+    load = server.manage.post("/v2/repository/models/late/load")
+    assert (load.status_code, load.json()) == (200, {"name": "late", "load": True})
+    assert server.manage.post("/v2/repository/models/late/load").status_code == 200
+    second = server.manage.post("/models?url=late-2.0.mar&model_name=late&initial_workers=0")
+    assert second.status_code == 200, second.text
+    assert index()[1:] == [
+        ("late", "1.0", "READY", ""),
+        ("late", "2.0", "UNAVAILABLE", "0 of 0 workers are ready"),
+    ]
+    unload = server.manage.post("/v2/repository/models/late/unload")
+    assert (unload.status_code, unload.json()) == (200, {"name": "late", "unload": True})
+    assert [row[0] for row in index()] == ["echo"]
+    for verb in ("load", "unload"):
+        answer = server.manage.post(f"/v2/repository/models/none/{verb}")
+        assert (answer.status_code, answer.json()) == (404, {"error": "Model not found: none"})
