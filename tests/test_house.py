@@ -20,6 +20,7 @@ FRONT = (
     "http",
     "api",
     "engine",
+    "rpc",
     "worker.process",
     "worker.pool",
     "metrics.front",
@@ -44,6 +45,7 @@ ENVIRON = {
 }
 #: Modules with imports inside functions, and why.
 LATE = {
+    "server": "gRPC is an extra",
     "cli": "a bad setting is answered before the server is imported",
     "archiver": "progress bars are imported only where one is shown",
     "handler.weights": "loaders of formats that a model may not use",

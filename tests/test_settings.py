@@ -82,10 +82,10 @@ def test_the_metrics_mode_in_any_case(tmp_path: Path) -> None:
 
 
 def test_an_unknown_key_is_told_its_nearest(tmp_path: Path) -> None:
-    (tmp_path / "config.properties").write_text("job_que_size=5\nenable_grpc_ssl=true\n")
+    (tmp_path / "config.properties").write_text("job_que_size=5\ncpu_launcher_enable=true\n")
     _, warnings = load_settings(CommandLine(), {}, tmp_path)
     assert "did you mean job_queue_size?" in warnings[0]
-    assert "torchkeeper does not have gRPC yet" in warnings[1]
+    assert "torchkeeper does not have the Intel extension yet" in warnings[1]
 
 
 def test_start_up_models(tmp_path: Path) -> None:

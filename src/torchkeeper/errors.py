@@ -235,6 +235,10 @@ class ServiceUnavailable(TorchkeeperError):
         super().__init__(message, cause=cause, headers={"Retry-After": str(retry_after)})
 
 
+class QueueFull(ServiceUnavailable):
+    """The model serves, and as many requests wait as may: 503 with Retry-After."""
+
+
 class PredictionFailed(TorchkeeperError):
     """The handler failed; `status` is the handler's or TorchServe's for that kind of failure."""
 

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -31,6 +32,7 @@ from torchkeeper.api.kserve import KServeV1Api
 from torchkeeper.api.management import ManagementApi
 from torchkeeper.api.metrics import MetricsApi
 from torchkeeper.api.openinference import OpenInferenceApi
+from torchkeeper.api.operations import Operations
 from torchkeeper.api.token import TokenApi
 from torchkeeper.engine.builder import Builder, Sinks, worker_environ
 from torchkeeper.engine.models import Models, Wish
@@ -50,11 +52,16 @@ from torchkeeper.settings import Settings, snapshot_models, startup_models
 from torchkeeper.snapshot import Kind, Snapshots, VersionSnapshot, snapshot_folder
 from torchkeeper.worker.process import Launcher
 
+if TYPE_CHECKING:
+    from torchkeeper.rpc.front import RpcFront
+
 logger = logging.getLogger(__name__)
 
 #: Seconds that running requests get to finish after SIGTERM, and then workers to leave.
 DRAIN = 30.0
 WORKER_STOP = 5.0
+#: The packages of the extra `grpc`.
+_RPC_PACKAGES = ("grpc", "google", "grpc_health", "grpc_reflection")
 #: Seconds that the log thread may keep the interpreter from the event loop; Python has ten times that.
 _SWITCH = 0.0005
 
@@ -70,6 +77,7 @@ def run(
         doors = doors_of(settings, tls_context(settings))
         for door in doors:
             door.listener.bind()
+        rpc, missing = _rpc_front(settings)
         started = start_tokens(settings, Path.cwd())
     except SettingsError as error:
         print(f"Invalid configuration: {error.message}", file=sys.stderr)
@@ -80,12 +88,27 @@ def run(
         with Logs(settings) as logs:
             for line in (*banner(settings), *(announcement(key_file) if key_file else ())):
                 logger.info("%s", line)
-            for warning in warnings:
+            for warning in (*warnings, *missing):
                 logger.warning("%s", warning)
-            return uvloop.run(_Server(settings, environ, logs, doors, tokens).serve(ready))
+            return uvloop.run(_Server(settings, environ, logs, doors, rpc, tokens).serve(ready))
     finally:
         if key_file is not None:
             key_file.remove()
+
+
+def _rpc_front(settings: Settings) -> tuple[RpcFront | None, tuple[str, ...]]:
+    """The gRPC listeners, bound; without the packages none, and a sentence that says so.
+
+    Raises:
+        SettingsError: a port that was asked for cannot be had, or there is no certificate for TLS.
+    """
+    try:
+        from torchkeeper.rpc.front import open_front
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in _RPC_PACKAGES:
+            raise
+        return None, (f"gRPC is not served: {error.name} is missing; pip install 'torchkeeper[grpc]'",)
+    return open_front(settings)
 
 
 @dataclass(frozen=True)
@@ -153,12 +176,14 @@ class _Server:
         environ: Mapping[str, str],
         logs: Logs,
         doors: Sequence[Door],
+        rpc: RpcFront | None,
         tokens: Tokens | None,
     ) -> None:
         self._settings = settings
         self._tokens = tokens
         self._logs = logs
         self._doors = doors
+        self._rpc = rpc
         self._ledger = Ledger()
         child_environ = worker_environ(settings, environ)
         self._launcher = Launcher(child_environ)
@@ -167,7 +192,7 @@ class _Server:
         metrics = self._metrics
         sinks = Sinks(metrics.line, metrics.sample, metrics.meter, metrics.declared)
         self._models = Models(settings, Builder(settings, child_environ, self._launcher, sinks))
-        self._management = ManagementApi(self._models, settings, self._changed)
+        self._operations = Operations(self._models, settings, self._changed)
         self._snapshots = Snapshots(snapshot_folder(settings.log_location))
         self._saving = asyncio.Lock()
 
@@ -196,7 +221,7 @@ class _Server:
         page = MetricsApi(self._metrics.registry, openmetrics=self._settings.metrics_openmetrics)
         endpoints = {
             **inference.endpoints(),
-            **self._management.endpoints(),
+            **ManagementApi(self._operations).endpoints(),
             **KServeV1Api(self._models).endpoints(),
             **OpenInferenceApi(self._models, self._settings, self._changed).endpoints(),
             **renewal,
@@ -204,6 +229,9 @@ class _Server:
         }
         for door in self._doors:
             await self._open(door, endpoints)
+        if self._rpc is not None and not await self._open_rpc(self._rpc):
+            await self._stop()
+            return 1
         await self._save("startup")
         self._logs.say("Model server started.")
         self._logs.flush()
@@ -270,6 +298,15 @@ class _Server:
         for name in door.names:
             logger.info("%s API bind to: %s (port %d)", name, door.listener.address, door.listener.port)
 
+    async def _open_rpc(self, rpc: RpcFront) -> bool:
+        access = self._logs.access if self._logs.writes_access else None
+        try:
+            await rpc.start(self._models, self._operations, self._ledger, self._rules(), access)
+        except SettingsError as error:
+            logger.error("Invalid configuration: %s", error.message)
+            return False
+        return True
+
     def _rules(self) -> Rules:
         settings = self._settings
         named = (
@@ -286,8 +323,9 @@ class _Server:
 
     async def _stop(self) -> None:
         logger.info("Stopping: no new connections, running requests get %g s to finish", DRAIN)
-        await asyncio.gather(*(door.listener.stop(DRAIN) for door in self._doors))
-        await self._management.stop()
+        fronts = (*(door.listener for door in self._doors), *((self._rpc,) if self._rpc else ()))
+        await asyncio.gather(*(front.stop(DRAIN) for front in fronts))
+        await self._operations.stop()
         await self._save("shutdown")
         await self._models.stop(WORKER_STOP)
         await self._launcher.stop()

@@ -169,7 +169,6 @@ class Key:
         return self.env or "TS_" + self.name.upper()
 
 
-_GRPC = "gRPC"
 _IPEX = "the Intel extension"
 
 _TOKEN_KEYS = (
@@ -278,15 +277,35 @@ KEYS: tuple[Key, ...] = (
         from_env=False,
     ),
     Key("metric_time_interval", _whole(1), "60", "seconds between system metrics", from_env=False),
-    Key("grpc_inference_address", _text, "127.0.0.1", "gRPC inference host", _GRPC),
-    Key("grpc_management_address", _text, "127.0.0.1", "gRPC management host", _GRPC),
-    Key("grpc_inference_port", port_number, "7070", "gRPC inference port", _GRPC),
-    Key("grpc_management_port", port_number, "7071", "gRPC management port", _GRPC),
-    Key("grpc_inference_max_connection_age_ms", whole_number, "", "milliseconds a connection lives", _GRPC),
-    Key("grpc_inference_max_connection_age_grace_ms", whole_number, "", "and its grace", _GRPC),
-    Key("grpc_management_max_connection_age_ms", whole_number, "", "milliseconds a connection lives", _GRPC),
-    Key("grpc_management_max_connection_age_grace_ms", whole_number, "", "and its grace", _GRPC),
-    Key("enable_grpc_ssl", _boolean, "false", "TLS for gRPC", _GRPC),
+    Key("grpc_inference_address", _text, "127.0.0.1", "host of gRPC inference"),
+    Key("grpc_management_address", _text, "127.0.0.1", "host of gRPC management"),
+    Key("grpc_inference_port", port_number, "7070", "port of gRPC inference; 0: any free one"),
+    Key("grpc_management_port", port_number, "7071", "port of gRPC management; 0: any free one"),
+    Key(
+        "grpc_inference_max_connection_age_ms",
+        whole_number,
+        "",
+        "milliseconds a connection lives",
+    ),
+    Key(
+        "grpc_inference_max_connection_age_grace_ms",
+        whole_number,
+        "",
+        "and its calls after that",
+    ),
+    Key(
+        "grpc_management_max_connection_age_ms",
+        whole_number,
+        "",
+        "milliseconds a connection lives",
+    ),
+    Key(
+        "grpc_management_max_connection_age_grace_ms",
+        whole_number,
+        "",
+        "and its calls after that",
+    ),
+    Key("enable_grpc_ssl", _boolean, "false", "TLS for gRPC, with the certificate of the https addresses"),
     Key(
         "ts_open_inference_protocol",
         _boolean,
@@ -295,10 +314,10 @@ KEYS: tuple[Key, ...] = (
         "nothing: the v2 URLs are always there",
         "TS_OPEN_INFERENCE_PROTOCOL",
     ),
-    Key("keystore", _path, "", "PKCS12 keystore of the https addresses"),
+    Key("keystore", _path, "", "PKCS12 keystore of the https addresses and gRPC"),
     Key("keystore_pass", _text, "changeit", "its password", secret=True),
     Key("keystore_type", _text, "PKCS12", "its type; PKCS12 is the only one"),
-    Key("private_key_file", _path, "", "PEM private key of the https addresses"),
+    Key("private_key_file", _path, "", "PEM private key of the https addresses and gRPC"),
     Key("certificate_file", _path, "", "PEM certificate and its chain"),
     Key(
         "install_py_dep_per_model",

@@ -34,6 +34,7 @@ class Server:
         addresses = "".join(
             f"{api}_address=http://127.0.0.1:0\n" for api in ("inference", "management", "metrics")
         )
+        addresses += "grpc_inference_port=0\ngrpc_management_port=0\n"
         (folder / "config.properties").write_text(addresses + "".join(lines))
         self.folder = folder
         self.output = ""
@@ -56,6 +57,10 @@ class Server:
         self._reader.start()
         self.port = int(self.wait_for(r"Inference API bind to: .* \(port (\d+)\)")[1])
         management = int(self.wait_for(r"Management API bind to: .* \(port (\d+)\)")[1])
+        self.grpc, self.grpc_manage = (
+            f"127.0.0.1:{self.wait_for(f'gRPC {api} API bind to: .* [(]port ([0-9]+)')[1]}"
+            for api in ("inference", "management")
+        )
         metrics = re.compile(r"Metrics API bind to: .* \(port (\d+)\)")
         self.wait_for("Model server started.")
         found = metrics.search(self.output)

@@ -78,6 +78,15 @@ def read(kind: type[T], query: bytes, content_type: str | None, body: bytes) -> 
         if not isinstance(found, dict):
             raise BadRequest("The body must be a JSON object of parameters.")
         values |= {name: value for name, value in found.items() if value is not None}
+    return fitting(kind, values)
+
+
+def fitting(kind: type[T], values: dict[str, object]) -> T:
+    """The parameters with these values, typed.
+
+    Raises:
+        BadRequest: a value does not fit; it is named.
+    """
     try:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:

@@ -20,7 +20,7 @@ from torchkeeper.engine.batching import Done, Policy, Send, View
 from torchkeeper.engine.hands import Hands, InHand
 from torchkeeper.engine.queue import Entry, EntryQueue, Full
 from torchkeeper.engine.stream import Stream
-from torchkeeper.errors import PredictionFailed, ServiceUnavailable, WorkerDied
+from torchkeeper.errors import PredictionFailed, QueueFull, ServiceUnavailable, WorkerDied
 from torchkeeper.messages import Failure, Input, Reply, Sample
 from torchkeeper.metrics.instruments import Meter, NoMeter
 from torchkeeper.worker.pool import Loss, Pool, Worker
@@ -93,7 +93,8 @@ class Dispatcher:
         A handler that streams has the parts of its answer joined.
 
         Raises:
-            ServiceUnavailable: nobody can take it now (closed, scaled to 0, given up, queue full).
+            QueueFull: too many wait.
+            ServiceUnavailable: nobody can take it now (closed, scaled to 0, given up).
         """
         return self._submit(request, explicit_version, in_parts=False)
 
@@ -119,7 +120,7 @@ class Dispatcher:
                 raise Full("no idle worker can take it at once (useJobTicket)")
             self._queue.put(entry)
         except Full as full:
-            raise ServiceUnavailable(self._refusal(explicit_version), cause=str(full)) from None
+            raise QueueFull(self._refusal(explicit_version), cause=str(full)) from None
         self._meter.accepted(explicit_version)
         if not self._pumping:
             self._pumping = True

@@ -17,6 +17,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
+    NoEncryption,
     PrivateFormat,
     PublicFormat,
     load_pem_private_key,
@@ -51,10 +52,28 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
     https = [name for name in _ADDRESSES if getattr(settings, name).scheme == "https"]
     if not https:
         return None
+    return _context(_found(settings, f"{https[0]}={getattr(settings, https[0])}"))
+
+
+def pem_pair(settings: Settings) -> tuple[bytes, bytes]:
+    """Private key (not encrypted) and certificates in PEM form, for gRPC, which takes them from memory.
+
+    Raises:
+        SettingsError: as `tls_context`.
+    """
+    identity = _found(settings, "enable_grpc_ssl=true")
+    key = load_pem_private_key(identity.key, identity.password.encode())
+    plain = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    chain = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in identity.certificates)
+    return plain, chain
+
+
+def _found(settings: Settings, wanted: str) -> _Identity:
+    """What the settings name; `wanted` is the setting that needs it."""
     if settings.private_key_file and settings.certificate_file:
-        return _context(_from_pem(settings.private_key_file, settings.certificate_file))
+        return _from_pem(settings.private_key_file, settings.certificate_file)
     if settings.keystore:
-        return _context(_from_keystore(settings.keystore, settings.keystore_type, settings.keystore_pass))
+        return _from_keystore(settings.keystore, settings.keystore_type, settings.keystore_pass)
     for have, lack in (
         ("private_key_file", "certificate_file"),
         ("certificate_file", "private_key_file"),
@@ -62,7 +81,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
         if getattr(settings, have):
             raise SettingsError(f"{have}={getattr(settings, have)}: {lack} is missing, TLS needs both")
     raise SettingsError(
-        f"{https[0]}={getattr(settings, https[0])}: TLS needs a certificate; set private_key_file and "
+        f"{wanted}: TLS needs a certificate; set private_key_file and "
         "certificate_file (PEM), or keystore and keystore_pass (PKCS12)"
     )
 

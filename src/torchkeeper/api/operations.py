@@ -1,0 +1,216 @@
+"""What can be done with the models that are served: the operations behind the management APIs, REST and gRPC.
+
+Source of sentences: TorchServe's management API. Nothing here waits on the event loop: archives are read in
+threads, workers load in their own processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from torchkeeper.api.description import Description, describe
+from torchkeeper.api.parameters import Page, Register, Scale
+from torchkeeper.engine.models import Models, Wish
+from torchkeeper.engine.version import ModelVersion
+from torchkeeper.errors import BadRequest, ServiceUnavailable, StartFailed, TorchkeeperError, WorkerDied
+from torchkeeper.messages import Input, Kind
+from torchkeeper.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+PROCESSING = "Processing worker updates..."
+_MAX_PAGE = 100
+
+
+@dataclass(frozen=True)
+class Done:
+    """What was done, in TorchServe's sentence; not `complete`: workers are still on their way."""
+
+    sentence: str
+    complete: bool = True
+
+
+class Operations:
+    """Looking at and changing what is served. `changed` is called after every change."""
+
+    def __init__(self, models: Models, settings: Settings, changed: Callable[[], Awaitable[None]]) -> None:
+        self._models = models
+        self._settings = settings
+        self._changed = changed
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def model_api(self) -> bool:
+        """Whether models may be registered and unregistered while the server runs."""
+        enabled: bool = self._settings.enable_model_api
+        return enabled
+
+    # --- looking -----------------------------------------------------------------------------------------
+
+    def page(self, page: Page) -> dict[str, Any]:
+        """A page of the models' names and URLs."""
+        limit = page.limit if 0 <= page.limit <= _MAX_PAGE else _MAX_PAGE
+        names = sorted(self._models.names())
+        end = page.next_page_token + limit
+        body: dict[str, Any] = {"nextPageToken": str(end)} if limit and end < len(names) else {}
+        body["models"] = [
+            {"modelName": name, "modelUrl": self._models.find(name).about.url}
+            for name in names[page.next_page_token : end]
+        ]
+        return body
+
+    async def describe(
+        self, name: str, version: str | None, *, customized: bool, request_id: str
+    ) -> list[Description]:
+        """A version (None: the default one), or `all`; `customized` asks the handler of the one as well.
+
+        Raises:
+            ModelNotFound, ModelVersionNotFound: it is not here.
+            ServiceUnavailable, TorchkeeperError: its handler could not be asked.
+        """
+        if version == "all":
+            return [describe(found) for found in self._models.versions(name)]
+        found = self._models.find(name, version)
+        metadata = await self._metadata(request_id, found) if customized else None
+        return [describe(found, metadata)]
+
+    async def _metadata(self, request_id: str, found: ModelVersion) -> dict[str, Any]:
+        """What the handler says of itself; nothing where it says no mapping."""
+        try:
+            reply = await found.dispatcher.submit(Input(request_id, Kind.DESCRIBE, (), {}))
+        except ServiceUnavailable as error:
+            raise ServiceUnavailable(
+                f'Model "{found.name}" has no worker to serve describe request. '
+                "Please use scale workers API to add workers.",
+                cause=error.cause,
+            ) from None
+        except WorkerDied as error:
+            raise TorchkeeperError("Failed to get customized model matadata.", cause=error.cause) from None
+        try:
+            said = json.loads(reply.body)
+        except ValueError:
+            return {}
+        return said if isinstance(said, dict) else {}
+
+    def ready(self, name: str) -> tuple[str, bool]:
+        """A model's name, and whether its default version has workers that serve.
+
+        Raises:
+            ModelNotFound: it is not here.
+        """
+        found = self._models.find(name)
+        return found.name, found.loaded_workers() > 0
+
+    # --- changing ----------------------------------------------------------------------------------------
+
+    async def register(self, wanted: Register) -> Done:
+        """Registers a version and starts its workers.
+
+        Raises:
+            BadRequest, ModelNotAt, DownloadFailed, FileExists, ArchiveError, Conflict: it cannot be.
+            StartFailed: its workers, which were to be waited for, cannot load it.
+        """
+        if wanted.url is None:
+            raise BadRequest("Parameter url is required.")
+        found = await self._models.register(
+            Wish(
+                url=wanted.url,
+                name=wanted.model_name or None,
+                handler=wanted.handler or None,
+                runtime=wanted.runtime or None,
+                batch_size=wanted.batch_size,
+                max_batch_delay=wanted.max_batch_delay,
+                response_timeout=wanted.response_timeout,
+                startup_timeout=wanted.startup_timeout,
+                workers=wanted.initial_workers,
+                signed=wanted.s3_sse_kms,
+            )
+        )
+        workers = found.min_workers
+        said = f'Model "{found.name}" Version: {found.version} registered with {workers} initial workers'
+        if workers == 0:
+            await self._changed()
+            return Done(f"{said}. Use scale workers API to add workers for the model.")
+        if not wanted.synchronous:
+            await self._changed()
+            return Done(PROCESSING, complete=False)
+        await self._models.settle(found)
+        await self._changed()
+        return Done(said)
+
+    async def scale(self, name: str, version: str | None, wanted: Scale) -> Done:
+        """Sets how many workers a version (None: the default one) has.
+
+        Raises:
+            BadRequest: max_worker is below min_worker.
+            ModelNotFound, ModelVersionNotFound: it is not here.
+            StartFailed: a worker, which was to be waited for, cannot load the model.
+        """
+        low = wanted.min_worker
+        high = low if wanted.max_worker is None else wanted.max_worker
+        if high < low:
+            raise BadRequest("max_worker cannot be less than min_worker.")
+        found = self._models.find(name, version)
+        if not wanted.synchronous:
+            self._later(self._scaled(found, low, high))
+            return Done(PROCESSING, complete=False)
+        await self._scaled(found, low, high)
+        cause = await found.pool.settled()
+        if cause is not None:
+            raise StartFailed(found.name, found.version, cause)
+        said = f"Workers scaled to {low} for model: {found.name}"
+        return Done(said if version is None else f"{said}, version: {version}")
+
+    async def _scaled(self, found: ModelVersion, low: int, high: int) -> None:
+        await found.scale(low, high)
+        await self._changed()
+
+    async def set_default(self, name: str, version: str) -> Done:
+        """Makes a version the default one.
+
+        Raises:
+            ModelNotFound, ModelVersionNotFound: it is not here.
+        """
+        self._models.set_default(name, version)
+        await self._changed()
+        return Done(f'Default version successfully updated for model "{name}" to "{version}"')
+
+    async def unregister(self, name: str, version: str | None) -> Done:
+        """Takes a version (None: the default one) away.
+
+        Raises:
+            ModelNotFound, ModelVersionNotFound, InvalidModelVersion: it cannot be.
+            CleaningTimedOut: it is gone, but not all that it had taken was answered.
+        """
+        try:
+            await self._models.unregister(name, version, self._settings.unregister_model_timeout)
+        finally:
+            await self._changed()
+        return Done(f'Model "{name}" unregistered')
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("scaling failed", exc_info=error)
+
+    async def stop(self) -> None:
+        """Ends what still runs in the background."""
+        for task in tuple(self._tasks):
+            task.cancel()
+
+
+def json_text(value: object) -> bytes:
+    """JSON as the server itself answers it: two spaces, a trailing newline."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"

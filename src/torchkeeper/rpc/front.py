@@ -1,0 +1,136 @@
+"""Which services stand on which port: bound before the event loop runs, started and stopped on it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from grpc_reflection.v1alpha.reflection import SERVICE_NAME as REFLECTION
+from grpc_reflection.v1alpha.reflection import enable_server_reflection
+
+from torchkeeper.api.application import Rules
+from torchkeeper.api.operations import Operations
+from torchkeeper.engine.models import Models
+from torchkeeper.errors import SettingsError
+from torchkeeper.http.router import Api
+from torchkeeper.http.tls import pem_pair
+from torchkeeper.metrics.ledger import Ledger
+from torchkeeper.rpc.calls import Access, Calls, Tally
+from torchkeeper.rpc.health import HealthService
+from torchkeeper.rpc.inference import InferenceService
+from torchkeeper.rpc.listener import Options, RpcListener
+from torchkeeper.rpc.management import ManagementService
+from torchkeeper.rpc.schema import HEALTH, INFERENCE, MANAGEMENT, POOL
+from torchkeeper.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RpcDoor:
+    """A bound listener, the APIs that it serves, and the name of each for the log."""
+
+    listener: RpcListener
+    apis: Api
+    names: tuple[str, ...]
+    options: Options
+
+
+class RpcFront:
+    """All gRPC listeners of a server."""
+
+    def __init__(self, doors: tuple[RpcDoor, ...], credentials: grpc.ServerCredentials | None) -> None:
+        self._doors = doors
+        self._credentials = credentials
+        self._stopping = asyncio.Event()
+
+    async def start(
+        self, models: Models, operations: Operations, ledger: Ledger, rules: Rules, access: Access | None
+    ) -> None:
+        """Begins to accept calls.
+
+        Raises:
+            SettingsError: a port was taken in the meantime.
+        """
+        tally = Tally(ledger, rules.responded)
+        calls = Calls(tally, rules, access)
+        for door in self._doors:
+            services: dict[str, dict[str, Any]] = {}
+            if Api.INFERENCE in door.apis:
+                services[INFERENCE] = InferenceService(models, tally).handlers(calls)
+            if Api.MANAGEMENT in door.apis:
+                services[MANAGEMENT] = ManagementService(operations).handlers(calls)
+            services[HEALTH] = HealthService(models, self._stopping).handlers(calls, tuple(services))
+            names = (*services, REFLECTION)
+
+            def reflect(server: Any, names: Iterable[str] = names) -> None:
+                enable_server_reflection(names, server, POOL)
+
+            await door.listener.start(services, door.options, self._credentials, reflect)
+            for name in door.names:
+                logger.info("gRPC %s API bind to: %s (port %d)", name, door.listener.host, door.listener.port)
+
+    async def stop(self, deadline: float) -> None:
+        """Accepts no more calls, lets running ones finish within `deadline` seconds."""
+        self._stopping.set()
+        await asyncio.gather(*(door.listener.stop(deadline) for door in self._doors))
+
+    def release(self) -> None:
+        """Lets ports go that were bound and never served."""
+        for door in self._doors:
+            door.listener.release()
+
+
+def open_front(settings: Settings) -> tuple[RpcFront, tuple[str, ...]]:
+    """The listeners that the settings name, bound, and sentences about those that are missing.
+
+    A default port that somebody else holds is no reason not to serve REST: many servers on one machine never
+    meant to speak gRPC.
+
+    Raises:
+        SettingsError: a port that was asked for cannot be had, or there is no certificate for TLS.
+    """
+    credentials = _credentials(settings)
+    doors: list[RpcDoor] = []
+    warnings = []
+    for api, name in ((Api.INFERENCE, "inference"), (Api.MANAGEMENT, "management")):
+        host, port = getattr(settings, f"grpc_{name}_address"), getattr(settings, f"grpc_{name}_port")
+        shared = next((door for door in doors if port and (host, port) == _place(door)), None)
+        if shared is not None:
+            doors[doors.index(shared)] = RpcDoor(
+                shared.listener, shared.apis | api, (*shared.names, name), shared.options
+            )
+            continue
+        listener = RpcListener(f"grpc_{name}_port", host, port)
+        try:
+            listener.bind()
+        except SettingsError as error:
+            keys = (f"grpc_{name}_port", f"grpc_{name}_address")
+            if any(settings.origins[key].kind != "default" for key in keys):
+                for door in doors:
+                    door.listener.release()
+                raise
+            warnings.append(f"THE gRPC {name.upper()} API IS NOT SERVED: {error.message}")
+            continue
+        doors.append(RpcDoor(listener, api, (name,), _options(settings, name)))
+    return RpcFront(tuple(doors), credentials), tuple(warnings)
+
+
+def _place(door: RpcDoor) -> tuple[str, int]:
+    return door.listener.host, door.listener.port
+
+
+def _options(settings: Settings, name: str) -> Options:
+    age = getattr(settings, f"grpc_{name}_max_connection_age_ms")
+    grace = getattr(settings, f"grpc_{name}_max_connection_age_grace_ms")
+    return Options(settings.max_request_size, age, grace)
+
+
+def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
+    if not settings.enable_grpc_ssl:
+        return None
+    return grpc.ssl_server_credentials([pem_pair(settings)])

@@ -1,0 +1,201 @@
+"""TorchServe's inference service: named parts in, the handler's bytes out, whole or in parts.
+
+The same dispatchers serve it as serve REST. Source: TorchServe's gRPC API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from torchkeeper.api.call import new_request_id
+from torchkeeper.engine.dispatch import Dispatcher
+from torchkeeper.engine.models import Models
+from torchkeeper.engine.stream import Stream
+from torchkeeper.errors import BadRequest, TorchkeeperError
+from torchkeeper.http.router import Key
+from torchkeeper.messages import Input, Kind, Part, Reply
+from torchkeeper.rpc.calls import Call, Calls, Tally
+from torchkeeper.rpc.schema import INFERENCE, message, methods
+from torchkeeper.rpc.status import Dialect, HandlerStatus, SequenceRequired, code_of
+
+PredictionResponse = message("org.pytorch.serve.grpc.inference.PredictionResponse")
+TorchServeHealthResponse = message("org.pytorch.serve.grpc.inference.TorchServeHealthResponse")
+
+#: The header in which a request's sequence travels; TorchServe's name for it.
+SEQUENCE_HEADER = "ts_request_sequence_id"
+#: Requests of one StreamPredictions2 call that may wait for their answers; no more are read meanwhile.
+PIPELINE = 32
+
+
+class Prediction:
+    """One request from its place in the queue to its answer."""
+
+    def __init__(self, dispatcher: Dispatcher, ticket: asyncio.Future[Any]) -> None:
+        self._dispatcher = dispatcher
+        self._ticket = ticket
+
+    async def whole(self) -> Reply:
+        """The answer.
+
+        Raises:
+            HandlerStatus: the handler gave it an error status.
+            TorchkeeperError: there is none.
+        """
+        reply: Reply = await self._answer()
+        return _checked(reply)
+
+    async def parts(self) -> AsyncGenerator[Reply, None]:
+        """The parts of the answer as they are made; an ordinary answer is one. Raises what `whole` does."""
+        answer = await self._answer()
+        if not isinstance(answer, Stream):
+            yield _checked(answer)
+            return
+        try:
+            _checked(answer.first)
+            async for part in answer:
+                yield part
+        except BaseException:
+            answer.close()
+            raise
+
+    async def _answer(self) -> Any:
+        try:
+            return await self._ticket
+        except asyncio.CancelledError:
+            self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Nobody waits any more."""
+        self._dispatcher.cancel(self._ticket)
+
+
+def _checked(reply: Reply) -> Reply:
+    if reply.status >= 400:
+        raise HandlerStatus(reply)
+    return reply
+
+
+class InferenceService:
+    """The RPCs of InferenceAPIsService."""
+
+    def __init__(self, models: Models, tally: Tally) -> None:
+        self._models = models
+        self._tally = tally
+
+    def handlers(self, calls: Calls) -> dict[str, Any]:
+        """gRPC's handlers by method name."""
+        serve = {
+            "Ping": (self._ping, Key.PROBE, True),
+            "Predictions": (self._predictions, Key.INFERENCE, True),
+            "StreamPredictions": (self._stream, Key.INFERENCE, True),
+            "StreamPredictions2": (self._stream_many, Key.INFERENCE, False),
+        }
+        found = {}
+        for method in methods(INFERENCE):
+            function, key, counted = serve[method.name]
+            found[method.name] = calls.handler(
+                method, function, key=key, dialect=Dialect.TORCHSERVE, counted=counted
+            )
+        return found
+
+    async def _ping(self, call: Call, request: Any) -> Any:
+        healthy = self._models.healthy()
+        word = "Healthy" if healthy else "Unhealthy"
+        return TorchServeHealthResponse(health=f'{{\n  "status": "{word}"\n}}\n')
+
+    async def _predictions(self, call: Call, request: Any) -> Any:
+        reply = await self._submit(request, call.request_id, in_parts=False).whole()
+        return _response(request, reply)
+
+    async def _stream(self, call: Call, request: Any) -> None:
+        async with aclosing(self._submit(request, call.request_id, in_parts=True).parts()) as parts:
+            async for part in parts:
+                await call.write(_response(request, part))
+
+    async def _stream_many(self, call: Call, requests: AsyncIterator[Any]) -> None:
+        """Answers in the order of the requests; the last ones also after the client has half-closed."""
+        pending: asyncio.Queue[tuple[Any, Prediction | TorchkeeperError] | None] = asyncio.Queue(PIPELINE)
+
+        async def read() -> None:
+            async for request in requests:
+                self._tally.begin()
+                begun = self._begun(request)
+                try:
+                    await pending.put((request, begun))
+                except asyncio.CancelledError as left:
+                    self._give_up(begun, left)
+                    raise
+            await pending.put(None)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(read())
+                while (item := await pending.get()) is not None:
+                    await self._answer_one(call, *item)
+        finally:
+            while not pending.empty():
+                if (item := pending.get_nowait()) is not None:
+                    self._give_up(item[1], asyncio.CancelledError())
+
+    def _begun(self, request: Any) -> Prediction | TorchkeeperError:
+        """A request of many, in the queue; or the error that answers it alone."""
+        try:
+            if not request.sequence_id.strip():
+                raise SequenceRequired
+            return self._submit(request, new_request_id(), in_parts=True)
+        except TorchkeeperError as error:
+            return error
+
+    def _give_up(self, begun: Prediction | TorchkeeperError, left: BaseException) -> None:
+        if isinstance(begun, Prediction):
+            begun.leave()
+        self._tally.end(left)
+
+    async def _answer_one(self, call: Call, request: Any, begun: Prediction | TorchkeeperError) -> None:
+        """Writes the answer to one request of many; an error is an answer too, and the next ones follow."""
+        try:
+            if isinstance(begun, TorchkeeperError):
+                raise begun
+            async with aclosing(begun.parts()) as parts:
+                async for part in parts:
+                    await call.write(_response(request, part))
+        except TorchkeeperError as error:
+            self._tally.end(error)
+            code = code_of(error, Dialect.TORCHSERVE).value[0]
+            response = PredictionResponse(status={"code": code, "message": error.message})
+            await call.write(_of_sequence(request, response))
+        except BaseException as error:
+            self._tally.end(error)
+            raise
+        else:
+            self._tally.end(None)
+
+    def _submit(self, request: Any, request_id: str, *, in_parts: bool) -> Prediction:
+        """Queues a request.
+
+        Raises:
+            BadRequest, ModelNotFound, ModelVersionNotFound, ServiceUnavailable: it cannot be.
+        """
+        if not request.model_name:
+            raise BadRequest("Parameter model_name is required.")
+        version = request.model_version or None
+        dispatcher = self._models.find(request.model_name, version).dispatcher
+        parts = tuple(Part(name, value) for name, value in request.input.items())
+        headers = {SEQUENCE_HEADER: request.sequence_id} if request.sequence_id else {}
+        asked = Input(request_id, Kind.PREDICT, parts, headers)
+        submit = dispatcher.submit_streaming if in_parts else dispatcher.submit
+        return Prediction(dispatcher, submit(asked, explicit_version=version is not None))
+
+
+def _response(request: Any, reply: Reply) -> Any:
+    return _of_sequence(request, PredictionResponse(prediction=reply.body))
+
+
+def _of_sequence(request: Any, response: Any) -> Any:
+    if request.HasField("sequence_id"):
+        response.sequence_id = request.sequence_id
+    return response
