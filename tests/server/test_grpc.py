@@ -1,23 +1,25 @@
-"""TorchServe's gRPC services on a real server: answers, statuses, streams, cancels, one ledger with REST."""
+"""TorchServe's inference service by gRPC on a real server: answers, statuses, streams, cancels, ledger."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from itertools import count
 
-import grpc
 import pytest
 from conftest import (  # type: ignore[import-not-found]  # pytest puts this folder on the path
     Server,
     Start,
     eventually,
 )
+from rpc_client import Client, refusal  # type: ignore[import-not-found]  # likewise
 
-from torchkeeper.rpc.schema import INFERENCE, methods
+from torchkeeper.rpc.schema import INFERENCE, message
 
 pytestmark = pytest.mark.slow
+
+PredictionsRequest = message("org.pytorch.serve.grpc.inference.PredictionsRequest")
 
 #: Answers with what it got; the text asks for other things.
 ECHO = """
@@ -45,6 +47,8 @@ def handle(data, context):
         if text.startswith("parts "):
             for part in text.split()[1:]:
                 send_intermediate_predict_response([part], context.request_ids, "", 200, context)
+            if text.endswith(" die"):
+                os._exit(3)
             text = "end"
         if text.startswith("touch "):
             open(text.removeprefix("touch "), "w").close()
@@ -59,31 +63,6 @@ def handle(data, context):
 """
 
 
-class Client:
-    """Raw calls by full method name, with this project's messages."""
-
-    def __init__(self, target: str, credentials: grpc.ChannelCredentials | None = None) -> None:
-        self.channel = (
-            grpc.insecure_channel(target) if credentials is None else grpc.secure_channel(target, credentials)
-        )
-
-    def __getitem__(self, place: tuple[str, str]) -> Callable[..., Any]:
-        service, name = place
-        (method,) = (found for found in methods(service) if found.name == name)
-        make = {
-            (False, False): self.channel.unary_unary,
-            (False, True): self.channel.unary_stream,
-            (True, True): self.channel.stream_stream,
-        }[method.streams_in, method.streams_out]
-        call = make(f"/{method.path}", method.request.SerializeToString, method.reply.FromString)
-
-        def ask(request: Any = None, timeout: float = 30, metadata: Any = None, **fields: Any) -> Any:
-            sent = request if request is not None else method.request(**fields)
-            return call(sent, timeout=timeout, metadata=metadata)
-
-        return ask
-
-
 @pytest.fixture
 def server(serve: Start) -> Server:
     running: Server = serve({"echo": ECHO}, enable_model_api="true", job_queue_size=4)
@@ -96,12 +75,6 @@ def client(server: Server) -> Iterator[Client]:
     made = Client(server.grpc)
     yield made
     made.channel.close()
-
-
-def refusal(call: Callable[[], Any]) -> tuple[str, str]:
-    with pytest.raises(grpc.RpcError) as caught:
-        call()
-    return caught.value.code().name, caught.value.details()
 
 
 def test_ping_and_predictions(server: Server, client: Client) -> None:
@@ -119,3 +92,195 @@ def test_ping_and_predictions(server: Server, client: Client) -> None:
         r'Predictions HTTP/2\.0" 0 \d+\n',
         log,
     )
+
+
+WAITS = """
+import os, time
+
+def handle(data, context):
+    if data is None:
+        return None
+    for row in data:
+        text = bytes(row.get("data", b"")).decode()
+        if text.startswith("wait for "):
+            name = text.removeprefix("wait for ")
+            open(name + ".begun", "w").close()
+            while not os.path.exists(name):
+                if context.cancelled:
+                    open(name + ".left", "w").close()
+                    break
+                time.sleep(0.01)
+        elif text.startswith("touch "):
+            open(text.removeprefix("touch "), "w").close()
+    return [b"done"] * len(data)
+"""
+
+JAVA = "org.pytorch.serve"
+
+
+def test_statuses(server: Server, client: Client) -> None:
+    predict = client[INFERENCE, "Predictions"]
+
+    def asked(text: bytes = b"", name: str = "echo", version: str = "") -> tuple[str, str]:
+        found: tuple[str, str] = refusal(
+            lambda: predict(model_name=name, model_version=version, input={"data": text})
+        )
+        return found
+
+    assert asked(name="nope") == (
+        "NOT_FOUND",
+        f"Model not found: nope\n{JAVA}.archive.model.ModelNotFoundException",
+    )
+    assert asked(version="9") == (
+        "NOT_FOUND",
+        "Model version: 9 does not exist for model: echo\n"
+        f"{JAVA}.archive.model.ModelVersionNotFoundException",
+    )
+    assert asked(name="") == (
+        "INVALID_ARGUMENT",
+        f"Parameter model_name is required.\n{JAVA}.http.BadRequestException",
+    )
+    assert asked(b"raise") == ("UNAVAILABLE", f"Prediction failed\n{JAVA}.http.InternalServerException")
+    assert asked(b"teapot") == ("FAILED_PRECONDITION", f"teapot\n{JAVA}.http.InternalServerException")
+    assert asked(b"missing") == ("NOT_FOUND", f"no such thing\n{JAVA}.http.InternalServerException")
+    assert asked(b"die") == ("INTERNAL", f"Worker died.\n{JAVA}.http.InternalServerException")
+    too_large = refusal(lambda: predict(model_name="echo", input={"data": bytes(7_000_000)}))
+    assert too_large[0] == "RESOURCE_EXHAUSTED"
+    assert predict(model_name="echo", input={"data": bytes(6_000_000)}).prediction == bytes(6_000_000)
+    server.manage.put("/models/echo?min_worker=0&synchronous=true").raise_for_status()
+    code, details = asked()
+    assert code == "UNAVAILABLE"
+    assert details.startswith('Model "echo" has no worker to serve inference request.')
+    metrics = server.metrics.get("/metrics").text
+    assert re.search(r"Requests2XX\{[^}]*\} \d", metrics)
+    assert re.search(r"Requests4XX\{[^}]*\} 5", metrics)
+    ledger = server.stop()
+    assert (ledger["refused"], ledger["failed"]) == (4, 2)
+
+
+def accepted(server: Server) -> float:
+    """Requests that were taken into a queue."""
+    found = re.findall(r"^ts_inference_requests_total\{.*\} (.*)$", server.metrics.get("/metrics").text, re.M)
+    return sum(float(number) for number in found)
+
+
+def test_a_deadline_and_a_cancel_reach_the_queue(serve: Start) -> None:
+    server: Server = serve({"waits": WAITS}, config="minWorkers: 1\nbatchSize: 1\n")
+    client = Client(server.grpc)
+    call = client.future(INFERENCE, "Predictions")
+    ask = client[INFERENCE, "Predictions"]
+    gate = server.folder / "gate"
+
+    def fields(text: str) -> dict[str, object]:
+        return {"model_name": "waits", "input": {"data": text.encode()}}
+
+    running = call(**fields(f"wait for {gate}"))
+    eventually((server.folder / "gate.begun").exists)
+    touched = [server.folder / f"touched-{number}" for number in range(2)]
+    late = call(timeout=2, **fields(f"touch {touched[0]}"))
+    eventually(lambda: accepted(server) == 2)
+    left = call(**fields(f"touch {touched[1]}"))
+    eventually(lambda: accepted(server) == 3)
+    assert refusal(late.result)[0] == "DEADLINE_EXCEEDED"
+    left.cancel()
+    log = server.folder / "logs" / "access_log.log"
+    eventually(lambda: log.read_text().count('Predictions HTTP/2.0" 1 ') == 2)
+    assert not (server.folder / "gate.left").exists()
+    running.cancel()
+    eventually((server.folder / "gate.left").exists)
+    assert ask(**fields("")).prediction == b"done"
+    assert not [path for path in touched if path.exists()], "what was given up has not been computed"
+    client.channel.close()
+    ledger = server.stop()
+    assert ledger["gone"] == 3
+
+
+def test_a_full_queue(serve: Start) -> None:
+    server: Server = serve({"waits": WAITS}, config="minWorkers: 1\nbatchSize: 1\n", job_queue_size=1)
+    client = Client(server.grpc)
+    gate = server.folder / "gate"
+    text = f"wait for {gate}".encode()
+    call = client.future(INFERENCE, "Predictions")
+    asked = [call(model_name="waits", input={"data": text}) for _ in range(5)]
+    eventually(lambda: sum(one.done() for one in asked) >= 3)
+    gate.touch()
+    codes = [one.code().name for one in asked]
+    assert set(codes) == {"OK", "RESOURCE_EXHAUSTED"}
+    client.channel.close()
+    server.stop()
+
+
+def test_streams(server: Server, client: Client) -> None:
+    def stream(text: bytes) -> list[bytes]:
+        answer = client[INFERENCE, "StreamPredictions"](model_name="echo", input={"data": text})
+        return [part.prediction for part in answer]
+
+    assert stream(b"parts a b c") == [b"a", b"b", b"c", b"end"]
+    assert stream(b"plain") == [b"plain"]
+    assert (
+        client[INFERENCE, "Predictions"](model_name="echo", input={"data": b"parts a b"}).prediction
+        == b"abend"
+    )
+    assert refusal(lambda: stream(b"raise"))[0] == "UNAVAILABLE"
+    assert refusal(lambda: stream(b"missing")) == (
+        "NOT_FOUND",
+        f"no such thing\n{JAVA}.http.InternalServerException",
+    )
+    answer = client[INFERENCE, "StreamPredictions"](model_name="echo", input={"data": b"parts a die"})
+    assert next(answer).prediction == b"a"
+    assert refusal(lambda: list(answer))[0] == "INTERNAL"
+    assert stream(b"after") == [b"after"]
+
+
+def test_many_requests_on_one_stream(server: Server, client: Client) -> None:
+    texts = (b"one", b"parts a b", b"raise", b"two")
+
+    def requests() -> Iterator[object]:
+        yield PredictionsRequest(model_name="echo", input={"data": b"lost"})
+        for text in texts:
+            yield PredictionsRequest(model_name="echo", input={"data": text}, sequence_id="s")
+        yield PredictionsRequest(model_name="nope", sequence_id="s")
+
+    answers = list(client[INFERENCE, "StreamPredictions2"](request=requests()))
+    assert [(answer.prediction, answer.status.code, answer.status.message) for answer in answers] == [
+        (b"", 13, "Parameter sequenceId is required."),
+        (b"one", 0, ""),
+        (b"a", 0, ""),
+        (b"b", 0, ""),
+        (b"end", 0, ""),
+        (b"", 14, "Prediction failed"),
+        (b"two", 0, ""),
+        (b"", 5, "Model not found: nope"),
+    ]
+    assert [answer.sequence_id for answer in answers] == ["", *["s"] * 7]
+    ledger = server.stop()
+    assert (ledger["refused"], ledger["failed"]) == (2, 1)
+
+
+def test_a_client_that_leaves_a_stream_of_many_leaves_nothing_behind(server: Server, client: Client) -> None:
+    gate = server.folder / "gate"
+
+    def requests() -> Iterator[object]:
+        for number in count():
+            text = f"wait for {gate}" if number == 0 else "never"
+            yield PredictionsRequest(model_name="echo", input={"data": text.encode()}, sequence_id="s")
+
+    answers = client[INFERENCE, "StreamPredictions2"](request=requests())
+    eventually(lambda: server.manage.get("/models/echo").json()[0]["jobQueueStatus"]["pendingRequests"] > 0)
+    answers.cancel()
+    gate.touch()
+    assert client[INFERENCE, "Predictions"](model_name="echo", input={"data": b"x"}).prediction == b"x"
+    assert server.stop()["gone"] > 0
+
+
+def test_running_calls_are_answered_when_the_server_stops(server: Server, client: Client) -> None:
+    gate = server.folder / "gate"
+    running = client.future(INFERENCE, "Predictions")(
+        model_name="echo", input={"data": f"wait for {gate}".encode()}
+    )
+    eventually(lambda: accepted(server) == 1)
+    server.process.terminate()
+    server.wait_for("Stopping: no new connections")
+    gate.touch()
+    assert running.result().prediction == f"wait for {gate}".encode()
+    server.process.wait(timeout=60)
