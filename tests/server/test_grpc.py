@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 import pytest
@@ -279,8 +280,9 @@ def test_running_calls_are_answered_when_the_server_stops(server: Server, client
         model_name="echo", input={"data": f"wait for {gate}".encode()}
     )
     eventually(lambda: accepted(server) == 1)
-    server.process.terminate()
-    server.wait_for("Stopping: no new connections")
-    gate.touch()
-    assert running.result().prediction == f"wait for {gate}".encode()
-    server.process.wait(timeout=60)
+    with ThreadPoolExecutor(1) as pool:
+        stopped = pool.submit(server.stop)
+        server.wait_for("Stopping: no new connections")
+        gate.touch()
+        assert running.result().prediction == f"wait for {gate}".encode()
+        stopped.result()

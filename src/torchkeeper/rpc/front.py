@@ -24,7 +24,15 @@ from torchkeeper.rpc.health import HealthService
 from torchkeeper.rpc.inference import InferenceService
 from torchkeeper.rpc.listener import Options, RpcListener
 from torchkeeper.rpc.management import ManagementService
-from torchkeeper.rpc.schema import HEALTH, INFERENCE, MANAGEMENT, POOL
+from torchkeeper.rpc.openinference import OpenInferenceService
+from torchkeeper.rpc.schema import (
+    HEALTH,
+    INFERENCE,
+    MANAGEMENT,
+    OPEN_INFERENCE,
+    POOL,
+    TORCHSERVE_OPEN_INFERENCE,
+)
 from torchkeeper.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -43,7 +51,10 @@ class RpcDoor:
 class RpcFront:
     """All gRPC listeners of a server."""
 
-    def __init__(self, doors: tuple[RpcDoor, ...], credentials: grpc.ServerCredentials | None) -> None:
+    def __init__(
+        self, settings: Settings, doors: tuple[RpcDoor, ...], credentials: grpc.ServerCredentials | None
+    ) -> None:
+        self._settings = settings
         self._doors = doors
         self._credentials = credentials
         self._stopping = asyncio.Event()
@@ -62,6 +73,9 @@ class RpcFront:
             services: dict[str, dict[str, Any]] = {}
             if Api.INFERENCE in door.apis:
                 services[INFERENCE] = InferenceService(models, tally).handlers(calls)
+                open_inference = OpenInferenceService(models, self._settings)
+                for name in (OPEN_INFERENCE, TORCHSERVE_OPEN_INFERENCE):
+                    services[name] = open_inference.handlers(calls, name)
             if Api.MANAGEMENT in door.apis:
                 services[MANAGEMENT] = ManagementService(operations).handlers(calls)
             services[HEALTH] = HealthService(models, self._stopping).handlers(calls, tuple(services))
@@ -117,7 +131,7 @@ def open_front(settings: Settings) -> tuple[RpcFront, tuple[str, ...]]:
             warnings.append(f"THE gRPC {name.upper()} API IS NOT SERVED: {error.message}")
             continue
         doors.append(RpcDoor(listener, api, (name,), _options(settings, name)))
-    return RpcFront(tuple(doors), credentials), tuple(warnings)
+    return RpcFront(settings, tuple(doors), credentials), tuple(warnings)
 
 
 def _place(door: RpcDoor) -> tuple[str, int]:

@@ -77,15 +77,10 @@ class HealthService:
 
     def _status(self, name: str, services: Collection[str]) -> int:
         if name == "" or name in services:
-            ready = server_ready(self._models)
+            ready = not self._models.unready()
         else:
             try:
-                ready = self._models.find(name).loaded_workers() > 0
+                ready = self._models.find(name).ready()
             except ModelNotFound:
                 return SERVICE_UNKNOWN
         return SERVING if ready and not self._stopping.is_set() else NOT_SERVING
-
-
-def server_ready(models: Models) -> bool:
-    """Whether every start-up model has the workers that it is to have."""
-    return all(found.loaded_workers() >= found.min_workers for found in models if found.about.at_startup)

@@ -128,10 +128,9 @@ def code_of(error: TorchkeeperError, dialect: Dialect) -> StatusCode:
 
 def details_of(error: TorchkeeperError, dialect: Dialect) -> str:
     """The words: TorchServe's two lines, or the message with its cause."""
-    message = error.message
     if dialect is Dialect.OPEN:
-        return _cut(f"{message}: {error.cause}" if error.cause else message)
-    return f"{_cut(message)}\n{_PACKAGES.get(error.type, 'org.pytorch.serve.http')}.{error.type}"
+        return _cut(error.text)
+    return f"{_cut(error.message)}\n{_PACKAGES.get(error.type, 'org.pytorch.serve.http')}.{error.type}"
 
 
 def _cut(text: str) -> str:

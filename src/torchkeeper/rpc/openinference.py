@@ -1,0 +1,84 @@
+"""The Open Inference Protocol's service, under KServe's name and TorchServe's: tensors in, tensors out.
+
+A request becomes the v2 REST body and goes to the envelope `kservev2`, so that both protocols share what is
+done with tensors. Source: Open Inference Protocol v2, gRPC.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torchkeeper.api.openinference import model_metadata, server_metadata
+from torchkeeper.engine.models import Models
+from torchkeeper.errors import BadRequest
+from torchkeeper.http.router import Key
+from torchkeeper.messages import Input, Kind, Part
+from torchkeeper.rpc.calls import Call, Calls
+from torchkeeper.rpc.inference import Prediction
+from torchkeeper.rpc.schema import OPEN_INFERENCE, message, methods
+from torchkeeper.rpc.tensors import body_of, is_raw, response_of
+from torchkeeper.settings import Settings
+
+ENVELOPE = "kservev2"
+
+ServerLiveResponse = message("inference.ServerLiveResponse")
+ServerReadyResponse = message("inference.ServerReadyResponse")
+ModelReadyResponse = message("inference.ModelReadyResponse")
+ServerMetadataResponse = message("inference.ServerMetadataResponse")
+ModelMetadataResponse = message("inference.ModelMetadataResponse")
+
+
+class OpenInferenceService:
+    """The RPCs of GRPCInferenceService."""
+
+    def __init__(self, models: Models, settings: Settings) -> None:
+        self._models = models
+        self._settings = settings
+
+    def handlers(self, calls: Calls, service: str) -> dict[str, Any]:
+        """gRPC's handlers by method name, for the service under one of its names."""
+        serve = {
+            "ServerLive": (self._server_live, Key.PROBE),
+            "ServerReady": (self._server_ready, Key.PROBE),
+            "ModelReady": (self._model_ready, Key.PROBE),
+            "ServerMetadata": (self._server_metadata, Key.INFERENCE),
+            "ModelMetadata": (self._model_metadata, Key.INFERENCE),
+            "ModelInfer": (self._infer, Key.INFERENCE),
+        }
+        found = {}
+        for method in methods(service, like=OPEN_INFERENCE):
+            function, key = serve[method.name]
+            found[method.name] = calls.handler(method, function, key=key)
+        return found
+
+    async def _server_live(self, call: Call, request: Any) -> Any:
+        return ServerLiveResponse(live=True)
+
+    async def _server_ready(self, call: Call, request: Any) -> Any:
+        return ServerReadyResponse(ready=not self._models.unready())
+
+    async def _model_ready(self, call: Call, request: Any) -> Any:
+        found = self._models.find(_named(request.name, "name"), request.version or None)
+        return ModelReadyResponse(ready=found.ready())
+
+    async def _server_metadata(self, call: Call, request: Any) -> Any:
+        return ServerMetadataResponse(**server_metadata(self._settings))
+
+    async def _model_metadata(self, call: Call, request: Any) -> Any:
+        found = self._models.find(_named(request.name, "name"), request.version or None)
+        return ModelMetadataResponse(**model_metadata(self._models, found))
+
+    async def _infer(self, call: Call, request: Any) -> Any:
+        version = request.model_version or None
+        found = self._models.find(_named(request.model_name, "model_name"), version)
+        body, headers = body_of(request)
+        asked = Input(call.request_id, Kind.PREDICT, (Part("body", body),), headers, ENVELOPE)
+        ticket = found.dispatcher.submit(asked, explicit_version=version is not None)
+        reply = await Prediction(found.dispatcher, ticket).whole()
+        return response_of(reply, raw=is_raw(request))
+
+
+def _named(name: str, field: str) -> str:
+    if not name:
+        raise BadRequest(f"{field} is required.")
+    return name
