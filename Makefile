@@ -43,6 +43,7 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python bench/run.py
+	$(BIN)/python bench/protocols.py
 
 clean:
 	rm -rf $(VENV) .venv-bench .venv-tools demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis

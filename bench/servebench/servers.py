@@ -13,7 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +66,8 @@ class Question:
     path: str
     body: bytes
     answer: bytes
+    #: What of an answer is compared with `answer`.
+    read: Callable[[bytes], bytes] = lambda body: body
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Running:
 
     port: int
     management_port: int
+    grpc_port: int
     pid: int
     seconds_to_answer: float
     launcher: bool
@@ -85,12 +88,20 @@ class Running:
 
 @contextmanager
 def serving(
-    kind: Kind, store: Path, models: Mapping[str, str], tuned: bool, ask: Question
+    kind: Kind,
+    store: Path,
+    models: Mapping[str, str],
+    tuned: bool,
+    ask: Question,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Running]:
-    """Runs `kind` over the models (name → archive file in the store) and stops it in the end."""
+    """Runs `kind` over the models (name → archive file in the store) and stops it in the end.
+
+    `settings` are further lines of config.properties.
+    """
     with tempfile.TemporaryDirectory(prefix="servebench-") as name:
         folder = Path(name)
-        port, management = _write_config(folder)
+        port, management, grpc = _write_config(folder, settings or {})
         command = [str(kind.command), "--start", "--foreground", "--ncs", "--disable-token-auth"]
         command += ["--ts-config", str(folder / "config.properties"), "--model-store", str(store)]
         command += ["--models", *(f"{model}={file}" for model, file in models.items())]
@@ -110,21 +121,23 @@ def serving(
             )
         try:
             _first_answer(process, kind.name, port, ask, folder)
-            yield Running(port, management, process.pid, time.perf_counter() - begin, kind.launcher)
+            seconds = time.perf_counter() - begin
+            yield Running(port, management, grpc, process.pid, seconds, kind.launcher)
         finally:
             _stop(process, kind)
 
 
-def _write_config(folder: Path) -> tuple[int, int]:
-    """Writes config.properties with five free ports; returns those of inference and management."""
+def _write_config(folder: Path, settings: Mapping[str, str]) -> tuple[int, int, int]:
+    """Writes config.properties with five free ports; returns those of inference, management and gRPC."""
     holders = [socket.create_server(("127.0.0.1", 0)) for _ in _PORT_KEYS]
     ports = [holder.getsockname()[1] for holder in holders]
     for holder in holders:
         holder.close()
     rows = zip(_PORT_KEYS.items(), ports, strict=True)
-    text = "".join(f"{key}={value.format(port)}\n" for (key, value), port in rows) + "enable_model_api=true\n"
-    (folder / "config.properties").write_text(text)
-    return ports[0], ports[1]
+    lines = [f"{key}={value.format(port)}\n" for (key, value), port in rows]
+    lines += [f"{key}={value}\n" for key, value in {"enable_model_api": "true", **settings}.items()]
+    (folder / "config.properties").write_text("".join(lines))
+    return ports[0], ports[1], ports[3]
 
 
 def _environment(folder: Path, kind: Kind, tuned: bool) -> dict[str, str]:
@@ -148,7 +161,7 @@ def _first_answer(
             answer = post(port, ask)
         except (OSError, http.client.HTTPException):
             answer = b""
-        if answer == ask.answer:
+        if ask.read(answer) == ask.answer:
             return
         time.sleep(0.02)
     lines = (folder / "console").read_text(errors="replace").strip().splitlines()[-15:]
@@ -172,7 +185,7 @@ def drain(port: int, ask: Question) -> None:
     TorchServe executes them although their clients left, and refuses new ones while its queue is full.
     """
     limit = time.perf_counter() + START_LIMIT
-    while post(port, ask) != ask.answer:
+    while ask.read(post(port, ask)) != ask.answer:
         if time.perf_counter() > limit:
             raise BenchError("the server does not answer rightly any more after a load")
         time.sleep(0.05)

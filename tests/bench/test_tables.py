@@ -9,6 +9,7 @@ from servebench.errors import BenchError
 from servebench.inputs import Variant
 from servebench.load import Cell, Checked, parse_checked, parse_wrk
 from servebench.plan import BATCH_1, BATCH_16, DEFAULTS, WORKLOADS, Case, cases, in_round
+from servebench.posting import parse as parse_h2load
 from servebench.tables import (
     FIGURE_HEAD,
     REACH_HEAD,
@@ -203,3 +204,26 @@ def test_markdown_escapes_bars():
 )
 def test_number(value, text):
     assert number(value) == text
+
+
+H2LOAD = """
+requests: 4 total, 4 started, 4 done, 3 succeeded, 1 failed, 0 errored, 0 timeout
+status codes: 3 2xx, 0 3xx, 0 4xx, 0 5xx
+traffic: 1.02KB (1045) total, 689B (689) headers (space savings 0.00%), 30B (30) data
+"""
+H2LOAD_LOG = "1\t200\t1000\n2\t200\t3000\n3\t200\t2000\n4\t503\t9000\n"
+
+
+def test_h2loads_report_and_log() -> None:
+    cell = parse_h2load(H2LOAD, H2LOAD_LOG, 2, None)
+    assert cell == Cell(rate=1.5, p50=2.0, p99=3.0, errors=2)
+
+
+def test_answers_without_their_bytes_are_errors() -> None:
+    log = "1\t200\t1000\n" * 200
+    assert parse_h2load(H2LOAD.replace("1 failed", "0 failed"), log, 1, 10).errors == 200 - 3 - 64
+
+
+def test_an_h2load_that_counted_nothing_says_so() -> None:
+    with pytest.raises(BenchError, match="h2load counted nothing"):
+        parse_h2load(H2LOAD, "", 1, None)
