@@ -29,7 +29,7 @@ FRONT = (
 WORKERS = ("worker.main", "worker.template", "worker.loader", "worker.service", "handler")
 PANTRY = (
     *("messages", "errors", "settings", "setting_table", "properties", "model_config", "archive"),
-    *("log_config", "log_lines", "sagemaker", "snapshot"),
+    *("log_config", "log_lines", "sagemaker", "snapshot", "kserve"),
     *("worker.wire", "worker.supervisor", "engine.batching", "http.body", "http.router", "metrics.ledger"),
     *("api.auth", "api.throttle"),
     *("metrics.catalogue", "metrics.cell", "metrics.java", "metrics.line", "metrics.registry"),

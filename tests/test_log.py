@@ -123,6 +123,21 @@ def test_logs_are_continued_not_begun_anew(tmp_path: Path) -> None:
     assert [line[-3:] for line in lines_of(tmp_path / "logs" / "model_log.log")] == ["one", "two"]
 
 
+def test_a_folder_that_takes_no_files_leaves_the_console_and_one_warning(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "logs").touch()
+    with Logs(settings_for(tmp_path, METRICS_LOCATION="metrics")) as logs:
+        logs.access("127.0.0.1", b"GET", b"/ping", "1.1", 200, 1.0)
+        logs.ts_metric(PREDICTION_TIME, "here")
+    shown = capfd.readouterr()
+    assert shown.out.count("GET /ping") == 1
+    (warning,) = [line for line in shown.out.splitlines() if "WARN" in line]
+    assert f"No log files in {tmp_path / 'logs'}, the lines go to the console only" in warning
+    assert not shown.err
+    assert "PredictionTime" in (tmp_path / "metrics" / "ts_metrics.log").read_text()
+
+
 def test_a_flush_returns_when_all_before_it_is_written(tmp_path: Path) -> None:
     path = tmp_path / "logs" / "model_log.log"
     with Logs(settings_for(tmp_path)) as logs:

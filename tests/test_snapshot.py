@@ -239,6 +239,24 @@ def test_a_folder_that_cannot_be_written_to_is_an_error_in_the_log(
     assert str(tmp_path / "config") in caplog.text
 
 
+def test_a_folder_where_nothing_may_be_written_is_tried_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings, _ = settings_of(tmp_path)
+    barred = tmp_path / "barred"
+    barred.mkdir(0o555)
+    snapshots = Snapshots(barred / "config")
+    user = os.geteuid()
+    os.seteuid(user or 65534)  # permissions mean nothing to a superuser
+    try:
+        found = [snapshots.save("startup", settings, ()), snapshots.save("shutdown", settings, ())]
+    finally:
+        os.seteuid(user)
+    assert found == [None, None]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert str(barred) in caplog.text
+
+
 # --- what is refused ------------------------------------------------------------------------------------
 
 

@@ -69,6 +69,11 @@ def torchserve_parser() -> argparse.ArgumentParser:
         "--disable-token-auth", "--dt", action="store_true", help="Disable token authorization"
     )
     parser.add_argument("--enable-model-api", action="store_true", help="Enable model API")
+    parser.add_argument(
+        "--kserve",
+        action="store_true",
+        help="Listen on KServe's ports, 8080 and 8081 for gRPC, too (on by itself in KServe's pods)",
+    )
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     return parser
 
@@ -124,6 +129,7 @@ def checked_settings(arguments: argparse.Namespace) -> tuple[Settings, tuple[str
         plugins_path=arguments.plugins_path,
         log_config=arguments.log_config,
         log_level=arguments.log_level,
+        kserve=arguments.kserve,
     )
     try:
         settings, warnings = load_settings(command_line, process_environ(), cwd)

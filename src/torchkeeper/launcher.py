@@ -32,10 +32,10 @@ def pid_file() -> Path:
 
 def running_server() -> psutil.Process | None:
     """The server that the pid file names, if it still is ours; a stale file is removed, and that is said."""
-    path = pid_file()
     try:
+        path = pid_file()
         pid = int(path.read_text())
-    except FileNotFoundError:
+    except FileNotFoundError:  # also when there is no temporary folder at all
         return None
     except (ValueError, OSError):
         pid = -1

@@ -8,12 +8,15 @@ up, lines are left out and counted, and a line says how many.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import logging.config
 import queue
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -97,8 +100,7 @@ class Logs:
 
     def __enter__(self) -> Logs:
         logs, metrics = self._folders
-        for folder in (logs, metrics):
-            folder.mkdir(parents=True, exist_ok=True)
+        refused = {folder: why for folder in (logs, metrics) if (why := _refusal(folder))}
         paths = {
             "access": logs / "access_log.log",
             "ts": logs / "ts_log.log",
@@ -106,9 +108,10 @@ class Logs:
             "model_metrics": metrics / "model_metrics.log",
             "ts_metrics": metrics / "ts_metrics.log",
         }
+        paths = {name: path for name, path in paths.items() if path.parent not in refused}
         self._files = {name: RollingFile(path, self._max_bytes) for name, path in paths.items()}
         for path in paths.values():
-            # Scripts look for the files before there is a line in them; a disk that refuses is told of later.
+            # Scripts look for the files before there is a line in them; a disk that is full is told of later.
             with contextlib.suppress(OSError):
                 path.touch()
         logger = logging.getLogger("torchkeeper")
@@ -119,6 +122,8 @@ class Logs:
         logger.addHandler(self._handler)
         self._console.start()
         self._thread.start()
+        for folder, why in refused.items():
+            logger.warning("No log files in %s, the lines go to the console only: %s", folder, why)
         return self
 
     def __exit__(
@@ -223,15 +228,28 @@ class Logs:
             if count:
                 text = f"{count} {which} did not keep up"
                 items.append(("ts", time.time(), "WARN", "logs", __name__, text, {}))
-        by_file: dict[str, list[str]] = {name: [] for name in self._files}
+        by_file: dict[str, list[str]] = {}
         console: list[str] = []
         for name, *values in items:
             line = self._formats[name](*values)
-            by_file[name].append(line)
+            by_file.setdefault(name, []).append(line)
             console.append(line)
         for name, lines in by_file.items():
-            if lines:
+            if name in self._files:
                 self._files[name].write(lines, items[0][1])
         if console and not self._console.write("\n".join(console) + "\n"):
             with self._counting:
                 self._unsaid += len(console)
+
+
+def _refusal(folder: Path) -> str | None:
+    """Why no file can be made in the folder, as in a read-only container; None if one can.
+
+    A disk that is full is no such reason: it may have room later.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return None if error.errno == errno.ENOSPC else error.strerror or str(error)

@@ -121,7 +121,10 @@ class Door:
 
 
 def doors_of(settings: Settings, context: ssl.SSLContext | None = None) -> tuple[Door, ...]:
-    """One listener per address; APIs that share an address share the listener (port 0 is never shared)."""
+    """One listener per address; APIs that share an address share the listener (port 0 is never shared).
+
+    Under KServe one more on its port, for inference, unless something configured listens there.
+    """
     wanted = [
         (Api.INFERENCE, "Inference", "inference_address"),
         (Api.MANAGEMENT, "Management", "management_address"),
@@ -132,7 +135,8 @@ def doors_of(settings: Settings, context: ssl.SSLContext | None = None) -> tuple
     for row in wanted:
         address: Address = getattr(settings, row[2])
         grouped.setdefault(address if address.port or address.path else row[2], []).append(row)
-    return tuple(
+    extra = settings.kserve and settings.kserve.http
+    doors = tuple(
         Door(
             Listener(rows[0][2], getattr(settings, rows[0][2]), context),
             functools.reduce(operator.or_, (row[0] for row in rows)),
@@ -140,6 +144,7 @@ def doors_of(settings: Settings, context: ssl.SSLContext | None = None) -> tuple
         )
         for rows in grouped.values()
     )
+    return (*doors, Door(Listener("kserve_http_port", extra), Api.INFERENCE, ("KServe",))) if extra else doors
 
 
 def banner(settings: Settings) -> list[str]:

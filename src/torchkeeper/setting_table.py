@@ -305,6 +305,8 @@ KEYS: tuple[Key, ...] = (
         "",
         "and its calls after that",
     ),
+    Key("kserve_http_port", port_number, "8080", "port that KServe calls by HTTP; 0: any free one"),
+    Key("kserve_grpc_port", port_number, "8081", "port that KServe calls by gRPC; 0: any free one"),
     Key("enable_grpc_ssl", _boolean, "false", "TLS for gRPC, with the certificate of the https addresses"),
     Key(
         "ts_open_inference_protocol",

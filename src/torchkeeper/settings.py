@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from torchkeeper import kserve
 from torchkeeper.errors import SettingsError
 from torchkeeper.log_config import LEVELS, LogConfig, LogLevels, parse_log_config
 from torchkeeper.properties import parse_properties, substitute
@@ -54,6 +55,7 @@ class CommandLine:
     plugins_path: str | None = None
     log_config: Path | None = None
     log_level: str | None = None
+    kserve: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class Settings:
     texts: Mapping[str, str] = field(default_factory=dict)
     #: Whether snapshots are written and restored.
     config_snapshots: bool = True
+    #: What KServe calls; None outside its pods.
+    kserve: kserve.KServePorts | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> Any:
@@ -107,6 +111,7 @@ def load_settings(
     _apply_environment(raw, environ)
     values = {name: _parsed(name, *pair) for name, pair in raw.items()}
     origins = {name: origin for name, (_, origin) in raw.items()}
+    opened = _for_kserve(values, origins, warnings) if _is_kserve(arguments, environ) else None
     warnings += [
         f"{name} ({origin}) has no effect: torchkeeper does not have {BY_NAME[name].later} yet"
         if not BY_NAME[name].later.startswith("nothing")
@@ -135,14 +140,35 @@ def load_settings(
         log_dict=log_config.python,
         texts={name: text for name, (text, origin) in raw.items() if origin.kind != "default"},
         config_snapshots=not arguments.no_config_snapshots,
+        kserve=opened,
     )
     return settings, tuple(warnings)
+
+
+def _is_kserve(arguments: CommandLine, environ: Mapping[str, str]) -> bool:
+    return arguments.kserve or kserve.is_asked_for(environ)
+
+
+def _for_kserve(
+    values: dict[str, Any], origins: dict[str, Origin], warnings: list[str]
+) -> kserve.KServePorts:
+    """Moves what nobody configured out of the way of KServe's ports; says what to open there."""
+    configured = [name for name, origin in origins.items() if origin.kind != "default"]
+    for name, address in kserve.moved_defaults(values, configured).items():
+        values[name] = address
+        origins[name] = Origin("default", "under KServe")
+    opened, sentences = kserve.ports(values)
+    exposed = kserve.exposure(values, opened)
+    warnings += [*sentences, *([exposed] if exposed else [])]
+    return opened
 
 
 def find_config(
     arguments: CommandLine, environ: Mapping[str, str], cwd: Path
 ) -> tuple[Path | None, Path | None]:
     """TS_CONFIG_FILE, else --ts-config, else the newest snapshot, else ./config.properties, else none.
+
+    Under KServe CONFIG_PATH, which the wrapper of TorchServe's image reads, counts as --ts-config would.
 
     Returns:
         the file, and the ./config.properties that a snapshot keeps from being used.
@@ -156,6 +182,10 @@ def find_config(
         if not path.is_file():
             raise SettingsError(f"--ts-config file not found: {named}")
         return path, None
+    if _is_kserve(arguments, environ) and (named := environ.get(kserve.CONFIG_VARIABLE)):
+        if not (cwd / named).is_file():
+            raise SettingsError(f"{kserve.CONFIG_VARIABLE} file not found: {named}")
+        return cwd / named, None
     path = cwd / "config.properties"
     default = path if path.is_file() else None
     if not arguments.no_config_snapshots:
@@ -249,7 +279,13 @@ def _log_config(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Log
 def _temp_dir(environ: Mapping[str, str]) -> Path:
     named = environ.get("TEMP")
     if named is None:
-        return Path(tempfile.gettempdir())
+        try:
+            return Path(tempfile.gettempdir())
+        except FileNotFoundError:
+            raise SettingsError(
+                "Invalid temp directory: none can be written to, please set the TEMP environment variable "
+                "to a folder that can (in a container: an emptyDir)."
+            ) from None
     if not Path(named).is_dir():
         raise SettingsError(f"Invalid temp directory: {named}, please check TEMP environment variable.")
     return Path(named)

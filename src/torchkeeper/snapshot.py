@@ -7,6 +7,7 @@ order: TorchServe 0.12's snapshots.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -27,6 +28,8 @@ Kind = Literal["startup", "snapshot", "shutdown"]
 _NAME = re.compile(r"\d{17}-(startup|snapshot|shutdown)\.cfg")
 #: A snapshot that holds one of these is for its owner's eyes only.
 _SECRETS = ("keystore_pass",)
+#: What a folder says that will not take files later either.
+_BARRED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True)
@@ -198,14 +201,17 @@ class Snapshots:
     def __init__(self, folder: Path, now: Callable[[], datetime] = datetime.now) -> None:
         self._folder = folder
         self._now = now
+        #: Whether the folder turned out to be none that files can be made in; said once, then left alone.
+        self._barred = False
 
     def save(self, kind: Kind, settings: Configured, versions: Iterable[VersionSnapshot]) -> Path | None:
         """Writes a snapshot, whole or not at all; returns its path, None when none is wanted.
 
-        A folder that cannot be written to is an error in the log and not the server's end. It waits for the
-        disk, so it is not for the event loop.
+        A disk that fails is an error in the log and not the server's end; where nothing may be written, as in
+        a read-only container, one warning ends the attempts. It waits for the disk, so it is not for the
+        event loop.
         """
-        if not settings.config_snapshots:
+        if not settings.config_snapshots or self._barred:
             return None
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -215,6 +221,10 @@ class Snapshots:
             secret = any(name in settings.texts for name in _SECRETS)
             _write_whole(path, snapshot_text(settings, models, moment), 0o600 if secret else 0o644)
         except OSError as error:
+            if error.errno in _BARRED:
+                self._barred = True
+                logger.warning("No snapshots are kept in %s: %s", self._folder, error.strerror)
+                return None
             logger.error("the snapshot cannot be written to %s: %s", self._folder, error)
             return None
         return path

@@ -1,0 +1,112 @@
+"""What KServe expects of the server in its pods: which ports it calls, and what moves out of their way.
+
+Pure. Source: KServe's runtime for TorchServe, whose wrapper owns the ports 8080 (HTTP) and 8081 (gRPC) and
+reads the configuration from CONFIG_PATH.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torchkeeper.setting_table import Address
+
+#: KServe sets one of these in every pod of an InferenceService.
+VARIABLES = ("PROTOCOL_VERSION", "INFERENCE_SERVICE_NAME")
+#: Names the configuration's file to the wrapper.
+CONFIG_VARIABLE = "CONFIG_PATH"
+#: Where management goes, since its usual port is KServe's for gRPC; so it is in TorchServe's samples.
+MANAGEMENT_PORT = 8085
+_ANYWHERE = "0.0.0.0"
+_ADDRESSES = ("inference_address", "management_address", "metrics_address")
+
+
+@dataclass(frozen=True)
+class KServePorts:
+    """What is opened for KServe beside the configured addresses; None where a configured one has the port."""
+
+    http: Address | None
+    grpc: Address | None
+
+
+def is_asked_for(environ: Mapping[str, str]) -> bool:
+    """Whether the environment is that of a pod of KServe's."""
+    return any(environ.get(name) for name in VARIABLES)
+
+
+def moved_defaults(values: Mapping[str, Any], configured: Iterable[str]) -> dict[str, Address]:
+    """Addresses that nobody configured, out of the way of KServe's ports.
+
+    Inference is what KServe calls, so it takes that place itself; management goes to the first port from 8085
+    that nothing else has.
+    """
+    configured = frozenset(configured)
+    moved: dict[str, Address] = {}
+    if "inference_address" not in configured:
+        moved["inference_address"] = Address("http", _ANYWHERE, values["kserve_http_port"])
+    if "management_address" not in configured:
+        taken = {port for name, _, port in _listening({**values, **moved}) if name != "management_address"}
+        taken |= {values["kserve_http_port"], values["kserve_grpc_port"]}
+        port = next(port for port in range(MANAGEMENT_PORT, 1 << 16) if port not in taken)
+        moved["management_address"] = Address("http", "127.0.0.1", port)
+    return moved
+
+
+def ports(values: Mapping[str, Any]) -> tuple[KServePorts, tuple[str, ...]]:
+    """What to open, and sentences about configured addresses that are in the way."""
+    warnings: list[str] = []
+    http = _opened(values["kserve_http_port"], "inference_address", values, warnings)
+    if http == values["inference_address"]:  # it took the place, on any free port
+        http = None
+    grpc = _opened(values["kserve_grpc_port"], "grpc_inference_port", values, warnings)
+    return KServePorts(http, grpc), tuple(warnings)
+
+
+def _opened(port: int, wanted: str, values: Mapping[str, Any], warnings: list[str]) -> Address | None:
+    """The address to open on that port; `wanted` is the setting that serves KServe as well as ours would."""
+    holders = [(name, host) for name, host, other in _listening(values) if port and other == port]
+    if not holders:
+        return Address("http", _ANYWHERE, port)
+    name, host = holders[0]
+    if name != wanted:
+        warnings.append(f"{name} has port {port}, which KServe calls for something else: choose another port")
+    elif is_loopback(host):
+        warnings.append(
+            f"{name} keeps port {port}, which KServe calls, to this machine ({host}): "
+            f"leave the key out or listen on {_ANYWHERE}"
+        )
+    return None
+
+
+def _listening(values: Mapping[str, Any]) -> list[tuple[str, str, int]]:
+    """Setting, host and port of everything that listens on a port anyway."""
+    found = []
+    for name in _ADDRESSES:
+        address: Address = values[name]
+        if not address.path and (name != "metrics_address" or values["enable_metrics_api"]):
+            found.append((name, address.host, address.port))
+    for api in ("inference", "management"):
+        found.append((f"grpc_{api}_port", values[f"grpc_{api}_address"], values[f"grpc_{api}_port"]))
+    return found
+
+
+def exposure(values: Mapping[str, Any], opened: KServePorts) -> str | None:
+    """A warning if others than this machine are served without tokens."""
+    if not values["disable_token_authorization"]:
+        return None
+    open_doors = [f"{name} {host}:{port}" for name, host, port in _listening(values) if not is_loopback(host)]
+    open_doors += [
+        f"KServe's port {address.host}:{address.port}" for address in (opened.http, opened.grpc) if address
+    ]
+    if not open_doors:
+        return None
+    return (
+        f"WITHOUT TOKENS EVERYBODY WHO REACHES {', '.join(open_doors)} IS SERVED: "
+        "let a network policy or a mesh decide who does"
+    )
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether only this machine reaches an address on that host."""
+    return host is None or host in ("localhost", "::1") or host.startswith("127.")

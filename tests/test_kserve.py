@@ -1,0 +1,137 @@
+"""Under KServe: which ports are opened, what moves for them, and what is said of whoever is in the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from torchkeeper.errors import SettingsError
+from torchkeeper.server import doors_of
+from torchkeeper.settings import CommandLine, Settings, load_settings
+
+POD = {"PROTOCOL_VERSION": "v2"}
+#: TorchServe's sample for KServe: everything but gRPC on one port.
+SAMPLE = "inference_address=http://0.0.0.0:8085\nmanagement_address=http://0.0.0.0:8085\n"
+
+
+def load(folder: Path, text: str = "", **flags: object) -> tuple[Settings, list[str]]:
+    (folder / "config.properties").write_text(text)
+    settings, warnings = load_settings(CommandLine(**flags), POD, folder)  # type: ignore[arg-type]  # by name
+    return settings, [warning for warning in warnings if "has no effect" not in warning]
+
+
+def doors(settings: Settings) -> list[tuple[str, tuple[str, ...]]]:
+    return [(str(door.listener.address), door.names) for door in doors_of(settings)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "on"),
+    [
+        (CommandLine(), {}, False),
+        (CommandLine(), {"PROTOCOL_VERSION": ""}, False),
+        (CommandLine(), {"PROTOCOL_VERSION": "grpc-v2"}, True),
+        (CommandLine(), {"INFERENCE_SERVICE_NAME": "mnist"}, True),
+        (CommandLine(kserve=True), {}, True),
+    ],
+)
+def test_it_is_on_in_kserves_pods_and_when_asked_for(
+    tmp_path: Path, arguments: CommandLine, environ: dict[str, str], on: bool
+) -> None:
+    settings, _ = load_settings(arguments, environ, tmp_path)
+    assert (settings.kserve is not None) is on
+
+
+def test_what_nobody_configured_makes_room(tmp_path: Path) -> None:
+    settings, warnings = load(tmp_path)
+    assert doors(settings) == [
+        ("http://0.0.0.0:8080", ("Inference",)),
+        ("http://127.0.0.1:8085", ("Management",)),
+        ("http://127.0.0.1:8082", ("Metrics",)),
+    ]
+    assert settings.kserve is not None
+    assert str(settings.kserve.grpc) == "http://0.0.0.0:8081"
+    assert str(settings.origins["management_address"]) == "default under KServe"
+    assert not warnings
+    assert "management_address" not in settings.texts
+
+
+def test_kserves_port_opens_beside_those_of_the_file(tmp_path: Path) -> None:
+    settings, _ = load(tmp_path, SAMPLE)
+    assert doors(settings) == [
+        ("http://0.0.0.0:8085", ("Inference", "Management")),
+        ("http://127.0.0.1:8082", ("Metrics",)),
+        ("http://0.0.0.0:8080", ("KServe",)),
+    ]
+
+
+def test_management_stays_off_a_port_that_others_have(tmp_path: Path) -> None:
+    text = "inference_address=http://0.0.0.0:8085\nmetrics_address=http://0.0.0.0:8086\n"
+    settings, _ = load(tmp_path, text)
+    assert str(settings.management_address) == "http://127.0.0.1:8087"
+
+
+@pytest.mark.parametrize(
+    ("text", "http", "grpc", "said"),
+    [
+        ("inference_address=http://0.0.0.0:8080", False, True, None),
+        ("inference_address=http://127.0.0.1:8080", False, True, "inference_address keeps port 8080"),
+        ("inference_address=unix:/tmp/s", True, True, None),
+        (
+            "inference_address=http://0.0.0.0:8085\nmetrics_address=http://0.0.0.0:8080",
+            False,
+            True,
+            "metrics_address has port 8080, which KServe calls for something else",
+        ),
+        ("management_address=http://127.0.0.1:8081", False, False, "management_address has port 8081"),
+        ("grpc_inference_address=0.0.0.0\ngrpc_inference_port=8081", False, False, None),
+        ("grpc_inference_port=8081", False, False, "grpc_inference_port keeps port 8081"),
+        (
+            "inference_address=http://0.0.0.0:1\nkserve_http_port=2\nkserve_grpc_port=0",
+            True,
+            True,
+            None,
+        ),
+    ],
+)
+def test_a_configured_address_wins_and_is_named(
+    tmp_path: Path, text: str, http: bool, grpc: bool, said: str | None
+) -> None:
+    settings, warnings = load(tmp_path, text)
+    assert settings.kserve is not None
+    assert (settings.kserve.http is not None, settings.kserve.grpc is not None) == (http, grpc)
+    assert [said in warning for warning in warnings] == ([True] if said else [])
+
+
+def test_a_metrics_address_without_metrics_is_in_nobodys_way(tmp_path: Path) -> None:
+    text = "metrics_address=http://0.0.0.0:8081\nenable_metrics_api=false\n"
+    settings, warnings = load(tmp_path, text)
+    assert settings.kserve is not None
+    assert settings.kserve.grpc is not None
+    assert not warnings
+
+
+def test_serving_others_without_tokens_is_said_loudly(tmp_path: Path) -> None:
+    _, warnings = load(tmp_path, SAMPLE, disable_token_auth=True)
+    (warning,) = warnings
+    assert warning.startswith("WITHOUT TOKENS EVERYBODY WHO REACHES inference_address 0.0.0.0:8085, ")
+    assert "KServe's port 0.0.0.0:8080, KServe's port 0.0.0.0:8081 IS SERVED" in warning
+
+
+def test_a_server_that_only_this_machine_reaches_warns_of_nothing(tmp_path: Path) -> None:
+    text = "inference_address=http://localhost:8080\nmanagement_address=http://127.0.0.1:8081\n"
+    _, warnings = load(tmp_path, text, disable_token_auth=True)
+    assert not [warning for warning in warnings if "TOKENS" in warning]
+
+
+def test_config_path_names_the_file_when_nothing_else_does(tmp_path: Path) -> None:
+    (tmp_path / "c.properties").write_text("job_queue_size=7\n")
+    (tmp_path / "d.properties").write_text("job_queue_size=8\n")
+    named = {**POD, "CONFIG_PATH": "c.properties"}
+    assert load_settings(CommandLine(), named, tmp_path)[0].job_queue_size == 7
+    given = CommandLine(ts_config=Path("d.properties"))
+    assert load_settings(given, named, tmp_path)[0].job_queue_size == 8
+    outside = {"CONFIG_PATH": "c.properties"}
+    assert load_settings(CommandLine(), outside, tmp_path)[0].job_queue_size == 100
+    with pytest.raises(SettingsError, match=r"CONFIG_PATH file not found: gone\.properties"):
+        load_settings(CommandLine(), {**POD, "CONFIG_PATH": "gone.properties"}, tmp_path)
