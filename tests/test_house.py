@@ -31,7 +31,8 @@ PANTRY = (
     *("messages", "errors", "settings", "setting_table", "properties", "model_config", "archive"),
     *("log_config", "log_lines", "sagemaker", "snapshot", "kserve"),
     *("worker.wire", "worker.supervisor", "engine.batching", "http.body", "http.router", "metrics.ledger"),
-    *("api.auth", "api.throttle"),
+    *("api.auth", "api.throttle", "deadlines", "manifest.values", "manifest.pod"),
+    *("manifest.kserve", "manifest.kubernetes"),
     *("metrics.catalogue", "metrics.cell", "metrics.java", "metrics.line", "metrics.registry"),
     *("metrics.text", "metrics.instruments", "metrics.intake"),
 )

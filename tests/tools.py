@@ -2,7 +2,8 @@
 
 `from tools import tool` and `tool("kserve")` is the folder of the programs (`python` among them) of
 .venv-tools/kserve, built from tests/requirements/kserve.txt by the first test that asks, anew when that file
-changes. A test whose tool cannot be had is skipped and says why; with CI set it fails.
+changes; a line `# pip: --no-deps` in it gives pip an option. A test whose tool cannot be had is skipped and
+says why; with CI set it fails.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import fcntl
 import functools
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -80,7 +82,8 @@ def build(requirements: Path, home: Path) -> Path:
             _run(sys.executable, "-m", "venv", folder)
             python = folder / "bin" / "python"
             quietly = ("--quiet", "--disable-pip-version-check", "--retries", "1")
-            _run(python, "-m", "pip", "install", *quietly, "-r", requirements)
+            options = re.findall(r"^# pip: (\S+)$", requirements.read_text(), re.MULTILINE)
+            _run(python, "-m", "pip", "install", *quietly, *options, "-r", requirements)
             stamp.write_text(wanted)
     return folder / "bin"
 

@@ -34,6 +34,7 @@ from torchkeeper.api.metrics import MetricsApi
 from torchkeeper.api.openinference import OpenInferenceApi
 from torchkeeper.api.operations import Operations
 from torchkeeper.api.token import TokenApi
+from torchkeeper.deadlines import DRAIN, WORKER_STOP
 from torchkeeper.engine.builder import Builder, Sinks, worker_environ
 from torchkeeper.engine.models import Models, Wish
 from torchkeeper.engine.version import ModelVersion
@@ -57,9 +58,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that running requests get to finish after SIGTERM, and then workers to leave.
-DRAIN = 30.0
-WORKER_STOP = 5.0
 #: The packages of the extra `grpc`.
 _RPC_PACKAGES = ("grpc", "google", "grpc_health", "grpc_reflection")
 #: Seconds that the log thread may keep the interpreter from the event loop; Python has ten times that.
