@@ -357,3 +357,56 @@ def test_an_answer_does_not_wait_for_a_client_that_left(loop_factory: LoopFactor
             assert not state.connections
 
     run_on(loop_factory, work())
+
+
+def stopped(data: bytes, **limits: Any) -> bytes:
+    """What comes on a connection whose server is told to stop just before the client sends."""
+
+    async def run() -> bytes:
+        async with listening(echo, **limits) as (listener, state):
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            writer.write(get(b"/first"))
+            await reader.readuntil(b"GET /first ")
+            (edge,) = state.connections
+            assert edge.shutdown() == limits.get("last_call", 0.5)
+            writer.write(data)
+            try:
+                return await reader.read()
+            finally:
+                writer.close()
+
+    return asyncio.run(run())
+
+
+def test_a_request_that_was_on_its_way_when_the_server_stopped_is_answered_and_is_the_last() -> None:
+    answer = stopped(get(b"/late"), last_call=10.0)
+    assert b"HTTP/1.1 200" in answer
+    assert b"connection: close\r\n\r\nGET /late " in answer
+
+
+def test_a_connection_without_a_request_on_its_way_closes_when_the_server_stops() -> None:
+    assert b"HTTP/1.1" not in stopped(b"", idle_timeout=20.0, last_call=0.05)
+
+
+def test_requests_that_wait_in_line_are_answered_before_the_server_stops() -> None:
+    async def run() -> bytes:
+        begun, release = asyncio.Event(), asyncio.Event()
+
+        async def slow(scope: dict[str, Any], receive: Any, send: Any) -> None:
+            begun.set()
+            await release.wait()
+            await echo(scope, receive, send)
+
+        async with listening(slow) as (listener, state):
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            writer.write(get(b"/1") + get(b"/2"))
+            await begun.wait()
+            (edge,) = state.connections
+            edge.shutdown()
+            release.set()
+            answer = await reader.read()
+            writer.close()
+            return answer
+
+    answer = asyncio.run(run())
+    assert answer.index(b"GET /1 ") < answer.index(b"connection: close") < answer.index(b"GET /2 ")

@@ -57,6 +57,7 @@ class Edge(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
         self._closing = False
+        self._stopping = False
         self._paused = False
         self._discard: int | None = None
         self._upgrade_refused = False
@@ -168,6 +169,7 @@ class Edge(asyncio.Protocol):
         if parser.should_upgrade():
             return
         head.close = not parser.should_keep_alive()
+        head.close = head.close or self._stopping
         head.check()
         cycle = Cycle(self, head)
         self._cycles.append(cycle)
@@ -335,12 +337,20 @@ class Edge(asyncio.Protocol):
         elif not self._cycles:
             self.transport.close()
 
-    def shutdown(self) -> None:
-        """The server stops: idle connections close now, busy ones after their answer."""
-        if not self._cycles:
-            self.transport.close()
-        for cycle in self._cycles:
-            cycle.close_after = True
+    def shutdown(self) -> float:
+        """The server stops: the connection closes after its answer, or, if it is idle, when no request comes.
+
+        Returns:
+            the seconds that it waits for a request.
+        """
+        self._stopping = True
+        if self._cycles:
+            self._cycles[-1].close_after = True
+            return 0.0
+        if self._closing:
+            return 0.0
+        self._arm(self.limits.last_call)
+        return self.limits.last_call
 
 
 __all__ = ["Edge", "EdgeLimits", "edge_protocol", "error_response"]

@@ -42,3 +42,5 @@ class EdgeLimits:
     #: Unread body bytes, or requests behind the one being answered, beyond which the socket is not read.
     read_ahead: int = 1024 * 1024
     max_pipelined: int = 16
+    #: An idle connection is kept this long when the server stops: a request may be on its way.
+    last_call: float = 0.5

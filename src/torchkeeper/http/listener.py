@@ -107,15 +107,19 @@ class Listener:
         return connect
 
     async def stop(self, deadline: float) -> None:
-        """Stops accepting, lets running requests finish within `deadline` seconds, then cancels them."""
+        """Stops accepting, lets running requests finish within `deadline` seconds, then cancels them.
+
+        Requests that are on their way over open connections are running, too: their senders cannot know yet.
+        """
         if self._server is not None:
             self._server.close()
         if self._acceptor is not None:
             await self._acceptor.stop()
-        for connection in list(self._state.connections):
-            connection.shutdown()
+        edges: list[Any] = list(self._state.connections)
+        last_call = max((edge.shutdown() for edge in edges), default=0.0)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(deadline):
+                await asyncio.sleep(last_call)
                 while self._state.tasks:
                     await asyncio.wait(set(self._state.tasks))
         for task in list(self._state.tasks):
