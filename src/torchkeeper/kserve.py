@@ -6,7 +6,7 @@ reads the configuration from CONFIG_PATH.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,11 +53,11 @@ def moved_defaults(values: Mapping[str, Any], configured: Iterable[str]) -> dict
     return moved
 
 
-def ports(values: Mapping[str, Any]) -> tuple[KServePorts, tuple[str, ...]]:
-    """What to open, and sentences about configured addresses that are in the way."""
+def ports(values: Mapping[str, Any], moved: Collection[str]) -> tuple[KServePorts, tuple[str, ...]]:
+    """What to open beside what `moved_defaults` moved, and sentences about configured ones in the way."""
     warnings: list[str] = []
     http = _opened(values["kserve_http_port"], "inference_address", values, warnings)
-    if http == values["inference_address"]:  # it took the place, on any free port
+    if "inference_address" in moved:
         http = None
     grpc = _opened(values["kserve_grpc_port"], "grpc_inference_port", values, warnings)
     return KServePorts(http, grpc), tuple(warnings)

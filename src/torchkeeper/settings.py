@@ -154,10 +154,11 @@ def _for_kserve(
 ) -> kserve.KServePorts:
     """Moves what nobody configured out of the way of KServe's ports; says what to open there."""
     configured = [name for name, origin in origins.items() if origin.kind != "default"]
-    for name, address in kserve.moved_defaults(values, configured).items():
+    moved = kserve.moved_defaults(values, configured)
+    for name, address in moved.items():
         values[name] = address
         origins[name] = Origin("default", "under KServe")
-    opened, sentences = kserve.ports(values)
+    opened, sentences = kserve.ports(values, moved)
     exposed = kserve.exposure(values, opened)
     warnings += [*sentences, *([exposed] if exposed else [])]
     return opened

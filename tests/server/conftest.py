@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -20,7 +20,55 @@ SECONDS_TO_START = 20
 EXAMPLE = Path(__file__).parents[2] / "examples" / "image_classifier" / "mnist"
 
 
-class Server:
+class Program:
+    """A process in the foreground, and what it said."""
+
+    def __init__(self, command: Sequence[str | Path], folder: Path, environ: Mapping[str, str]) -> None:
+        self.output = ""
+        self._said = threading.Condition()
+        self.process = subprocess.Popen(
+            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environ
+        )
+        self._ended = False
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        """Takes what the process says as it says it: a full pipe would be a test of its own."""
+        assert self.process.stdout is not None
+        while data := os.read(self.process.stdout.fileno(), 1 << 16):
+            with self._said:
+                self.output += data.decode()
+                self._said.notify_all()
+        with self._said:
+            self._ended = True
+            self._said.notify_all()
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """The first match in the process's output, once it is there."""
+        with self._said:
+            self._said.wait_for(lambda: re.search(pattern, self.output) or self._ended, SECONDS_TO_START)
+            match = re.search(pattern, self.output)
+            assert match is not None, f"the server never said {pattern!r}:\n{self.output}"
+            return match
+
+    def end(self) -> dict[str, int]:
+        """Ends it by SIGTERM, checks its exit code and that the ledger adds up; returns the ledger."""
+        self.process.terminate()
+        self.process.wait(timeout=60)
+        self._reader.join(timeout=60)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        assert self.process.returncode == 0, self.output
+        found = dict(re.findall(r"(accepted|answered|refused|failed|gone)=(\d+)", self.output))
+        ledger = {name: int(count) for name, count in found.items()}
+        assert ledger["accepted"] == sum(
+            ledger[name] for name in ("answered", "refused", "failed", "gone")
+        ), ledger
+        return ledger
+
+
+class Server(Program):
     """A torchserve process in the foreground, with its port and what it said."""
 
     def __init__(
@@ -37,24 +85,14 @@ class Server:
         addresses += "grpc_inference_port=0\ngrpc_management_port=0\n"
         (folder / "config.properties").write_text(addresses + "".join(lines))
         self.folder = folder
-        self.output = ""
-        self._said = threading.Condition()
         self.temp = folder / "temp"
         self.temp.mkdir(exist_ok=True)
-        self.process = subprocess.Popen(
-            [
-                BIN / "torchserve",
-                *("--foreground", "--ncs", *flags, "--ts-config", "config.properties"),
-                *("--model-store", "model_store", *(("--models", *models) if models else ())),
-            ],
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "TEMP": str(self.temp), "TMPDIR": str(self.temp)},
-        )
-        self._ended = False
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        command = [
+            BIN / "torchserve",
+            *("--foreground", "--ncs", *flags, "--ts-config", "config.properties"),
+            *("--model-store", "model_store", *(("--models", *models) if models else ())),
+        ]
+        super().__init__(command, folder, {**os.environ, "TEMP": str(self.temp), "TMPDIR": str(self.temp)})
         self.port = int(self.wait_for(r"Inference API bind to: .* \(port (\d+)\)")[1])
         management = int(self.wait_for(r"Management API bind to: .* \(port (\d+)\)")[1])
         self.grpc, self.grpc_manage = (
@@ -68,25 +106,6 @@ class Server:
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
         self.manage = httpx.Client(base_url=f"http://127.0.0.1:{management}", timeout=60)
 
-    def _read(self) -> None:
-        """Takes what the server says as it says it: a full pipe would be a test of its own."""
-        assert self.process.stdout is not None
-        while data := os.read(self.process.stdout.fileno(), 1 << 16):
-            with self._said:
-                self.output += data.decode()
-                self._said.notify_all()
-        with self._said:
-            self._ended = True
-            self._said.notify_all()
-
-    def wait_for(self, pattern: str) -> re.Match[str]:
-        """The first match in the server's output, once it is there."""
-        with self._said:
-            self._said.wait_for(lambda: re.search(pattern, self.output) or self._ended, SECONDS_TO_START)
-            match = re.search(pattern, self.output)
-            assert match is not None, f"the server never said {pattern!r}:\n{self.output}"
-            return match
-
     def workers(self) -> list[psutil.Process]:
         """The forked workers: the template's children."""
         (template,) = psutil.Process(self.process.pid).children()
@@ -98,21 +117,11 @@ class Server:
         self.manage.close()
         self.metrics.close()
         family = psutil.Process(self.process.pid).children(recursive=True)
-        self.process.terminate()
-        self.process.wait(timeout=60)
-        self._reader.join(timeout=60)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        assert self.process.returncode == 0, self.output
+        ledger = self.end()
         assert not [process for process in family if process.is_running()], "orphans"
         # torch may leave folders of its own; whatever is ours must be gone.
         ours = [path for path in self.temp.iterdir() if path.is_socket() or "torchkeeper" in path.name]
         assert not ours, "temp folders or sockets left behind"
-        found = dict(re.findall(r"(accepted|answered|refused|failed|gone)=(\d+)", self.output))
-        ledger = {name: int(count) for name, count in found.items()}
-        assert ledger["accepted"] == sum(
-            ledger[name] for name in ("answered", "refused", "failed", "gone")
-        ), ledger
         return ledger
 
 
