@@ -22,12 +22,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import psutil
 import pytest
 from conftest import BIN, Program, eventually  # type: ignore[import-not-found]  # pytest's path
+from rpc_client import Client  # type: ignore[import-not-found]  # pytest's path
 
 from torchkeeper.manifest import Values, kserve_objects, kubernetes_objects
+from torchkeeper.rpc.schema import OPEN_INFERENCE
 
 pytestmark = pytest.mark.slow
 
@@ -167,7 +170,12 @@ class Pod(Program):
     @functools.cached_property
     def port(self) -> int:
         """The port that stands for the manifest's 8080."""
-        return int(self.wait_for(r"KServe API bind to: .* \(port (\d+)\)")[1])
+        return int(self.wait_for(r"- KServe API bind to: .* \(port (\d+)\)")[1])
+
+    @functools.cached_property
+    def grpc(self) -> str:
+        """The place that stands for the manifest's 8081."""
+        return f"127.0.0.1:{self.wait_for(r'gRPC KServe API bind to: .* [(]port ([0-9]+)')[1]}"
 
     def probe(self, name: str) -> int:
         """What a probe of the manifest is answered; 0 if nobody listens."""
@@ -208,7 +216,7 @@ def forms(digit: int) -> list[tuple[str, bytes, str]]:
     ]
 
 
-class Client(threading.Thread):
+class Asker(threading.Thread):
     """Asks over one connection until the server says that it closes; `answers` holds status and digit."""
 
     def __init__(self, port: int, digit: int, form: tuple[str, bytes, str]) -> None:
@@ -233,6 +241,29 @@ class Client(threading.Thread):
         connection.close()
 
 
+class Caller(threading.Thread):
+    """Asks over one gRPC connection, raw, until the server is gone; `answers` holds the digits."""
+
+    def __init__(self, place: str, digit: int) -> None:
+        super().__init__()
+        self.digit = digit
+        self.answers: list[int] = []
+        self.ended = ""
+        self._client = Client(place)
+
+    def run(self) -> None:
+        asked: Any = {"name": "picture", "shape": [1], "datatype": "BYTES"}
+        picture = len(DIGITS[self.digit]).to_bytes(4, "little") + DIGITS[self.digit]
+        infer = self._client[OPEN_INFERENCE, "ModelInfer"]
+        try:
+            while True:
+                found = infer(model_name="mnist", inputs=[asked], raw_input_contents=[picture])
+                self.answers.append(int.from_bytes(found.raw_output_contents[0], "little"))
+        except grpc.RpcError as error:
+            self.ended = error.code().name
+        self._client.channel.close()
+
+
 @pytest.mark.parametrize("platform", ["kserve", "adopted", "k8s"])
 def test_a_pod_starts_on_torchserves_sample_serves_and_leaves_nobody_without_an_answer(
     platform: str, tmp_path: Path, start: Callable[..., Pod]
@@ -248,10 +279,12 @@ def test_a_pod_starts_on_torchserves_sample_serves_and_leaves_nobody_without_an_
 
     # KServe's variable makes v2 the form of TorchServe's own path, too.
     spoken = slice(int(platform == "adopted"), None)
-    clients = [Client(pod.port, digit, form) for digit in (2, 7) for form in forms(digit)[spoken]]
-    for client in clients:
+    clients = [Asker(pod.port, digit, form) for digit in (2, 7) for form in forms(digit)[spoken]]
+    caller = Caller(pod.grpc, 5)
+    everybody = [*clients, caller]
+    for client in everybody:
         client.start()
-    eventually(lambda: all(len(client.answers) > 20 for client in clients))
+    eventually(lambda: all(len(client.answers) > 20 for client in everybody))
     slept = pod.container["lifecycle"]["preStop"]["exec"]["command"]
     assert shutil.which(slept[0])
     begun = time.monotonic()
@@ -260,8 +293,11 @@ def test_a_pod_starts_on_torchserves_sample_serves_and_leaves_nobody_without_an_
     for client in clients:
         client.join()
         assert client.answers == [(200, str(client.digit))] * client.asked
+    caller.join()
+    assert set(caller.answers) == {caller.digit}
+    assert caller.ended == "UNAVAILABLE", "a call was lost while the server stopped"
     assert ledger["accepted"] == ledger["answered"]
-    assert ledger["answered"] >= sum(client.asked for client in clients)
+    assert ledger["answered"] >= sum(client.asked for client in clients) + len(caller.answers)
 
     assert pod.state() == pod.before, "something was written where nothing may be"
     assert "WITHOUT TOKENS EVERYBODY WHO REACHES" in pod.output

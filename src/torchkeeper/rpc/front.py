@@ -46,6 +46,8 @@ class RpcDoor:
     apis: Api
     names: tuple[str, ...]
     options: Options
+    #: In the clear even with TLS: between KServe and its pods TLS is the mesh's.
+    plain: bool = False
 
 
 class RpcFront:
@@ -84,7 +86,8 @@ class RpcFront:
             def reflect(server: Any, names: Iterable[str] = names) -> None:
                 enable_server_reflection(names, server, POOL)
 
-            await door.listener.start(services, door.options, self._credentials, reflect)
+            credentials = None if door.plain else self._credentials
+            await door.listener.start(services, door.options, credentials, reflect)
             for name in door.names:
                 logger.info("gRPC %s API bind to: %s (port %d)", name, door.listener.host, door.listener.port)
 
@@ -131,6 +134,18 @@ def open_front(settings: Settings) -> tuple[RpcFront, tuple[str, ...]]:
             warnings.append(f"THE gRPC {name.upper()} API IS NOT SERVED: {error.message}")
             continue
         doors.append(RpcDoor(listener, api, (name,), _options(settings, name)))
+    wanted = settings.kserve and settings.kserve.grpc
+    if wanted:
+        listener = RpcListener("kserve_grpc_port", wanted.host, wanted.port)
+        try:
+            listener.bind()
+        except SettingsError:
+            for door in doors:
+                door.listener.release()
+            raise
+        doors.append(
+            RpcDoor(listener, Api.INFERENCE, ("KServe",), _options(settings, "inference"), plain=True)
+        )
     return RpcFront(settings, tuple(doors), credentials), tuple(warnings)
 
 
