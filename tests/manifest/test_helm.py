@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import shlex
 import subprocess
 import tarfile
 import zipfile
@@ -119,3 +121,24 @@ def test_what_the_command_refuses_the_chart_refuses_too(helm: Path, wrong: dict[
     (name,) = wrong
     key = options(wrong)[1].partition("=")[0]
     assert (key if name != "min_replicas" else "eplicas") in done.stderr
+
+
+def test_the_page_installs_what_its_manifest_prints(helm: Path) -> None:
+    page = (CHART.parents[2] / "docs" / "kserve.md").read_text()
+    (command,) = re.findall(r"^helm install mnist deploy/helm/torchkeeper (.*)$", page, re.MULTILINE)
+    rendered = subprocess.run(
+        [helm, "template", "mnist", CHART, *shlex.split(command)], capture_output=True, text=True, check=True
+    )
+    (printed,) = re.findall(r"^torchkeeper manifest k8s (.*) > mnist\.yaml$", page, re.MULTILINE)
+    name, *flags = shlex.split(printed)
+    given = {flag[2:].replace("-", "_"): value for flag, value in zip(flags[::2], flags[1::2], strict=True)}
+    wanted = kubernetes_objects(
+        Values(name, given["image"], given["storage_uri"], "default", max_replicas=int(given["max_replicas"]))
+    )
+    found = list(yaml.safe_load_all(rendered.stdout))
+    assert sorted(found, key=kind_of) == sorted(wanted, key=kind_of)
+
+
+def kind_of(document: dict[str, Any]) -> str:
+    kind: str = document["kind"]
+    return kind
