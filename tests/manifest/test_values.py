@@ -24,7 +24,7 @@ GOOD = Values("mnist", "example.org/torchkeeper:1.0", "pvc://models/team/mnist")
         ("name", "a" * 54),
         ("image", ""),
         ("image", "two words"),
-        ("image", "https://example.org/x"[:7] + " x"),
+        ("image", "example.org/torchkeeper:1.0 --privileged"),
         ("image", "-x"),
         ("namespace", "Team"),
         ("namespace", "a" * 64),

@@ -27,6 +27,7 @@ import httpx
 import psutil
 import pytest
 from conftest import BIN, Program, eventually  # type: ignore[import-not-found]  # pytest's path
+from contract import hold_to_document  # type: ignore[import-not-found]  # as above
 from rpc_client import Client  # type: ignore[import-not-found]  # pytest's path
 
 from torchkeeper.manifest import Values, kserve_objects, kubernetes_objects
@@ -321,4 +322,14 @@ def test_a_container_that_may_write_to_its_temp_folder_only_says_so_and_serves(
     pod.end()
     assert pod.output.count("No log files in") == 1
     assert pod.output.count("No snapshots are kept in") == 1
+    assert pod.state() == pod.before
+
+
+def test_a_pod_does_what_its_document_says(tmp_path: Path, start: Callable[..., Pod]) -> None:
+    container, _ = containers()["kserve"]
+    pod = start(tmp_path, container)
+    eventually(lambda: pod.probe("readinessProbe") == 200)
+    hold_to_document(f"http://127.0.0.1:{pod.port}", tmp_path)
+    pod.end()
+    assert "by a fault of the server" not in pod.output
     assert pod.state() == pod.before
