@@ -77,12 +77,17 @@ class Server(Program):
         models: tuple[str, ...],
         settings: dict[str, object],
         flags: tuple[str, ...] = ("--disable-token-auth",),
+        *,
+        rpc_ports: bool = True,
+        environ: dict[str, str] | None = None,
     ) -> None:
+        """Starts it on free ports; without `rpc_ports` gRPC has its default ones, if they are free."""
         lines = [f"{key}={value}\n" for key, value in settings.items()]
         addresses = "".join(
             f"{api}_address=http://127.0.0.1:0\n" for api in ("inference", "management", "metrics")
         )
-        addresses += "grpc_inference_port=0\ngrpc_management_port=0\n"
+        if rpc_ports:
+            addresses += "grpc_inference_port=0\ngrpc_management_port=0\n"
         (folder / "config.properties").write_text(addresses + "".join(lines))
         self.folder = folder
         self.temp = folder / "temp"
@@ -92,15 +97,15 @@ class Server(Program):
             *("--foreground", "--ncs", *flags, "--ts-config", "config.properties"),
             *("--model-store", "model_store", *(("--models", *models) if models else ())),
         ]
-        super().__init__(command, folder, {**os.environ, "TEMP": str(self.temp), "TMPDIR": str(self.temp)})
+        temp = {"TEMP": str(self.temp), "TMPDIR": str(self.temp)}
+        super().__init__(command, folder, {**os.environ, **temp, **(environ or {})})
         self.port = int(self.wait_for(r"Inference API bind to: .* \(port (\d+)\)")[1])
         management = int(self.wait_for(r"Management API bind to: .* \(port (\d+)\)")[1])
-        self.grpc, self.grpc_manage = (
-            f"127.0.0.1:{self.wait_for(f'gRPC {api} API bind to: .* [(]port ([0-9]+)')[1]}"
-            for api in ("inference", "management")
-        )
         metrics = re.compile(r"Metrics API bind to: .* \(port (\d+)\)")
         self.wait_for("Model server started.")
+        rpc = dict(re.findall(r"gRPC (\w+) API bind to: .* \(port (\d+)\)", self.output))
+        #: Targets of gRPC clients.
+        self.grpc, self.grpc_manage = (f"127.0.0.1:{rpc.get(api)}" for api in ("inference", "management"))
         found = metrics.search(self.output)
         self.metrics = httpx.Client(base_url=f"http://127.0.0.1:{found[1] if found else 0}", timeout=60)
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
