@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import queue
 import re
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
+import grpc
 import pytest
 from conftest import (  # type: ignore[import-not-found]  # pytest puts this folder on the path
     Server,
@@ -286,3 +289,24 @@ def test_running_calls_are_answered_when_the_server_stops(server: Server, client
         gate.touch()
         assert running.result().prediction == f"wait for {gate}".encode()
         stopped.result()
+
+
+def test_a_stream_that_waits_for_more_does_not_hold_up_the_stop(server: Server, client: Client) -> None:
+    more: queue.SimpleQueue[object] = queue.SimpleQueue()
+    more.put(PredictionsRequest(model_name="echo", input={"data": b"one"}, sequence_id="s"))
+    answers = client[INFERENCE, "StreamPredictions2"](request=iter(more.get, None))
+    assert next(answers).prediction == b"one"
+    with grpc.insecure_channel(server.grpc) as channel:
+        # A call that this project's code does not see, and that its client never ends.
+        open_call = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+        reflected = open_call(iter(more.get, None))
+        begin = time.monotonic()
+        server.stop()
+        assert time.monotonic() - begin < 15
+        assert refusal(lambda: next(reflected))[0] == "UNAVAILABLE"
+    assert refusal(lambda: next(answers)) == (
+        "UNAVAILABLE",
+        f"The server is stopping.\n{JAVA}.http.ServiceUnavailableException",
+    )
+    for _ in range(2):
+        more.put(None)

@@ -90,6 +90,13 @@ class Calls:
         self._tally = tally
         self._guard = rules.guard
         self._access = access
+        self._running = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+
+    async def drained(self) -> None:
+        """Returns when no call runs."""
+        await self._quiet.wait()
 
     def handler(
         self,
@@ -106,6 +113,16 @@ class Calls:
         """
 
         async def answer(request: Any, context: Context) -> Any:
+            self._running += 1
+            self._quiet.clear()
+            try:
+                return await answered(request, context)
+            finally:
+                self._running -= 1
+                if not self._running:
+                    self._quiet.set()
+
+        async def answered(request: Any, context: Context) -> Any:
             call = Call(new_request_id(), context)
             begin = time.monotonic()
             error: TorchkeeperError | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ from torchkeeper.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+#: Seconds in which the answer of the last call reaches its client.
+LAST_WORDS = 1.0
+
 
 @dataclass(frozen=True)
 class RpcDoor:
@@ -60,6 +64,7 @@ class RpcFront:
         self._doors = doors
         self._credentials = credentials
         self._stopping = asyncio.Event()
+        self._calls: Calls | None = None
 
     async def start(
         self, models: Models, operations: Operations, ledger: Ledger, rules: Rules, access: Access | None
@@ -70,11 +75,11 @@ class RpcFront:
             SettingsError: a port was taken in the meantime.
         """
         tally = Tally(ledger, rules.responded)
-        calls = Calls(tally, rules, access)
+        self._calls = calls = Calls(tally, rules, access)
         for door in self._doors:
             services: dict[str, dict[str, Any]] = {}
             if Api.INFERENCE in door.apis:
-                services[INFERENCE] = InferenceService(models, tally).handlers(calls)
+                services[INFERENCE] = InferenceService(models, tally, self._stopping).handlers(calls)
                 open_inference = OpenInferenceService(models, self._settings)
                 for name in (OPEN_INFERENCE, TORCHSERVE_OPEN_INFERENCE):
                     services[name] = open_inference.handlers(calls, name)
@@ -92,9 +97,17 @@ class RpcFront:
                 logger.info("gRPC %s API bind to: %s (port %d)", name, door.listener.host, door.listener.port)
 
     async def stop(self, deadline: float) -> None:
-        """Accepts no more calls, lets running ones finish within `deadline` seconds."""
+        """Accepts no more calls, lets running ones finish within `deadline` seconds.
+
+        Reflection is not waited for: tools keep such a call open as long as they live.
+        """
         self._stopping.set()
-        await asyncio.gather(*(door.listener.stop(deadline) for door in self._doors))
+        stops = [asyncio.ensure_future(door.listener.stop(deadline)) for door in self._doors]
+        if self._calls is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._calls.drained(), deadline)
+        stops += [asyncio.ensure_future(door.listener.stop(LAST_WORDS)) for door in self._doors]
+        await asyncio.gather(*stops)
 
     def release(self) -> None:
         """Lets ports go that were bound and never served."""

@@ -14,7 +14,7 @@ from torchkeeper.api.call import new_request_id
 from torchkeeper.engine.dispatch import Dispatcher
 from torchkeeper.engine.models import Models
 from torchkeeper.engine.stream import Stream
-from torchkeeper.errors import BadRequest, TorchkeeperError
+from torchkeeper.errors import BadRequest, ServiceUnavailable, TorchkeeperError
 from torchkeeper.http.router import Key
 from torchkeeper.messages import Input, Kind, Part, Reply
 from torchkeeper.rpc.calls import Call, Calls, Tally
@@ -82,9 +82,10 @@ def _checked(reply: Reply) -> Reply:
 class InferenceService:
     """The RPCs of InferenceAPIsService."""
 
-    def __init__(self, models: Models, tally: Tally) -> None:
+    def __init__(self, models: Models, tally: Tally, stopping: asyncio.Event) -> None:
         self._models = models
         self._tally = tally
+        self._stopping = stopping
 
     def handlers(self, calls: Calls) -> dict[str, Any]:
         """gRPC's handlers by method name."""
@@ -121,14 +122,15 @@ class InferenceService:
         pending: asyncio.Queue[tuple[Any, Prediction | TorchkeeperError] | None] = asyncio.Queue(PIPELINE)
 
         async def read() -> None:
-            async for request in requests:
-                self._tally.begin()
-                begun = self._begun(request)
-                try:
-                    await pending.put((request, begun))
-                except asyncio.CancelledError as left:
-                    self._give_up(begun, left)
-                    raise
+            async with aclosing(_until(self._stopping, requests)) as coming:
+                async for request in coming:
+                    self._tally.begin()
+                    begun = self._begun(request)
+                    try:
+                        await pending.put((request, begun))
+                    except asyncio.CancelledError as left:
+                        self._give_up(begun, left)
+                        raise
             await pending.put(None)
 
         try:
@@ -140,6 +142,8 @@ class InferenceService:
             while not pending.empty():
                 if (item := pending.get_nowait()) is not None:
                     self._give_up(item[1], asyncio.CancelledError())
+        if self._stopping.is_set():
+            raise ServiceUnavailable("The server is stopping.")
 
     def _begun(self, request: Any) -> Prediction | TorchkeeperError:
         """A request of many, in the queue; or the error that answers it alone."""
@@ -189,6 +193,24 @@ class InferenceService:
         asked = Input(request_id, Kind.PREDICT, parts, headers)
         submit = dispatcher.submit_streaming if in_parts else dispatcher.submit
         return Prediction(dispatcher, submit(asked, explicit_version=version is not None))
+
+
+async def _until(stopping: asyncio.Event, requests: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
+    """The requests that come before the server stops."""
+    stop = asyncio.ensure_future(stopping.wait())
+    try:
+        while not stop.done():
+            coming = asyncio.ensure_future(anext(requests, None))
+            try:
+                await asyncio.wait({coming, stop}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                if not coming.done():
+                    coming.cancel()
+            if not coming.done() or (request := coming.result()) is None:
+                return
+            yield request
+    finally:
+        stop.cancel()
 
 
 def _response(request: Any, reply: Reply) -> Any:
