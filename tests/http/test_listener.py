@@ -224,6 +224,34 @@ def test_the_quiet_the_broken_and_the_gone_harm_nobody(server_context: ssl.SSLCo
     quiet.close()
 
 
+@pytest.mark.parametrize("loop_of", LOOPS)
+def test_connections_that_wait_to_be_accepted_when_the_server_stops_are_answered(
+    loop_of: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    async def run() -> list[bytes]:
+        listener = Listener("inference_address", Address("http", "127.0.0.1", 0))
+        listener.bind()
+        await listener.start(echo, edge_protocol(EdgeLimits(max_body=1000, last_call=0.1)))
+        port = listener.port
+        clients = [connect(port) for _ in range(3)]
+        for client in clients:  # in one turn of the loop, so that it cannot have accepted any of them
+            client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nlate")
+        loop = asyncio.get_running_loop()
+        reads = [loop.run_in_executor(None, everything, client) for client in clients]
+        await listener.stop(10.0)
+        answers = await asyncio.gather(*reads)
+        for client in clients:
+            client.close()
+        with pytest.raises(ConnectionRefusedError):
+            connect(port)
+        return answers
+
+    with asyncio.Runner(loop_factory=loop_of) as runner:
+        for answer in runner.run(run()):
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            assert answer.endswith(b"http 127.0.0.1 late")
+
+
 def test_an_upload_that_is_too_large_can_read_its_answer_over_tls(server_context: ssl.SSLContext) -> None:
     with listening(server_context) as port:
         with client_context().wrap_socket(connect(port), server_hostname="127.0.0.1") as sock:

@@ -37,6 +37,7 @@ class Listener:
         self.address = address
         self._socket: socket.socket | None = None
         self._server: asyncio.Server | None = None
+        self._connect: Factory | None = None
         self._acceptor: TlsAcceptor | None = None
         self._state = ServerState()
 
@@ -74,7 +75,7 @@ class Listener:
         if self._socket is None:
             raise RuntimeError("bind() comes before start()")
         loop = asyncio.get_running_loop()
-        connect = self._factory(app, protocol)
+        connect = self._connect = self._factory(app, protocol)
         if self.address.scheme == "https":
             if self._context is None:
                 raise RuntimeError("an https address needs a context")
@@ -111,8 +112,7 @@ class Listener:
 
         Requests that are on their way over open connections are running, too: their senders cannot know yet.
         """
-        if self._server is not None:
-            self._server.close()
+        await self._close()
         if self._acceptor is not None:
             await self._acceptor.stop()
         edges: list[Any] = list(self._state.connections)
@@ -130,6 +130,26 @@ class Listener:
             self._socket.close()
         if self.address.path:
             Path(self.address.path).unlink(missing_ok=True)
+
+    async def _close(self) -> None:
+        """Closes the listening socket, but for connections that wait in it: closing would reset them.
+
+        Clients of those have connected and may have sent their requests; what comes later is refused.
+        """
+        if self._server is None or self._socket is None or self._connect is None:
+            return
+        waiting = self._socket.dup()
+        self._server.close()
+        await asyncio.sleep(0)  # uvloop closes its own descriptor in its next turn
+        taken = []
+        with waiting, contextlib.suppress(BlockingIOError):
+            waiting.setblocking(False)
+            while True:
+                taken.append(waiting.accept()[0])
+        for connection in taken:
+            connection.setblocking(False)
+            await asyncio.get_running_loop().connect_accepted_socket(self._connect, connection)
+        await asyncio.sleep(0)  # what the loop itself accepted last is made a connection in the turn after
 
 
 def _bind_tcp(host: str, port: int) -> socket.socket:
