@@ -150,6 +150,18 @@ def test_reflection_knows_every_service(serve: Start) -> None:
     channel.close()
 
 
+def test_one_port_for_both(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+    server = started(tmp_path, grpc_inference_port=port, grpc_management_port=port)
+    assert server.grpc == server.grpc_manage == f"127.0.0.1:{port}"
+    client = Client(server.grpc)
+    assert client[INFERENCE, "Predictions"](model_name="echo").prediction == b"answer"
+    assert json.loads(client[MANAGEMENT, "ListModels"]().msg)["models"][0]["modelName"] == "echo"
+    client.channel.close()
+    server.stop()
+
+
 def run(folder: Path, config: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """A start that is expected to fail."""
     (folder / "model_store").mkdir(exist_ok=True)

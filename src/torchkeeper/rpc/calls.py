@@ -7,6 +7,7 @@ are the REST APIs' own (`api.application`), so that both count in the same books
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -44,6 +45,8 @@ class Call:
     """One call as a service sees it."""
 
     request_id: str
+    #: host:port
+    client: str
     context: Context
 
     async def write(self, message: Any) -> None:
@@ -123,7 +126,7 @@ class Calls:
                     self._quiet.set()
 
         async def answered(request: Any, context: Context) -> Any:
-            call = Call(new_request_id(), context)
+            call = Call(new_request_id(), client_of(context.peer()), context)
             begin = time.monotonic()
             error: TorchkeeperError | None = None
             reply = None
@@ -131,7 +134,7 @@ class Calls:
             if counted:
                 self._tally.begin()
             try:
-                await self._check_key(key, context)
+                await self._check_key(key, call)
                 reply = await serve(call, request)
             except asyncio.CancelledError as cancelled:
                 if entered:
@@ -164,12 +167,14 @@ class Calls:
         make = _MAKERS[method.streams_in, method.streams_out]
         return make(answer, method.request.FromString, method.reply.SerializeToString)
 
-    async def _check_key(self, need: Key, context: Context) -> None:
+    async def _check_key(self, need: Key, call: Call) -> None:
         if self._guard is None:
             return
-        given = [value for name, value in context.invocation_metadata() or () if name == "authorization"]
+        given = [value for name, value in call.context.invocation_metadata() or () if name == "authorization"]
         try:
-            delay = self._guard.check(need, given[0] if given else None, host_of(context.peer()))
+            delay = self._guard.check(
+                need, given[0] if given else None, call.client.rpartition(":")[0].strip("[]")
+            )
         except InvalidKey as error:
             await asyncio.sleep(error.delay)  # a wrong key is answered later and later
             raise
@@ -180,8 +185,8 @@ class Calls:
         if self._access is not None:
             number: int = code.value[0]
             ms = (time.monotonic() - begin) * 1000
-            client, request_id = client_of(call.context.peer()), call.request_id.encode()
-            self._access(client, b"gRPC", method.path.encode(), "2.0", number, ms, request_id)
+            request_id = call.request_id.encode()
+            self._access(call.client, b"gRPC", method.path.encode(), "2.0", number, ms, request_id)
 
 
 _MAKERS: dict[tuple[bool, bool], Callable[..., Any]] = {
@@ -191,12 +196,8 @@ _MAKERS: dict[tuple[bool, bool], Callable[..., Any]] = {
 }
 
 
+@functools.lru_cache(maxsize=1024)
 def client_of(peer: str) -> str:
     """host:port of a peer in gRPC's form: `ipv4:127.0.0.1:50000`, `ipv6:%5B::1%5D:50000`."""
     scheme, _, rest = peer.partition(":")
     return unquote(rest) if scheme in ("ipv4", "ipv6") else peer
-
-
-def host_of(peer: str) -> str:
-    """The host alone, without brackets."""
-    return client_of(peer).rpartition(":")[0].strip("[]")

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import grpc
@@ -127,43 +127,60 @@ def open_front(settings: Settings) -> tuple[RpcFront, tuple[str, ...]]:
     credentials = _credentials(settings)
     doors: list[RpcDoor] = []
     warnings = []
-    for api, name in ((Api.INFERENCE, "inference"), (Api.MANAGEMENT, "management")):
-        host, port = getattr(settings, f"grpc_{name}_address"), getattr(settings, f"grpc_{name}_port")
-        shared = next((door for door in doors if port and (host, port) == _place(door)), None)
-        if shared is not None:
-            doors[doors.index(shared)] = RpcDoor(
-                shared.listener, shared.apis | api, (*shared.names, name), shared.options
-            )
-            continue
-        listener = RpcListener(f"grpc_{name}_port", host, port)
-        try:
-            listener.bind()
-        except SettingsError as error:
-            keys = (f"grpc_{name}_port", f"grpc_{name}_address")
-            if any(settings.origins[key].kind != "default" for key in keys):
-                for door in doors:
-                    door.listener.release()
-                raise
-            warnings.append(f"THE gRPC {name.upper()} API IS NOT SERVED: {error.message}")
-            continue
-        doors.append(RpcDoor(listener, api, (name,), _options(settings, name)))
-    wanted = settings.kserve and settings.kserve.grpc
-    if wanted:
-        listener = RpcListener("kserve_grpc_port", wanted.host, wanted.port)
-        try:
-            listener.bind()
-        except SettingsError:
-            for door in doors:
-                door.listener.release()
-            raise
-        doors.append(
-            RpcDoor(listener, Api.INFERENCE, ("KServe",), _options(settings, "inference"), plain=True)
-        )
+    try:
+        for wanted in _wanted(settings):
+            try:
+                doors.append(wanted.bound())
+            except SettingsError as error:
+                if wanted.asked_for:
+                    raise
+                warnings.append(
+                    f"THE gRPC {' AND '.join(wanted.names).upper()} API IS NOT SERVED: {error.message}"
+                )
+    except SettingsError:
+        for door in doors:
+            door.listener.release()
+        raise
     return RpcFront(settings, tuple(doors), credentials), tuple(warnings)
 
 
-def _place(door: RpcDoor) -> tuple[str, int]:
-    return door.listener.host, door.listener.port
+@dataclass(frozen=True)
+class _Wanted:
+    """A door as the settings describe it; `key` names its port, for errors."""
+
+    key: str
+    host: str
+    port: int
+    apis: Api
+    names: tuple[str, ...]
+    options: Options
+    asked_for: bool
+    plain: bool = False
+
+    def bound(self) -> RpcDoor:
+        listener = RpcListener(self.key, self.host, self.port)
+        listener.bind()
+        return RpcDoor(listener, self.apis, self.names, self.options, self.plain)
+
+
+def _wanted(settings: Settings) -> list[_Wanted]:
+    """One door per host and port; APIs with the same share it (port 0 is never shared). Under KServe one more."""
+    found: list[_Wanted] = []
+    for api, name in ((Api.INFERENCE, "inference"), (Api.MANAGEMENT, "management")):
+        keys = host_key, port_key = f"grpc_{name}_address", f"grpc_{name}_port"
+        host, port = getattr(settings, host_key), getattr(settings, port_key)
+        asked_for = any(settings.origins[key].kind != "default" for key in keys)
+        row = _Wanted(port_key, host, port, api, (name,), _options(settings, name), asked_for)
+        if port and found and (found[0].host, found[0].port) == (host, port):
+            found[0] = replace(found[0], apis=found[0].apis | api, names=(*found[0].names, name))
+        else:
+            found.append(row)
+    opened = settings.kserve and settings.kserve.grpc
+    if opened:
+        options = _options(settings, "inference")
+        port_key, apis, names = "kserve_grpc_port", Api.INFERENCE, ("KServe",)
+        found.append(_Wanted(port_key, opened.host, opened.port, apis, names, options, True, plain=True))
+    return found
 
 
 def _options(settings: Settings, name: str) -> Options:
