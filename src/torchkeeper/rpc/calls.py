@@ -171,10 +171,9 @@ class Calls:
         if self._guard is None:
             return
         given = [value for name, value in call.context.invocation_metadata() or () if name == "authorization"]
+        host = call.client.rpartition(":")[0].strip("[]")
         try:
-            delay = self._guard.check(
-                need, given[0] if given else None, call.client.rpartition(":")[0].strip("[]")
-            )
+            delay = self._guard.check(need, given[0] if given else None, host)
         except InvalidKey as error:
             await asyncio.sleep(error.delay)  # a wrong key is answered later and later
             raise

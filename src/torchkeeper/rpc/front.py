@@ -109,11 +109,6 @@ class RpcFront:
         stops += [asyncio.ensure_future(door.listener.stop(LAST_WORDS)) for door in self._doors]
         await asyncio.gather(*stops)
 
-    def release(self) -> None:
-        """Lets ports go that were bound and never served."""
-        for door in self._doors:
-            door.listener.release()
-
 
 def open_front(settings: Settings) -> tuple[RpcFront, tuple[str, ...]]:
     """The listeners that the settings name, bound, and sentences about those that are missing.
@@ -134,9 +129,8 @@ def open_front(settings: Settings) -> tuple[RpcFront, tuple[str, ...]]:
             except SettingsError as error:
                 if wanted.asked_for:
                     raise
-                warnings.append(
-                    f"THE gRPC {' AND '.join(wanted.names).upper()} API IS NOT SERVED: {error.message}"
-                )
+                names = " AND ".join(wanted.names).upper()
+                warnings.append(f"THE gRPC {names} API IS NOT SERVED: {error.message}")
     except SettingsError:
         for door in doors:
             door.listener.release()
@@ -172,7 +166,9 @@ def _wanted(settings: Settings) -> list[_Wanted]:
         asked_for = any(settings.origins[key].kind != "default" for key in keys)
         row = _Wanted(port_key, host, port, api, (name,), _options(settings, name), asked_for)
         if port and found and (found[0].host, found[0].port) == (host, port):
-            found[0] = replace(found[0], apis=found[0].apis | api, names=(*found[0].names, name))
+            asked_for = asked_for or found[0].asked_for
+            names = (*found[0].names, name)
+            found[0] = replace(found[0], apis=found[0].apis | api, names=names, asked_for=asked_for)
         else:
             found.append(row)
     opened = settings.kserve and settings.kserve.grpc
