@@ -158,7 +158,7 @@ class _Wanted:
 
 
 def _wanted(settings: Settings) -> list[_Wanted]:
-    """One door per host and port; APIs with the same share it (port 0 is never shared). Under KServe one more."""
+    """One door per host and port, which APIs share (but never port 0); under KServe one more."""
     found: list[_Wanted] = []
     for api, name in ((Api.INFERENCE, "inference"), (Api.MANAGEMENT, "management")):
         keys = host_key, port_key = f"grpc_{name}_address", f"grpc_{name}_port"
