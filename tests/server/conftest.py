@@ -1,179 +1,27 @@
-"""Real servers for tests: archives made by the real archiver, a real process, a real port."""
+"""What the tests of real servers share: the fixture `serve`, and the names of servers.py."""
 
 from __future__ import annotations
 
-import os
-import re
 import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
-import psutil
 import pytest
 
-BIN = Path(sys.executable).parent
-SECONDS_TO_START = 20
-EXAMPLE = Path(__file__).parents[2] / "examples" / "image_classifier" / "mnist"
+from servers import BIN, EXAMPLE, SECONDS_TO_START, Program, Server, eventually, make_archive, mnist_server
 
-
-class Program:
-    """A process in the foreground, and what it said."""
-
-    def __init__(self, command: Sequence[str | Path], folder: Path, environ: Mapping[str, str]) -> None:
-        self.output = ""
-        self._said = threading.Condition()
-        self.process = subprocess.Popen(
-            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environ
-        )
-        self._ended = False
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        """Takes what the process says as it says it: a full pipe would be a test of its own."""
-        assert self.process.stdout is not None
-        while data := os.read(self.process.stdout.fileno(), 1 << 16):
-            with self._said:
-                self.output += data.decode()
-                self._said.notify_all()
-        with self._said:
-            self._ended = True
-            self._said.notify_all()
-
-    def wait_for(self, pattern: str) -> re.Match[str]:
-        """The first match in the process's output, once it is there."""
-        with self._said:
-            self._said.wait_for(lambda: re.search(pattern, self.output) or self._ended, SECONDS_TO_START)
-            match = re.search(pattern, self.output)
-            assert match is not None, f"the server never said {pattern!r}:\n{self.output}"
-            return match
-
-    def end(self) -> dict[str, int]:
-        """Ends it by SIGTERM, checks its exit code and that the ledger adds up; returns the ledger."""
-        self.process.terminate()
-        self.process.wait(timeout=60)
-        self._reader.join(timeout=60)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        assert self.process.returncode == 0, self.output
-        found = dict(re.findall(r"(accepted|answered|refused|failed|gone)=(\d+)", self.output))
-        ledger = {name: int(count) for name, count in found.items()}
-        assert ledger["accepted"] == sum(
-            ledger[name] for name in ("answered", "refused", "failed", "gone")
-        ), ledger
-        return ledger
-
-
-class Server(Program):
-    """A torchserve process in the foreground, with its port and what it said."""
-
-    def __init__(
-        self,
-        folder: Path,
-        models: tuple[str, ...],
-        settings: dict[str, object],
-        flags: tuple[str, ...] = ("--disable-token-auth",),
-        *,
-        rpc_ports: bool = True,
-        environ: dict[str, str] | None = None,
-    ) -> None:
-        """Starts it on free ports; without `rpc_ports` gRPC has its default ones, if they are free."""
-        lines = [f"{key}={value}\n" for key, value in settings.items()]
-        addresses = "".join(
-            f"{api}_address=http://127.0.0.1:0\n" for api in ("inference", "management", "metrics")
-        )
-        if rpc_ports:
-            addresses += "grpc_inference_port=0\ngrpc_management_port=0\n"
-        (folder / "config.properties").write_text(addresses + "".join(lines))
-        self.folder = folder
-        self.temp = folder / "temp"
-        self.temp.mkdir(exist_ok=True)
-        command = [
-            BIN / "torchserve",
-            *("--foreground", "--ncs", *flags, "--ts-config", "config.properties"),
-            *("--model-store", "model_store", *(("--models", *models) if models else ())),
-        ]
-        temp = {"TEMP": str(self.temp), "TMPDIR": str(self.temp)}
-        super().__init__(command, folder, {**os.environ, **temp, **(environ or {})})
-        self.port = int(self.wait_for(r"Inference API bind to: .* \(port (\d+)\)")[1])
-        management = int(self.wait_for(r"Management API bind to: .* \(port (\d+)\)")[1])
-        metrics = re.compile(r"Metrics API bind to: .* \(port (\d+)\)")
-        self.wait_for("Model server started.")
-        rpc = dict(re.findall(r"gRPC (\w+) API bind to: .* \(port (\d+)\)", self.output))
-        #: Targets of gRPC clients.
-        self.grpc, self.grpc_manage = (f"127.0.0.1:{rpc.get(api)}" for api in ("inference", "management"))
-        found = metrics.search(self.output)
-        self.metrics = httpx.Client(base_url=f"http://127.0.0.1:{found[1] if found else 0}", timeout=60)
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
-        self.manage = httpx.Client(base_url=f"http://127.0.0.1:{management}", timeout=60)
-
-    def workers(self) -> list[psutil.Process]:
-        """The forked workers: the template's children."""
-        (template,) = psutil.Process(self.process.pid).children()
-        return template.children()
-
-    def stop(self) -> dict[str, int]:
-        """Stops by SIGTERM, checks that nothing is left and that the ledger adds up; returns the ledger."""
-        self.client.close()
-        self.manage.close()
-        self.metrics.close()
-        family = psutil.Process(self.process.pid).children(recursive=True)
-        ledger = self.end()
-        assert not [process for process in family if process.is_running()], "orphans"
-        # torch may leave folders of its own; whatever is ours must be gone.
-        ours = [path for path in self.temp.iterdir() if path.is_socket() or "torchkeeper" in path.name]
-        assert not ours, "temp folders or sockets left behind"
-        return ledger
-
-
-def eventually(what: Callable[[], bool]) -> None:
-    """Returns once `what` has come true by asking the server again and again; fails if it never does."""
-    deadline = time.monotonic() + SECONDS_TO_START
-    while not what():
-        assert time.monotonic() < deadline, "it never came true"
-
-
-def make_archive(store: Path, name: str, source: str, version: str = "1.0", config: str = "") -> Path:
-    """An archive `<name>-<version>.mar` in the store, made by the real archiver from a handler's source."""
-    work = store.parent / f"make-{name}-{version}"
-    work.mkdir()
-    handler = work / f"{name}_handler.py"
-    handler.write_text(source)
-    options: list[str | Path] = []
-    if config:
-        (work / "model-config.yaml").write_text(config)
-        options = ["-c", work / "model-config.yaml"]
-    subprocess.run(
-        [
-            BIN / "torch-model-archiver",
-            *("--model-name", name, "--version", version, "--handler", handler),
-            *("--export-path", work, *options),
-        ],
-        check=True,
-    )
-    return (work / f"{name}.mar").rename(store / f"{name}-{version}.mar")
-
-
-def mnist_server(folder: Path, config: str = "", **settings: object) -> Server:
-    """A server with the MNIST example as the models mnist and mnist_explain."""
-    store = folder / "model_store"
-    store.mkdir()
-    (folder / "model-config.yaml").write_text(config or "batchSize: 16\n")
-    subprocess.run(
-        [
-            BIN / "torch-model-archiver",
-            *("--model-name", "mnist", "--version", "1.0", "--export-path", store),
-            *("--model-file", EXAMPLE / "mnist.py", "--serialized-file", EXAMPLE / "mnist_cnn.pt"),
-            *("--handler", EXAMPLE / "mnist_handler.py", "-c", folder / "model-config.yaml"),
-        ],
-        check=True,
-    )
-    return Server(folder, ("mnist=mnist.mar", "mnist_explain=mnist.mar"), settings)
-
+__all__ = [
+    "BIN",
+    "EXAMPLE",
+    "SECONDS_TO_START",
+    "Program",
+    "Server",
+    "Start",
+    "eventually",
+    "make_archive",
+    "mnist_server",
+    "serve",
+]
 
 Start = Callable[..., Server]
 

@@ -1,0 +1,44 @@
+"""A server with digits to ask for, and programs of others that ask it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from servers import EXAMPLE, Server, eventually, mnist_server
+from tools import tool
+
+HERE = Path(__file__).parent
+PICTURES = EXAMPLE / "test_data"
+#: A model without workers.
+IDLE = "idle"
+#: Seconds that a client may take, for all it asks.
+PATIENCE = 60
+
+
+@contextlib.contextmanager
+def digits(folder: Path) -> Iterator[Server]:
+    """The MNIST example as the ready models mnist and mnist_explain, and as `idle`, which has no workers."""
+    server = mnist_server(folder, enable_model_api="true", default_workers_per_model=1)
+    try:
+        idle = {"url": "mnist.mar", "model_name": IDLE, "initial_workers": "0"}
+        assert server.manage.post("/models", params=idle).status_code == 200
+        eventually(lambda: server.client.get("/v2/health/ready").status_code == 200)
+        yield server
+    finally:
+        server.stop()
+
+
+def ask(client: str, server: Server) -> Any:
+    """What `ask_<client>.py` tells of the server, run in the client's own environment."""
+    python = tool(client) / "python"
+    script = HERE / f"ask_{client}.py"
+    urls = [str(found.base_url).rstrip("/") for found in (server.client, server.manage)]
+    command = [python, script, *urls, PICTURES, IDLE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
