@@ -8,9 +8,10 @@ from collections.abc import Awaitable
 from typing import Any
 
 import numpy as np
-from asking import BASE, DIGITS, IDLE, UNKNOWN, lineage, picture, pixels, text
+from asking import BASE, IDLE, UNKNOWN, lineage
 from kserve import InferenceRESTClient, InferInput, InferRequest, InferResponse, RESTConfig
 from kserve.protocol.infer_type import RequestedOutput
+from pictures import DIGITS, picture, pixels, text
 
 
 async def refused(call: Awaitable[Any]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 import ml_dtypes
 import numpy as np
-from asking import BASE, DIGITS, IDLE, MANAGE, UNKNOWN, lineage, picture, pixels, text
+from asking import BASE, IDLE, MANAGE, UNKNOWN, lineage
+from pictures import DIGITS, picture, pixels, text
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput, InferResult
 from tritonclient.utils import np_to_triton_dtype
 

@@ -9,13 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from servers import EXAMPLE, Server, eventually, mnist_server
+from servers import Server, eventually, mnist_server
 from tools import tool
 
 HERE = Path(__file__).parent
-PICTURES = EXAMPLE / "test_data"
 #: A model without workers.
 IDLE = "idle"
+#: What the model says of itself to clients of v2.
+CONFIG = """\
+batchSize: 16
+v2Inputs: [{name: x, datatype: FP32, shape: [1, 28, 28]}]
+v2Outputs: [{name: x, datatype: INT64, shape: [1]}]
+"""
 #: Seconds that a client may take, for all it asks.
 PATIENCE = 60
 
@@ -23,7 +28,7 @@ PATIENCE = 60
 @contextlib.contextmanager
 def digits(folder: Path) -> Iterator[Server]:
     """The MNIST example as the ready models mnist and mnist_explain, and as `idle`, which has no workers."""
-    server = mnist_server(folder, enable_model_api="true", default_workers_per_model=1)
+    server = mnist_server(folder, CONFIG, enable_model_api="true", default_workers_per_model=1)
     try:
         idle = {"url": "mnist.mar", "model_name": IDLE, "initial_workers": "0"}
         assert server.manage.post("/models", params=idle).status_code == 200
@@ -38,7 +43,7 @@ def ask(client: str, server: Server) -> Any:
     python = tool(client) / "python"
     script = HERE / f"ask_{client}.py"
     urls = [str(found.base_url).rstrip("/") for found in (server.client, server.manage)]
-    command = [python, script, *urls, PICTURES, IDLE]
+    command = [python, script, *urls, server.grpc, IDLE]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
