@@ -8,8 +8,16 @@ from collections.abc import Awaitable
 from typing import Any
 
 import numpy as np
-from asking import BASE, IDLE, UNKNOWN, lineage
-from kserve import InferenceRESTClient, InferInput, InferRequest, InferResponse, RESTConfig
+from asking import BASE, GRPC, IDLE, UNKNOWN, lineage
+from grpc import RpcError
+from kserve import (
+    InferenceGRPCClient,
+    InferenceRESTClient,
+    InferInput,
+    InferRequest,
+    InferResponse,
+    RESTConfig,
+)
 from kserve.protocol.infer_type import RequestedOutput
 from pictures import DIGITS, picture, pixels, text
 
@@ -18,6 +26,8 @@ async def refused(call: Awaitable[Any]) -> dict[str, Any]:
     """How the client says that the server refused."""
     try:
         return {"answered": str(await call)}
+    except RpcError as error:
+        return {"classes": list(lineage(error)), "text": error.details(), "status": error.code().name}
     except Exception as error:  # noqa: BLE001  which one it is, is the question
         status = getattr(getattr(error, "response", None), "status_code", None)
         return {"classes": list(lineage(error)), "text": str(error), "status": status}
@@ -109,8 +119,42 @@ async def second_version() -> dict[str, Any]:
         }
 
 
+def typed(datatype: str, shape: list[int], data: list[Any]) -> InferInput:
+    return InferInput("input-0", shape, datatype, data=data)
+
+
+async def by_grpc() -> dict[str, Any]:
+    async with InferenceGRPCClient(GRPC, retries=0) as client:
+
+        async def infer(asked: InferRequest) -> dict[str, Any]:
+            response = await client.infer(asked)
+            return found(response) | {"raw": response.outputs[0]._raw_data is not None}
+
+        forms = {
+            "numbers typed": lambda digit: typed("FP32", [1, 28, 28], pixels(digit).ravel().tolist()),
+            "numbers raw": lambda digit: numbers(digit, binary=True),
+            "picture typed": lambda digit: typed("BYTES", [1], [picture(digit)]),
+            "picture raw": lambda digit: png(digit, binary=True),
+        }
+        wrong = typed("FP32", [1, 28, 28], [1.0])
+        return {
+            "live": await client.is_server_live(),
+            "server ready": await client.is_server_ready(),
+            "ready": await client.is_model_ready("mnist"),
+            "idle is ready": await client.is_model_ready(IDLE),
+            "forms": {
+                name: [await infer(request(make(digit))) for digit in DIGITS] for name, make in forms.items()
+            },
+            "readiness of unknown": await refused(client.is_model_ready(UNKNOWN)),
+            "unknown": await refused(infer(request(numbers(1, binary=True), UNKNOWN))),
+            "idle": await refused(infer(request(numbers(1, binary=True), IDLE))),
+            "wrong shape": await refused(infer(request(wrong))),
+        }
+
+
 async def main() -> None:
-    print(json.dumps({"v1": await first_version(), "v2": await second_version()}))
+    told = {"v1": await first_version(), "v2": await second_version(), "gRPC": await by_grpc()}
+    print(json.dumps(told))
 
 
 if __name__ == "__main__":

@@ -38,12 +38,11 @@ def digits(folder: Path) -> Iterator[Server]:
         server.stop()
 
 
-def ask(client: str, server: Server) -> Any:
-    """What `ask_<client>.py` tells of the server, run in the client's own environment."""
+def ask(client: str, script: str, server: Server) -> Any:
+    """What a script of this folder tells of the server, run in the client's own environment."""
     python = tool(client) / "python"
-    script = HERE / f"ask_{client}.py"
     urls = [str(found.base_url).rstrip("/") for found in (server.client, server.manage)]
-    command = [python, script, *urls, server.grpc, IDLE]
+    command = [python, HERE / script, *urls, server.grpc, IDLE]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

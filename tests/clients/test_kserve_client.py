@@ -9,18 +9,19 @@ import pytest
 from asked import ask, digits  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
 pytestmark = pytest.mark.slow
-HTTP_ERROR = "httpx.HTTPStatusError"
+HTTP_ERROR, RPC_ERROR = "httpx.HTTPStatusError", "grpc.RpcError"
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with digits(tmp_path_factory.mktemp("mnist")) as server:
-        yield ask("kserve", server)
+        yield ask("kserve", "ask_kserve.py", server)
 
 
-def refused(found: Any, status: int, text: str) -> None:
+def refused(found: Any, status: int | str, text: str) -> None:
     """The client's own exception, with the server's status and words."""
-    assert (HTTP_ERROR in found["classes"], found["status"]) == (True, status), found
+    error = RPC_ERROR if isinstance(status, str) else HTTP_ERROR
+    assert (error in found["classes"], found["status"]) == (True, status), found
     assert text in found["text"]
 
 
@@ -77,3 +78,36 @@ def test_errors_of_the_second_version(told: Any) -> None:
     refused(found["unknown"], 404, "Model not found: unknown")
     refused(found["idle"], 503, "idle")
     refused(found["wrong shape"], 400, "inputs[0] (input-0)")
+
+
+@pytest.mark.parametrize(
+    ("form", "raw"),
+    [("numbers typed", False), ("numbers raw", True), ("picture typed", False), ("picture raw", True)],
+)
+def test_grpc(told: Any, form: str, raw: bool) -> None:
+    assert told["gRPC"]["forms"][form] == [
+        {
+            "id": "asked",
+            "model": "mnist",
+            "name": "input-0",
+            "datatype": "INT64",
+            "shape": [1],
+            "digit": [digit],
+            "raw": raw,
+        }
+        for digit in range(10)
+    ]
+
+
+def test_readiness_by_grpc(told: Any) -> None:
+    found = told["gRPC"]
+    assert (found["live"], found["server ready"]) == (True, True)
+    assert (found["ready"], found["idle is ready"]) == (True, False)
+
+
+def test_errors_by_grpc(told: Any) -> None:
+    found = told["gRPC"]
+    refused(found["readiness of unknown"], "NOT_FOUND", "Model not found: unknown")
+    refused(found["unknown"], "NOT_FOUND", "Model not found: unknown")
+    refused(found["idle"], "UNAVAILABLE", "idle")
+    refused(found["wrong shape"], "INVALID_ARGUMENT", "inputs[0] (input-0)")

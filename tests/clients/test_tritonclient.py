@@ -15,7 +15,7 @@ ERROR = "tritonclient.utils.InferenceServerException"
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with digits(tmp_path_factory.mktemp("mnist")) as server:
-        yield ask("tritonclient", server)
+        yield ask("tritonclient", "ask_tritonclient.py", server)
 
 
 def refused(found: Any, status: str, text: str) -> None:
