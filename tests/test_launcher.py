@@ -40,7 +40,10 @@ def test_a_stale_pid_file_is_removed(tmp_path: Path) -> None:
 
 
 #: Any free ports.
-ADDRESSES = "".join(f"{api}_address=http://127.0.0.1:0\n" for api in ("inference", "management", "metrics"))
+ADDRESSES = (
+    "".join(f"{api}_address=http://127.0.0.1:0\n" for api in ("inference", "management", "metrics"))
+    + "grpc_inference_port=0\ngrpc_management_port=0\n"
+)
 
 
 @pytest.mark.slow

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 #: The packages of the extra `grpc`.
-_RPC_PACKAGES = ("grpc", "google", "grpc_health", "grpc_reflection")
+_RPC_PACKAGES = ("grpc", "google", "grpc_reflection")
 #: Seconds that the log thread may keep the interpreter from the event loop; Python has ten times that.
 _SWITCH = 0.0005
 

@@ -72,7 +72,6 @@ class HealthService:
         return {
             method.name: calls.handler(method, serve[method.name], key=Key.PROBE)
             for method in methods(HEALTH)
-            if method.name in serve
         }
 
     def _status(self, name: str, services: Collection[str]) -> int:

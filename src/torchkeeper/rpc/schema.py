@@ -14,7 +14,6 @@ from typing import Any
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
-from grpc_health.v1 import health_pb2
 
 INFERENCE = "org.pytorch.serve.grpc.inference.InferenceAPIsService"
 MANAGEMENT = "org.pytorch.serve.grpc.management.ManagementAPIsService"
@@ -46,7 +45,6 @@ def _filled() -> DescriptorPool:
     compiled = files("torchkeeper.rpc").joinpath("protos", "descriptors.binpb").read_bytes()
     for file in FileDescriptorSet.FromString(compiled).file:
         pool.AddSerializedFile(file.SerializeToString())
-    pool.AddSerializedFile(health_pb2.DESCRIPTOR.serialized_pb)
     return pool
 
 
