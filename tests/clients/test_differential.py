@@ -141,10 +141,12 @@ def kserve() -> Iterator[httpx.Client]:
         url = f"http://127.0.0.1:{found[1]}"
         # It leaves after each 500, perhaps only when the next request is on its way.
         alone = httpx.Limits(max_keepalive_connections=0)
-        with httpx.Client(base_url=url, timeout=PATIENCE, limits=alone) as client:
-            yield client
-        process.terminate()
-        reader.join(PATIENCE)
+        try:
+            with httpx.Client(base_url=url, timeout=PATIENCE, limits=alone) as client:
+                yield client
+        finally:
+            process.terminate()
+            reader.join(PATIENCE)
 
 
 @pytest.fixture(scope="module")
