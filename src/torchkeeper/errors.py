@@ -31,6 +31,11 @@ class TorchkeeperError(Exception):
         self.headers = dict(headers or {})
 
     @property
+    def refusal(self) -> bool:
+        """Whether the request was turned away, and nothing failed: the client's fault, or nobody is free."""
+        return self.status < 500
+
+    @property
     def text(self) -> str:
         """Message and cause in one line, for protocols whose errors are a single text."""
         return f"{self.message}: {self.cause}" if self.cause else self.message
@@ -230,6 +235,7 @@ class ServiceUnavailable(TorchkeeperError):
 
     status = 503
     type = "ServiceUnavailableException"
+    refusal = True
 
     def __init__(self, message: str, *, cause: str | None = None, retry_after: int = 1) -> None:
         super().__init__(message, cause=cause, headers={"Retry-After": str(retry_after)})

@@ -62,6 +62,14 @@ def test_a_wrong_body_is_its_own_requests_failure(name: str, content: Any, text:
     assert json.loads(right) == {"predictions": [1]}
 
 
+@pytest.mark.parametrize("b64", [5, None, "x", ["aGk="]])
+def test_a_wrong_b64_is_its_own_requests_failure(b64: Any) -> None:
+    wrong, right = answer("json", [{"body": {"instances": [{"b64": b64}]}}, {"body": {"instances": [1]}}])
+    assert isinstance(wrong, PredictionException)
+    assert wrong.error_code == 400
+    assert json.loads(right) == {"predictions": [1]}
+
+
 @pytest.mark.parametrize("name", ENVELOPES)
 def test_no_rows_and_no_results_pass(name: str) -> None:
     assert answer(name, None, lambda data, context: None) is None

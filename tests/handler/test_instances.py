@@ -110,6 +110,18 @@ def test_parts_become_whole_results(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert json.loads(second.body) == {"predictions": ["c1c2"]}
 
 
+def test_a_client_cannot_say_that_it_asks_for_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = loaded(tmp_path, monkeypatch, "def handle(data, context):\n    return data\n")
+    liar = asked(0, "a")
+    liar.headers.update({"Describe": "True", "EXPLAIN": "True"})
+    first, second = service.predict([liar, asked(1, "b", "c")], Leavers())
+    assert isinstance(first, Reply)
+    assert isinstance(second, Reply)
+    assert (first.body, second.body) == (b'{"predictions":["a"]}', b'{"predictions":["b","c"]}')
+
+
 GONE = """
 def handle(data, context):
     return data and [[context.is_cancelled(i), context.cancelled] for i in range(len(data))]

@@ -98,8 +98,8 @@ def test_each_request_of_a_batch_gets_its_own_answer(service: Service) -> None:
         "model_name": "net",
         "model_version": "2.1",
         "outputs": [
-            {"name": "x", "datatype": "INT64", "shape": [2], "data": [1, 2]},
-            {"name": "y", "datatype": "INT64", "shape": [1], "data": [3]},
+            {"name": "x", "datatype": "FP64", "shape": [2], "data": [1.0, 2.0]},
+            {"name": "y", "datatype": "FP64", "shape": [1], "data": [3.0]},
         ],
     }
     assert second == (400, 'the body must have "inputs", a list of tensors')
@@ -236,6 +236,7 @@ def test_a_batch_tensor_is_split_and_put_together_again(service: Service) -> Non
         "inputs": [
             tensor([[1, 2], [3, 4], [5, 6]], shape=[3, 2]),
             tensor(["a", "b"], "t", "BYTES"),
+            tensor([["a", "b", "c"], ["d", "e", "f"]], "u", "BYTES", shape=[-1, 3]),
             tensor([[1.0]] * 2, "shape", shape=[2, 1]),
             tensor([], "none", shape=[0, 2]),
         ]
@@ -244,12 +245,15 @@ def test_a_batch_tensor_is_split_and_put_together_again(service: Service) -> Non
     assert [(output["shape"], output["data"]) for output in found["outputs"]] == [
         ([3, 2], [1, 2, 3, 4, 5, 6]),
         ([2], ["a", "b"]),
+        ([2, 3], ["a", "b", "c", "d", "e", "f"]),
         ([2, 1], [1, 1]),
         ([0], []),
     ]
     ((status, message),) = answered(service, asked({"inputs": [tensor([1], shape=[])]}))
     assert status == 400
     assert "the first dimension counts the instances" in message
+    ((status, message),) = answered(service, asked({"inputs": [tensor(["a"], datatype="BYTES", shape=[2])]}))
+    assert (status, message) == (400, "inputs[0] (x): shape [2] does not fit 1 elements")
 
 
 def test_a_result_without_a_form_fails_alone(service: Service) -> None:

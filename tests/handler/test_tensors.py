@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -92,16 +93,28 @@ def test_bfloat16_widens() -> None:
         ("UINT8", [1], [-1], "outside of UINT8"),
         ("INT64", [1], [1.5], "elements that are no INT64"),
         ("INT64", [1], [2**63], "outside of INT64"),
-        ("INT64", [1], [2**70], "elements that are no INT64"),
+        ("INT64", [1], [2**70], "outside of INT64"),
         ("INT32", [1], [float("nan")], "INT32"),
         ("BOOL", [1], [1], "elements that are no BOOL"),
+        ("FP32", [2], [[1], 2], "nested evenly"),
+        ("FP32", [1], [None], "elements that are no FP32"),
         ("BYTES", [1], [1], "must be strings"),
+        ("BYTES", [2], [["a"], "b"], "nested evenly"),
         ("BYTES", [3], ["a", "b"], "does not fit 2 elements"),
     ],
 )
 def test_data_that_do_not_fit(datatype: str, shape: list[int], data: Any, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         from_json(datatype, shape, data)
+
+
+def test_a_long_text_among_numbers_takes_no_memory() -> None:
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="elements that are no FP32"):
+        from_json("FP32", [2000], ["x" * 200_000] + ["x"] * 1999)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
 
 
 @pytest.mark.parametrize(

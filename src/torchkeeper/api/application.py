@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from torchkeeper.api.call import Call, ClientGone, Handler, Receive, Scope, Send, new_request_id
 from torchkeeper.api.streaming import Streamed
 from torchkeeper.engine.stream import Closed
-from torchkeeper.errors import InvalidKey, ResourceNotFound, ServiceUnavailable, TorchkeeperError
+from torchkeeper.errors import InvalidKey, ResourceNotFound, TorchkeeperError
 from torchkeeper.http.router import Api, Endpoint, Key, Match, resolve
 from torchkeeper.messages import Reply
 from torchkeeper.metrics.ledger import Ledger
@@ -96,7 +96,7 @@ class Application:
         except InvalidKey as error:
             await self._refuse_key(scope, send, error, request_id)
         except TorchkeeperError as error:
-            if error.status < 500 or isinstance(error, ServiceUnavailable):
+            if error.refusal:
                 ledger.refused += 1
             else:
                 ledger.failed += 1

@@ -25,6 +25,7 @@ from torchkeeper.handler.streaming import Collector
 #: Status of a request that cannot be read, and of a result that the protocol has no form for.
 UNREADABLE = 400
 NO_FORM = 500
+TOO_LARGE = 507
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ class InstancesEnvelope(BaseEnvelope):
             return self.open(place, row)
         except ValueError as error:
             return PredictionException(str(error), UNREADABLE)
+        except MemoryError:
+            return PredictionException("the request takes more memory than there is", TOO_LARGE)
 
     def _seal(self, place: int, opened: Opened, results: list[Any]) -> Any:
         try:
@@ -199,8 +202,14 @@ def _decoded(instance: Any) -> Any:
     if not isinstance(instance, dict):
         return instance
     if instance.keys() == {"b64"}:
-        return b64decode(instance["b64"])
+        return _bytes(instance["b64"])
     return {
-        name: b64decode(value["b64"]) if isinstance(value, dict) and value.keys() == {"b64"} else value
+        name: _bytes(value["b64"]) if isinstance(value, dict) and value.keys() == {"b64"} else value
         for name, value in instance.items()
     }
+
+
+def _bytes(text: Any) -> bytes:
+    if not isinstance(text, str):
+        raise ValueError(f"b64 must be text in base64, not {kind_of(text)}")
+    return b64decode(text)

@@ -6,6 +6,7 @@ binary tensor data extension, and TorchServe's envelope `kservev2`: every input 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -163,7 +164,20 @@ def _rows(
         return [{**row, "data": _single(data)} if datatype == tensors.BYTES else row], None
     if not shape:
         raise ValueError(f"the model takes batches ({BATCH_DIM}): the first dimension counts the instances")
-    return [{**row, "shape": shape[1:], "data": element} for element in data], len(data)
+    elements = _split(shape, data) if datatype == tensors.BYTES else data
+    return [{**row, "shape": shape[1:], "data": element} for element in elements], len(elements)
+
+
+def _split(shape: list[int], flat: list[Any]) -> list[Any]:
+    """A BYTES tensor's instances: of one element each that element, else a flat list of theirs."""
+    known = math.prod(size for size in shape if size != -1)
+    sizes = [len(flat) // max(known, 1) if size == -1 else size for size in shape]
+    width = math.prod(sizes[1:])
+    if sizes[0] * width != len(flat):
+        raise ValueError(f"shape {shape} does not fit {len(flat)} elements")
+    if width == 1:
+        return flat
+    return [flat[at * width : (at + 1) * width] for at in range(sizes[0])]
 
 
 def _single(elements: list[Any]) -> Any:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -41,8 +42,6 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _RAW_ONLY = ("FP16", BF16)
-#: What JSON values a datatype takes: numpy's kinds of array.
-_KINDS = {"b": "b", "u": "biuf", "i": "biuf", "f": "biuf"}
 
 
 class Array(np.ndarray[Any, np.dtype[Any]]):
@@ -90,18 +89,15 @@ def from_json(datatype: str, shape: list[int], data: object) -> Any:
     if not isinstance(data, list):
         raise ValueError("data must be a list")
     if datatype == BYTES:
-        texts = list(_flat(data))
+        texts = _texts(data)
         _check_elements(shape, len(texts))
         return texts
     if datatype in _RAW_ONLY:
         raise ValueError(f"{datatype} has no form in JSON: send the tensor as raw bytes (binary_data_size)")
-    try:
-        given = np.asarray(data)
-    except ValueError:
-        raise ValueError("data must be flat or nested evenly") from None
-    given = _fitting(datatype, data, given)
-    _check_count(shape, given.size)
-    return given.reshape(shape).tolist()
+    flat = _flattened(data)
+    values = _values(datatype, flat, set(map(type, flat)))
+    _check_count(shape, values.size)
+    return values.reshape(shape).tolist()
 
 
 def from_raw(datatype: str, shape: list[int], raw: memoryview) -> Any:
@@ -125,14 +121,20 @@ def from_raw(datatype: str, shape: list[int], raw: memoryview) -> Any:
     return found.reshape(shape).view(Array)
 
 
-def _flat(data: list[Any]) -> Iterator[str]:
-    for element in data:
-        if isinstance(element, list):
-            yield from _flat(element)
-        elif isinstance(element, str):
-            yield element
-        else:
-            raise ValueError("the elements of a BYTES tensor must be strings in JSON")
+def _flattened(data: list[Any]) -> list[Any]:
+    """The elements of evenly nested lists, in row-major order."""
+    while data and isinstance(data[0], list):
+        if set(map(type, data)) != {list} or len(set(map(len, data))) != 1:
+            raise ValueError("data must be flat or nested evenly")
+        data = list(chain.from_iterable(data))
+    return data
+
+
+def _texts(data: list[Any]) -> list[Any]:
+    texts = _flattened(data)
+    if not set(map(type, texts)) <= {str}:
+        raise ValueError("the elements of a BYTES tensor must be strings in JSON")
+    return texts
 
 
 def _check_elements(shape: list[int], count: int) -> None:
@@ -141,22 +143,23 @@ def _check_elements(shape: list[int], count: int) -> None:
         _check_count(shape, count)
 
 
-def _fitting(datatype: str, data: list[Any], given: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The values, if every one of them is of the datatype."""
+def _values(datatype: str, flat: list[Any], types: set[type]) -> np.ndarray[Any, Any]:
+    """The values, if every one of them is of the datatype.
+
+    The types come first: numpy would make room for the longest of a list's texts in each of its elements.
+    """
     dtype = DTYPES[datatype]
-    if given.size == 0:
-        return given
-    if given.dtype.kind not in _KINDS[dtype.kind]:
+    if not types <= ({bool} if dtype.kind == "b" else {int, float, bool}):
         raise ValueError(f"data has elements that are no {datatype}")
-    if dtype.kind in "ui" and given.dtype != dtype:
-        try:
-            whole = np.array(data, dtype)
-        except (OverflowError, ValueError):
-            raise ValueError(f"data has elements outside of {datatype}") from None
-        if given.dtype.kind == "f" and not np.array_equal(whole, given):
-            raise ValueError(f"data has elements that are no {datatype}")
-        return whole
-    return given
+    if dtype.kind == "f":
+        dtype = np.dtype(float)  # as they came; the model rounds
+    try:
+        values = np.array(flat, dtype)
+    except (OverflowError, ValueError):
+        raise ValueError(f"data has elements outside of {datatype}") from None
+    if dtype.kind in "ui" and float in types and not np.array_equal(values, np.array(flat, float)):
+        raise ValueError(f"data has elements that are no {datatype}")
+    return values
 
 
 def _check_count(shape: list[int], count: int) -> None:

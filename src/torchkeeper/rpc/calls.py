@@ -20,7 +20,7 @@ import grpc
 from torchkeeper.api.application import Rules
 from torchkeeper.api.call import new_request_id
 from torchkeeper.engine.stream import Closed
-from torchkeeper.errors import InvalidKey, ServiceUnavailable, TorchkeeperError
+from torchkeeper.errors import InvalidKey, TorchkeeperError
 from torchkeeper.http.router import Key
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.rpc.schema import Method
@@ -77,9 +77,7 @@ class Tally:
             return
         if error is None or isinstance(error, HandlerStatus):
             ledger.answered += 1
-        elif isinstance(error, TorchkeeperError) and (
-            error.status < 500 or isinstance(error, ServiceUnavailable)
-        ):
+        elif isinstance(error, TorchkeeperError) and error.refusal:
             ledger.refused += 1
         else:
             ledger.failed += 1

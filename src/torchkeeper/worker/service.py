@@ -25,6 +25,8 @@ Entry = Callable[[Any, Context], Any]
 FAILED = "Prediction failed"
 OUT_OF_RESOURCES = "Out of resources"
 UNSUPPORTED = "Unsupported model output data type."
+#: Headers by which handlers know what is asked; clients have no say in them.
+_OURS = ("explain", "describe")
 #: Status of a handler's fault: TorchServe's on its own URLs, KServe's on those that ask for an envelope.
 _FAULT = 503
 _FAULT_IN_ENVELOPE = 500
@@ -98,7 +100,9 @@ class Service:
         return samples
 
     def _headers(self, entry: Input) -> dict[str, Any]:
-        headers: dict[str, Any] = dict(entry.headers)
+        headers: dict[str, Any] = {
+            name: value for name, value in entry.headers.items() if name.lower() not in _OURS
+        }
         headers["explain"] = str(entry.kind is Kind.EXPLAIN)
         if entry.kind is Kind.DESCRIBE:
             headers["describe"] = "True"
