@@ -226,7 +226,7 @@ class _Server:
             **inference.endpoints(),
             **ManagementApi(self._operations).endpoints(),
             **KServeV1Api(self._models).endpoints(),
-            **OpenInferenceApi(self._models, self._settings, self._changed).endpoints(),
+            **OpenInferenceApi(self._models, self._operations).endpoints(),
             **renewal,
             **page.endpoints(),
         }
@@ -327,7 +327,10 @@ class _Server:
     async def _stop(self) -> None:
         logger.info("Stopping: no new connections, running requests get %g s to finish", DRAIN)
         fronts = (*(door.listener for door in self._doors), *((self._rpc,) if self._rpc else ()))
-        await asyncio.gather(*(front.stop(DRAIN) for front in fronts))
+        ends = await asyncio.gather(*(front.stop(DRAIN) for front in fronts), return_exceptions=True)
+        for end in ends:
+            if isinstance(end, BaseException):
+                logger.error("a listener did not stop as it should: %r", end, exc_info=end)
         await self._operations.stop()
         await self._save("shutdown")
         await self._models.stop(WORKER_STOP)

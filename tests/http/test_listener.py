@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import resource
 import socket
 import ssl
 import threading
@@ -250,6 +251,32 @@ def test_connections_that_wait_to_be_accepted_when_the_server_stops_are_answered
         for answer in runner.run(run()):
             assert answer.startswith(b"HTTP/1.1 200 ")
             assert answer.endswith(b"http 127.0.0.1 late")
+
+
+def test_a_stop_without_a_descriptor_left_still_answers_what_runs() -> None:
+    async def run() -> bytes:
+        listener = Listener("inference_address", Address("http", "127.0.0.1", 0))
+        listener.bind()
+        await listener.start(echo, edge_protocol(EdgeLimits(max_body=1000, last_call=0.1)))
+        loop = asyncio.get_running_loop()
+        client = await loop.run_in_executor(None, connect, listener.port)
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nrun")
+        reading = loop.run_in_executor(None, everything, client)
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        try:
+            stopping = asyncio.ensure_future(listener.stop(10.0))
+            await asyncio.sleep(0)
+            client.sendall(b"s")
+            await stopping
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        answer = await reading
+        client.close()
+        return answer
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(run()).endswith(b"http 127.0.0.1 runs")
 
 
 def test_an_upload_that_is_too_large_can_read_its_answer_over_tls(server_context: ssl.SSLContext) -> None:

@@ -19,7 +19,7 @@ from conftest import (  # type: ignore[import-not-found]  # pytest puts this fol
 )
 from rpc_client import Client, refusal  # type: ignore[import-not-found]  # likewise
 
-from torchkeeper.rpc.schema import INFERENCE, message
+from torchkeeper.rpc.schema import INFERENCE, MANAGEMENT, message
 
 pytestmark = pytest.mark.slow
 
@@ -289,6 +289,69 @@ def test_running_calls_are_answered_when_the_server_stops(server: Server, client
         gate.touch()
         assert running.result().prediction == f"wait for {gate}".encode()
         stopped.result()
+
+
+def test_a_whole_stream_of_many_ends_well_although_the_server_stops(server: Server, client: Client) -> None:
+    gate = server.folder / "gate"
+    texts = (f"wait for {gate}", "two")
+    requests = iter(
+        [
+            PredictionsRequest(model_name="echo", input={"data": text.encode()}, sequence_id="s")
+            for text in texts
+        ]
+    )
+    answers = client[INFERENCE, "StreamPredictions2"](request=requests)
+    eventually(lambda: accepted(server) == 2)
+    with ThreadPoolExecutor(1) as pool:
+        stopped = pool.submit(server.stop)
+        server.wait_for("Stopping: no new connections")
+        gate.touch()
+        assert [answer.prediction.decode() for answer in answers] == list(texts)
+        stopped.result()
+
+
+LARGE = """
+def handle(data, context):
+    return None if data is None else parts(len(data))
+
+def parts(count):
+    for _ in range(200):
+        yield [bytes(500_000)] * count
+"""
+
+
+def test_who_reads_too_slowly_is_told_so(serve: Start) -> None:
+    server: Server = serve({"large": LARGE}, config="minWorkers: 1\nresponseTimeout: 1\n")
+    client = Client(server.grpc)
+    request = PredictionsRequest(model_name="large", input={"data": b"x"}, sequence_id="s")
+    for number, (name, sent) in enumerate(
+        (("StreamPredictions", request), ("StreamPredictions2", iter([request]))), 1
+    ):
+        answers = client[INFERENCE, name](request=sent)
+        next(answers)
+        eventually(lambda number=number: server.output.count("PredictionTime.ms") == number)
+        assert refusal(lambda answers=answers: list(answers)) == (
+            "CANCELLED",
+            "The answer was read too slowly.",
+        )
+    client.channel.close()
+    assert server.stop()["gone"] == 2
+
+
+def test_a_management_call_is_carried_out_although_its_client_leaves(server: Server, client: Client) -> None:
+    gate = server.folder / "gate"
+    running = client.future(INFERENCE, "Predictions")(
+        model_name="echo", input={"data": f"wait for {gate}".encode()}
+    )
+    eventually(lambda: accepted(server) == 1)
+    workers = server.workers()
+    manage = Client(server.grpc_manage)
+    code, _ = refusal(lambda: manage[MANAGEMENT, "UnregisterModel"](model_name="echo", timeout=0.5))
+    assert code == "DEADLINE_EXCEEDED"
+    gate.touch()
+    assert running.result().prediction == f"wait for {gate}".encode()
+    eventually(lambda: not any(worker.is_running() for worker in workers))
+    manage.channel.close()
 
 
 def test_a_stream_that_waits_for_more_does_not_hold_up_the_stop(server: Server, client: Client) -> None:

@@ -250,12 +250,81 @@ def test_a_start_up_model_that_cannot_be_read_keeps_the_server_from_being_ready(
     answer = server.client.get("/v2/health/ready")
     assert answer.status_code == 503
     assert answer.json()["ready"] is False
-    assert "model bad could not be loaded at start" in answer.json()["error"]
+    assert "model bad.mar could not be loaded at start" in answer.json()["error"]
     assert server.client.get("/v2/health/live").status_code == 200
     make_archive(store, "bad", ECHO)
     assert server.manage.post("/models?url=bad-1.0.mar&initial_workers=1&synchronous=true").status_code == 200
     assert server.client.get("/v2/health/ready").json() == {"ready": True}
     server.stop()
+
+
+def test_every_start_up_model_has_to_be_there(tmp_path: Path) -> None:
+    store = tmp_path / "model_store"
+    store.mkdir()
+    make_archive(store, "good", ECHO)
+    (store / "bad-2.0.mar").write_bytes(b"no archive")
+    server = Server(tmp_path, ("m=bad-2.0.mar", "m=good-1.0.mar"), {"enable_model_api": "true"})
+    eventually(lambda: server.client.get("/v2/models/m/ready").status_code == 200)
+    answer = server.client.get("/v2/health/ready")
+    assert answer.status_code == 503
+    assert "model bad-2.0.mar could not be loaded at start" in answer.json()["error"]
+    (store / "bad-2.0.mar").unlink()
+    make_archive(store, "bad", ECHO, "2.0")
+    mended = server.manage.post("/models?url=bad-2.0.mar&model_name=m&initial_workers=1&synchronous=true")
+    assert mended.status_code == 200, mended.text
+    assert server.client.get("/v2/health/ready").json() == {"ready": True}
+    server.stop()
+
+
+WAITING = """
+import os, time
+def wait(name):
+    while not os.path.exists(name):
+        time.sleep(0.01)
+def handle(data, context):
+    if data is None:
+        wait("LOAD")
+        raise ValueError("no weights")
+    wait("ANSWER")
+    return ["x"] * len(data)
+"""
+
+
+def test_loading_is_not_done_before_the_workers_have_loaded(serve: Start) -> None:
+    server = serve({"echo": ECHO}, enable_model_api="true")
+    gate = server.folder / "load"
+    make_archive(server.folder / "model_store", "late", WAITING.replace('"LOAD"', repr(str(gate)))).rename(
+        server.folder / "model_store" / "late.mar"
+    )
+    url = "/v2/repository/models/late/load"
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(server.manage.post, url)
+        eventually(lambda: "late" in server.client.get("/v2/models").json()["models"])
+        second = pool.submit(server.manage.post, url)
+        assert server.client.get("/v2/models/late/ready").status_code == 503
+        gate.touch()
+        for load in (first, second):
+            assert load.result().status_code == 500
+            assert "Failed to start workers for model late" in load.result().json()["error"]
+
+
+def test_unloading_takes_all_versions_even_when_one_is_late(serve: Start) -> None:
+    server = serve({"echo": ECHO}, enable_model_api="true", unregister_model_timeout=1)
+    gate = server.folder / "answer"
+    source = WAITING.replace('wait("LOAD")', "return").replace('"ANSWER"', repr(str(gate)))
+    for version in ("1.0", "2.0"):
+        make_archive(server.folder / "model_store", "busy", source, version)
+        answer = server.manage.post(f"/models?url=busy-{version}.mar&initial_workers=1&synchronous=true")
+        assert answer.status_code == 200, answer.text
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(server.client.post, "/predictions/busy/2.0", content=b"x")
+        taken = "ts_inference_requests_total"
+        eventually(lambda: f'{taken}{{model_name="busy"' in server.metrics.get("/metrics").text)
+        answer = server.manage.post("/v2/repository/models/busy/unload")
+        assert answer.status_code == 408
+        assert [row["name"] for row in server.client.post("/v2/repository/index").json()] == ["echo"]
+        gate.touch()
+        assert "Worker died." in asked.result().text
 
 
 FAULTS = """

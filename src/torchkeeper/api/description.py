@@ -1,7 +1,7 @@
 """What management answers say of models: the bodies as types, in TorchServe's names and order. Pure but for
 /proc.
 
-Source: TorchServe's management API, "Describe model" and "List models".
+Source: TorchServe's management API, "Describe model" and "List models"; KServe v2's metadata.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ from typing import Any
 import msgspec
 import psutil
 
+from torchkeeper import TORCHSERVE_VERSION
+from torchkeeper.engine.models import Models
 from torchkeeper.engine.version import ModelVersion
 from torchkeeper.worker.pool import Worker
 from torchkeeper.worker.supervisor import State
 
+#: What TorchServe calls its extensions of KServe v2.
+TORCHSERVES_EXTENSIONS = ("kserve", "kubeflow")
 #: What clients wait for is READY; the rest tells why a worker is not.
 _STATUS = {
     State.STARTING: "LOADING",
@@ -117,6 +121,28 @@ def describe(found: ModelVersion, metadata: dict[str, Any] | None = None) -> Des
         customizedMetadata=msgspec.UNSET if metadata is None else metadata,
         autoscale=True if config.autoscale else msgspec.UNSET,
     )
+
+
+def server_metadata(*, repository: bool) -> dict[str, Any]:
+    """What KServe v2 says of the server: name, version and extensions, the model repository if it is on."""
+    extensions = ("binary_tensor_data", *(("model_repository",) if repository else ()))
+    return {
+        "name": "Torchserve",
+        "version": TORCHSERVE_VERSION,
+        "extensions": (*extensions, *TORCHSERVES_EXTENSIONS),
+    }
+
+
+def model_metadata(models: Models, found: ModelVersion) -> dict[str, Any]:
+    """What KServe v2 says of a model: what it takes and gives stands in model-config.yaml or is unknown."""
+    config = found.about.config
+    return {
+        "name": found.name,
+        "versions": [other.version for other in models.versions(found.name)],
+        "platform": "pytorch",
+        "inputs": config.v2_inputs,
+        "outputs": config.v2_outputs,
+    }
 
 
 def _worker(worker: Worker) -> WorkerDescription:

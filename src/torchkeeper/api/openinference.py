@@ -5,30 +5,25 @@ Source: Open Inference Protocol v2 over REST; Triton's model repository extensio
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
-from torchkeeper import TORCHSERVE_VERSION
 from torchkeeper.api.call import Call, Handler
+from torchkeeper.api.description import TORCHSERVES_EXTENSIONS, model_metadata, server_metadata
 from torchkeeper.api.kserve import compact, infer, model_ready
+from torchkeeper.api.operations import Operations
 from torchkeeper.engine.models import Models
 from torchkeeper.engine.version import ModelVersion
 from torchkeeper.errors import MethodNotAllowed
 from torchkeeper.http.router import Endpoint
 from torchkeeper.messages import Reply
-from torchkeeper.settings import Settings
-
-#: TorchServe's, under its misspelt key too.
-_TORCHSERVES = ("kserve", "kubeflow")
 
 
 class OpenInferenceApi:
-    """The endpoints of KServe v2. `changed` is called after every change of what is served."""
+    """The endpoints of KServe v2."""
 
-    def __init__(self, models: Models, settings: Settings, changed: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, models: Models, operations: Operations) -> None:
         self._models = models
-        self._settings = settings
-        self._changed = changed
+        self._operations = operations
 
     def endpoints(self) -> Mapping[Endpoint, Handler]:
         """What this API serves."""
@@ -46,7 +41,8 @@ class OpenInferenceApi:
         }
 
     async def _server(self, call: Call) -> Reply:
-        return compact(server_metadata(self._settings) | {"extenstion": _TORCHSERVES})
+        said = server_metadata(repository=self._operations.model_api)
+        return compact(said | {"extenstion": TORCHSERVES_EXTENSIONS})
 
     async def _live(self, call: Call) -> Reply:
         return compact({"live": True})
@@ -81,50 +77,20 @@ class OpenInferenceApi:
     async def _load(self, call: Call) -> Reply:
         await self._check(call)
         name = str(call.match.model)
-        if name not in self._models.names():
-            found = await self._models.register_from_store(name)
-            try:
-                await self._models.settle(found)
-            finally:
-                await self._changed()
+        await self._operations.load(name)
         return compact({"name": name, "load": True})
 
     async def _unload(self, call: Call) -> Reply:
         await self._check(call)
         name = str(call.match.model)
-        default = self._models.default_version(self._models.find(name).name)
-        versions = [found.version for found in self._models.versions(name)]
-        try:
-            for version in sorted(versions, key=lambda version: version == default):
-                await self._models.unregister(name, version, self._settings.unregister_model_timeout)
-        finally:
-            await self._changed()
+        await self._operations.unload(name)
         return compact({"name": name, "unload": True})
 
     async def _check(self, call: Call) -> None:
         """Takes the body, whose options mean nothing here, and refuses where the model API is off."""
         await call.body()
-        if not self._settings.enable_model_api:
+        if not self._operations.model_api:
             raise MethodNotAllowed(())
-
-
-def server_metadata(settings: Settings) -> dict[str, Any]:
-    """The server's name, version and extensions."""
-    repository = ("model_repository",) if settings.enable_model_api else ()
-    extensions = ("binary_tensor_data", *repository, *_TORCHSERVES)
-    return {"name": "Torchserve", "version": TORCHSERVE_VERSION, "extensions": extensions}
-
-
-def model_metadata(models: Models, found: ModelVersion) -> dict[str, Any]:
-    """What a model takes and gives, as far as its model-config.yaml says so (`v2Inputs`, `v2Outputs`)."""
-    config = found.about.config
-    return {
-        "name": found.name,
-        "versions": [other.version for other in models.versions(found.name)],
-        "platform": "pytorch",
-        "inputs": config.v2_inputs,
-        "outputs": config.v2_outputs,
-    }
 
 
 def _indexed(found: ModelVersion) -> dict[str, str]:

@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -19,7 +19,14 @@ from torchkeeper.api.description import Description, describe
 from torchkeeper.api.parameters import Page, Register, Scale
 from torchkeeper.engine.models import Models, Wish
 from torchkeeper.engine.version import ModelVersion
-from torchkeeper.errors import BadRequest, ServiceUnavailable, StartFailed, TorchkeeperError, WorkerDied
+from torchkeeper.errors import (
+    BadRequest,
+    CleaningTimedOut,
+    ServiceUnavailable,
+    StartFailed,
+    TorchkeeperError,
+    WorkerDied,
+)
 from torchkeeper.messages import Input, Kind
 from torchkeeper.settings import Settings
 
@@ -27,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 PROCESSING = "Processing worker updates..."
 _MAX_PAGE = 100
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ class Operations:
         self._models = models
         self._settings = settings
         self._changed = changed
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
     def model_api(self) -> bool:
@@ -110,6 +119,17 @@ class Operations:
 
     # --- changing ----------------------------------------------------------------------------------------
 
+    async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
+        """Carries a change out to its end, also when whoever asked for it leaves."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_log_failure)
+            raise
+
     async def register(self, wanted: Register) -> Done:
         """Registers a version and starts its workers.
 
@@ -119,9 +139,12 @@ class Operations:
         """
         if wanted.url is None:
             raise BadRequest("Parameter url is required.")
+        return await self._whole(self._register(wanted, wanted.url))
+
+    async def _register(self, wanted: Register, url: str) -> Done:
         found = await self._models.register(
             Wish(
-                url=wanted.url,
+                url=url,
                 name=wanted.model_name or None,
                 handler=wanted.handler or None,
                 runtime=wanted.runtime or None,
@@ -141,9 +164,58 @@ class Operations:
         if not wanted.synchronous:
             await self._changed()
             return Done(PROCESSING, complete=False)
-        await self._models.settle(found)
-        await self._changed()
+        await self._settled(found)
         return Done(said)
+
+    async def _settled(self, found: ModelVersion) -> None:
+        """Waits for a new version's workers; one that cannot load is unregistered again."""
+        try:
+            await self._models.settle(found)
+        finally:
+            await self._changed()
+
+    async def load(self, name: str) -> None:
+        """Registers the model store's archive of a name, unless it is here, and waits for its workers.
+
+        Raises:
+            ModelNotFound: there is none.
+            ArchiveError, Conflict: it cannot be registered.
+            StartFailed: its workers cannot load it.
+        """
+        await self._whole(self._load(name))
+
+    async def _load(self, name: str) -> None:
+        if name not in self._models.names():
+            await self._settled(await self._models.register_from_store(name))
+            return
+        found = self._models.find(name)
+        cause = await found.pool.settled()
+        if cause is not None:
+            raise StartFailed(found.name, found.version, cause)
+
+    async def unload(self, name: str) -> None:
+        """Takes all versions of a model away, the default one last.
+
+        Raises:
+            ModelNotFound: it is not here.
+            CleaningTimedOut: they are gone, but not all that they had taken was answered.
+        """
+        await self._whole(self._unload(name))
+
+    async def _unload(self, name: str) -> None:
+        default = self._models.find(name).version
+        versions = [found.version for found in self._models.versions(name)]
+        late: CleaningTimedOut | None = None
+        try:
+            for version in sorted(versions, key=lambda version: version == default):
+                try:
+                    await self._models.unregister(name, version, self._settings.unregister_model_timeout)
+                except CleaningTimedOut as error:
+                    late = error
+        finally:
+            await self._changed()
+        if late is not None:
+            raise late
 
     async def scale(self, name: str, version: str | None, wanted: Scale) -> Done:
         """Sets how many workers a version (None: the default one) has.
@@ -161,7 +233,7 @@ class Operations:
         if not wanted.synchronous:
             self._later(self._scaled(found, low, high))
             return Done(PROCESSING, complete=False)
-        await self._scaled(found, low, high)
+        await self._whole(self._scaled(found, low, high))
         cause = await found.pool.settled()
         if cause is not None:
             raise StartFailed(found.name, found.version, cause)
@@ -189,26 +261,33 @@ class Operations:
             ModelNotFound, ModelVersionNotFound, InvalidModelVersion: it cannot be.
             CleaningTimedOut: it is gone, but not all that it had taken was answered.
         """
+        await self._whole(self._unregister(name, version))
+        return Done(f'Model "{name}" unregistered')
+
+    async def _unregister(self, name: str, version: str | None) -> None:
         try:
             await self._models.unregister(name, version, self._settings.unregister_model_timeout)
         finally:
             await self._changed()
-        return Done(f'Model "{name}" unregistered')
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("scaling failed", exc_info=error)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(_log_failure)
 
     async def stop(self) -> None:
         """Ends what still runs in the background."""
-        for task in tuple(self._tasks):
+        tasks = tuple(self._tasks)
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _log_failure(task: asyncio.Task[Any]) -> None:
+    """Says how a change failed that nobody waits for any more."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("a change of the models failed: %s", error, exc_info=error)
 
 
 def json_text(value: object) -> bytes:

@@ -71,8 +71,8 @@ class Models:
         self._source = Source(settings.model_store, settings.allowed_urls)
         self._versions: dict[str, dict[str, ModelVersion]] = {}
         self._defaults: dict[str, str] = {}
-        #: Start-up models that could not be read, and why.
-        self._failed: dict[str, str] = {}
+        #: Start-up models that could not be read: by their URL their names, and why.
+        self._failed: dict[str, tuple[str, str]] = {}
         self._unpacked = Path(tempfile.mkdtemp(prefix="torchkeeper-models-", dir=settings.temp_dir))
 
     # --- look-ups ----------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ class Models:
 
     def unready(self) -> list[str]:
         """Why not every start-up model serves as it should, in sentences; empty when all do."""
-        found = [f"model {name} could not be loaded at start: {why}" for name, why in self._failed.items()]
+        found = [f"model {url} could not be loaded at start: {why}" for url, (_, why) in self._failed.items()]
         for version in self:
             workers = version.loaded_workers()
             if version.about.at_startup and workers < version.min_workers:
@@ -136,7 +136,7 @@ class Models:
             await self.register(Wish(url, name, at_startup=True))
         except (TorchkeeperError, OSError) as error:
             logger.warning("Failed to load model: %s: %s", url, error)
-            self._failed[name or name_of(url)] = str(error)
+            self._failed[url] = (name or name_of(url), str(error))
 
     async def register_from_store(self, name: str) -> ModelVersion:
         """Registers the model store's archive or folder of a name under that name, with workers.
@@ -176,7 +176,7 @@ class Models:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         self._versions.setdefault(found.name, {})[found.version] = found
-        self._failed.pop(found.name, None)
+        self._mend(wish, found.name)
         self._defaults.setdefault(found.name, found.version)
         workers = self._workers(wish, about.config)
         found.start(workers, max(about.config.max_workers or 0, workers))
@@ -188,6 +188,12 @@ class Models:
             found.min_workers,
         )
         return found
+
+    def _mend(self, wish: Wish, name: str) -> None:
+        """A start-up model that failed is there after all: under its URL, or later under its name."""
+        mended = [url for url, (failed, _) in self._failed.items() if not wish.at_startup and failed == name]
+        for url in (wish.url, *mended):
+            self._failed.pop(url, None)
 
     def _read(self, fetched: Fetched, folder: Path) -> tuple[Archive, ModelConfig]:
         archive = open_archive(fetched.path, folder)

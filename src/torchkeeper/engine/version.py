@@ -142,6 +142,9 @@ class ModelVersion:
                     await self.dispatcher.close()
             except TimeoutError:
                 in_time = False
+            except asyncio.CancelledError:
+                await self.pool.stop(0)
+                raise
             left = deadline - (asyncio.get_running_loop().time() - begin)
             in_time = await self.pool.stop(max(left, 0)) and in_time
         self.dispatcher.unmeasure()

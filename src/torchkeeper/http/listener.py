@@ -138,11 +138,16 @@ class Listener:
         """
         if self._server is None or self._socket is None or self._connect is None:
             return
-        waiting = self._socket.dup()
+        try:
+            waiting = self._socket.dup()
+        except OSError as error:  # no descriptor is left, so no connection could be taken either
+            logger.warning("connections that wait to be accepted are closed: %s", error)
+            self._server.close()
+            return
         self._server.close()
         await asyncio.sleep(0)  # uvloop closes its own descriptor in its next turn
         taken = []
-        with waiting, contextlib.suppress(BlockingIOError):
+        with waiting, contextlib.suppress(OSError):  # until none waits, or none can be had
             waiting.setblocking(False)
             while True:
                 taken.append(waiting.accept()[0])

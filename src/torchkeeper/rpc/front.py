@@ -80,7 +80,7 @@ class RpcFront:
             services: dict[str, dict[str, Any]] = {}
             if Api.INFERENCE in door.apis:
                 services[INFERENCE] = InferenceService(models, tally, self._stopping).handlers(calls)
-                open_inference = OpenInferenceService(models, self._settings)
+                open_inference = OpenInferenceService(models, operations)
                 for name in (OPEN_INFERENCE, TORCHSERVE_OPEN_INFERENCE):
                     services[name] = open_inference.handlers(calls, name)
             if Api.MANAGEMENT in door.apis:

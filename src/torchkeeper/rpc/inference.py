@@ -122,28 +122,32 @@ class InferenceService:
         pending: asyncio.Queue[tuple[Any, Prediction | TorchkeeperError] | None] = asyncio.Queue(PIPELINE)
 
         async def read() -> None:
-            async with aclosing(_until(self._stopping, requests)) as coming:
-                async for request in coming:
-                    self._tally.begin()
-                    begun = self._begun(request)
-                    try:
-                        await pending.put((request, begun))
-                    except asyncio.CancelledError as left:
-                        self._give_up(begun, left)
-                        raise
+            try:
+                async with aclosing(_until(self._stopping, requests)) as coming:
+                    async for request in coming:
+                        self._tally.begin()
+                        begun = self._begun(request)
+                        try:
+                            await pending.put((request, begun))
+                        except asyncio.CancelledError as left:
+                            self._give_up(begun, left)
+                            raise
+            except Exception:
+                await pending.put(None)
+                raise
             await pending.put(None)
 
+        reader = asyncio.ensure_future(read())
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(read())
-                while (item := await pending.get()) is not None:
-                    await self._answer_one(call, *item)
+            while (item := await pending.get()) is not None:
+                await self._answer_one(call, *item)
+            await reader
         finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
             while not pending.empty():
                 if (item := pending.get_nowait()) is not None:
                     self._give_up(item[1], asyncio.CancelledError())
-        if self._stopping.is_set():
-            raise ServiceUnavailable("The server is stopping.")
 
     def _begun(self, request: Any) -> Prediction | TorchkeeperError:
         """A request of many, in the queue; or the error that answers it alone."""
@@ -196,17 +200,23 @@ class InferenceService:
 
 
 async def _until(stopping: asyncio.Event, requests: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
-    """The requests that come before the server stops."""
+    """The requests up to the client's end.
+
+    Raises:
+        ServiceUnavailable: the server stops before that.
+    """
     stop = asyncio.ensure_future(stopping.wait())
     try:
-        while not stop.done():
+        while True:
             coming = asyncio.ensure_future(anext(requests, None))
             try:
                 await asyncio.wait({coming, stop}, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 if not coming.done():
                     coming.cancel()
-            if not coming.done() or (request := coming.result()) is None:
+            if not coming.done():
+                raise ServiceUnavailable("The server is stopping.")
+            if (request := coming.result()) is None:
                 return
             yield request
     finally:

@@ -6,9 +6,11 @@ done with tensors. Source: Open Inference Protocol v2, gRPC.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
-from torchkeeper.api.openinference import model_metadata, server_metadata
+from torchkeeper.api.description import model_metadata, server_metadata
+from torchkeeper.api.operations import Operations
 from torchkeeper.engine.models import Models
 from torchkeeper.errors import BadRequest
 from torchkeeper.http.router import Key
@@ -17,9 +19,10 @@ from torchkeeper.rpc.calls import Call, Calls
 from torchkeeper.rpc.inference import Prediction
 from torchkeeper.rpc.schema import OPEN_INFERENCE, message, methods
 from torchkeeper.rpc.tensors import body_of, is_raw, response_of
-from torchkeeper.settings import Settings
 
 ENVELOPE = "kservev2"
+#: Bytes from which taking a message apart would hold up the event loop.
+_LONG = 1 << 16
 
 ServerLiveResponse = message("inference.ServerLiveResponse")
 ServerReadyResponse = message("inference.ServerReadyResponse")
@@ -31,9 +34,9 @@ ModelMetadataResponse = message("inference.ModelMetadataResponse")
 class OpenInferenceService:
     """The RPCs of GRPCInferenceService."""
 
-    def __init__(self, models: Models, settings: Settings) -> None:
+    def __init__(self, models: Models, operations: Operations) -> None:
         self._models = models
-        self._settings = settings
+        self._operations = operations
 
     def handlers(self, calls: Calls, service: str) -> dict[str, Any]:
         """gRPC's handlers by method name, for the service under one of its names."""
@@ -62,7 +65,7 @@ class OpenInferenceService:
         return ModelReadyResponse(ready=found.ready())
 
     async def _server_metadata(self, call: Call, request: Any) -> Any:
-        return ServerMetadataResponse(**server_metadata(self._settings))
+        return ServerMetadataResponse(**server_metadata(repository=self._operations.model_api))
 
     async def _model_metadata(self, call: Call, request: Any) -> Any:
         found = self._models.find(_named(request.name, "name"), request.version or None)
@@ -71,11 +74,16 @@ class OpenInferenceService:
     async def _infer(self, call: Call, request: Any) -> Any:
         version = request.model_version or None
         found = self._models.find(_named(request.model_name, "model_name"), version)
-        body, headers = body_of(request)
+        if request.ByteSize() < _LONG:
+            body, headers = body_of(request)
+        else:
+            body, headers = await asyncio.to_thread(body_of, request)
         asked = Input(call.request_id, Kind.PREDICT, (Part("body", body),), headers, ENVELOPE)
         ticket = found.dispatcher.submit(asked, explicit_version=version is not None)
         reply = await Prediction(found.dispatcher, ticket).whole()
-        return response_of(reply, raw=is_raw(request))
+        if len(reply.body) < _LONG:
+            return response_of(reply, raw=is_raw(request))
+        return await asyncio.to_thread(response_of, reply, raw=is_raw(request))
 
 
 def _named(name: str, field: str) -> str:

@@ -133,6 +133,7 @@ class Pool:
         emit: Callable[[str, str, str], None],
         next_port: Callable[[], int],
     ) -> None:
+        self._stopped = False
         self._plan = plan
         self._launcher = launcher
         self._listener = listener
@@ -172,6 +173,8 @@ class Pool:
     async def settled(self) -> str | None:
         """Waits until all workers serve and surplus ones have left (None), or one has failed (its cause)."""
         while True:
+            if self._stopped:
+                return "the model was unregistered meanwhile"
             for worker in self._workers:
                 if worker.life.failures:
                     return worker.life.last_cause or "the worker could not load the model"
@@ -219,6 +222,7 @@ class Pool:
 
     async def stop(self, deadline: float) -> bool:
         """Dismisses all workers; those that do not end within `deadline` seconds are killed (then False)."""
+        self._stopped = True
         self.scale(())
         leaving = list(self._leaving)
         try:
