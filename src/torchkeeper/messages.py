@@ -12,6 +12,10 @@ from typing import Any
 
 import msgspec
 
+#: KServe v2: the header with the length of the JSON before raw tensors, in requests and answers. Source: the
+#: Open Inference Protocol's binary tensor data extension.
+LENGTH_HEADER = "Inference-Header-Content-Length"
+
 
 class Kind(enum.IntEnum):
     """What is asked of a handler; a batch holds one kind and one envelope only."""

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from torchkeeper.handler.openinference import LENGTH_HEADER
-from torchkeeper.messages import Failure, Input, Kind, ModelSpec, Part, Reply
+from torchkeeper.messages import LENGTH_HEADER, Failure, Input, Kind, ModelSpec, Part, Reply
 from torchkeeper.worker.loader import load
 from torchkeeper.worker.service import Service
 

@@ -16,9 +16,8 @@ from torchkeeper.handler.envelope import data_or_body
 from torchkeeper.handler.instances import InstancesEnvelope, Opened, kind_of, read_object
 from torchkeeper.handler.json_text import json_text
 from torchkeeper.handler.tensors import Tensor
+from torchkeeper.messages import LENGTH_HEADER
 
-#: The header with the length of the JSON before raw tensors, in both directions.
-LENGTH_HEADER = "Inference-Header-Content-Length"
 #: model-config.yaml: a tensor [N, ...] is N instances.
 BATCH_DIM = "v2BatchDim"
 

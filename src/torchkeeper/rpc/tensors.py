@@ -18,13 +18,11 @@ from typing import Any
 import msgspec
 
 from torchkeeper.errors import BadRequest, TorchkeeperError
-from torchkeeper.messages import Reply
+from torchkeeper.messages import LENGTH_HEADER, Reply
 from torchkeeper.rpc.schema import message
 
 ModelInferResponse = message("inference.ModelInferResponse")
 
-#: The header with the length of the JSON before raw tensors, in both directions.
-LENGTH_HEADER = "Inference-Header-Content-Length"
 BYTES = "BYTES"
 
 #: Datatype -> the field of InferTensorContents, and the `struct` letter of one element.
