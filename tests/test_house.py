@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from torchkeeper import setting_table
+from torchkeeper.handler.envelope import ENVELOPES
+
 SRC = Path(__file__).parents[1] / "src"
 PACKAGE = SRC / "torchkeeper"
 
@@ -103,6 +106,10 @@ def test_workers_never_import_the_front(name: str) -> None:
 def test_the_pantry_does_no_io(name: str) -> None:
     found = {top.split(".")[0] for top in imports(MODULES[name])}
     assert not found & {"socket", "asyncio", "torch", "subprocess", "uvloop"}
+
+
+def test_the_settings_name_the_envelopes_that_there_are() -> None:
+    assert set(setting_table.ENVELOPES) == set(ENVELOPES)
 
 
 def test_there_are_no_import_cycles() -> None:

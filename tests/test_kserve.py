@@ -42,6 +42,11 @@ def test_it_is_on_in_kserves_pods_and_when_asked_for(
     assert (settings.kserve is not None) is on
 
 
+def test_a_protocol_that_is_none_of_kserves_is_said(tmp_path: Path) -> None:
+    _, warnings = load_settings(CommandLine(), {"PROTOCOL_VERSION": "v9"}, tmp_path)
+    assert "PROTOCOL_VERSION=v9 is none of v1, v2, grpc-v2; all of these are served" in warnings
+
+
 def test_what_nobody_configured_makes_room(tmp_path: Path) -> None:
     settings, warnings = load(tmp_path)
     assert doors(settings) == [

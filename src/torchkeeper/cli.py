@@ -191,8 +191,12 @@ def _add_manifest(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """The options are manifest.Values' attributes, and so are their defaults."""
     manifest = verbs.add_parser("manifest", help="print the objects that run a server on Kubernetes, as YAML")
     platforms = manifest.add_subparsers(dest="platform", required=True, metavar="PLATFORM")
-    kserve = platforms.add_parser("kserve", help="a ClusterServingRuntime and an InferenceService")
-    k8s = platforms.add_parser("k8s", help="a Deployment with Service, autoscaler and disruption budget")
+    kserve = platforms.add_parser(
+        "kserve", help="a ClusterServingRuntime and an InferenceService", allow_abbrev=False
+    )
+    k8s = platforms.add_parser(
+        "k8s", help="a Deployment with Service, autoscaler and disruption budget", allow_abbrev=False
+    )
     for parser in (kserve, k8s):
         parser.add_argument("name", metavar="NAME", help="name of the service")
         parser.add_argument("--image", required=True, help="image with torchkeeper, as of docker/Dockerfile")

@@ -38,7 +38,7 @@ class TorchkeeperError(Exception):
     @property
     def text(self) -> str:
         """Message and cause in one line, for protocols whose errors are a single text."""
-        return f"{self.message}: {self.cause}" if self.cause else self.message
+        return f"{self.message.removesuffix('.')}: {self.cause}" if self.cause else self.message
 
     def body(self, target: bytes = b"") -> bytes:
         """The JSON that the protocol of a URL would send: KServe's {"error"}, or TorchServe's with `cause`.

@@ -14,6 +14,8 @@ from torchkeeper.setting_table import Address
 
 #: KServe sets one of these in every pod of an InferenceService.
 VARIABLES = ("PROTOCOL_VERSION", "INFERENCE_SERVICE_NAME")
+#: What KServe can ask a runtime to speak.
+PROTOCOLS = ("v1", "v2", "grpc-v2")
 #: Names the configuration's file to the wrapper.
 CONFIG_VARIABLE = "CONFIG_PATH"
 #: Where management goes, since its usual port is KServe's for gRPC; so it is in TorchServe's samples.
@@ -33,6 +35,14 @@ class KServePorts:
 def is_asked_for(environ: Mapping[str, str]) -> bool:
     """Whether the environment is that of a pod of KServe's."""
     return any(environ.get(name) for name in VARIABLES)
+
+
+def unknown_protocol(environ: Mapping[str, str]) -> str | None:
+    """A warning if the protocol that KServe names is none of its own; all of them are spoken anyway."""
+    named = environ.get("PROTOCOL_VERSION")
+    if not named or named in PROTOCOLS:
+        return None
+    return f"PROTOCOL_VERSION={named} is none of {', '.join(PROTOCOLS)}; all of these are served"
 
 
 def moved_defaults(values: Mapping[str, Any], configured: Iterable[str]) -> dict[str, Address]:

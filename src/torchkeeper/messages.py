@@ -16,6 +16,9 @@ import msgspec
 #: Open Inference Protocol's binary tensor data extension.
 LENGTH_HEADER = "Inference-Header-Content-Length"
 
+#: KServe v2: inputs that one request may have; each costs both sides far more than its bytes.
+MAX_TENSORS = 10_000
+
 
 class Kind(enum.IntEnum):
     """What is asked of a handler; a batch holds one kind and one envelope only."""

@@ -121,9 +121,13 @@ def _models(value: str) -> Mapping[str, Any]:
     return found
 
 
+#: Names of the envelopes that handlers can be put in.
+ENVELOPES = ("body", "json", "kserve", "kservev2")
+
+
 def _envelope(value: str) -> str | None:
-    if value and not re.fullmatch(r"\w+", value):
-        raise ValueError("must be the name of an envelope, such as body or json")
+    if value and value not in ENVELOPES:
+        raise ValueError(f"must be empty or one of {', '.join(ENVELOPES)}")
     return value or None
 
 

@@ -111,7 +111,11 @@ def load_settings(
     _apply_environment(raw, environ)
     values = {name: _parsed(name, *pair) for name, pair in raw.items()}
     origins = {name: origin for name, (_, origin) in raw.items()}
-    opened = _for_kserve(values, origins, warnings) if _is_kserve(arguments, environ) else None
+    opened = None
+    if _is_kserve(arguments, environ):
+        opened = _for_kserve(values, origins, warnings)
+        unknown = kserve.unknown_protocol(environ)
+        warnings += [unknown] if unknown else []
     warnings += [
         f"{name} ({origin}) has no effect: torchkeeper does not have {BY_NAME[name].later} yet"
         if not BY_NAME[name].later.startswith("nothing")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchkeeper.api.coding import chosen, decoded, encoded
+from torchkeeper.api.coding import accepted, chosen, decoded, encoded
 from torchkeeper.errors import BadRequest, RequestTooLarge, UnknownCoding
 
 
@@ -88,3 +88,16 @@ def test_bodies_without_a_coding(coding: str | None) -> None:
 )
 def test_what_a_client_likes(accept: str | None, coding: str | None) -> None:
     assert chosen(accept) == coding
+
+
+@pytest.mark.parametrize(
+    ("field", "names"),
+    [
+        ("text/event-stream", {"text/event-stream"}),
+        ("Text/Event-Stream; charset=utf-8; q=0.1", {"text/event-stream"}),
+        ("text/event-stream;q=0, */*", {"*/*"}),
+        ("text/event-stream-foo ; q = 0.0", set()),
+    ],
+)
+def test_what_a_field_accepts(field: str, names: set[str]) -> None:
+    assert accepted(field) - {""} == names

@@ -122,6 +122,22 @@ def test_a_client_cannot_say_that_it_asks_for_something_else(
     assert (first.body, second.body) == (b'{"predictions":["a"]}', b'{"predictions":["b","c"]}')
 
 
+ODD = """
+import torch
+def handle(data, context):
+    return data and [torch.ones(2).to_sparse() if row == "odd" else row for row in data]
+"""
+
+
+def test_a_result_without_a_form_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = loaded(tmp_path, monkeypatch, ODD)
+    odd, plain = service.predict([asked(0, "odd"), asked(1, "plain")], Leavers())
+    assert isinstance(odd, Failure)
+    assert (odd.status, odd.message[:50]) == (500, "the handler's result has no form in this protocol:")
+    assert isinstance(plain, Reply)
+    assert plain.body == b'{"predictions":["plain"]}'
+
+
 GONE = """
 def handle(data, context):
     return data and [[context.is_cancelled(i), context.cancelled] for i in range(len(data))]

@@ -125,6 +125,7 @@ def test_headers_and_status_set_for_a_row_are_its_requests(service: Service) -> 
         (b"[1]", "must be a JSON object, not an array"),
         ({}, 'must have "inputs"'),
         ({"inputs": 3}, 'must have "inputs"'),
+        ({"inputs": [0] * 10_001}, "inputs has 10001 tensors; a request may have 10000"),
         ({"inputs": [3]}, "inputs[0]: an input must be an object, not a number"),
         ({"inputs": [{}]}, "inputs[0]: name must be a string"),
         ({"inputs": [{"name": "a"}]}, "inputs[0] (a): datatype None is none of"),
@@ -251,6 +252,11 @@ def test_a_batch_tensor_is_split_and_put_together_again(service: Service) -> Non
     ((status, message),) = answered(service, asked({"inputs": [tensor([1], shape=[])]}))
     assert status == 400
     assert "the first dimension counts the instances" in message
+    ((status, message),) = answered(service, asked({"inputs": [tensor([], shape=[10**12, 0])]}))
+    assert (status, message) == (
+        400,
+        "inputs[0] (x): shape [1000000000000, 0] is too large for a tensor without elements",
+    )
     ((status, message),) = answered(service, asked({"inputs": [tensor(["a"], datatype="BYTES", shape=[2])]}))
     assert (status, message) == (400, "inputs[0] (x): shape [2] does not fit 1 elements")
 

@@ -87,6 +87,10 @@ def test_bfloat16_widens() -> None:
         ("FP32", [3], [1, 2], r"shape \[3\] does not fit 2 elements"),
         ("FP32", [2, -1], [1, 2, 3], "does not fit 3 elements"),
         ("FP32", [0, -1], [1], "does not fit 1 elements"),
+        ("FP32", [0, -1], [], "does not fit 0 elements"),
+        ("FP32", [10_001, 0], [], "is too large for a tensor without elements"),
+        ("BYTES", [2, 10_000, 0], [], "is too large for a tensor without elements"),
+        ("INT64", [2], [True, 2], "elements that are no INT64"),
         ("FP32", [2], [[1, 2], [3]], "nested evenly"),
         ("FP16", [1], [1.0], "FP16 has no form in JSON"),
         ("UINT8", [1], [256], "outside of UINT8"),
@@ -122,6 +126,7 @@ def test_a_long_text_among_numbers_takes_no_memory() -> None:
     [
         ("FP32", [1], b"abc", "3 bytes are no whole number of FP32 elements"),
         ("FP32", [2], b"abcd", r"shape \[2\] does not fit 1 elements"),
+        ("FP32", [10**12, 0], b"", "is too large for a tensor without elements"),
         ("BYTES", [1], b"\x01\x00", "needs its length in four bytes"),
         ("BYTES", [1], b"\x05\x00\x00\x00ab", "of 5 bytes, of which 2 are there"),
         ("BYTES", [3], b"\x00\x00\x00\x00" * 2, "does not fit 2 elements"),

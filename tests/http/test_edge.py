@@ -186,11 +186,11 @@ def test_an_answer_to_a_body_that_is_still_on_its_way_says_that_it_closes() -> N
     [
         (
             b"/v2/models/m/infer",
-            b'{"error":"Invalid HTTP message.: a request needs exactly one Host field, not 2"}',
+            b'{"error":"Invalid HTTP message: a request needs exactly one Host field, not 2"}',
         ),
         (
             b"/v1/models?a",
-            b'{"error":"Invalid HTTP message.: a request needs exactly one Host field, not 2"}',
+            b'{"error":"Invalid HTTP message: a request needs exactly one Host field, not 2"}',
         ),
         (b"/v3/models", b'"type": "BadRequestException"'),
     ],

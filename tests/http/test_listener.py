@@ -19,6 +19,7 @@ import uvloop
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, load_pem_private_key, pkcs12
 from cryptography.x509 import load_pem_x509_certificate
 
+from torchkeeper.errors import SettingsError
 from torchkeeper.http.edge import EdgeLimits, edge_protocol
 from torchkeeper.http.listener import Listener
 from torchkeeper.http.tls import tls_context
@@ -223,6 +224,13 @@ def test_the_quiet_the_broken_and_the_gone_harm_nobody(server_context: ssl.SSLCo
         client.close()
     assert quiet.recv(1) == b""  # let go of when the listener stopped
     quiet.close()
+
+
+def test_a_port_that_the_configuration_names_twice() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        second = Listener("management_address", Address("http", "127.0.0.1", held.getsockname()[1]))
+        with pytest.raises(SettingsError, match="held by another address of this configuration; choose"):
+            second.bind()
 
 
 @pytest.mark.parametrize("loop_of", LOOPS)

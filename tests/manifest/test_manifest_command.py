@@ -81,6 +81,7 @@ def test_a_bad_value_is_exit_code_2_and_one_line(
         ("k8s", "mnist"),
         ("k8s", *NEEDED, "--min-replicas", "x"),
         ("k8s", *NEEDED, "--runtime=x"),
+        ("k8s", *NEEDED, "--storage-ur", "s3://b"),
     ],
 )
 def test_a_wrong_command_line_is_exit_code_2_too(

@@ -194,7 +194,7 @@ def test_a_port_that_was_asked_for_and_is_taken(tmp_path: Path, taken: int) -> N
     )
     done = run(tmp_path, "grpc_inference_address=no.such.host.invalid\n")
     assert done.returncode == 1
-    assert "grpc_inference_port=7070 (host no.such.host.invalid): cannot listen there" in done.stderr
+    assert "grpc_inference_address=no.such.host.invalid: no such host" in done.stderr
     done = run(tmp_path, "grpc_inference_port=0\ngrpc_management_port=0\nenable_grpc_ssl=true\n")
     assert done.returncode == 1
     assert "enable_grpc_ssl=true: TLS needs a certificate" in done.stderr

@@ -56,13 +56,20 @@ def _unpacked(body: bytes, window: int, limit: int) -> bytes:
     return found
 
 
+def accepted(field: str | None) -> frozenset[str]:
+    """What an Accept or Accept-Encoding field names with a weight above 0, in small letters."""
+    wanted = set()
+    for item in (field or "").lower().split(","):
+        name, *parameters = item.split(";")
+        weights = [parameter.partition("=") for parameter in parameters]
+        if not any(key.strip() == "q" and value.strip(" 0.") == "" for key, _, value in weights):
+            wanted.add(name.strip())
+    return frozenset(wanted)
+
+
 def chosen(accept: str | None) -> str | None:
     """The coding for an answer, by the Accept-Encoding field; None: none."""
-    wanted = set()
-    for item in (accept or "").lower().split(","):
-        name, _, weight = item.partition(";")
-        if weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000"):
-            wanted.add(name.strip())
+    wanted = accepted(accept)
     return "gzip" if "gzip" in wanted else "deflate" if "deflate" in wanted else None
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from torchkeeper.api.coding import accepted
 from torchkeeper.engine.stream import Stream
 from torchkeeper.errors import TorchkeeperError
 from torchkeeper.messages import Reply
@@ -42,16 +43,16 @@ class Streamed:
             return
         try:
             async for part in self.stream:
-                yield _event(part.body)
+                yield event(part.body)
         except TorchkeeperError as error:
-            yield b"event: error\n" + _event(error.body())
+            yield b"event: error\n" + event(error.body().rstrip())
             raise
 
 
 def streamed(stream: Stream, accept: str | None) -> Streamed:
     """How a client that sent this Accept header gets a stream."""
     first = stream.first
-    events = accept is not None and _EVENTS in accept.lower()
+    events = _EVENTS in accepted(accept)
     content_type = _EVENTS if events else first.content_type
     headers = {**first.headers, "ts_stream_next": "true"}
     return Streamed(
@@ -59,6 +60,6 @@ def streamed(stream: Stream, accept: str | None) -> Streamed:
     )
 
 
-def _event(data: bytes) -> bytes:
-    """One event: each line of the data after `data: `, and an empty line."""
-    return b"".join(b"data: %b\n" % line for line in _LINE_END.split(data.rstrip(b"\r\n"))) + b"\n"
+def event(data: bytes) -> bytes:
+    """One event: each line of the data after `data: `, and an empty line; readers put line feeds between."""
+    return b"".join(b"data: %b\n" % line for line in _LINE_END.split(data)) + b"\n"

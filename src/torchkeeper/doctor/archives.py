@@ -14,9 +14,8 @@ from torchkeeper.doctor.pickles import Kind, scan_file
 from torchkeeper.doctor.source import Import, Source, local_modules, missing_import, parse_source, reachable
 from torchkeeper.errors import ArchiveError
 from torchkeeper.handler.builtin import BUILTIN, READY
-from torchkeeper.handler.envelope import ENVELOPES
 from torchkeeper.model_config import KNOWN, LATER, parse_model_config
-from torchkeeper.setting_table import BY_NAME
+from torchkeeper.setting_table import BY_NAME, ENVELOPES
 
 SUFFIXES = (".mar", ".model", ".tar.gz")
 #: Keys of model-config.yaml that are not the server's but the handler's.
@@ -61,7 +60,7 @@ def _checks(archive: Archive, setup: Setup) -> Iterator[_Check]:
     if manifest.runtime not in ("python", "python2", "python3"):
         yield "runtime", Verdict.BROKEN, f"{manifest.runtime}: torchkeeper runs Python handlers only"
     if manifest.envelope and manifest.envelope not in ENVELOPES and setup["service_envelope"] is None:
-        why = f"torchkeeper does not have the envelope {manifest.envelope} yet"
+        why = f"torchkeeper does not have the envelope {manifest.envelope}, only {', '.join(ENVELOPES)}"
         yield "envelope", Verdict.BROKEN, why
     for what, name in (
         ("model file", manifest.model_file),

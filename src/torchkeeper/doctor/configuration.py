@@ -17,7 +17,6 @@ import yaml
 
 from torchkeeper.doctor.finding import Finding, Verdict
 from torchkeeper.errors import SettingsError
-from torchkeeper.handler.envelope import ENVELOPES
 from torchkeeper.properties import parse_properties, substitute
 from torchkeeper.setting_table import BY_NAME, KEYS, Address, port_number, whole_number
 from torchkeeper.settings import named_url
@@ -106,11 +105,6 @@ def _together(setup: Setup, where: str) -> list[Finding]:
             findings.append(
                 Finding(where, name, Verdict.BROKEN, f"{address}: torchkeeper does not have TLS yet")
             )
-    envelope = setup["service_envelope"]
-    if envelope is not None and envelope not in ENVELOPES:
-        known = ", ".join(sorted(ENVELOPES))
-        why = f"torchkeeper does not have the envelope {envelope} yet, only {known}"
-        findings.append(Finding(where, "service_envelope", Verdict.BROKEN, why))
     if not setup["disable_token_authorization"] and BY_NAME["disable_token_authorization"].later:
         why = "torchkeeper does not have tokens yet: everybody who reaches the port is served"
         findings.append(Finding(where, "token authorization", Verdict.CHANGED, why))

@@ -98,7 +98,7 @@ class InstancesEnvelope(BaseEnvelope):
     def _seal(self, place: int, opened: Opened, results: list[Any]) -> Any:
         try:
             return self.seal(place, opened, results)
-        except (TypeError, ValueError, RecursionError) as error:
+        except Exception as error:  # noqa: BLE001 - results are of users' types
             return PredictionException(f"the handler's result has no form in this protocol: {error}", NO_FORM)
 
     def _results(self, instances: list[Any]) -> list[Any]:

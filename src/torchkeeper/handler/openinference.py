@@ -16,7 +16,7 @@ from torchkeeper.handler.envelope import data_or_body
 from torchkeeper.handler.instances import InstancesEnvelope, Opened, kind_of, read_object
 from torchkeeper.handler.json_text import json_text
 from torchkeeper.handler.tensors import Tensor
-from torchkeeper.messages import LENGTH_HEADER
+from torchkeeper.messages import LENGTH_HEADER, MAX_TENSORS
 
 #: model-config.yaml: a tensor [N, ...] is N instances.
 BATCH_DIM = "v2BatchDim"
@@ -73,6 +73,8 @@ class KServev2Envelope(InstancesEnvelope):
         inputs = request.get("inputs")
         if not isinstance(inputs, list) or not inputs:
             raise ValueError('the body must have "inputs", a list of tensors')
+        if len(inputs) > MAX_TENSORS:
+            raise ValueError(f"inputs has {len(inputs)} tensors; a request may have {MAX_TENSORS}")
         split = self.context.model_yaml_config.get(BATCH_DIM) is True
         given: list[_Given] = []
         rows: list[Any] = []

@@ -41,6 +41,8 @@ DTYPES: dict[str, np.dtype[Any]] = {
     }.items()
 }
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
+#: Nested lists that a tensor without elements may become: [n, 0] is n empty lists.
+_EMPTY_LISTS = 10_000
 _RAW_ONLY = ("FP16", BF16)
 
 
@@ -76,7 +78,7 @@ def check_shape(shape: object) -> list[int]:
         or not all(type(size) is int and size >= -1 for size in shape)
         or shape.count(-1) > 1
     ):
-        raise ValueError(f"shape must be a list of whole numbers from 0, not {shape!r}")
+        raise ValueError(f"shape must be a list of whole numbers from 0 and at most one -1, not {shape!r}")
     return shape
 
 
@@ -149,7 +151,7 @@ def _values(datatype: str, flat: list[Any], types: set[type]) -> np.ndarray[Any,
     The types come first: numpy would make room for the longest of a list's texts in each of its elements.
     """
     dtype = DTYPES[datatype]
-    if not types <= ({bool} if dtype.kind == "b" else {int, float, bool}):
+    if not types <= ({bool} if dtype.kind == "b" else {int, float}):
         raise ValueError(f"data has elements that are no {datatype}")
     if dtype.kind == "f":
         dtype = np.dtype(float)  # as they came; the model rounds
@@ -163,9 +165,10 @@ def _values(datatype: str, flat: list[Any], types: set[type]) -> np.ndarray[Any,
 
 
 def _check_count(shape: list[int], count: int) -> None:
+    if count == 0 and math.prod(size for size in shape if size > 0) > _EMPTY_LISTS:
+        raise ValueError(f"shape {shape} is too large for a tensor without elements")
     known = math.prod(size for size in shape if size != -1)
-    fits = (known and count % known == 0) if -1 in shape else known == count
-    if not fits and (count or -1 not in shape):
+    if not (known and count % known == 0 if -1 in shape else known == count):
         raise ValueError(f"shape {shape} does not fit {count} elements")
 
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import os
 import socket
 import ssl
 import stat
@@ -56,10 +57,8 @@ class Listener:
             holder = (
                 port_holder(address.port) if error.errno == errno.EADDRINUSE and not address.path else None
             )
-            by = f", held by {holder}" if holder else ""
             raise SettingsError(
-                f"{self._name}={address}: cannot listen there: {error.strerror}{by}; "
-                "stop it or choose another address"
+                f"{self._name}={address}: cannot listen there: {error.strerror}{advice(holder, 'address')}"
             ) from None
 
     @property
@@ -188,12 +187,25 @@ def _bind_unix(path: Path) -> socket.socket:
     return sock
 
 
+#: Who holds a port that the configuration names twice.
+OURSELVES = "another address of this configuration"
+
+
+def advice(holder: str | None, what: str) -> str:
+    """The end of a sentence about an address or port that cannot be had."""
+    by = f", held by {holder}" if holder else ""
+    stop = "" if holder == OURSELVES else "stop it or "
+    return f"{by}; {stop}choose another {what}"
+
+
 def port_holder(port: int) -> str | None:
     """Name and process id of whoever listens on a TCP port, if this user may see it."""
     try:
         for connection in psutil.net_connections("tcp"):
             local = connection.laddr
             if connection.status == psutil.CONN_LISTEN and local and local.port == port and connection.pid:
+                if connection.pid == os.getpid():
+                    return OURSELVES
                 return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
     except psutil.Error:
         return None

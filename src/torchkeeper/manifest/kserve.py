@@ -6,6 +6,7 @@ that KServe ships for TorchServe, with our image, probes and rights.
 
 from __future__ import annotations
 
+from torchkeeper.kserve import PROTOCOLS
 from torchkeeper.manifest.pod import (
     GRACE,
     METRICS_PORT,
@@ -17,7 +18,7 @@ from torchkeeper.manifest.pod import (
     rolling_update,
     volumes,
 )
-from torchkeeper.manifest.values import PROTOCOLS, Values
+from torchkeeper.manifest.values import Values
 
 #: Annotations that say what KServe's defaults leave to its installation.
 _MODE = {

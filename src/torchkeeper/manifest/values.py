@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from torchkeeper.errors import SettingsError
+from torchkeeper.kserve import PROTOCOLS
 
-PROTOCOLS = ("v1", "v2", "grpc-v2")
 #: Where KServe's storage initializer can download from. A `pvc` is mounted, not downloaded.
 DOWNLOADED = ("gs", "s3", "hdfs", "webhdfs", "http", "https", "hf")
 #: What downloads them where KServe is not there to do it.

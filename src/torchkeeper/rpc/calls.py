@@ -24,9 +24,12 @@ from torchkeeper.errors import InvalidKey, TorchkeeperError
 from torchkeeper.http.router import Key
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.rpc.schema import Method
-from torchkeeper.rpc.status import Dialect, HandlerStatus, code_of, details_of
+from torchkeeper.rpc.status import LONGEST, Dialect, HandlerStatus, code_of, details_of
 
 logger = logging.getLogger(__name__)
+
+#: Trailing metadata with what torchkeeper knows of an error beyond its message.
+CAUSE = "x-cause"
 
 Context = Any  # grpc.aio.ServicerContext, whose type parameters are of no use to messages made at run time
 
@@ -157,7 +160,11 @@ class Calls:
                 self._tally.end(error)
             code = grpc.StatusCode.OK if error is None else code_of(error, dialect)
             self._log(method, call, begin, code)
-            context.set_trailing_metadata((("x-request-id", call.request_id),))
+            trailing = [("x-request-id", call.request_id)]
+            if error is not None and error.cause:
+                # TorchServe's two lines of details leave no room for it.
+                trailing.append((CAUSE, error.cause.encode("ascii", "backslashreplace").decode()[:LONGEST]))
+            context.set_trailing_metadata(tuple(trailing))
             if error is not None:
                 await context.abort(code, details_of(error, dialect))
             return reply

@@ -17,7 +17,7 @@ import grpc
 import grpc.aio
 
 from torchkeeper.errors import SettingsError
-from torchkeeper.http.listener import port_holder
+from torchkeeper.http.listener import advice, port_holder
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,10 @@ class RpcListener:
             self._holder = socket.socket(family, kind, protocol)
             self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._holder.bind(place)
+        except socket.gaierror as error:
+            raise SettingsError(
+                f"{self._name.replace('_port', '_address')}={self.host}: no such host: {error.strerror}"
+            ) from None
         except OSError as error:
             self.release()
             raise self._taken(error) from None
@@ -80,10 +84,9 @@ class RpcListener:
 
     def _taken(self, error: OSError) -> SettingsError:
         holder = port_holder(self.port) if error.errno == errno.EADDRINUSE else None
-        by = f", held by {holder}" if holder else ""
         return SettingsError(
-            f"{self._name}={self.port} (host {self.host}): cannot listen there: {error.strerror}{by}; "
-            "stop it or choose another port"
+            f"{self._name}={self.port} (host {self.host}): cannot listen there: {error.strerror}"
+            f"{advice(holder, 'port')}"
         )
 
     async def start(

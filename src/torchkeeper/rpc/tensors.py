@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from torchkeeper.errors import BadRequest, TorchkeeperError
-from torchkeeper.messages import LENGTH_HEADER, Reply
+from torchkeeper.messages import LENGTH_HEADER, MAX_TENSORS, Reply
 from torchkeeper.rpc.schema import message
 
 ModelInferResponse = message("inference.ModelInferResponse")
@@ -53,8 +53,11 @@ def body_of(request: Any) -> tuple[bytes, dict[str, str]]:
     """The REST body of a ModelInferRequest and the headers that belong to it.
 
     Raises:
-        BadRequest: raw and typed contents are mixed, or a tensor's contents are not those of its datatype.
+        BadRequest: raw and typed contents are mixed, a tensor's contents are not those of its datatype, or
+            there are too many tensors.
     """
+    if len(request.inputs) > MAX_TENSORS:
+        raise BadRequest(f"inputs has {len(request.inputs)} tensors; a request may have {MAX_TENSORS}.")
     raw = list(request.raw_input_contents)
     if raw and any(tensor.HasField("contents") for tensor in request.inputs):
         raise BadRequest("raw_input_contents and contents are mixed: a request has one or the other.")
