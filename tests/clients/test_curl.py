@@ -66,4 +66,4 @@ def test_errors(server: Server, command: str) -> None:
         status, answer = run(server, failing.replace("/models/mnist", f"/models/{model}"))
         assert (status, said in answer["error"]) == (22, True), answer
     status, answer = run(server, failing.replace("test_data/2.png", "mnist.py"))
-    assert (status, "holds no picture that Pillow can read" in answer["error"]) == (22, True), answer
+    assert (status, "no picture that Pillow can read" in answer["error"]) == (22, True), answer

@@ -122,6 +122,53 @@ def test_a_client_cannot_say_that_it_asks_for_something_else(
     assert (first.body, second.body) == (b'{"predictions":["a"]}', b'{"predictions":["b","c"]}')
 
 
+UNREADABLE = """
+from torchkeeper.handler.errors import UnreadableRow
+seen = []
+def handle(data, context):
+    if data is None:
+        return None
+    seen.append(list(data))
+    for place, row in enumerate(data):
+        if row == "bad":
+            raise UnreadableRow(place, "no such thing")
+        if row == "lost":
+            raise UnreadableRow(99, "nowhere")
+    return [f"{row} of {context.get_request_id(place)}" for place, row in enumerate(data)]
+"""
+
+
+def test_a_request_with_an_unreadable_row_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = loaded(tmp_path, monkeypatch, UNREADABLE)
+    requests = [asked(0, "a", "b"), asked(1, "c", "bad"), asked(2, "d"), asked(3, "bad"), asked(4, "e")]
+    first, second, third, fourth, fifth = service.predict(requests, Leavers(1, 4))
+    assert second == fourth == Failure(400, "no such thing")
+    answers = []
+    for reply in (first, third, fifth):
+        assert isinstance(reply, Reply)
+        answers.append(json.loads(reply.body)["predictions"])
+    assert answers == [["a of id-0", "b of id-0"], ["d of id-2"], ["e of id-4"]]
+    (lost,) = service.predict([asked(0, "lost")], Leavers())
+    assert isinstance(lost, Failure)
+    assert lost.status == 500
+
+
+def test_who_left_is_still_known_without_the_unreadable_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = UNREADABLE.replace("{context.get_request_id(place)}", "{context.is_cancelled(place)}")
+    service = loaded(tmp_path, monkeypatch, source)
+    first, _, third = service.predict([asked(0, "a"), asked(1, "bad"), asked(2, "b")], Leavers(2))
+    assert isinstance(first, Reply)
+    assert isinstance(third, Reply)
+    assert (first.body, third.body) == (
+        b'{"predictions":["a of False"]}',
+        b'{"predictions":["b of True"]}',
+    )
+
+
 ODD = """
 import torch
 def handle(data, context):

@@ -66,7 +66,7 @@ def test_image_processing_may_be_a_method_or_a_static_method(
 def test_what_is_no_picture_is_named(context: MockContext) -> None:
     handler = Digits()
     handler.initialize(context)
-    with pytest.raises(ValueError, match=r"request 0 of the batch holds no picture .*\(3 bytes\)"):
+    with pytest.raises(ValueError, match=r"request 0 of the batch: no picture .*\(3 bytes\)"):
         handler.preprocess([{"body": b"abc"}])
 
 
@@ -119,8 +119,28 @@ def test_body_envelope_takes_raw_pictures_and_json(model_dir: Path, png: Callabl
     assert one == other
 
 
-def test_a_bad_picture_fails_the_batch_with_its_cause(model_dir: Path) -> None:
-    (answer,) = run_handler(model_dir / "handler.py", [b"abc"], model=MODEL)
+@pytest.mark.parametrize(
+    ("bad", "cause"),
+    [
+        (b"abc", "no picture that Pillow can read (3 bytes)"),
+        ({"data": ("a", "text/plain")}, "Invalid base64-encoded string"),
+        ({"other": b"x"}, "a request needs a parameter 'data' or a body"),
+    ],
+)
+def test_a_bad_picture_fails_alone_with_its_cause(
+    model_dir: Path, png: Callable[[int], bytes], bad: Request, cause: str
+) -> None:
+    first, answer, last = run_handler(model_dir / "handler.py", [png(1), bad, png(2)], model=MODEL)
     assert isinstance(answer, Failure)
     assert (answer.status, answer.message) == (503, "Prediction failed")
-    assert "holds no picture" in str(answer.cause)
+    assert cause in str(answer.cause)
+    assert [first, last] == run_handler(model_dir / "handler.py", [png(1), png(2)], model=MODEL)
+    (alone,) = run_handler(model_dir / "handler.py", [bad], model=MODEL)
+    assert alone == answer
+
+
+def test_half_a_picture_fails_alone(model_dir: Path, png: Callable[[int], bytes]) -> None:
+    half = png(1)[: len(png(1)) * 2 // 3]
+    answer, other = run_handler(model_dir / "handler.py", [half, png(1)], model=MODEL)
+    assert isinstance(answer, Failure)
+    assert isinstance(other, Reply)

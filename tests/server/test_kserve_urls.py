@@ -173,6 +173,27 @@ def test_explanations_have_the_same_numbers_on_every_url(mnist: Server) -> None:
     assert not np.allclose(np.array(both["explanations"][0]), expected, atol=1e-6)
 
 
+def test_what_cannot_be_read_fails_alone_in_a_batch(tmp_path: Path) -> None:
+    server = mnist_server(tmp_path, "batchSize: 8\nmaxBatchDelay: 500\nbatchPolicy: delay\nmaxWorkers: 1\n")
+    url = "/v1/models/mnist:explain"
+
+    def ask(number: int) -> tuple[int, Any]:
+        instance: dict[str, Any] = {"data": text(number % 10), "target": number % 10}
+        if number == 3:
+            instance["target"] = "two"
+        if number == 5:
+            instance["data"] = "AAAA"
+        answer = server.client.post(url, json={"instances": [instance]})
+        return answer.status_code, answer.json()
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ask, range(8)))
+    assert [status for status, _ in answers] == [200, 200, 200, 400, 200, 400, 200, 200]
+    assert answers[3][1] == {"error": "target must be the number of a class, not 'two'"}
+    assert answers[5][1] == {"error": "no picture that Pillow can read (3 bytes)"}
+    server.stop()
+
+
 def test_all_protocols_side_by_side_under_load(mnist: Server) -> None:
     def ask(number: int) -> None:
         digit, kind = number % 10, number // 10 % 4

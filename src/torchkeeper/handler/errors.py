@@ -1,6 +1,6 @@
-"""The one exception that a handler raises to choose what its clients see.
+"""The exceptions by which a handler chooses what its clients see, and which of them.
 
-Knows nothing of HTTP beyond the status number; `worker.service` turns it into a failure of the batch.
+Knows nothing of HTTP beyond the status number; `worker.service` turns them into failures.
 """
 
 from __future__ import annotations
@@ -21,3 +21,19 @@ class PredictionException(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} : {self.error_code}"
+
+
+class UnreadableRow(ValueError):
+    """One row cannot be read: its request fails alone, and the handler is asked again without it.
+
+    Raise it before anything has been done that must not be done twice.
+
+    Args:
+        place: number of the row.
+        text: what is wrong with it, sent to the client.
+    """
+
+    def __init__(self, place: int, text: str) -> None:
+        super().__init__(f"request {place} of the batch: {text}")
+        self.place = place
+        self.text = text

@@ -17,7 +17,7 @@ from typing import Any
 
 from torchkeeper.handler.context import Context
 from torchkeeper.handler.envelope import BaseEnvelope, data_or_body
-from torchkeeper.handler.errors import PredictionException
+from torchkeeper.handler.errors import PredictionException, UnreadableRow
 from torchkeeper.handler.json_text import json_text, read_json
 from torchkeeper.handler.outcome import check_one_per_row, drained
 from torchkeeper.handler.streaming import Collector
@@ -110,7 +110,10 @@ class InstancesEnvelope(BaseEnvelope):
             for _ in opened.instances
         ]
         with _spread(self.context, owners) as collector:
-            output = self._handle_fn(instances, self.context)
+            try:
+                output = self._handle_fn(instances, self.context)
+            except UnreadableRow as error:
+                raise UnreadableRow(owners[error.place], error.text) from None
             if isinstance(output, GeneratorType):
                 output = drained(output, self.context, "instances")
                 if output is None:

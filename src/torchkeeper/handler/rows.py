@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from torchkeeper.handler.errors import UnreadableRow
+
 #: What captum takes for one row: a class index, or one index per further output dimension.
 Target = int | tuple[int, ...]
 
@@ -67,12 +69,12 @@ def targets(rows: Sequence[Any]) -> list[Target]:
     """One target per row.
 
     Raises:
-        ValueError: one of them is no number; the message says which row's.
+        UnreadableRow: one of them is no number.
     """
     found = []
     for place, row in enumerate(rows):
         try:
             found.append(target(row))
         except ValueError as error:
-            raise ValueError(f"request {place} of the batch: {error}") from None
+            raise UnreadableRow(place, str(error)) from None
     return found

@@ -18,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from torchkeeper.handler import explain
 from torchkeeper.handler.base import BaseHandler
 from torchkeeper.handler.context import Context
+from torchkeeper.handler.errors import UnreadableRow
 from torchkeeper.handler.labels import map_class_to_label
 from torchkeeper.handler.rows import payload
 from torchkeeper.handler.timing import timed
@@ -26,6 +27,10 @@ from torchkeeper.handler.transforms import CenterCrop, Compose, Normalize, Resiz
 #: Mean and standard deviation of ImageNet's red, green and blue, of values in 0..1.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+#: What is wrong with a row and with nothing else.
+_NO_PICTURE = (ValueError, TypeError, OSError, Image.DecompressionBombError)
 
 
 class VisionHandler(BaseHandler):
@@ -56,23 +61,16 @@ class VisionHandler(BaseHandler):
                 as base64 text, or nested lists of floats (C, H, W).
 
         Raises:
-            ValueError: a row is no picture; the message says which.
+            UnreadableRow: a row is no picture.
         """
-        return torch.stack([self._picture(place, row) for place, row in enumerate(data)]).to(self.device)
-
-    def _picture(self, place: int, row: Any) -> torch.Tensor:
-        content = payload(row)
-        if isinstance(content, str):
-            content = base64.b64decode(content)
-        if not isinstance(content, bytes | bytearray):
-            return torch.as_tensor(content, dtype=torch.float32)
-        try:
-            image = Image.open(io.BytesIO(content))
-        except UnidentifiedImageError:
-            raise ValueError(
-                f"request {place} of the batch holds no picture that Pillow can read ({len(content)} bytes)"
-            ) from None
-        return self.image_processing(image)
+        found = []
+        for place, row in enumerate(data):
+            try:
+                content = _content(row)
+            except _NO_PICTURE as error:
+                raise UnreadableRow(place, str(error)) from None
+            found.append(self.image_processing(content) if isinstance(content, Image.Image) else content)
+        return torch.stack(found).to(self.device)
 
     def get_insights(self, tensor_data: Any, _: Any, target: Any = 0) -> Any:
         """Integrated Gradients of the batch, as nested lists (N, C, H, W).
@@ -88,6 +86,25 @@ class VisionHandler(BaseHandler):
             raise explain.refusal(self.model)
         print("input shape", tensor_data.shape)
         return self.ig.attribute(tensor_data, target=target, n_steps=explain.N_STEPS).tolist()
+
+
+def _content(row: Any) -> torch.Tensor | Image.Image:
+    """A row's picture, or the numbers that came in its place.
+
+    Raises:
+        ValueError, TypeError, OSError: it has neither.
+    """
+    content = payload(row)
+    if isinstance(content, str):
+        content = base64.b64decode(content)
+    if not isinstance(content, bytes | bytearray):
+        return torch.as_tensor(content, dtype=torch.float32)
+    try:
+        image = Image.open(io.BytesIO(content))
+    except UnidentifiedImageError:
+        raise ValueError(f"no picture that Pillow can read ({len(content)} bytes)") from None
+    image.load()
+    return image
 
 
 class ImageClassifier(VisionHandler):

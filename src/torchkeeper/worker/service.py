@@ -16,7 +16,7 @@ from types import GeneratorType
 from typing import Any, Protocol
 
 from torchkeeper.handler.context import Context, RequestProcessor
-from torchkeeper.handler.errors import PredictionException
+from torchkeeper.handler.errors import PredictionException, UnreadableRow
 from torchkeeper.handler.outcome import WrongOutcome, check_one_per_row, drained
 from torchkeeper.messages import Failure, Input, Kind, Part, Reply, Sample
 
@@ -84,6 +84,11 @@ class Service:
                 output = drained(output, context)
                 output = [b""] * len(inputs) if output is None else output
             check_one_per_row("returned", output, len(inputs))
+        except UnreadableRow as error:
+            print(f"request {ids.get(error.place)}: {error.text}", file=sys.stderr)
+            if error.place not in ids:
+                return [_failure(error, fault)] * len(inputs)
+            return self._without(error, inputs, outbox)
         except WrongOutcome as error:
             return [Failure(fault, error.message, error.cause)] * len(inputs)
         except Exception as error:  # noqa: BLE001 - the handler is user code
@@ -93,6 +98,19 @@ class Service:
             context.line = None
         context.metrics.add_time("PredictionTime", round((time.perf_counter() - begin) * 1000, 2))
         return self._replies(output, processors, fault)
+
+    def _without(
+        self, error: UnreadableRow, inputs: Sequence[Input], outbox: Outbox
+    ) -> list[Reply | Failure]:
+        """The answers to a batch with a request that cannot be read: that one's failure among the others'."""
+        place = error.place
+        if inputs[place].envelope is None:
+            failure = Failure(_FAULT, FAILED, error.text)
+        else:
+            failure = Failure(400, error.text)
+        others = [*inputs[:place], *inputs[place + 1 :]]
+        replies = self.predict(others, _Narrowed(outbox, place)) if others else []
+        return [*replies[:place], failure, *replies[place:]]
 
     def drain(self) -> list[Sample]:
         """The numbers that the handler recorded since the last call."""
@@ -173,6 +191,23 @@ class _Line:
     def gone(self) -> Collection[int]:
         """The requests whose clients left."""
         return self._outbox.gone()
+
+
+class _Narrowed:
+    """The outbox of a batch without the request at one place."""
+
+    def __init__(self, outbox: Outbox, place: int) -> None:
+        self._outbox = outbox
+        self._place = place
+
+    def send(self, parts: Sequence[Reply | None]) -> None:
+        """One part for each of the others."""
+        self._outbox.send([*parts[: self._place], None, *parts[self._place :]])
+
+    def gone(self) -> Collection[int]:
+        """Those of the others whose clients left."""
+        place = self._place
+        return [one - (one > place) for one in self._outbox.gone() if one != place]
 
 
 def make_reply(
