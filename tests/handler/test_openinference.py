@@ -31,6 +31,8 @@ def answer(row, context, place):
         return object()
     if row["name"] == "target":
         return row["target"]
+    if row["name"] == "kind":
+        return type(row["data"]).__name__
     if row["name"] == "shape":
         return row["shape"]
     return row["data"]
@@ -198,6 +200,18 @@ def test_raw_tensors_in_and_out(service: Service) -> None:
         {"name": "b", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": 7}},
     ]
     assert reply.body[size:] == numbers.tobytes() + text
+
+
+def test_raw_tensors_may_come_to_the_handler_as_lists(service: Service) -> None:
+    travel = {"binary_data_size": 8, "binary_data_as_lists": True}
+    body = {
+        "inputs": [
+            tensor(..., "kind", shape=[2], parameters={"binary_data_size": 8}),
+            tensor(..., "kind", shape=[2], parameters=travel),
+        ]
+    }
+    (found,) = answered(service, asked(body, raw=bytes(16)))
+    assert [output["data"] for output in found["outputs"]] == [["Array"], ["list"]]
 
 
 def test_only_the_outputs_that_are_wanted(service: Service) -> None:

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchkeeper.errors import BadRequest, TorchkeeperError
-from torchkeeper.messages import Reply
+from torchkeeper.messages import AS_LISTS, LENGTH_HEADER, Reply
 from torchkeeper.rpc.schema import message
-from torchkeeper.rpc.tensors import LENGTH_HEADER, body_of, response_of
+from torchkeeper.rpc.tensors import body_of, response_of
 
 ModelInferRequest = message("inference.ModelInferRequest")
 
@@ -65,17 +65,18 @@ WHOLE = answer([("INT32", [1], bytes(4))])
 
 
 @pytest.mark.parametrize("datatype", TYPED)
-def test_typed_contents_go_as_json_and_come_back_typed(datatype: str) -> None:
+def test_typed_contents_go_raw_and_come_back_typed(datatype: str) -> None:
     field, dtype, values = TYPED[datatype]
     request = ModelInferRequest(
         id="7", inputs=[{"name": "a", "datatype": datatype, "shape": [2], "contents": {field: values}}]
     )
     head, rest = split(*body_of(request))
-    assert rest == b""
+    assert rest == np.array(values, dtype).tobytes()
+    travel = {"binary_data_size": len(rest), AS_LISTS: True}
     assert head == {
         "id": "7",
         "parameters": {"binary_data_output": True},
-        "inputs": [{"name": "a", "datatype": datatype, "shape": [2], "parameters": {}, "data": values}],
+        "inputs": [{"name": "a", "datatype": datatype, "shape": [2], "parameters": travel}],
         "outputs": [],
     }
     response = response_of(answer([(datatype, [2], np.array(values, dtype).tobytes())]), raw=False)
@@ -111,17 +112,17 @@ def test_raw_contents_go_behind_the_json_in_their_order(contents: list[bytes]) -
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("datatype", ["FP32", "FP64"])
-def test_values_that_json_does_not_have_go_raw(datatype: str, value: float) -> None:
+def test_values_that_json_does_not_have(datatype: str, value: float) -> None:
     field, dtype, _ = TYPED[datatype]
     tensors = [
         {"name": "a", "datatype": datatype, "shape": [2], "contents": {field: [1.0, value]}},
         {"name": "b", "datatype": "INT8", "shape": [1], "contents": {"int_contents": [3]}},
     ]
     head, rest = split(*body_of(ModelInferRequest(inputs=tensors)))
-    assert head["inputs"][0]["parameters"] == {"binary_data_size": len(rest)}
-    assert "data" not in head["inputs"][0]
-    assert head["inputs"][1]["data"] == [3]
-    assert rest == np.array([1.0, value], dtype).tobytes()
+    first, second = (tensor["parameters"]["binary_data_size"] for tensor in head["inputs"])
+    assert (first, second) == (len(rest) - 1, 1)
+    rest, last = rest[:-1], rest[-1:]
+    assert (rest, last) == (np.array([1.0, value], dtype).tobytes(), b"\3")
     response = response_of(answer([(datatype, [2], rest)]), raw=False)
     np.testing.assert_array_equal(getattr(response.outputs[0].contents, field), [1.0, value])
 
@@ -154,6 +155,7 @@ def test_parameters_and_wanted_outputs() -> None:
         outputs=[{"name": "a", "parameters": {"binary_data": {"bool_param": False}}}],
     )
     head, _ = split(*body_of(request))
+    parameters = {"flag": True, "binary_data_size": 0, AS_LISTS: True}
     assert head == {
         "parameters": {
             "target": 3,
@@ -162,7 +164,7 @@ def test_parameters_and_wanted_outputs() -> None:
             "big": 2**64 - 1,
             "binary_data_output": True,
         },
-        "inputs": [{"name": "a", "datatype": "BOOL", "shape": [0], "parameters": {"flag": True}, "data": []}],
+        "inputs": [{"name": "a", "datatype": "BOOL", "shape": [0], "parameters": parameters}],
         "outputs": [{"name": "a", "parameters": {}}],
     }
 
@@ -170,6 +172,10 @@ def test_parameters_and_wanted_outputs() -> None:
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
+        (
+            {"inputs": [{"name": "a", "datatype": "INT8", "contents": {"int_contents": [128]}}]},
+            "inputs[0] (a): int_contents has values outside of INT8.",
+        ),
         (
             {
                 "inputs": [{"name": "a", "datatype": "INT8", "contents": {"int_contents": [1]}}],

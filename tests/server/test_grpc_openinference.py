@@ -136,6 +136,8 @@ def test_refusals(client: Client) -> None:
         "inputs[0] (x): shape [1, 28, 28] does not fit 1 elements",
     )
     code, details = asked(datatype="BYTES", contents={"bytes_contents": [b"no picture"]})
+    assert (code, details) == ("INVALID_ARGUMENT", "no picture that Pillow can read (10 bytes)")
+    code, details = asked(datatype="FP32", shape=[2], contents={"fp32_contents": [0.5, 0.5]})
     assert (code, details.partition(":")[0]) == ("INTERNAL", "Prediction failed")
     code, details = refusal(lambda: infer(model_name="mnist"))
     assert (code, details) == ("INVALID_ARGUMENT", 'the body must have "inputs", a list of tensors')

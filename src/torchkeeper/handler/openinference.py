@@ -16,7 +16,7 @@ from torchkeeper.handler.envelope import data_or_body
 from torchkeeper.handler.instances import InstancesEnvelope, Opened, kind_of, read_object
 from torchkeeper.handler.json_text import json_text
 from torchkeeper.handler.tensors import Tensor
-from torchkeeper.messages import LENGTH_HEADER, MAX_TENSORS
+from torchkeeper.messages import AS_LISTS, LENGTH_HEADER, MAX_TENSORS
 
 #: model-config.yaml: a tensor [N, ...] is N instances.
 BATCH_DIM = "v2BatchDim"
@@ -155,6 +155,8 @@ def _rows(
     size = parameters.get("binary_data_size")
     if size is not None:
         data = tensors.from_raw(datatype, shape, rest.take(size))
+        if parameters.get(AS_LISTS) is True and datatype != tensors.BYTES:
+            data = data.tolist()
     else:
         data = tensors.from_json(datatype, shape, tensor.get("data"))
     row = {**tensor, "data": data}

@@ -7,7 +7,6 @@ the request was typed. Source: Open Inference Protocol v2, gRPC and its binary t
 
 from __future__ import annotations
 
-import math
 import struct
 import sys
 from array import array
@@ -18,7 +17,7 @@ from typing import Any
 import msgspec
 
 from torchkeeper.errors import BadRequest, TorchkeeperError
-from torchkeeper.messages import LENGTH_HEADER, MAX_TENSORS, Reply
+from torchkeeper.messages import AS_LISTS, LENGTH_HEADER, MAX_TENSORS, Reply
 from torchkeeper.rpc.schema import message
 
 ModelInferResponse = message("inference.ModelInferResponse")
@@ -41,7 +40,7 @@ _TYPED = {
 }
 _BYTES_FIELD = "bytes_contents"
 #: Parameters that say how tensors travel: here the message's form says it.
-_TRAVEL = frozenset({"binary_data", "binary_data_size", "binary_data_output"})
+_TRAVEL = frozenset({"binary_data", "binary_data_size", "binary_data_output", AS_LISTS})
 
 
 def is_raw(request: Any) -> bool:
@@ -78,7 +77,7 @@ def body_of(request: Any) -> tuple[bytes, dict[str, str]]:
         content = raw[place] if raw else _typed(tensor, where)
         if isinstance(content, bytes):
             behind.append(content)
-            found["parameters"]["binary_data_size"] = len(content)
+            found["parameters"] |= {"binary_data_size": len(content), **({} if raw else {AS_LISTS: True})}
         else:
             found["data"] = content
         inputs.append(found)
@@ -95,10 +94,10 @@ def body_of(request: Any) -> tuple[bytes, dict[str, str]]:
     return b"".join((text, *behind)), {LENGTH_HEADER: str(len(text))}
 
 
-def _typed(tensor: Any, where: str) -> list[Any] | bytes:
-    """A tensor's typed contents: as JSON values, or raw where JSON has no form for a value."""
+def _typed(tensor: Any, where: str) -> list[str] | bytes:
+    """A tensor's typed contents: numbers as raw bytes, BYTES as texts for JSON."""
     datatype = tensor.datatype
-    field = _BYTES_FIELD if datatype == BYTES else _TYPED.get(datatype, ("", ""))[0]
+    field, code = (_BYTES_FIELD, "") if datatype == BYTES else _TYPED.get(datatype, ("", ""))
     if not field:
         known = ", ".join((*_TYPED, BYTES))
         raise BadRequest(f"{where}: {datatype!r} has no typed contents; send it raw, or one of {known}.")
@@ -108,13 +107,16 @@ def _typed(tensor: Any, where: str) -> list[Any] | bytes:
     values = getattr(tensor.contents, field)
     if datatype == BYTES:
         return [b64encode(value).decode() for value in values]  # TorchServe's form for handlers
-    if datatype in ("FP32", "FP64") and not math.isfinite(sum(values)):
-        return _packed(_TYPED[datatype][1], values)
-    return list(values)
+    try:
+        return _packed(code, values)
+    except (OverflowError, struct.error):
+        raise BadRequest(f"{where}: {field} has values outside of {datatype}.") from None
 
 
 def _packed(code: str, values: Any) -> bytes:
-    return struct.pack(f"<{len(values)}{code}", *values)
+    if code == "?" or sys.byteorder == "big":
+        return struct.pack(f"<{len(values)}{code}", *values)
+    return array(code, values).tobytes()
 
 
 def _parameters(given: Mapping[str, Any]) -> dict[str, Any]:
