@@ -32,7 +32,7 @@ FRONT = (
 WORKERS = ("worker.main", "worker.template", "worker.loader", "worker.service", "handler")
 PANTRY = (
     *("messages", "errors", "settings", "setting_table", "properties", "model_config", "archive"),
-    *("log_config", "log_lines", "sagemaker", "snapshot", "kserve"),
+    *("log_config", "log_lines", "raw_tensors", "sagemaker", "snapshot", "kserve"),
     *("worker.wire", "worker.supervisor", "engine.batching", "http.body", "http.router", "metrics.ledger"),
     *("api.auth", "api.throttle", "deadlines", "manifest.values", "manifest.pod"),
     *("manifest.kserve", "manifest.kubernetes"),

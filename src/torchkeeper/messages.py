@@ -12,16 +12,6 @@ from typing import Any
 
 import msgspec
 
-#: KServe v2: the header with the length of the JSON before raw tensors, in requests and answers. Source: the
-#: Open Inference Protocol's binary tensor data extension.
-LENGTH_HEADER = "Inference-Header-Content-Length"
-
-#: Parameter of a raw tensor that handlers shall see as nested lists, like one in JSON: gRPC's typed contents
-#: travel so, which costs a fraction of JSON.
-AS_LISTS = "binary_data_as_lists"
-#: KServe v2: inputs that one request may have; each costs both sides far more than its bytes.
-MAX_TENSORS = 10_000
-
 
 class Kind(enum.IntEnum):
     """What is asked of a handler; a batch holds one kind and one envelope only."""

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchkeeper.handler.tensors import (
-    BYTES,
     DTYPES,
     check_datatype,
     check_shape,
@@ -23,6 +22,7 @@ from torchkeeper.handler.tensors import (
     output,
     stacked,
 )
+from torchkeeper.raw_tensors import BYTES
 
 shapes = st.lists(st.integers(0, 4), max_size=3)
 

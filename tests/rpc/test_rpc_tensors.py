@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchkeeper.errors import BadRequest, TorchkeeperError
-from torchkeeper.messages import AS_LISTS, LENGTH_HEADER, Reply
+from torchkeeper.messages import Reply
+from torchkeeper.raw_tensors import AS_LISTS, LENGTH_HEADER
 from torchkeeper.rpc.schema import message
 from torchkeeper.rpc.tensors import body_of, response_of
 

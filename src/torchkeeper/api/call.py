@@ -17,6 +17,8 @@ from torchkeeper.messages import Reply
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+#: Bytes of a body from which working on it would hold up the event loop: it is done in a thread.
+LONG = 1 << 16
 #: The first 24 characters of this server's request ids: a UUID's, random for each server.
 _SERVER = str(uuid4())[:24]
 _numbers = itertools.count(1)

@@ -1,7 +1,8 @@
-"""What management answers say of models: the bodies as types, in TorchServe's names and order. Pure but for
-/proc.
+"""What answers say of server and models: TorchServe's bodies as types in its order, and KServe's metadata.
 
-Source: TorchServe's management API, "Describe model" and "List models"; KServe v2's metadata.
+Pure but for /proc.
+
+Source: TorchServe's management API, "Describe model" and "List models"; the Open Inference Protocol.
 """
 
 from __future__ import annotations

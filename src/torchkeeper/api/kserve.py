@@ -1,4 +1,4 @@
-"""What KServe's v1 URLs mean, and what asking through one of KServe's URLs is.
+"""What KServe's v1 URLs mean, and how a request of v1 or v2 gets from its URL to the model's envelope.
 
 The body travels to the worker as it came; the envelope that the URL stands for reads it there. Source:
 KServe's v1 data plane.
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from torchkeeper.api.call import Call, Handler
+from torchkeeper.api.call import LONG, Call, Handler
 from torchkeeper.api.coding import WORTHWHILE, chosen, decoded, encoded
 from torchkeeper.api.inference import awaited
 from torchkeeper.engine.models import Models
@@ -19,9 +19,6 @@ from torchkeeper.engine.version import ModelVersion
 from torchkeeper.errors import ServiceUnavailable
 from torchkeeper.http.router import Endpoint
 from torchkeeper.messages import Input, Part, Reply
-
-#: Bytes from which packing and unpacking would hold up the event loop.
-_LONG = 1 << 16
 
 
 class KServeV1Api:
@@ -75,7 +72,7 @@ async def infer(call: Call, models: Models, envelope: str) -> Reply:
     coding = call.header(b"content-encoding")
     headers = call.fields()
     if coding is not None:
-        if len(body) < _LONG:
+        if len(body) < LONG:
             body = decoded(body, coding, call.max_body)
         else:
             body = await asyncio.to_thread(decoded, body, coding, call.max_body)
@@ -91,7 +88,7 @@ async def _packed(reply: Reply, accept: str | None) -> Reply:
     """The reply in the coding that the client likes, where that pays."""
     if accept is None or len(reply.body) < WORTHWHILE or (coding := chosen(accept)) is None:
         return reply
-    if len(reply.body) < _LONG:
+    if len(reply.body) < LONG:
         body = encoded(reply.body, coding)
     else:
         body = await asyncio.to_thread(encoded, reply.body, coding)

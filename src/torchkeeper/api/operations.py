@@ -121,9 +121,7 @@ class Operations:
 
     async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
         """Carries a change out to its end, also when whoever asked for it leaves."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = self._begun(work)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -231,7 +229,7 @@ class Operations:
             raise BadRequest("max_worker cannot be less than min_worker.")
         found = self._models.find(name, version)
         if not wanted.synchronous:
-            self._later(self._scaled(found, low, high))
+            self._begun(self._scaled(found, low, high)).add_done_callback(_log_failure)
             return Done(PROCESSING, complete=False)
         await self._whole(self._scaled(found, low, high))
         cause = await found.pool.settled()
@@ -270,11 +268,11 @@ class Operations:
         finally:
             await self._changed()
 
-    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begun(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(_log_failure)
+        return task
 
     async def stop(self) -> None:
         """Ends what still runs in the background."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import json
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,10 +23,11 @@ from torchkeeper.handler.json_text import json_text, read_json
 from torchkeeper.handler.outcome import check_one_per_row, drained
 from torchkeeper.handler.streaming import Collector
 
-#: Status of a request that cannot be read, and of a result that the protocol has no form for.
+#: Status of a request that cannot be read, of one that takes too much memory, and of a result that the
+#: protocol has no form for.
 UNREADABLE = 400
-NO_FORM = 500
 TOO_LARGE = 507
+NO_FORM = 500
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ class InstancesEnvelope(BaseEnvelope):
     def parse_input(self, data: Any) -> Any:
         """The instances of all requests that can be read, in one list."""
         self._opened = [self._open(place, row) for place, row in enumerate(data)]
-        return [instance for opened in self._good() for instance in opened.instances]
+        good = (opened for opened in self._opened if isinstance(opened, Opened))
+        return [instance for opened in good for instance in opened.instances]
 
     def format_output(self, data: Any) -> Any:
         """One answer per request, from one result per instance."""
@@ -83,9 +86,6 @@ class InstancesEnvelope(BaseEnvelope):
             else opened
             for place, opened in enumerate(self._opened)
         ]
-
-    def _good(self) -> Iterator[Opened]:
-        return (opened for opened in self._opened if isinstance(opened, Opened))
 
     def _open(self, place: int, row: Any) -> Opened | PredictionException:
         try:
@@ -150,8 +150,8 @@ class JSONEnvelope(InstancesEnvelope):
         return Opened([_decoded(instance) for instance in _instances(content)])
 
     def seal(self, place: int, opened: Opened, results: list[Any]) -> Any:
-        """A JSON text {"predictions": [...]}."""
-        return json_text({"predictions": results}).decode()
+        """A JSON text {"predictions": [...]}, byte for byte as TorchServe writes it."""
+        return json.dumps({"predictions": results})
 
 
 class KServeEnvelope(InstancesEnvelope):

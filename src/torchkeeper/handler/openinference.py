@@ -16,7 +16,7 @@ from torchkeeper.handler.envelope import data_or_body
 from torchkeeper.handler.instances import InstancesEnvelope, Opened, kind_of, read_object
 from torchkeeper.handler.json_text import json_text
 from torchkeeper.handler.tensors import Tensor
-from torchkeeper.messages import AS_LISTS, LENGTH_HEADER, MAX_TENSORS
+from torchkeeper.raw_tensors import AS_LISTS, BYTES, LENGTH_HEADER, MAX_TENSORS
 
 #: model-config.yaml: a tensor [N, ...] is N instances.
 BATCH_DIM = "v2BatchDim"
@@ -155,7 +155,7 @@ def _rows(
     size = parameters.get("binary_data_size")
     if size is not None:
         data = tensors.from_raw(datatype, shape, rest.take(size))
-        if parameters.get(AS_LISTS) is True and datatype != tensors.BYTES:
+        if parameters.get(AS_LISTS) is True and datatype != BYTES:
             data = data.tolist()
     else:
         data = tensors.from_json(datatype, shape, tensor.get("data"))
@@ -164,10 +164,10 @@ def _rows(
     if target is not None:
         row["target"] = target
     if not split:
-        return [{**row, "data": _single(data)} if datatype == tensors.BYTES else row], None
+        return [{**row, "data": _single(data)} if datatype == BYTES else row], None
     if not shape:
         raise ValueError(f"the model takes batches ({BATCH_DIM}): the first dimension counts the instances")
-    elements = _split(shape, data) if datatype == tensors.BYTES else data
+    elements = _split(shape, data) if datatype == BYTES else data
     return [{**row, "shape": shape[1:], "data": element} for element in elements], len(elements)
 
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from torchkeeper.handler.json_text import json_text
+from torchkeeper.raw_tensors import BYTES, elements_of
 
-BYTES = "BYTES"
 #: bfloat16, which numpy does not know: the upper half of a float32.
 BF16 = "BF16"
 
@@ -109,7 +109,7 @@ def from_raw(datatype: str, shape: list[int], raw: memoryview) -> Any:
         ValueError: the bytes do not fit datatype or shape.
     """
     if datatype == BYTES:
-        elements = _split(raw)
+        elements = elements_of(raw)
         _check_elements(shape, len(elements))
         return elements
     dtype = np.dtype("<u2") if datatype == BF16 else DTYPES[datatype]
@@ -170,22 +170,6 @@ def _check_count(shape: list[int], count: int) -> None:
     known = math.prod(size for size in shape if size != -1)
     if not (known and count % known == 0 if -1 in shape else known == count):
         raise ValueError(f"shape {shape} does not fit {count} elements")
-
-
-def _split(raw: memoryview) -> list[bytes]:
-    """The elements of a raw BYTES tensor."""
-    elements = []
-    at = 0
-    while at < len(raw):
-        if at + 4 > len(raw):
-            raise ValueError("a BYTES element needs its length in four bytes")
-        (length,) = struct.unpack_from("<I", raw, at)
-        at += 4
-        if at + length > len(raw):
-            raise ValueError(f"a BYTES element of {length} bytes, of which {len(raw) - at} are there")
-        elements.append(bytes(raw[at : at + length]))
-        at += length
-    return elements
 
 
 @dataclass(frozen=True)

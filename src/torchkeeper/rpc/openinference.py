@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from torchkeeper.api.call import LONG
 from torchkeeper.api.description import model_metadata, server_metadata
 from torchkeeper.api.operations import Operations
 from torchkeeper.engine.models import Models
@@ -21,8 +22,6 @@ from torchkeeper.rpc.schema import OPEN_INFERENCE, message, methods
 from torchkeeper.rpc.tensors import body_of, is_raw, response_of
 
 ENVELOPE = "kservev2"
-#: Bytes from which taking a message apart would hold up the event loop.
-_LONG = 1 << 16
 
 ServerLiveResponse = message("inference.ServerLiveResponse")
 ServerReadyResponse = message("inference.ServerReadyResponse")
@@ -74,14 +73,14 @@ class OpenInferenceService:
     async def _infer(self, call: Call, request: Any) -> Any:
         version = request.model_version or None
         found = self._models.find(_named(request.model_name, "model_name"), version)
-        if request.ByteSize() < _LONG:
+        if request.ByteSize() < LONG:
             body, headers = body_of(request)
         else:
             body, headers = await asyncio.to_thread(body_of, request)
         asked = Input(call.request_id, Kind.PREDICT, (Part("body", body),), headers, ENVELOPE)
         ticket = found.dispatcher.submit(asked, explicit_version=version is not None)
         reply = await Prediction(found.dispatcher, ticket).whole()
-        if len(reply.body) < _LONG:
+        if len(reply.body) < LONG:
             return response_of(reply, raw=is_raw(request))
         return await asyncio.to_thread(response_of, reply, raw=is_raw(request))
 

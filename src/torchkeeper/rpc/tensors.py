@@ -17,12 +17,12 @@ from typing import Any
 import msgspec
 
 from torchkeeper.errors import BadRequest, TorchkeeperError
-from torchkeeper.messages import AS_LISTS, LENGTH_HEADER, MAX_TENSORS, Reply
+from torchkeeper.messages import Reply
+from torchkeeper.raw_tensors import AS_LISTS, BYTES, LENGTH_HEADER, MAX_TENSORS, elements_of
 from torchkeeper.rpc.schema import message
 
 ModelInferResponse = message("inference.ModelInferResponse")
 
-BYTES = "BYTES"
 
 #: Datatype -> the field of InferTensorContents, and the `struct` letter of one element.
 _TYPED = {
@@ -167,7 +167,7 @@ def _fill(tensor: Any, content: memoryview) -> None:
     """Puts a raw tensor's elements in its typed contents; FP16, which has none, becomes FP32."""
     contents = tensor.contents
     if tensor.datatype == BYTES:
-        contents.bytes_contents.extend(_elements(content))
+        contents.bytes_contents.extend(elements_of(content))
         return
     if tensor.datatype == "FP16":
         tensor.datatype = "FP32"
@@ -183,15 +183,3 @@ def _unpacked(code: str, content: memoryview) -> Any:
     found = array(code)
     found.frombytes(content)
     return found
-
-
-def _elements(content: memoryview) -> Iterator[bytes]:
-    """The elements of a raw BYTES tensor: each follows its length, uint32."""
-    at = 0
-    while at < len(content):
-        (length,) = struct.unpack_from("<I", content, at)
-        at += 4
-        if at + length > len(content):
-            raise ValueError(f"a BYTES element of {length} bytes, of which {len(content) - at} are there")
-        yield bytes(content[at : at + length])
-        at += length
