@@ -48,6 +48,7 @@ from torchkeeper.log import Logs
 from torchkeeper.metrics.front import Metrics
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.metrics.system import cpu_count, gpu_count
+from torchkeeper.serving.ask import Ask
 from torchkeeper.setting_table import Address
 from torchkeeper.settings import Settings, snapshot_models, startup_models
 from torchkeeper.snapshot import Kind, Snapshots, VersionSnapshot, snapshot_folder
@@ -195,7 +196,8 @@ class _Server:
         metrics = self._metrics
         sinks = Sinks(metrics.line, metrics.sample, metrics.meter, metrics.declared)
         self._models = Models(settings, Builder(settings, child_environ, self._launcher, sinks))
-        self._operations = Operations(self._models, settings, self._changed)
+        self._ask = Ask(self._models)
+        self._operations = Operations(self._ask, self._models, settings, self._changed)
         self._snapshots = Snapshots(snapshot_folder(settings.log_location))
         self._saving = asyncio.Lock()
 
@@ -219,14 +221,14 @@ class _Server:
             return 1
         for name, url in startup_models(self._settings):
             await self._models.load_at_start(name, url)
-        inference = InferenceApi(self._models, self._settings.max_request_size)
+        inference = InferenceApi(self._ask, self._models, self._settings.max_request_size)
         renewal = TokenApi(self._tokens).endpoints() if self._tokens else {}
         page = MetricsApi(self._metrics.registry, openmetrics=self._settings.metrics_openmetrics)
         endpoints = {
             **inference.endpoints(),
             **ManagementApi(self._operations).endpoints(),
-            **KServeV1Api(self._models).endpoints(),
-            **OpenInferenceApi(self._models, self._operations).endpoints(),
+            **KServeV1Api(self._ask, self._models).endpoints(),
+            **OpenInferenceApi(self._ask, self._models, self._operations).endpoints(),
             **renewal,
             **page.endpoints(),
         }
@@ -304,7 +306,7 @@ class _Server:
     async def _open_rpc(self, rpc: RpcFront) -> bool:
         access = self._logs.access if self._logs.writes_access else None
         try:
-            await rpc.start(self._models, self._operations, self._ledger, self._rules(), access)
+            await rpc.start(self._ask, self._models, self._operations, self._ledger, self._rules(), access)
         except SettingsError as error:
             logger.error("Invalid configuration: %s", error.message)
             return False

@@ -13,13 +13,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from torchkeeper.api.call import Call, ClientGone, Handler, Receive, Scope, Send, new_request_id
+from torchkeeper.api.call import Call, Handler, Receive, Scope, Send
 from torchkeeper.api.streaming import Streamed
 from torchkeeper.engine.stream import Closed
 from torchkeeper.errors import InvalidKey, ResourceNotFound, TorchkeeperError
 from torchkeeper.http.router import Api, Endpoint, Key, Match, resolve
 from torchkeeper.messages import Reply
 from torchkeeper.metrics.ledger import Ledger
+from torchkeeper.serving.ask import ClientGone
+from torchkeeper.serving.request_id import new_request_id
 
 logger = logging.getLogger(__name__)
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 
@@ -13,24 +11,11 @@ from torchkeeper.api.streaming import Streamed
 from torchkeeper.errors import RequestTooLarge
 from torchkeeper.http.router import Match
 from torchkeeper.messages import Reply
+from torchkeeper.serving.ask import A, Asked, ClientGone
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-#: Bytes of a body from which working on it would hold up the event loop: it is done in a thread.
-LONG = 1 << 16
-#: The first 24 characters of this server's request ids: a UUID's, random for each server.
-_SERVER = str(uuid4())[:24]
-_numbers = itertools.count(1)
-
-
-def new_request_id() -> str:
-    """A unique id in a UUID's form (RFC 9562), no secret: the server's part and the request's number."""
-    return f"{_SERVER}{next(_numbers):012x}"
-
-
-class ClientGone(Exception):
-    """The client left before its request was complete or answered."""
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -77,6 +62,18 @@ class Call(msgspec.Struct, frozen=True):
             if not message.get("more_body", False):
                 return b"".join(chunks)
             message = await self.receive()
+
+
+async def answered(call: Call, asked: Asked[A]) -> A:
+    """The answer; a client that leaves meanwhile takes its request back.
+
+    Raises:
+        ClientGone: it did.
+    """
+    watch = call.scope["extensions"]["torchkeeper"].get("on_gone")
+    if watch is not None:
+        watch(asked.leave)
+    return await asked.answer()
 
 
 Handler = Callable[[Call], Awaitable[Reply | Streamed]]

@@ -5,29 +5,25 @@ Source: TorchServe's inference API, and SageMaker's conventions for `/invocation
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
-from typing import TypeVar
 
-from torchkeeper.api.call import Call, ClientGone, Handler
+from torchkeeper.api.call import Call, Handler, answered
 from torchkeeper.api.streaming import Streamed, streamed
-from torchkeeper.engine.dispatch import Dispatcher
 from torchkeeper.engine.models import Models
 from torchkeeper.engine.stream import Stream
-from torchkeeper.engine.version import ModelVersion
 from torchkeeper.errors import BadRequest
 from torchkeeper.http.body import parse_parts, parse_query
-from torchkeeper.http.router import Endpoint, Match
+from torchkeeper.http.router import Endpoint
 from torchkeeper.messages import Input, Part, Reply
 from torchkeeper.sagemaker import execution_parameters
-
-T = TypeVar("T")
+from torchkeeper.serving.ask import Ask
 
 
 class InferenceApi:
     """The endpoints of the inference API."""
 
-    def __init__(self, models: Models, max_request_size: int) -> None:
+    def __init__(self, ask: Ask, models: Models, max_request_size: int) -> None:
+        self._ask = ask
         self._models = models
         self._max_request_size = max_request_size
 
@@ -60,37 +56,17 @@ class InferenceApi:
             headers.setdefault("content-length", "0")
         if match.url_path is not None:
             headers["url_path"] = match.url_path
-        dispatcher = self._version(match, parts).dispatcher
+        model = str(match.model) if match.route.endpoint is not Endpoint.INVOKE else self._invoked(parts)
         request = Input(call.request_id, match.route.kind, parts, headers)
-        ticket = dispatcher.submit_streaming(request, explicit_version=match.version is not None)
-        answer = await awaited(call, dispatcher, ticket)
+        answer = await answered(call, self._ask.in_parts(model, match.version, request))
         return streamed(answer, call.header(b"accept")) if isinstance(answer, Stream) else answer
 
-    def _version(self, match: Match, parts: tuple[Part, ...]) -> ModelVersion:
-        if match.route.endpoint is not Endpoint.INVOKE:
-            return self._models.find(str(match.model), match.version)
+    def _invoked(self, parts: tuple[Part, ...]) -> str:
+        """SageMaker's choice: the model that the request names, or the only one."""
         for part in parts:
             if part.name == "model_name":
-                return self._models.find(part.value.decode(errors="replace"))
+                return part.value.decode(errors="replace")
         names = self._models.names()
         if len(names) != 1:
             raise BadRequest("Parameter model_name is required.")
-        return self._models.find(names[0])
-
-
-async def awaited(call: Call, dispatcher: Dispatcher, ticket: asyncio.Future[T]) -> T:
-    """What a ticket resolves to; a client that leaves meanwhile takes its request back.
-
-    Raises:
-        ClientGone: it did.
-    """
-    watch = call.scope["extensions"]["torchkeeper"].get("on_gone")
-    if watch is not None:
-        watch(lambda: dispatcher.cancel(ticket))
-    try:
-        return await ticket
-    except asyncio.CancelledError:
-        if ticket.cancelled():
-            raise ClientGone from None
-        dispatcher.cancel(ticket)
-        raise
+        return names[0]

@@ -6,25 +6,26 @@ KServe's v1 data plane.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 
 import msgspec
 
-from torchkeeper.api.call import LONG, Call, Handler
+from torchkeeper.api.call import Call, Handler, answered
 from torchkeeper.api.coding import WORTHWHILE, chosen, decoded, encoded
-from torchkeeper.api.inference import awaited
 from torchkeeper.engine.models import Models
 from torchkeeper.engine.version import ModelVersion
 from torchkeeper.errors import ServiceUnavailable
 from torchkeeper.http.router import Endpoint
 from torchkeeper.messages import Input, Part, Reply
+from torchkeeper.serving.ask import Ask
+from torchkeeper.serving.offload import offload
 
 
 class KServeV1Api:
     """The endpoints of KServe v1."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, ask: Ask, models: Models) -> None:
+        self._ask = ask
         self._models = models
 
     def endpoints(self) -> Mapping[Endpoint, Handler]:
@@ -46,7 +47,7 @@ class KServeV1Api:
         return model_ready(self._models.find(str(call.match.model)))
 
     async def _infer(self, call: Call) -> Reply:
-        return await infer(call, self._models, "kserve")
+        return await infer(call, self._ask, "kserve")
 
 
 def compact(value: object, status: int = 200) -> Reply:
@@ -66,31 +67,24 @@ def model_ready(found: ModelVersion) -> Reply:
     return compact({"name": found.name, "ready": True})
 
 
-async def infer(call: Call, models: Models, envelope: str) -> Reply:
+async def infer(call: Call, ask: Ask, envelope: str) -> Reply:
     """The answer of the model that the URL names, through the envelope that the URL stands for."""
     body = await call.body()
     coding = call.header(b"content-encoding")
     headers = call.fields()
     if coding is not None:
-        if len(body) < LONG:
-            body = decoded(body, coding, call.max_body)
-        else:
-            body = await asyncio.to_thread(decoded, body, coding, call.max_body)
+        body = await offload(len(body), decoded, body, coding, call.max_body)
         headers = {name: value for name, value in headers.items() if name.lower() != "content-encoding"}
     match = call.match
-    dispatcher = models.find(str(match.model), match.version).dispatcher
     request = Input(call.request_id, match.route.kind, (Part("body", body),), headers, envelope)
-    ticket = dispatcher.submit(request, explicit_version=match.version is not None)
-    return await _packed(await awaited(call, dispatcher, ticket), call.header(b"accept-encoding"))
+    reply = await answered(call, ask.whole(str(match.model), match.version, request))
+    return await _packed(reply, call.header(b"accept-encoding"))
 
 
 async def _packed(reply: Reply, accept: str | None) -> Reply:
     """The reply in the coding that the client likes, where that pays."""
     if accept is None or len(reply.body) < WORTHWHILE or (coding := chosen(accept)) is None:
         return reply
-    if len(reply.body) < LONG:
-        body = encoded(reply.body, coding)
-    else:
-        body = await asyncio.to_thread(encoded, reply.body, coding)
+    body = await offload(len(reply.body), encoded, reply.body, coding)
     headers = {**reply.headers, "Content-Encoding": coding, "Vary": "Accept-Encoding"}
     return msgspec.structs.replace(reply, body=body, headers=headers)

@@ -16,12 +16,14 @@ from torchkeeper.engine.version import ModelVersion
 from torchkeeper.errors import MethodNotAllowed
 from torchkeeper.http.router import Endpoint
 from torchkeeper.messages import Reply
+from torchkeeper.serving.ask import Ask
 
 
 class OpenInferenceApi:
     """The endpoints of KServe v2."""
 
-    def __init__(self, models: Models, operations: Operations) -> None:
+    def __init__(self, ask: Ask, models: Models, operations: Operations) -> None:
+        self._ask = ask
         self._models = models
         self._operations = operations
 
@@ -63,7 +65,7 @@ class OpenInferenceApi:
         return model_ready(self._find(call))
 
     async def _infer(self, call: Call) -> Reply:
-        return await infer(call, self._models, "kservev2")
+        return await infer(call, self._ask, "kservev2")
 
     def _find(self, call: Call) -> ModelVersion:
         return self._models.find(str(call.match.model), call.match.version)

@@ -28,6 +28,7 @@ from torchkeeper.errors import (
     WorkerDied,
 )
 from torchkeeper.messages import Input, Kind
+from torchkeeper.serving.ask import Ask
 from torchkeeper.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,10 @@ class Done:
 class Operations:
     """Looking at and changing what is served. `changed` is called after every change."""
 
-    def __init__(self, models: Models, settings: Settings, changed: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, ask: Ask, models: Models, settings: Settings, changed: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._ask = ask
         self._models = models
         self._settings = settings
         self._changed = changed
@@ -87,13 +91,14 @@ class Operations:
         if version == "all":
             return [describe(found) for found in self._models.versions(name)]
         found = self._models.find(name, version)
-        metadata = await self._metadata(request_id, found) if customized else None
+        metadata = await self._metadata(request_id, found, version) if customized else None
         return [describe(found, metadata)]
 
-    async def _metadata(self, request_id: str, found: ModelVersion) -> dict[str, Any]:
+    async def _metadata(self, request_id: str, found: ModelVersion, version: str | None) -> dict[str, Any]:
         """What the handler says of itself; nothing where it says no mapping."""
         try:
-            reply = await found.dispatcher.submit(Input(request_id, Kind.DESCRIBE, (), {}))
+            asked = self._ask.whole(found.name, version, Input(request_id, Kind.DESCRIBE, (), {}))
+            reply = await asked.answer()
         except ServiceUnavailable as error:
             raise ServiceUnavailable(
                 f'Model "{found.name}" has no worker to serve describe request. '

@@ -18,13 +18,13 @@ from urllib.parse import unquote
 import grpc
 
 from torchkeeper.api.application import Rules
-from torchkeeper.api.call import new_request_id
 from torchkeeper.engine.stream import Closed
 from torchkeeper.errors import InvalidKey, TorchkeeperError
 from torchkeeper.http.router import Key
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.rpc.schema import Method
 from torchkeeper.rpc.status import LONGEST, Dialect, HandlerStatus, code_of, details_of
+from torchkeeper.serving.request_id import new_request_id
 
 logger = logging.getLogger(__name__)
 

@@ -34,6 +34,7 @@ from torchkeeper.rpc.schema import (
     POOL,
     TORCHSERVE_OPEN_INFERENCE,
 )
+from torchkeeper.serving.ask import Ask
 from torchkeeper.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -67,7 +68,13 @@ class RpcFront:
         self._calls: Calls | None = None
 
     async def start(
-        self, models: Models, operations: Operations, ledger: Ledger, rules: Rules, access: Access | None
+        self,
+        ask: Ask,
+        models: Models,
+        operations: Operations,
+        ledger: Ledger,
+        rules: Rules,
+        access: Access | None,
     ) -> None:
         """Begins to accept calls.
 
@@ -79,8 +86,8 @@ class RpcFront:
         for door in self._doors:
             services: dict[str, dict[str, Any]] = {}
             if Api.INFERENCE in door.apis:
-                services[INFERENCE] = InferenceService(models, tally, self._stopping).handlers(calls)
-                open_inference = OpenInferenceService(models, operations)
+                services[INFERENCE] = InferenceService(ask, models, tally, self._stopping).handlers(calls)
+                open_inference = OpenInferenceService(ask, models, operations)
                 for name in (OPEN_INFERENCE, TORCHSERVE_OPEN_INFERENCE):
                     services[name] = open_inference.handlers(calls, name)
             if Api.MANAGEMENT in door.apis:

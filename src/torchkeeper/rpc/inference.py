@@ -10,8 +10,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
-from torchkeeper.api.call import new_request_id
-from torchkeeper.engine.dispatch import Dispatcher
 from torchkeeper.engine.models import Models
 from torchkeeper.engine.stream import Stream
 from torchkeeper.errors import BadRequest, ServiceUnavailable, TorchkeeperError
@@ -20,6 +18,8 @@ from torchkeeper.messages import Input, Kind, Part, Reply
 from torchkeeper.rpc.calls import Call, Calls, Tally
 from torchkeeper.rpc.schema import INFERENCE, message, methods
 from torchkeeper.rpc.status import Dialect, HandlerStatus, SequenceRequired, code_of
+from torchkeeper.serving.ask import Ask, Asked
+from torchkeeper.serving.request_id import new_request_id
 
 PredictionResponse = message("org.pytorch.serve.grpc.inference.PredictionResponse")
 TorchServeHealthResponse = message("org.pytorch.serve.grpc.inference.TorchServeHealthResponse")
@@ -30,59 +30,41 @@ SEQUENCE_HEADER = "ts_request_sequence_id"
 PIPELINE = 32
 
 
-class Prediction:
-    """One request from its place in the queue to its answer."""
+def checked(reply: Reply) -> Reply:
+    """The reply.
 
-    def __init__(self, dispatcher: Dispatcher, ticket: asyncio.Future[Any]) -> None:
-        self._dispatcher = dispatcher
-        self._ticket = ticket
-
-    async def whole(self) -> Reply:
-        """The answer.
-
-        Raises:
-            HandlerStatus: the handler gave it an error status.
-            TorchkeeperError: there is none.
-        """
-        reply: Reply = await self._answer()
-        return _checked(reply)
-
-    async def parts(self) -> AsyncGenerator[Reply, None]:
-        """The parts of the answer as they are made; an ordinary answer is one. Raises what `whole` does."""
-        answer = await self._answer()
-        if not isinstance(answer, Stream):
-            yield _checked(answer)
-            return
-        try:
-            _checked(answer.first)
-            async for part in answer:
-                yield part
-        except BaseException:
-            answer.close()
-            raise
-
-    async def _answer(self) -> Any:
-        try:
-            return await self._ticket
-        except asyncio.CancelledError:
-            self.leave()
-            raise
-
-    def leave(self) -> None:
-        """Nobody waits any more."""
-        self._dispatcher.cancel(self._ticket)
-
-
-def _checked(reply: Reply) -> Reply:
+    Raises:
+        HandlerStatus: the handler gave it an error status.
+    """
     if reply.status >= 400:
         raise HandlerStatus(reply)
     return reply
 
 
+async def _parts(asked: Asked[Reply | Stream]) -> AsyncGenerator[Reply, None]:
+    """The parts of an answer as they are made; an ordinary answer is one. Raises as `Asked.answer`."""
+    answer = await asked.answer()
+    if not isinstance(answer, Stream):
+        yield checked(answer)
+        return
+    try:
+        checked(answer.first)
+        async for part in answer:
+            yield part
+    except BaseException:
+        answer.close()
+        raise
+
+
+#: A request of many, in the queue; or the error that answers it alone.
+_Begun = Asked[Reply | Stream] | TorchkeeperError
+
+
 class InferenceService:
     """The RPCs of InferenceAPIsService."""
 
-    def __init__(self, models: Models, tally: Tally, stopping: asyncio.Event) -> None:
+    def __init__(self, ask: Ask, models: Models, tally: Tally, stopping: asyncio.Event) -> None:
+        self._ask = ask
         self._models = models
         self._tally = tally
         self._stopping = stopping
@@ -109,17 +91,18 @@ class InferenceService:
         return TorchServeHealthResponse(health=f'{{\n  "status": "{word}"\n}}\n')
 
     async def _predictions(self, call: Call, request: Any) -> Any:
-        reply = await self._submit(request, call.request_id, in_parts=False).whole()
-        return _response(request, reply)
+        asked = self._ask.whole(*_target(request), _input(request, call.request_id))
+        return _response(request, checked(await asked.answer()))
 
     async def _stream(self, call: Call, request: Any) -> None:
-        async with aclosing(self._submit(request, call.request_id, in_parts=True).parts()) as parts:
+        asked = self._ask.in_parts(*_target(request), _input(request, call.request_id))
+        async with aclosing(_parts(asked)) as parts:
             async for part in parts:
                 await call.write(_response(request, part))
 
     async def _stream_many(self, call: Call, requests: AsyncIterator[Any]) -> None:
         """Answers in the order of the requests; the last ones also after the client has half-closed."""
-        pending: asyncio.Queue[tuple[Any, Prediction | TorchkeeperError] | None] = asyncio.Queue(PIPELINE)
+        pending: asyncio.Queue[tuple[Any, _Begun] | None] = asyncio.Queue(PIPELINE)
 
         async def read() -> None:
             try:
@@ -149,26 +132,25 @@ class InferenceService:
                 if (item := pending.get_nowait()) is not None:
                     self._give_up(item[1], asyncio.CancelledError())
 
-    def _begun(self, request: Any) -> Prediction | TorchkeeperError:
-        """A request of many, in the queue; or the error that answers it alone."""
+    def _begun(self, request: Any) -> _Begun:
         try:
             if not request.sequence_id.strip():
                 raise SequenceRequired
-            return self._submit(request, new_request_id(), in_parts=True)
+            return self._ask.in_parts(*_target(request), _input(request, new_request_id()))
         except TorchkeeperError as error:
             return error
 
-    def _give_up(self, begun: Prediction | TorchkeeperError, left: BaseException) -> None:
-        if isinstance(begun, Prediction):
+    def _give_up(self, begun: _Begun, left: BaseException) -> None:
+        if isinstance(begun, Asked):
             begun.leave()
         self._tally.end(left)
 
-    async def _answer_one(self, call: Call, request: Any, begun: Prediction | TorchkeeperError) -> None:
+    async def _answer_one(self, call: Call, request: Any, begun: _Begun) -> None:
         """Writes the answer to one request of many; an error is an answer too, and the next ones follow."""
         try:
             if isinstance(begun, TorchkeeperError):
                 raise begun
-            async with aclosing(begun.parts()) as parts:
+            async with aclosing(_parts(begun)) as parts:
                 async for part in parts:
                     await call.write(_response(request, part))
         except TorchkeeperError as error:
@@ -182,21 +164,22 @@ class InferenceService:
         else:
             self._tally.end(None)
 
-    def _submit(self, request: Any, request_id: str, *, in_parts: bool) -> Prediction:
-        """Queues a request.
 
-        Raises:
-            BadRequest, ModelNotFound, ModelVersionNotFound, ServiceUnavailable: it cannot be.
-        """
-        if not request.model_name:
-            raise BadRequest("Parameter model_name is required.")
-        version = request.model_version or None
-        dispatcher = self._models.find(request.model_name, version).dispatcher
-        parts = tuple(Part(name, value) for name, value in request.input.items())
-        headers = {SEQUENCE_HEADER: request.sequence_id} if request.sequence_id else {}
-        asked = Input(request_id, Kind.PREDICT, parts, headers)
-        submit = dispatcher.submit_streaming if in_parts else dispatcher.submit
-        return Prediction(dispatcher, submit(asked, explicit_version=version is not None))
+def _target(request: Any) -> tuple[str, str | None]:
+    """Which model and version a request names.
+
+    Raises:
+        BadRequest: none.
+    """
+    if not request.model_name:
+        raise BadRequest("Parameter model_name is required.")
+    return request.model_name, request.model_version or None
+
+
+def _input(request: Any, request_id: str) -> Input:
+    parts = tuple(Part(name, value) for name, value in request.input.items())
+    headers = {SEQUENCE_HEADER: request.sequence_id} if request.sequence_id else {}
+    return Input(request_id, Kind.PREDICT, parts, headers)
 
 
 async def _until(stopping: asyncio.Event, requests: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:

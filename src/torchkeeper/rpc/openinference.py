@@ -6,10 +6,8 @@ done with tensors. Source: Open Inference Protocol v2, gRPC.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
-from torchkeeper.api.call import LONG
 from torchkeeper.api.description import model_metadata, server_metadata
 from torchkeeper.api.operations import Operations
 from torchkeeper.engine.models import Models
@@ -17,9 +15,11 @@ from torchkeeper.errors import BadRequest
 from torchkeeper.http.router import Key
 from torchkeeper.messages import Input, Kind, Part
 from torchkeeper.rpc.calls import Call, Calls
-from torchkeeper.rpc.inference import Prediction
+from torchkeeper.rpc.inference import checked
 from torchkeeper.rpc.schema import OPEN_INFERENCE, message, methods
 from torchkeeper.rpc.tensors import body_of, is_raw, response_of
+from torchkeeper.serving.ask import Ask
+from torchkeeper.serving.offload import offload
 
 ENVELOPE = "kservev2"
 
@@ -33,7 +33,8 @@ ModelMetadataResponse = message("inference.ModelMetadataResponse")
 class OpenInferenceService:
     """The RPCs of GRPCInferenceService."""
 
-    def __init__(self, models: Models, operations: Operations) -> None:
+    def __init__(self, ask: Ask, models: Models, operations: Operations) -> None:
+        self._ask = ask
         self._models = models
         self._operations = operations
 
@@ -71,18 +72,13 @@ class OpenInferenceService:
         return ModelMetadataResponse(**model_metadata(self._models, found))
 
     async def _infer(self, call: Call, request: Any) -> Any:
+        name = _named(request.model_name, "model_name")
         version = request.model_version or None
-        found = self._models.find(_named(request.model_name, "model_name"), version)
-        if request.ByteSize() < LONG:
-            body, headers = body_of(request)
-        else:
-            body, headers = await asyncio.to_thread(body_of, request)
+        self._models.find(name, version)  # a model that is not here is said before its tensors are read
+        body, headers = await offload(request.ByteSize(), body_of, request)
         asked = Input(call.request_id, Kind.PREDICT, (Part("body", body),), headers, ENVELOPE)
-        ticket = found.dispatcher.submit(asked, explicit_version=version is not None)
-        reply = await Prediction(found.dispatcher, ticket).whole()
-        if len(reply.body) < LONG:
-            return response_of(reply, raw=is_raw(request))
-        return await asyncio.to_thread(response_of, reply, raw=is_raw(request))
+        reply = checked(await self._ask.whole(name, version, asked).answer())
+        return await offload(len(reply.body), response_of, reply, raw=is_raw(request))
 
 
 def _named(name: str, field: str) -> str:

@@ -1,0 +1,74 @@
+"""Asking a model: find the version, queue the request, wait, leave; whole or in parts, for every protocol.
+
+A protocol makes an Input and gets an Asked. Which version answers is decided here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Generic, TypeVar
+
+from torchkeeper.engine.dispatch import Dispatcher
+from torchkeeper.engine.models import Models
+from torchkeeper.engine.stream import Stream
+from torchkeeper.messages import Input, Reply
+
+A = TypeVar("A", Reply, Reply | Stream)
+
+
+class ClientGone(Exception):
+    """The client left before its request was complete or answered."""
+
+
+class Asked(Generic[A]):
+    """One request from its place in the queue to its answer."""
+
+    __slots__ = ("_dispatcher", "_left", "_ticket")
+
+    def __init__(self, dispatcher: Dispatcher, ticket: asyncio.Future[Any]) -> None:
+        self._dispatcher = dispatcher
+        self._ticket = ticket
+        self._left = False
+
+    async def answer(self) -> A:
+        """The answer: a Reply, or the Stream of its parts where they were asked for. To be awaited once.
+
+        Raises:
+            ClientGone: `leave` was called.
+            TorchkeeperError: there is no answer, and why.
+        """
+        try:
+            return await self._ticket  # type: ignore[no-any-return]  # what the dispatcher was asked for
+        except asyncio.CancelledError:
+            if self._left:
+                raise ClientGone from None
+            self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Nobody waits any more: what has not begun is not computed, and a running handler can see it."""
+        self._left = True
+        self._dispatcher.cancel(self._ticket)
+
+
+class Ask:
+    """The way of every protocol to a model."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+
+    def whole(self, name: str, version: str | None, request: Input) -> Asked[Reply]:
+        """Queues a request at a version of a model (None: its default); a streamed answer is joined.
+
+        Raises:
+            ModelNotFound, ModelVersionNotFound: it is not here.
+            QueueFull, ServiceUnavailable: nobody can take it now.
+        """
+        dispatcher = self._models.find(name, version).dispatcher
+        return Asked(dispatcher, dispatcher.submit(request, explicit_version=version is not None))
+
+    def in_parts(self, name: str, version: str | None, request: Input) -> Asked[Reply | Stream]:
+        """The same, but a streamed answer comes as the Stream of its parts. Raises what `whole` does."""
+        dispatcher = self._models.find(name, version).dispatcher
+        ticket = dispatcher.submit_streaming(request, explicit_version=version is not None)
+        return Asked(dispatcher, ticket)
