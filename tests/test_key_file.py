@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from torchkeeper.errors import SettingsError
-from torchkeeper.http.router import Key
 from torchkeeper.key_file import KeyFile, announcement, given_keys, start_tokens
+from torchkeeper.keys.key import Key
 from torchkeeper.settings import CommandLine, Settings, load_settings, secret_variables
 
 LONG = "a-key-of-some-length"

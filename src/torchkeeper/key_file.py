@@ -15,7 +15,7 @@ from pathlib import Path
 
 from torchkeeper.api.auth import KINDS, TokenRules, Tokens, new_key
 from torchkeeper.errors import SettingsError
-from torchkeeper.http.router import Key
+from torchkeeper.keys.key import Key
 from torchkeeper.settings import Settings
 
 NAME = "key_file.json"

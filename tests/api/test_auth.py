@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torchkeeper.api.auth import TokenRules, Tokens, bearer, new_key
 from torchkeeper.api.throttle import FREE, STEP
 from torchkeeper.errors import BadRequest, InvalidKey, TorchkeeperError
-from torchkeeper.http.router import Key
+from torchkeeper.keys.key import Key
 
 AT = 1_764_000_000.0
 HOUR = 3600.0

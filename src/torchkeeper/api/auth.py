@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 from torchkeeper.api.throttle import Throttle
 from torchkeeper.errors import BadRequest, InvalidKey, TorchkeeperError
-from torchkeeper.http.router import Key
+from torchkeeper.keys.key import Key
 
 #: The form of the Authorization header, TorchServe's: the word is case-sensitive, blanks are ASCII.
 _BEARER = re.compile(r"Bearer\s+(\S+)", re.ASCII)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 from torchkeeper.errors import BadEscape, MethodNotAllowed, ResourceNotFound
+from torchkeeper.keys.key import Key
 from torchkeeper.messages import Kind
 
 
@@ -21,16 +22,6 @@ class Api(enum.Flag):
     INFERENCE = enum.auto()
     MANAGEMENT = enum.auto()
     METRICS = enum.auto()
-
-
-class Key(enum.Enum):
-    """Which token a route needs when token authorization is on."""
-
-    NONE = "none"
-    PROBE = "probe"
-    INFERENCE = "inference"
-    MANAGEMENT = "management"
-    API = "API"
 
 
 class Endpoint(enum.Enum):

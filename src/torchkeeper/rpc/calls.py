@@ -20,7 +20,7 @@ import grpc
 from torchkeeper.api.application import Rules
 from torchkeeper.engine.stream import Closed
 from torchkeeper.errors import InvalidKey, TorchkeeperError
-from torchkeeper.http.router import Key
+from torchkeeper.keys.key import Key
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.rpc.schema import Method
 from torchkeeper.rpc.status import LONGEST, Dialect, HandlerStatus, code_of, details_of

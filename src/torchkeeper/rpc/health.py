@@ -12,7 +12,7 @@ from typing import Any
 
 from torchkeeper.engine.models import Models
 from torchkeeper.errors import ModelNotFound, TorchkeeperError
-from torchkeeper.http.router import Key
+from torchkeeper.keys.key import Key
 from torchkeeper.rpc.calls import Call, Calls
 from torchkeeper.rpc.schema import HEALTH, message, methods
 

@@ -13,7 +13,7 @@ from typing import Any
 from torchkeeper.engine.models import Models
 from torchkeeper.engine.stream import Stream
 from torchkeeper.errors import BadRequest, ServiceUnavailable, TorchkeeperError
-from torchkeeper.http.router import Key
+from torchkeeper.keys.key import Key
 from torchkeeper.messages import Input, Kind, Part, Reply
 from torchkeeper.rpc.calls import Call, Calls, Tally
 from torchkeeper.rpc.schema import INFERENCE, message, methods

@@ -11,7 +11,7 @@ from typing import Any
 from torchkeeper.api.operations import Operations, json_text
 from torchkeeper.api.parameters import Page, Register, Scale, fitting
 from torchkeeper.errors import BadRequest
-from torchkeeper.http.router import Key
+from torchkeeper.keys.key import Key
 from torchkeeper.rpc.calls import Call, Calls
 from torchkeeper.rpc.schema import MANAGEMENT, message, methods
 from torchkeeper.rpc.status import Dialect, ModelApiDisabled

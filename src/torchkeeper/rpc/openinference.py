@@ -12,7 +12,7 @@ from torchkeeper.api.description import model_metadata, server_metadata
 from torchkeeper.api.operations import Operations
 from torchkeeper.engine.models import Models
 from torchkeeper.errors import BadRequest
-from torchkeeper.http.router import Key
+from torchkeeper.keys.key import Key
 from torchkeeper.messages import Input, Kind, Part
 from torchkeeper.rpc.calls import Call, Calls
 from torchkeeper.rpc.inference import checked

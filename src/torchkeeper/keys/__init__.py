@@ -1,0 +1,1 @@
+"""Who may ask: token keys, their files, and guesses slowed down."""
