@@ -49,6 +49,7 @@ from torchkeeper.metrics.front import Metrics
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.metrics.system import cpu_count, gpu_count
 from torchkeeper.serving.ask import Ask
+from torchkeeper.serving.books import Books
 from torchkeeper.setting_table import Address
 from torchkeeper.settings import Settings, snapshot_models, startup_models
 from torchkeeper.snapshot import Kind, Snapshots, VersionSnapshot, snapshot_folder
@@ -198,6 +199,8 @@ class _Server:
         self._models = Models(settings, Builder(settings, child_environ, self._launcher, sinks))
         self._ask = Ask(self._models)
         self._operations = Operations(self._ask, self._models, settings, self._changed)
+        access = logs.access if logs.writes_access else None
+        self._books = Books(self._ledger, tokens, self._metrics.responded, access)
         self._snapshots = Snapshots(snapshot_folder(settings.log_location))
         self._saving = asyncio.Lock()
 
@@ -297,16 +300,13 @@ class _Server:
         limits = EdgeLimits(max_body=self._settings.max_request_size)
         described = {**endpoints, **ApiDescription(door.apis, self._models).endpoints()}
         application = Application(door.apis, described, self._ledger, self._rules())
-        await door.listener.start(
-            application, edge_protocol(limits, self._logs.access if self._logs.writes_access else None)
-        )
+        await door.listener.start(application, edge_protocol(limits, self._books.access))
         for name in door.names:
             logger.info("%s API bind to: %s (port %d)", name, door.listener.address, door.listener.port)
 
     async def _open_rpc(self, rpc: RpcFront) -> bool:
-        access = self._logs.access if self._logs.writes_access else None
         try:
-            await rpc.start(self._ask, self._models, self._operations, self._ledger, self._rules(), access)
+            await rpc.start(self._ask, self._models, self._operations, self._books)
         except SettingsError as error:
             logger.error("Invalid configuration: %s", error.message)
             return False

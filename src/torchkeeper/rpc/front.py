@@ -13,14 +13,12 @@ import grpc
 from grpc_reflection.v1alpha.reflection import SERVICE_NAME as REFLECTION
 from grpc_reflection.v1alpha.reflection import enable_server_reflection
 
-from torchkeeper.api.application import Rules
 from torchkeeper.api.operations import Operations
 from torchkeeper.engine.models import Models
 from torchkeeper.errors import SettingsError
 from torchkeeper.http.router import Api
 from torchkeeper.http.tls import pem_pair
-from torchkeeper.metrics.ledger import Ledger
-from torchkeeper.rpc.calls import Access, Calls, Tally
+from torchkeeper.rpc.calls import Calls
 from torchkeeper.rpc.health import HealthService
 from torchkeeper.rpc.inference import InferenceService
 from torchkeeper.rpc.listener import Options, RpcListener
@@ -35,6 +33,7 @@ from torchkeeper.rpc.schema import (
     TORCHSERVE_OPEN_INFERENCE,
 )
 from torchkeeper.serving.ask import Ask
+from torchkeeper.serving.books import Books
 from torchkeeper.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -72,21 +71,18 @@ class RpcFront:
         ask: Ask,
         models: Models,
         operations: Operations,
-        ledger: Ledger,
-        rules: Rules,
-        access: Access | None,
+        books: Books,
     ) -> None:
         """Begins to accept calls.
 
         Raises:
             SettingsError: a port was taken in the meantime.
         """
-        tally = Tally(ledger, rules.responded)
-        self._calls = calls = Calls(tally, rules, access)
+        self._calls = calls = Calls(books)
         for door in self._doors:
             services: dict[str, dict[str, Any]] = {}
             if Api.INFERENCE in door.apis:
-                services[INFERENCE] = InferenceService(ask, models, tally, self._stopping).handlers(calls)
+                services[INFERENCE] = InferenceService(ask, models, books, self._stopping).handlers(calls)
                 open_inference = OpenInferenceService(ask, models, operations)
                 for name in (OPEN_INFERENCE, TORCHSERVE_OPEN_INFERENCE):
                     services[name] = open_inference.handlers(calls, name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 from torchkeeper.engine.models import Models
@@ -15,10 +16,11 @@ from torchkeeper.engine.stream import Stream
 from torchkeeper.errors import BadRequest, ServiceUnavailable, TorchkeeperError
 from torchkeeper.keys.key import Key
 from torchkeeper.messages import Input, Kind, Part, Reply
-from torchkeeper.rpc.calls import Call, Calls, Tally
+from torchkeeper.rpc.calls import Call, Calls, settle
 from torchkeeper.rpc.schema import INFERENCE, message, methods
 from torchkeeper.rpc.status import Dialect, HandlerStatus, SequenceRequired, code_of
-from torchkeeper.serving.ask import Ask, Asked
+from torchkeeper.serving.ask import Ask, Asked, ClientGone
+from torchkeeper.serving.books import Books, Record
 from torchkeeper.serving.request_id import new_request_id
 
 PredictionResponse = message("org.pytorch.serve.grpc.inference.PredictionResponse")
@@ -56,32 +58,51 @@ async def _parts(asked: Asked[Reply | Stream]) -> AsyncGenerator[Reply, None]:
         raise
 
 
-#: A request of many, in the queue; or the error that answers it alone.
-_Begun = Asked[Reply | Stream] | TorchkeeperError
+@dataclass(frozen=True)
+class _Begun:
+    """A request of many, with its page in the books: in the queue, or the error that answers it alone."""
+
+    request: Any
+    record: Record
+    asked: Asked[Reply | Stream] | TorchkeeperError
+
+    def give_up(self) -> None:
+        """Nobody waits for it any more."""
+        if isinstance(self.asked, Asked):
+            self.asked.leave()
+        self.record.close(ClientGone())
+
+    async def parts(self) -> AsyncGenerator[Reply, None]:
+        """What `_parts` gives."""
+        if isinstance(self.asked, TorchkeeperError):
+            raise self.asked
+        async with aclosing(_parts(self.asked)) as parts:
+            async for part in parts:
+                yield part
 
 
 class InferenceService:
     """The RPCs of InferenceAPIsService."""
 
-    def __init__(self, ask: Ask, models: Models, tally: Tally, stopping: asyncio.Event) -> None:
+    def __init__(self, ask: Ask, models: Models, books: Books, stopping: asyncio.Event) -> None:
         self._ask = ask
         self._models = models
-        self._tally = tally
+        self._books = books
         self._stopping = stopping
 
     def handlers(self, calls: Calls) -> dict[str, Any]:
         """gRPC's handlers by method name."""
         serve = {
-            "Ping": (self._ping, Key.PROBE, True),
-            "Predictions": (self._predictions, Key.INFERENCE, True),
-            "StreamPredictions": (self._stream, Key.INFERENCE, True),
-            "StreamPredictions2": (self._stream_many, Key.INFERENCE, False),
+            "Ping": (self._ping, Key.PROBE, False),
+            "Predictions": (self._predictions, Key.INFERENCE, False),
+            "StreamPredictions": (self._stream, Key.INFERENCE, False),
+            "StreamPredictions2": (self._stream_many, Key.INFERENCE, True),
         }
         found = {}
         for method in methods(INFERENCE):
-            function, key, counted = serve[method.name]
+            function, key, many = serve[method.name]
             found[method.name] = calls.handler(
-                method, function, key=key, dialect=Dialect.TORCHSERVE, counted=counted
+                method, function, key=key, dialect=Dialect.TORCHSERVE, many=many
             )
         return found
 
@@ -102,67 +123,63 @@ class InferenceService:
 
     async def _stream_many(self, call: Call, requests: AsyncIterator[Any]) -> None:
         """Answers in the order of the requests; the last ones also after the client has half-closed."""
-        pending: asyncio.Queue[tuple[Any, _Begun] | None] = asyncio.Queue(PIPELINE)
-
-        async def read() -> None:
-            try:
-                async with aclosing(_until(self._stopping, requests)) as coming:
-                    async for request in coming:
-                        self._tally.begin()
-                        begun = self._begun(request)
-                        try:
-                            await pending.put((request, begun))
-                        except asyncio.CancelledError as left:
-                            self._give_up(begun, left)
-                            raise
-            except Exception:
-                await pending.put(None)
-                raise
-            await pending.put(None)
-
-        reader = asyncio.ensure_future(read())
+        pending: asyncio.Queue[_Begun | None] = asyncio.Queue(PIPELINE)
+        reader = asyncio.ensure_future(self._read(requests, pending))
         try:
-            while (item := await pending.get()) is not None:
-                await self._answer_one(call, *item)
+            while (begun := await pending.get()) is not None:
+                await self._answer_one(call, begun)
             await reader
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
             while not pending.empty():
-                if (item := pending.get_nowait()) is not None:
-                    self._give_up(item[1], asyncio.CancelledError())
+                if (begun := pending.get_nowait()) is not None:
+                    begun.give_up()
+
+    async def _read(self, requests: AsyncIterator[Any], pending: asyncio.Queue[_Begun | None]) -> None:
+        """Begins the requests as they come; None ends the queue, also where no more can be read."""
+        try:
+            async with aclosing(_until(self._stopping, requests)) as coming:
+                async for request in coming:
+                    begun = self._begun(request)
+                    try:
+                        await pending.put(begun)
+                    except asyncio.CancelledError:
+                        begun.give_up()
+                        raise
+        except Exception:
+            await pending.put(None)
+            raise
+        await pending.put(None)
 
     def _begun(self, request: Any) -> _Begun:
+        record = self._books.record()
+        record.enter()
         try:
             if not request.sequence_id.strip():
                 raise SequenceRequired
-            return self._ask.in_parts(*_target(request), _input(request, new_request_id()))
+            asked = self._ask.in_parts(*_target(request), _input(request, new_request_id()))
         except TorchkeeperError as error:
-            return error
+            return _Begun(request, record, error)
+        return _Begun(request, record, asked)
 
-    def _give_up(self, begun: _Begun, left: BaseException) -> None:
-        if isinstance(begun, Asked):
-            begun.leave()
-        self._tally.end(left)
-
-    async def _answer_one(self, call: Call, request: Any, begun: _Begun) -> None:
+    async def _answer_one(self, call: Call, begun: _Begun) -> None:
         """Writes the answer to one request of many; an error is an answer too, and the next ones follow."""
+        request = begun.request
         try:
-            if isinstance(begun, TorchkeeperError):
-                raise begun
-            async with aclosing(_parts(begun)) as parts:
+            async with aclosing(begun.parts()) as parts:
                 async for part in parts:
                     await call.write(_response(request, part))
         except TorchkeeperError as error:
-            self._tally.end(error)
+            settle(begun.record, error)
             code = code_of(error, Dialect.TORCHSERVE).value[0]
             response = PredictionResponse(status={"code": code, "message": error.message})
             await call.write(_of_sequence(request, response))
         except BaseException as error:
-            self._tally.end(error)
+            begun.record.close(error)
             raise
         else:
-            self._tally.end(None)
+            settle(begun.record, None)
 
 
 def _target(request: Any) -> tuple[str, str | None]:
