@@ -41,13 +41,14 @@ from torchkeeper.engine.version import ModelVersion
 from torchkeeper.errors import SettingsError, TorchkeeperError
 from torchkeeper.http.edge import EdgeLimits, edge_protocol
 from torchkeeper.http.listener import Listener
-from torchkeeper.http.router import Api, Endpoint
+from torchkeeper.http.router import Endpoint
 from torchkeeper.http.tls import tls_context
 from torchkeeper.key_file import announcement, start_tokens
 from torchkeeper.log import Logs
 from torchkeeper.metrics.front import Metrics
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.metrics.system import cpu_count, gpu_count
+from torchkeeper.serving.apis import Api
 from torchkeeper.serving.ask import Ask
 from torchkeeper.serving.books import Books
 from torchkeeper.setting_table import Address

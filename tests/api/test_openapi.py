@@ -7,7 +7,8 @@ import json
 import pytest
 
 from torchkeeper.api.openapi import document, page
-from torchkeeper.http.router import ROUTES, Api
+from torchkeeper.http.router import ROUTES
+from torchkeeper.serving.apis import Api
 
 
 @pytest.mark.parametrize("apis", [Api.INFERENCE, Api.MANAGEMENT, Api.METRICS, Api.INFERENCE | Api.MANAGEMENT])

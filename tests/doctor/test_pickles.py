@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch._weights_only_unpickler import _get_allowed_globals
 
-from torchkeeper.doctor.pickles import _ALLOWED, Kind, scan_file
+from torchkeeper.doctor.pickles import _ALLOWED, PickleKind, scan_file
 
 
 class Evil:
@@ -72,8 +72,8 @@ def test_it_agrees_with_torch(tmp_path: Path, name: str, form: dict[str, Any]) -
     path = tmp_path / "w.pt"
     torch.save(OBJECTS[name], path, **form)
     scan = scan_file(path)
-    assert scan.kind in (Kind.WEIGHTS, Kind.REFUSED)
-    assert (scan.kind is Kind.WEIGHTS) == torch_reads(path), scan.why
+    assert scan.kind in (PickleKind.WEIGHTS, PickleKind.REFUSED)
+    assert (scan.kind is PickleKind.WEIGHTS) == torch_reads(path), scan.why
 
 
 def test_everything_that_torch_allows_is_allowed() -> None:
@@ -95,7 +95,7 @@ def test_the_reason_names_what_is_not_allowed(tmp_path: Path) -> None:
 
 def test_torchscript(tmp_path: Path) -> None:
     torch.jit.script(torch.nn.Linear(2, 3)).save(tmp_path / "w.pt")
-    assert scan_file(tmp_path / "w.pt").kind is Kind.TORCHSCRIPT
+    assert scan_file(tmp_path / "w.pt").kind is PickleKind.TORCHSCRIPT
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_torchscript(tmp_path: Path) -> None:
 )
 def test_other_files(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "w.pt").write_bytes(content)
-    assert scan_file(tmp_path / "w.pt").kind is Kind.OTHER
+    assert scan_file(tmp_path / "w.pt").kind is PickleKind.OTHER
 
 
 @pytest.mark.parametrize("form", [True, False], ids=["zip", "legacy"])
@@ -120,5 +120,5 @@ def test_the_oldest_form_and_safetensors(tmp_path: Path) -> None:
     (tmp_path / "pickle").write_bytes(b"")
     with tarfile.open(tmp_path / "w.pt", "w") as archive:
         archive.add(tmp_path / "pickle", "pickle")
-    assert scan_file(tmp_path / "w.pt").kind is Kind.REFUSED
-    assert scan_file(tmp_path / "w.safetensors").kind is Kind.WEIGHTS
+    assert scan_file(tmp_path / "w.pt").kind is PickleKind.REFUSED
+    assert scan_file(tmp_path / "w.safetensors").kind is PickleKind.WEIGHTS

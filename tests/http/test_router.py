@@ -3,8 +3,9 @@
 import pytest
 
 from torchkeeper.errors import BadEscape, MethodNotAllowed, ResourceNotFound
-from torchkeeper.http.router import Api, Endpoint, resolve
+from torchkeeper.http.router import Endpoint, resolve
 from torchkeeper.messages import Kind
+from torchkeeper.serving.apis import Api
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from torchkeeper.api.call import Call, Handler
 from torchkeeper.api.management import json_reply
 from torchkeeper.api.openapi import document, page
 from torchkeeper.engine.models import Models
-from torchkeeper.http.router import Api, Endpoint
+from torchkeeper.http.router import Endpoint
 from torchkeeper.messages import Reply
+from torchkeeper.serving.apis import Api
 
 
 class ApiDescription:

@@ -17,10 +17,11 @@ from torchkeeper.api.call import Call, Handler, Receive, Scope, Send
 from torchkeeper.api.streaming import Streamed
 from torchkeeper.engine.stream import Closed
 from torchkeeper.errors import InvalidKey, ResourceNotFound, TorchkeeperError
-from torchkeeper.http.router import Api, Endpoint, Match, resolve
+from torchkeeper.http.router import Endpoint, Match, resolve
 from torchkeeper.keys.key import Key
 from torchkeeper.messages import Reply
 from torchkeeper.metrics.ledger import Ledger
+from torchkeeper.serving.apis import Api
 from torchkeeper.serving.ask import ClientGone
 from torchkeeper.serving.request_id import new_request_id
 

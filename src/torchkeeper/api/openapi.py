@@ -14,8 +14,9 @@ import msgspec
 from torchkeeper import TORCHSERVE_VERSION
 from torchkeeper.api.description import Description
 from torchkeeper.api.parameters import Describe, Page, Register, Scale
-from torchkeeper.http.router import ROUTES, Api, Endpoint, Route
+from torchkeeper.http.router import ROUTES, Endpoint, Route
 from torchkeeper.keys.key import Key
+from torchkeeper.serving.apis import Api
 
 _METHODS = ("get", "post", "put")
 _NAMES = {"{m}": "model_name", "{v}": "model_version"}

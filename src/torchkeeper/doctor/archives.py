@@ -10,8 +10,15 @@ from pathlib import Path
 from torchkeeper.archive import Archive, open_archive
 from torchkeeper.doctor.configuration import Setup
 from torchkeeper.doctor.finding import Finding, Verdict
-from torchkeeper.doctor.pickles import Kind, scan_file
-from torchkeeper.doctor.source import Import, Source, local_modules, missing_import, parse_source, reachable
+from torchkeeper.doctor.pickles import PickleKind, scan_file
+from torchkeeper.doctor.source import (
+    Import,
+    SourceOutline,
+    local_modules,
+    missing_import,
+    parse_source,
+    reachable,
+)
 from torchkeeper.errors import ArchiveError
 from torchkeeper.handler.builtin import BUILTIN, READY
 from torchkeeper.model_config import KNOWN, LATER, parse_model_config
@@ -113,7 +120,7 @@ def _handler(text: str, folder: Path) -> tuple[Path | None, list[_Check]]:
     ]
 
 
-def _entry(source: Source, function: str) -> list[_Check]:
+def _entry(source: SourceOutline, function: str) -> list[_Check]:
     name = function or "handle"
     if name in source.functions:
         return [_asynchronous(name)] if source.functions[name] and "asyncCommunication" in LATER else []
@@ -198,17 +205,17 @@ def _weights(archive: Archive, own: Path | None) -> Iterator[_Check]:
     serialized = folder / manifest.serialized_file if manifest.serialized_file else None
     if serialized is not None and serialized.is_file():
         scan = scan_file(serialized)
-        if manifest.model_file and scan.kind is Kind.TORCHSCRIPT and ours:
+        if manifest.model_file and scan.kind is PickleKind.TORCHSCRIPT and ours:
             why = f"{serialized.name} is TorchScript and no state dict: archive it without the model file"
             yield "serialized file", Verdict.BROKEN, why
-        elif scan.kind is Kind.REFUSED:
+        elif scan.kind is PickleKind.REFUSED:
             yield "serialized file", *_refused(serialized.name, scan.why, ours)
         elif not manifest.model_file and ours:
             yield from _whole(serialized, scan.kind)
     for path in sorted(folder.rglob("*")):
         if path.suffix in _TORCH_SUFFIXES and path != serialized and path.is_file():
             scan = scan_file(path)
-            if scan.kind is Kind.REFUSED:
+            if scan.kind is PickleKind.REFUSED:
                 yield path.relative_to(folder).as_posix(), *_refused(path.name, scan.why, False)
 
 
@@ -220,11 +227,11 @@ def _refused(name: str, why: str, ours: bool) -> tuple[Verdict, str]:
     return Verdict.CHANGED, f"weights_only refuses {name}: {why}; {advice}"
 
 
-def _whole(path: Path, kind: Kind) -> Iterator[_Check]:
+def _whole(path: Path, kind: PickleKind) -> Iterator[_Check]:
     """A model without a model file, which BaseHandler would load."""
     if path.suffix in (".onnx", ".so", ".pt2"):
         yield "serialized file", Verdict.BROKEN, f"{path.name}: {path.suffix} models are not supported yet"
-    elif path.suffix != ".pt" or kind is not Kind.TORCHSCRIPT:
+    elif path.suffix != ".pt" or kind is not PickleKind.TORCHSCRIPT:
         why = f"{path.name} is no TorchScript file (.pt); a state dict needs a model file"
         yield "serialized file", Verdict.BROKEN, why
 

@@ -42,7 +42,7 @@ _ALLOWED = re.compile(
 )
 
 
-class Kind(enum.Enum):
+class PickleKind(enum.Enum):
     """What a file is."""
 
     WEIGHTS = "weights"
@@ -55,37 +55,37 @@ class Kind(enum.Enum):
 class Scan:
     """What a file is; for a refused one, why."""
 
-    kind: Kind
+    kind: PickleKind
     why: str = ""
 
 
 def scan_file(path: Path) -> Scan:
     """Looks at a file that may be torch.save's."""
     if path.suffix == ".safetensors":
-        return Scan(Kind.WEIGHTS)
+        return Scan(PickleKind.WEIGHTS)
     try:
         if zipfile.is_zipfile(path):
             return _scan_zip(path)
         if tarfile.is_tarfile(path):
-            return Scan(Kind.REFUSED, "it has torch.save's oldest form, a tar file")
+            return Scan(PickleKind.REFUSED, "it has torch.save's oldest form, a tar file")
         with path.open("rb") as file:
             return _scan_legacy(file)
     except (OSError, zipfile.BadZipFile) as error:
-        return Scan(Kind.OTHER, f"it cannot be read: {error}")
+        return Scan(PickleKind.OTHER, f"it cannot be read: {error}")
 
 
 def _scan_zip(path: Path) -> Scan:
     with zipfile.ZipFile(path) as archive:
         names = {name.rpartition("/")[2]: name for name in archive.namelist()}
         if "constants.pkl" in names:
-            return Scan(Kind.TORCHSCRIPT)
+            return Scan(PickleKind.TORCHSCRIPT)
         if "data.pkl" not in names:
-            return Scan(Kind.OTHER)
+            return Scan(PickleKind.OTHER)
         with archive.open(names["data.pkl"]) as file:
             try:
                 reasons = refusals(file)
             except ValueError as error:
-                return Scan(Kind.OTHER, f"its data.pkl is damaged: {error}")
+                return Scan(PickleKind.OTHER, f"its data.pkl is damaged: {error}")
     return _judged(reasons)
 
 
@@ -93,22 +93,22 @@ def _scan_legacy(file: IO[bytes]) -> Scan:
     try:
         first = list(pickletools.genops(file))
     except (ValueError, IndexError, OverflowError, UnicodeDecodeError):
-        return Scan(Kind.OTHER)
+        return Scan(PickleKind.OTHER)
     if _LEGACY_MAGIC not in [argument for _, argument, _ in first]:
-        return Scan(Kind.OTHER)
+        return Scan(PickleKind.OTHER)
     reasons: list[str] = []
     try:
         for _ in range(_LEGACY_PICKLES - 1):
             reasons += refusals(file)
     except ValueError as error:
-        return Scan(Kind.OTHER, f"it is damaged: {error}")
+        return Scan(PickleKind.OTHER, f"it is damaged: {error}")
     return _judged(reasons)
 
 
 def _judged(reasons: list[str]) -> Scan:
-    return (
-        Scan(Kind.REFUSED, "it holds " + ", ".join(dict.fromkeys(reasons))) if reasons else Scan(Kind.WEIGHTS)
-    )
+    if not reasons:
+        return Scan(PickleKind.WEIGHTS)
+    return Scan(PickleKind.REFUSED, "it holds " + ", ".join(dict.fromkeys(reasons)))
 
 
 def refusals(file: IO[bytes]) -> list[str]:

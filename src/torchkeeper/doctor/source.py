@@ -41,7 +41,7 @@ class Class:
 
 
 @dataclass
-class Source:
+class SourceOutline:
     """What a module imports (but for what may be missing) and defines."""
 
     imports: list[Import] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Source:
     classes: list[Class] = field(default_factory=list)
 
 
-def parse_source(content: bytes) -> Source:
+def parse_source(content: bytes) -> SourceOutline:
     """Reads a module's source.
 
     Raises:
@@ -64,7 +64,7 @@ def parse_source(content: bytes) -> Source:
         raise ValueError(f"line {error.lineno}: {error.msg}") from None
     except (ValueError, RecursionError) as error:
         raise ValueError(str(error)) from None
-    source = Source()
+    source = SourceOutline()
     for statement in _top_level(tree.body):
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
             source.functions[statement.name] = isinstance(statement, ast.AsyncFunctionDef)
@@ -186,9 +186,9 @@ def local_modules(wanted: Import, folder: Path) -> tuple[bool, list[Path]]:
     return True, [file for file in files if file.is_file()]
 
 
-def reachable(start: list[Path], folder: Path) -> Mapping[Path, Source | str]:
+def reachable(start: list[Path], folder: Path) -> Mapping[Path, SourceOutline | str]:
     """The archive's modules that these import, directly or not: the source, or why it is none."""
-    found: dict[Path, Source | str] = {}
+    found: dict[Path, SourceOutline | str] = {}
     waiting = list(start)
     while waiting:
         file = waiting.pop(0)

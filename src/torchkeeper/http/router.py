@@ -14,14 +14,7 @@ from urllib.parse import unquote_to_bytes
 from torchkeeper.errors import BadEscape, MethodNotAllowed, ResourceNotFound
 from torchkeeper.keys.key import Key
 from torchkeeper.messages import Kind
-
-
-class Api(enum.Flag):
-    """What a listener serves; one address may serve several."""
-
-    INFERENCE = enum.auto()
-    MANAGEMENT = enum.auto()
-    METRICS = enum.auto()
+from torchkeeper.serving.apis import Api
 
 
 class Endpoint(enum.Enum):

@@ -31,17 +31,16 @@ logger = logging.getLogger(__name__)
 #: Trailing metadata with what torchkeeper knows of an error beyond its message.
 CAUSE = "x-cause"
 
-Context = Any  # grpc.aio.ServicerContext, whose type parameters are of no use to messages made at run time
-
 
 @dataclass(frozen=True)
-class Call:
+class RpcCall:
     """One call as a service sees it."""
 
     request_id: str
     #: host:port
     client: str
-    context: Context
+    #: grpc.aio.ServicerContext, whose type parameters are of no use to messages made at run time.
+    context: Any
 
     @property
     def authorization(self) -> str | None:
@@ -56,7 +55,7 @@ class Call:
         await self.context.write(message)
 
 
-Serve = Callable[[Call, Any], Awaitable[Any]]
+Serve = Callable[[RpcCall, Any], Awaitable[Any]]
 """Request (or an asynchronous iterator of them) in; the reply out, or None where `Call.write` was used."""
 
 
@@ -111,9 +110,9 @@ class _Served:
         self._dialect = dialect
         self._many = many
 
-    async def call(self, request: Any, context: Context) -> Any:
+    async def call(self, request: Any, context: Any) -> Any:
         """One call."""
-        call = Call(new_request_id(), client_of(context.peer()), context)
+        call = RpcCall(new_request_id(), client_of(context.peer()), context)
         begin = time.monotonic()
         record = self._books.record()
         if not self._many:
@@ -133,7 +132,7 @@ class _Served:
             self._log(call, begin, grpc.StatusCode.OK if error is None else code_of(error, self._dialect))
             return await self._send(call, reply, error)
 
-    async def _answer(self, call: Call, request: Any) -> tuple[Any, TorchkeeperError | None]:
+    async def _answer(self, call: RpcCall, request: Any) -> tuple[Any, TorchkeeperError | None]:
         """What the method gives, or the error that answers the call."""
         try:
             given = [
@@ -151,7 +150,7 @@ class _Served:
             logger.exception("request %s failed by a fault of the server", call.request_id, extra=known)
             return None, TorchkeeperError("Internal server error", cause=repr(fault))
 
-    async def _send(self, call: Call, reply: Any, error: TorchkeeperError | None) -> Any:
+    async def _send(self, call: RpcCall, reply: Any, error: TorchkeeperError | None) -> Any:
         trailing = [("x-request-id", call.request_id)]
         if error is not None and error.cause:
             # TorchServe's two lines of details leave no room for it.
@@ -161,7 +160,7 @@ class _Served:
             await call.context.abort(code_of(error, self._dialect), details_of(error, self._dialect))
         return reply
 
-    def _log(self, call: Call, begin: float, code: grpc.StatusCode) -> None:
+    def _log(self, call: RpcCall, begin: float, code: grpc.StatusCode) -> None:
         if self._books.access is not None:
             number: int = code.value[0]
             ms = (time.monotonic() - begin) * 1000

@@ -16,7 +16,6 @@ from grpc_reflection.v1alpha.reflection import enable_server_reflection
 from torchkeeper.api.operations import Operations
 from torchkeeper.engine.models import Models
 from torchkeeper.errors import SettingsError
-from torchkeeper.http.router import Api
 from torchkeeper.http.tls import pem_pair
 from torchkeeper.rpc.calls import Calls
 from torchkeeper.rpc.health import HealthService
@@ -32,6 +31,7 @@ from torchkeeper.rpc.schema import (
     POOL,
     TORCHSERVE_OPEN_INFERENCE,
 )
+from torchkeeper.serving.apis import Api
 from torchkeeper.serving.ask import Ask
 from torchkeeper.serving.books import Books
 from torchkeeper.settings import Settings

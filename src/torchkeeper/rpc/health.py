@@ -13,7 +13,7 @@ from typing import Any
 from torchkeeper.engine.models import Models
 from torchkeeper.errors import ModelNotFound, TorchkeeperError
 from torchkeeper.keys.key import Key
-from torchkeeper.rpc.calls import Call, Calls
+from torchkeeper.rpc.calls import Calls, RpcCall
 from torchkeeper.rpc.schema import HEALTH, message, methods
 
 HealthCheckResponse = message("grpc.health.v1.HealthCheckResponse")
@@ -42,19 +42,19 @@ class HealthService:
         """gRPC's handlers by method name, on a listener that has these services."""
         names = frozenset(services)
 
-        async def check(call: Call, request: Any) -> Any:
+        async def check(call: RpcCall, request: Any) -> Any:
             status = self._status(request.service, names)
             if status == SERVICE_UNKNOWN:
                 raise UnknownService(f"Neither a model nor a service: {request.service}")
             return HealthCheckResponse(status=status)
 
-        async def every(call: Call, request: Any) -> Any:
+        async def every(call: RpcCall, request: Any) -> Any:
             found = HealthListResponse()
             for name in ("", *names, *self._models.names()):
                 found.statuses[name].status = self._status(name, names)
             return found
 
-        async def watch(call: Call, request: Any) -> None:
+        async def watch(call: RpcCall, request: Any) -> None:
             """Each change until the client leaves, or the server stops: that is the last one."""
             said = None
             while True:

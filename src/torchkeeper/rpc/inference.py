@@ -16,7 +16,7 @@ from torchkeeper.engine.stream import Stream
 from torchkeeper.errors import BadRequest, ServiceUnavailable, TorchkeeperError
 from torchkeeper.keys.key import Key
 from torchkeeper.messages import Input, Kind, Part, Reply
-from torchkeeper.rpc.calls import Call, Calls, settle
+from torchkeeper.rpc.calls import Calls, RpcCall, settle
 from torchkeeper.rpc.schema import INFERENCE, message, methods
 from torchkeeper.rpc.status import Dialect, HandlerStatus, SequenceRequired, code_of
 from torchkeeper.serving.ask import Ask, Asked, ClientGone
@@ -106,22 +106,22 @@ class InferenceService:
             )
         return found
 
-    async def _ping(self, call: Call, request: Any) -> Any:
+    async def _ping(self, call: RpcCall, request: Any) -> Any:
         healthy = self._models.healthy()
         word = "Healthy" if healthy else "Unhealthy"
         return TorchServeHealthResponse(health=f'{{\n  "status": "{word}"\n}}\n')
 
-    async def _predictions(self, call: Call, request: Any) -> Any:
+    async def _predictions(self, call: RpcCall, request: Any) -> Any:
         asked = self._ask.whole(*_target(request), _input(request, call.request_id))
         return _response(request, checked(await asked.answer()))
 
-    async def _stream(self, call: Call, request: Any) -> None:
+    async def _stream(self, call: RpcCall, request: Any) -> None:
         asked = self._ask.in_parts(*_target(request), _input(request, call.request_id))
         async with aclosing(_parts(asked)) as parts:
             async for part in parts:
                 await call.write(_response(request, part))
 
-    async def _stream_many(self, call: Call, requests: AsyncIterator[Any]) -> None:
+    async def _stream_many(self, call: RpcCall, requests: AsyncIterator[Any]) -> None:
         """Answers in the order of the requests; the last ones also after the client has half-closed."""
         pending: asyncio.Queue[_Begun | None] = asyncio.Queue(PIPELINE)
         reader = asyncio.ensure_future(self._read(requests, pending))
@@ -163,7 +163,7 @@ class InferenceService:
             return _Begun(request, record, error)
         return _Begun(request, record, asked)
 
-    async def _answer_one(self, call: Call, begun: _Begun) -> None:
+    async def _answer_one(self, call: RpcCall, begun: _Begun) -> None:
         """Writes the answer to one request of many; an error is an answer too, and the next ones follow."""
         request = begun.request
         try:

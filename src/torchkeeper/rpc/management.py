@@ -12,7 +12,7 @@ from torchkeeper.api.operations import Operations, json_text
 from torchkeeper.api.parameters import Page, Register, Scale, fitting
 from torchkeeper.errors import BadRequest
 from torchkeeper.keys.key import Key
-from torchkeeper.rpc.calls import Call, Calls
+from torchkeeper.rpc.calls import Calls, RpcCall
 from torchkeeper.rpc.schema import MANAGEMENT, message, methods
 from torchkeeper.rpc.status import Dialect, ModelApiDisabled
 
@@ -45,7 +45,7 @@ class ManagementService:
             for method in methods(MANAGEMENT)
         }
 
-    async def _describe(self, call: Call, request: Any) -> Any:
+    async def _describe(self, call: RpcCall, request: Any) -> Any:
         found = await self._operations.describe(
             _named(request),
             request.model_version or None,
@@ -54,28 +54,28 @@ class ManagementService:
         )
         return _json(found)
 
-    async def _list(self, call: Call, request: Any) -> Any:
+    async def _list(self, call: RpcCall, request: Any) -> Any:
         limit = request.limit if request.limit > 0 else _PAGE
         page = fitting(Page, {"limit": limit, "next_page_token": request.next_page_token})
         return _json(self._operations.page(page))
 
-    async def _register(self, call: Call, request: Any) -> Any:
+    async def _register(self, call: RpcCall, request: Any) -> Any:
         self._check_model_api()
         wanted = fitting(Register, {**_given(request), "synchronous": request.synchronous})
         return _said((await self._operations.register(wanted)).sentence)
 
-    async def _scale(self, call: Call, request: Any) -> Any:
+    async def _scale(self, call: RpcCall, request: Any) -> Any:
         name = _named(request)
         wanted = fitting(Scale, {**_given(request), "synchronous": request.synchronous})
         return _said((await self._operations.scale(name, wanted.model_version, wanted)).sentence)
 
-    async def _set_default(self, call: Call, request: Any) -> Any:
+    async def _set_default(self, call: RpcCall, request: Any) -> Any:
         name = _named(request)
         if not request.model_version:
             raise BadRequest("Parameter model_version is required.")
         return _said((await self._operations.set_default(name, request.model_version)).sentence)
 
-    async def _unregister(self, call: Call, request: Any) -> Any:
+    async def _unregister(self, call: RpcCall, request: Any) -> Any:
         self._check_model_api()
         done = await self._operations.unregister(_named(request), request.model_version or None)
         return _said(done.sentence)

@@ -14,7 +14,7 @@ from torchkeeper.engine.models import Models
 from torchkeeper.errors import BadRequest
 from torchkeeper.keys.key import Key
 from torchkeeper.messages import Input, Kind, Part
-from torchkeeper.rpc.calls import Call, Calls
+from torchkeeper.rpc.calls import Calls, RpcCall
 from torchkeeper.rpc.inference import checked
 from torchkeeper.rpc.schema import OPEN_INFERENCE, message, methods
 from torchkeeper.rpc.tensors import body_of, is_raw, response_of
@@ -54,24 +54,24 @@ class OpenInferenceService:
             found[method.name] = calls.handler(method, function, key=key)
         return found
 
-    async def _server_live(self, call: Call, request: Any) -> Any:
+    async def _server_live(self, call: RpcCall, request: Any) -> Any:
         return ServerLiveResponse(live=True)
 
-    async def _server_ready(self, call: Call, request: Any) -> Any:
+    async def _server_ready(self, call: RpcCall, request: Any) -> Any:
         return ServerReadyResponse(ready=not self._models.unready())
 
-    async def _model_ready(self, call: Call, request: Any) -> Any:
+    async def _model_ready(self, call: RpcCall, request: Any) -> Any:
         found = self._models.find(_named(request.name, "name"), request.version or None)
         return ModelReadyResponse(ready=found.ready())
 
-    async def _server_metadata(self, call: Call, request: Any) -> Any:
+    async def _server_metadata(self, call: RpcCall, request: Any) -> Any:
         return ServerMetadataResponse(**server_metadata(repository=self._operations.model_api))
 
-    async def _model_metadata(self, call: Call, request: Any) -> Any:
+    async def _model_metadata(self, call: RpcCall, request: Any) -> Any:
         found = self._models.find(_named(request.name, "name"), request.version or None)
         return ModelMetadataResponse(**model_metadata(self._models, found))
 
-    async def _infer(self, call: Call, request: Any) -> Any:
+    async def _infer(self, call: RpcCall, request: Any) -> Any:
         name = _named(request.model_name, "model_name")
         version = request.model_version or None
         self._models.find(name, version)  # a model that is not here is said before its tensors are read
