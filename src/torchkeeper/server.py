@@ -39,7 +39,8 @@ from torchkeeper.engine.builder import Builder, Sinks, worker_environ
 from torchkeeper.engine.models import Models, Wish
 from torchkeeper.engine.version import ModelVersion
 from torchkeeper.errors import SettingsError, TorchkeeperError
-from torchkeeper.http.edge import EdgeLimits, edge_protocol
+from torchkeeper.http.edge import edge_protocol
+from torchkeeper.http.limits import EdgeLimits
 from torchkeeper.http.listener import Listener
 from torchkeeper.http.router import Endpoint
 from torchkeeper.http.tls import tls_context

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +13,8 @@ import uvicorn
 import uvloop
 from uvicorn.server import ServerState
 
-from torchkeeper.http.edge import EdgeLimits, edge_protocol
+from torchkeeper.http.edge import edge_protocol
+from torchkeeper.http.limits import EdgeLimits
 
 App = Callable[..., Awaitable[None]]
 HOST = b"Host: x\r\n"
@@ -59,13 +60,20 @@ async def listening(app: App, **limits: Any) -> AsyncIterator[tuple[socket.socke
             await server.wait_closed()
 
 
-def talk(data: bytes, app: App = echo, **limits: Any) -> bytes:
-    """Sends bytes over a real connection; returns all that comes until the server closes or is silent."""
+def split(data: bytes) -> list[bytes]:
+    """The bytes one by one."""
+    return [data[place : place + 1] for place in range(len(data))]
+
+
+def talk(data: bytes | list[bytes], app: App = echo, **limits: Any) -> bytes:
+    """Sends bytes, or pieces, over a real connection; all that comes until the server closes or is silent."""
 
     async def run() -> bytes:
         async with listening(app, **limits) as (listener, _):
             reader, writer = await asyncio.open_connection(*listener.getsockname())
-            writer.write(data)
+            for piece in data if isinstance(data, list) else [data]:
+                writer.write(piece)
+                await asyncio.sleep(0)
             try:
                 async with asyncio.timeout(10):
                     return await reader.read()
@@ -116,10 +124,85 @@ def test_connection_close_and_http_1_0_close() -> None:
         assert b"GET /a" in answer
 
 
-def test_an_offered_upgrade_is_answered_as_plain_http() -> None:
-    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"
-    data = b"POST /up HTTP/1.1\r\n" + HOST + offer + b"Content-Length: 4\r\n\r\nbody"
-    assert b"POST /up body" in talk(data)
+#: All methods that llhttp knows for HTTP, one that it does not, and one in lower case.
+METHODS = (
+    *("DELETE", "GET", "HEAD", "POST", "PUT", "CONNECT", "OPTIONS", "TRACE", "COPY", "LOCK", "MKCOL", "MOVE"),
+    *("PROPFIND", "PROPPATCH", "SEARCH", "UNLOCK", "BIND", "REBIND", "UNBIND", "ACL", "REPORT", "MKACTIVITY"),
+    *("CHECKOUT", "MERGE", "M-SEARCH", "NOTIFY", "SUBSCRIBE", "UNSUBSCRIBE", "PATCH", "PURGE", "MKCALENDAR"),
+    *("LINK", "UNLINK", "SOURCE", "QUERY", "PRI", "DESCRIBE", "GET_PARAMETER", "EXTENSION", "get"),
+)
+#: Of those the ones that are no HTTP/1.1.
+FOREIGN = {"PRI", "DESCRIBE", "GET_PARAMETER", "EXTENSION", "get"}
+UPGRADES = {
+    "none": b"",
+    "h2c": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n",
+    "websocket": b"connection: upgrade\r\nupgrade: websocket\r\nSec-WebSocket-Key: eA==\r\n",
+    "not in Connection": b"Upgrade: h2c\r\n",
+}
+BODIES = {
+    "no body": b"\r\n",
+    "empty": b"Content-Length: 0\r\n\r\n",
+    "a length": b"Content-Length: 4\r\n\r\nbody",
+    "chunks": b"Transfer-Encoding: chunked\r\n\r\n2;a=b\r\nbo\r\n2\r\ndy\r\n0\r\nTrailer: x\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_exactly_one_answer(method: str) -> None:
+    targets = {"CONNECT": b"host:443", "OPTIONS": b"*", "PRI": b"*"}
+    target = targets.get(method, b"/m")
+    request = method.encode() + b" " + target + b" HTTP/1.1\r\n" + HOST + b"\r\n"
+    answer = talk(request + get(b"/next", b"Connection: close\r\n"), drain_seconds=0.1)
+    if method in FOREIGN or method == "CONNECT":
+        assert answer.startswith(b"HTTP/1.1 400 " if method in FOREIGN else b"HTTP/1.1 405 ")
+        assert answer.count(b"HTTP/1.1 ") == 1
+        return
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert (method.encode() + b" " + target + b" " in answer) == (method != "HEAD")
+    assert answer.count(b"HTTP/1.1 ") == 2
+    assert answer.endswith(b"GET /next ")
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["in one piece", "byte by byte"])
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+@pytest.mark.parametrize("offer", UPGRADES.values(), ids=UPGRADES)
+def test_an_offered_upgrade_is_answered_as_plain_http(offer: bytes, body: bytes, at_once: bool) -> None:
+    request = b"POST /up HTTP/1.1\r\n" + HOST + offer + body
+    data = request * 2 + get(b"/next", b"Connection: close\r\n")
+    answer = talk(data if at_once else split(data))
+    up = b"POST /up " + (b"body" if b"bo" in body else b"")
+    answers = [part.partition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 200 Fine indeed\r\n")]
+    assert answers == [b"", up, up, b"GET /next "]
+
+
+@pytest.mark.parametrize("target", [b"host:443", b"/predictions/m", b"host/predictions/m", b"host:443?x"])
+@pytest.mark.parametrize("offer", UPGRADES.values(), ids=UPGRADES)
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_there_are_no_tunnels(target: bytes, offer: bytes, body: bytes) -> None:
+    request = b"CONNECT " + target + b" HTTP/1.1\r\n" + HOST + offer + body
+    answer = talk(get(b"/1") + request + get(b"/2"), drain_seconds=0.05)
+    assert b"connection: keep-alive\r\n\r\nGET /1 HTTP/1.1 405 Method Not Allowed\r\n" in answer
+    assert b"\r\nAllow: \r\n" in answer
+    assert answer.count(b"HTTP/1.1 ") == 2
+
+
+@pytest.mark.parametrize("offer", UPGRADES.values(), ids=UPGRADES)
+def test_an_upgrade_is_no_way_around_the_limits_and_the_rules(offer: bytes) -> None:
+    head = b"POST / HTTP/1.1\r\n" + HOST + offer
+    cases = {
+        head + b"Content-Length: 5000\r\n\r\n": 413,
+        head + b"Transfer-Encoding: chunked\r\n\r\n7d0\r\n" + b"x" * 2000 + b"\r\n0\r\n\r\n": 413,
+        head + b"Transfer-Encoding: chunked\r\n\r\nno length\r\n": 400,
+        head + b"Transfer-Encoding: gzip\r\n\r\n": 400,
+        head + b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\nbody": 400,
+        head + HOST + b"\r\n": 400,
+        head + b"A: b\r\n" * 200 + b"\r\n": 431,
+        head + b"Content-Length: 10\r\n\r\nab": 408,
+    }
+    for data, status in cases.items():
+        answer = talk(data, body_timeout=0.1, drain_seconds=0.1)
+        assert answer.startswith(b"HTTP/1.1 %d " % status), (data, answer)
+        assert answer.count(b"HTTP/1.1 ") == 1
 
 
 @pytest.mark.parametrize(
@@ -199,15 +282,125 @@ def test_the_path_decides_what_an_error_looks_like(target: bytes, body: bytes) -
     assert body in talk(b"GET " + target + b" HTTP/1.1\r\n" + HOST + HOST + b"\r\n")
 
 
-def test_a_header_with_a_line_break_is_left_out() -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        headers = [(b"X-Bad", b"a\r\nInjected: yes"), (b"content-length", b"0")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b""})
+Message = dict[str, Any]
 
-    answer = talk(get(b"/"), app)
-    assert b"Injected" not in answer
-    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+
+def saying(
+    status: Any = 200, headers: Iterable[tuple[bytes, bytes]] = (), parts: int = 0, **more: Any
+) -> App:
+    """An application that says that to `/said`, with a body (in parts, if so), and is an echo elsewhere."""
+
+    async def app(scope: Message, receive: Any, send: Any) -> None:
+        if scope["raw_path"] != b"/said":
+            await echo(scope, receive, send)
+            return
+        await read_body(receive)
+        sized = [] if parts else [(b"content-length", b"4")]
+        await send({"type": "http.response.start", "status": status, "headers": [*sized, *headers], **more})
+        for _ in range(parts):
+            await send({"type": "http.response.body", "body": b"part", "more_body": True})
+        await send({"type": "http.response.body", "body": b"" if parts else b"body"})
+
+    return app
+
+
+def said(app: App, method: bytes = b"GET") -> tuple[bytes, list[bytes], bytes]:
+    """Status line, header lines and body of such an answer, when another one follows on the connection."""
+    request = method + b" /said HTTP/1.1\r\n" + HOST + b"\r\n"
+    answer = talk(request + get(b"/next", b"Connection: close\r\n"), app)
+    first, separator, _ = answer.partition(b"HTTP/1.1 200 Fine indeed\r\n")
+    assert separator, answer
+    head, _, body = first.partition(b"\r\n\r\n")
+    line, *fields = head.split(b"\r\n")
+    return line, fields, body
+
+
+LENGTH, CHUNKED, KEPT = b"content-length: 4", b"transfer-encoding: chunked", b"connection: keep-alive"
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "parts", "fields", "body"),
+    [
+        (b"GET", 200, 0, [LENGTH, KEPT], b"body"),
+        (b"GET", 200, 2, [CHUNKED, KEPT], b"4\r\npart\r\n4\r\npart\r\n0\r\n\r\n"),
+        (b"HEAD", 200, 0, [LENGTH, KEPT], b""),
+        (b"HEAD", 200, 2, [CHUNKED, KEPT], b""),
+        (b"GET", 204, 0, [KEPT], b""),
+        (b"GET", 204, 2, [KEPT], b""),
+        (b"HEAD", 204, 0, [KEPT], b""),
+        (b"GET", 205, 0, [b"content-length: 0", KEPT], b""),
+        (b"GET", 205, 2, [b"content-length: 0", KEPT], b""),
+        (b"HEAD", 205, 0, [b"content-length: 0", KEPT], b""),
+        (b"GET", 304, 0, [LENGTH, KEPT], b""),
+        (b"GET", 304, 2, [KEPT], b""),
+        (b"HEAD", 304, 2, [KEPT], b""),
+    ],
+)
+def test_answers_that_have_no_body_have_none(
+    method: bytes, status: int, parts: int, fields: list[bytes], body: bytes
+) -> None:
+    line, had, content = said(saying(status, parts=parts), method)
+    assert line.startswith(b"HTTP/1.1 %d " % status)
+    assert (had, content) == (fields, body)
+
+
+@pytest.mark.parametrize("status", [-1, 0, 99, 100, 101, 103, 199, 1000, 99999])
+@pytest.mark.parametrize("parts", [0, 2])
+def test_a_status_that_ends_no_exchange_is_a_500(
+    status: int, parts: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = get(b"/said")
+    answer = talk(request, saying(status, parts=parts))
+    assert answer.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
+    assert answer.endswith(b"part\r\n0\r\n\r\n" if parts else b"\r\n\r\nbody")
+    assert f"GET /said: its status {status} is none that an answer can have" in caplog.text
+
+
+@pytest.mark.parametrize("status", [600, 777, 999])
+def test_a_status_of_three_digits_goes_out_as_it_is(status: int) -> None:
+    assert talk(get(b"/said"), saying(status)).startswith(b"HTTP/1.1 %d \r\n" % status)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        (b"X-Bad", b"a\r\nInjected: yes"),
+        (b"X-Bad", b"a\rInjected: yes"),
+        (b"X-Bad", b"a\nInjected: yes"),
+        (b"X-Bad", b"Injected\0"),
+        (b"X-Bad", b"Injected\x07"),
+        (b"X-Bad", b"Injected\x7f"),
+        (b"X-Bad\r\nInjected", b"yes"),
+        (b"Injected too", b"yes"),
+        (b"Injected ", b"yes"),
+        (b"Injected:", b"yes"),
+        ("Injectedä".encode("latin-1"), b"yes"),
+        (b"content-length ", b"Injected"),
+        (b"", b"Injected"),
+    ],
+)
+def test_a_header_field_that_is_none_is_left_out(
+    field: tuple[bytes, bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    fine = (b"X-Fine!#$%&'*+-.^_`|~09", b'tab\t, blank , \xe4 \xff "<>')
+    line, had, body = said(saying(headers=[field, fine]))
+    assert had == [LENGTH, b": ".join(fine), KEPT]
+    assert (line, body) == (b"HTTP/1.1 200 OK", b"body")
+    assert f"GET /said: the header field {field[0]!r} is none and is left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        (b"\r\nInjected: yes", b"  Injected: yes"),
+        (b"a\0b\x07c\x7f", b"a b c "),
+        ("ä\t!".encode(), "ä\t!".encode()),
+        (b"", b""),
+    ],
+)
+def test_a_phrase_stays_in_its_line(given: bytes, sent: bytes) -> None:
+    line, fields, _ = said(saying(reason=given))
+    assert (line, fields) == (b"HTTP/1.1 200 " + sent, [LENGTH, KEPT])
 
 
 # --- back-pressure ---------------------------------------------------------------------------------------

@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from cryptography.x509 import load_pem_x509_certificate
 
 from torchkeeper.errors import SettingsError
-from torchkeeper.http.edge import EdgeLimits, edge_protocol
+from torchkeeper.http.edge import edge_protocol
+from torchkeeper.http.limits import EdgeLimits
 from torchkeeper.http.listener import Listener
 from torchkeeper.http.tls import tls_context
 from torchkeeper.setting_table import Address

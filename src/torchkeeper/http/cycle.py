@@ -6,62 +6,18 @@ Owns the body that waits to be read and the bytes of the answer; the connection 
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import uuid
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from torchkeeper.errors import BadRequest, TorchkeeperError
+from torchkeeper.errors import TorchkeeperError
+from torchkeeper.http.head import AnswerHead, Framing, Head
 
 if TYPE_CHECKING:
     from torchkeeper.http.edge import Edge
 
 logger = logging.getLogger(__name__)
-
-_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
-_FORBIDDEN = (b"\r", b"\n", b"\0")
-_KEEP_ALIVE = b"connection: keep-alive\r\n\r\n"
-_CLOSE = b"connection: close\r\n\r\n"
-_CHUNKED = b"transfer-encoding: chunked\r\n"
-
-
-class Head:
-    """What came before a body: request line and header fields, as given and with lower-case names."""
-
-    __slots__ = ("begin", "close", "expects", "fields", "length", "lowered", "method", "target", "version")
-
-    def __init__(self) -> None:
-        self.method = b""
-        self.target = b""
-        self.version = "1.1"
-        self.fields: list[tuple[bytes, bytes]] = []
-        self.lowered: list[tuple[bytes, bytes]] = []
-        self.close = False
-        self.begin = 0.0
-        #: What `check` finds: the announced length of the body, and whether it waits for a 100.
-        self.length: int | None = None
-        self.expects = False
-
-    def check(self) -> None:
-        """Reads what the connection must know of the fields.
-
-        Raises:
-            BadRequest: not exactly one Host in HTTP/1.1.
-        """
-        hosts = 0
-        for name, value in self.lowered:
-            if name == b"host":
-                hosts += 1
-            elif name == b"content-length":
-                self.length = int(value)
-            elif name == b"expect":
-                self.expects = self.version == "1.1" and value.lower() == b"100-continue"
-        if hosts != 1 and self.version == "1.1":
-            raise BadRequest(
-                "Invalid HTTP message.", cause=f"a request needs exactly one Host field, not {hosts}"
-            )
 
 
 def error_response(
@@ -75,6 +31,7 @@ def error_response(
         (b"Pragma", b"no-cache"),
         (b"Cache-Control", b"no-cache; no-store, must-revalidate, private"),
         (b"Expires", b"Thu, 01 Jan 1970 00:00:00 UTC"),
+        *((name.encode(), value.encode()) for name, value in error.headers.items()),
         (b"content-length", b"%d" % len(body)),
     ]
     return error.status, fields, body
@@ -84,18 +41,19 @@ class Cycle:
     """A request that is being received, answered, or waits for its turn."""
 
     __slots__ = (
-        "_chunked",
         "_chunks",
         "_complete",
         "_done",
         "_edge",
         "_expects",
+        "_framing",
         "_gone",
         "_on_gone",
         "_pending",
         "_refusal",
         "_size",
         "_status",
+        "_turned_away",
         "_wakeup",
         "close_after",
         "head",
@@ -110,6 +68,8 @@ class Cycle:
         self.close_after = head.close or refusal is not None
         self._edge = edge
         self._refusal = refusal
+        #: Its head was refused: no application hears of it.
+        self._turned_away = refusal is not None
         self._chunks: list[bytes] = []
         self.unread = 0
         self._size = 0
@@ -121,7 +81,7 @@ class Cycle:
         #: The answer's x-request-id, for the access log.
         self.request_id = b""
         self._pending = b""
-        self._chunked = False
+        self._framing = Framing.NONE
         self._done = False
         self._expects = head.expects
 
@@ -143,7 +103,7 @@ class Cycle:
             self._wakeup.set()
 
     def refuse(self, error: TorchkeeperError) -> None:
-        """The rest of the body will not come: a disconnect for the application, `error` for the client."""
+        """The rest of the body is not taken; `error` is the answer, unless the application gives one."""
         self._refusal = error
         self.close_after = True
         self._wake()
@@ -170,7 +130,7 @@ class Cycle:
     async def run(self, app: Any, scope: dict[str, Any]) -> None:
         """Lets the application answer; whatever it does, the client gets one answer or a closed line."""
         try:
-            if self._refusal is None:
+            if not self._turned_away:
                 await app(scope, self._receive, self._send)
         except asyncio.CancelledError:
             self.close_after = True
@@ -190,6 +150,8 @@ class Cycle:
         status, fields, body = error_response(error, self.head.target)
         self._begin(status, None, fields)
         self._write(body, more=False)
+        for told in self._edge.unasked:
+            told(self._status)
 
     async def _receive(self) -> dict[str, Any]:
         if self._expects and not self._complete and not self._chunks and not self._status:
@@ -199,7 +161,7 @@ class Cycle:
             self._wakeup = asyncio.Event()
             await self._wakeup.wait()
         if self._gone or self._refusal is not None:
-            return {"type": "http.disconnect"}
+            return {"type": "http.disconnect", "refusal": self._refusal}
         if self._complete and not self._chunks and self._done:
             return {"type": "http.disconnect"}
         body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
@@ -210,7 +172,7 @@ class Cycle:
         return {"type": "http.request", "body": body, "more_body": not self._complete}
 
     async def _send(self, message: dict[str, Any]) -> None:
-        if self._gone or self._refusal is not None:
+        if self._gone:
             return
         if message["type"] == "http.response.start":
             self._begin(message["status"], message.get("reason"), message["headers"])
@@ -222,59 +184,25 @@ class Cycle:
     # --- bytes -------------------------------------------------------------------------------------------
 
     def _begin(self, status: int, reason: bytes | None, fields: list[tuple[bytes, bytes]]) -> None:
-        self._status = status
+        answer = AnswerHead(self.head, status, reason, fields)
+        self._status = answer.status
+        self.request_id = answer.request_id
+        self._framing = answer.framing
         # An answer to a body that nobody has read to its end is the connection's last one, and says so.
-        if status >= 400 or not self._complete:
+        if answer.status >= 400 or not self._complete or answer.framing is Framing.CLOSE:
             self.close_after = True
-        lines = [_status_line(status, reason)]
-        sized = False
-        for name, value in fields:
-            lines.append(b"%b: %b\r\n" % (name, value))
-            size = len(name)
-            if size == 14 and name.lower() == b"content-length":
-                sized = True
-            elif size == 12 and name.lower() == b"x-request-id":
-                self.request_id = value
-        if not sized:
-            self._chunked = self.head.version == "1.1"
-            self.close_after = self.close_after or not self._chunked
-            if self._chunked:
-                lines.append(_CHUNKED)
-        block = b"".join(lines)
-        if block.count(b"\n") != len(lines) or block.count(b"\r") != len(lines) or b"\0" in block:
-            block = b"".join(line for line in lines if _is_one_line(line))
-        self._pending = block + (_CLOSE if self.close_after else _KEEP_ALIVE)
+        self._pending = answer.bytes(close=self.close_after)
 
     def _write(self, body: bytes, *, more: bool) -> None:
         out = self._pending
         self._pending = b""
-        if self.head.method == b"HEAD":
-            pass
-        elif self._chunked:
+        if self._framing is Framing.CHUNKS:
             if body:
                 out += b"%x\r\n%b\r\n" % (len(body), body)
             if not more:
                 out += b"0\r\n\r\n"
-        else:
+        elif self._framing is not Framing.NONE:
             out += body
         self._done = not more
         if not self._edge.transport.is_closing():
             self._edge.transport.write(out)
-
-
-@functools.lru_cache(maxsize=256)
-def _status_line(status: int, reason: bytes | None) -> bytes:
-    """The answer's first line; a phrase cannot break out of it."""
-    reason = _REASONS.get(status, b"") if reason is None else reason
-    for bad in _FORBIDDEN:
-        reason = reason.replace(bad, b" ")
-    return b"HTTP/1.1 %d %b\r\n" % (status, reason)
-
-
-def _is_one_line(line: bytes) -> bool:
-    """Whether a header line ends where it should; one that does not is left out, and that is logged."""
-    content = line[:-2]
-    fine = not any(bad in content for bad in _FORBIDDEN)
-    if not fine:
-        logger.error("a header field with a line break in it is left out: %r", content.partition(b":")[0])
-    return fine

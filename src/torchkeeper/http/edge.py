@@ -16,8 +16,9 @@ from urllib.parse import unquote_to_bytes
 
 import httptools
 
-from torchkeeper.errors import BadRequest, RequestTooLarge, TorchkeeperError
-from torchkeeper.http.cycle import Cycle, Head, error_response
+from torchkeeper.errors import BadRequest, MethodNotAllowed, RequestTooLarge, TorchkeeperError
+from torchkeeper.http.cycle import Cycle
+from torchkeeper.http.head import Head
 from torchkeeper.http.limits import EdgeLimits, HeaderFieldsTooLarge, RequestTimeout
 
 #: Client, method, target, version, status, milliseconds, x-request-id.
@@ -25,9 +26,15 @@ Access = Callable[[str, bytes, bytes, str, int, float, bytes], None]
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 
 
-def edge_protocol(limits: EdgeLimits, on_access: Access | None = None) -> type[asyncio.Protocol]:
-    """The protocol class with these limits, to be handed to `uvicorn.Config(http=...)`."""
-    return type("BoundEdge", (Edge,), {"limits": limits, "access": [on_access] if on_access else []})
+def edge_protocol(
+    limits: EdgeLimits, on_access: Access | None = None, on_unasked: Callable[[int], None] | None = None
+) -> type[asyncio.Protocol]:
+    """The protocol class with these limits, to be handed to `uvicorn.Config(http=...)`.
+
+    `on_unasked` is told the status of each answer that no application gave.
+    """
+    access, unasked = [on_access] if on_access else [], [on_unasked] if on_unasked else []
+    return type("BoundEdge", (Edge,), {"limits": limits, "access": access, "unasked": unasked})
 
 
 class Edge(asyncio.Protocol):
@@ -35,6 +42,7 @@ class Edge(asyncio.Protocol):
 
     limits: ClassVar[EdgeLimits]
     access: ClassVar[list[Access]]
+    unasked: ClassVar[list[Callable[[int], None]]]
 
     def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
         self.app = config.loaded_app
@@ -60,7 +68,6 @@ class Edge(asyncio.Protocol):
         self._stopping = False
         self._paused = False
         self._discard: int | None = None
-        self._upgrade_refused = False
 
     # --- transport ---------------------------------------------------------------------------------------
 
@@ -113,9 +120,7 @@ class Edge(asyncio.Protocol):
         if self._receiving is None:
             self._head_bytes += len(data)
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._continue_without_upgrade(data[upgrade.args[0] :])
+            self._feed(data)
         except httptools.HttpParserError as error:
             cause = error.__context__
             refusal = cause if isinstance(cause, TorchkeeperError) else BadRequest("Invalid HTTP message.")
@@ -130,19 +135,21 @@ class Edge(asyncio.Protocol):
             f" or {limits.max_header_fields} fields."
         )
 
-    def _continue_without_upgrade(self, rest: bytes) -> None:
-        """Takes an offered upgrade (Java's `Upgrade: h2c`) for what it is, an offer: HTTP/1.1 goes on.
+    def _feed(self, data: bytes | memoryview) -> None:
+        """Feeds the parser; an offered upgrade (Java's `Upgrade: h2c`) is but an offer, and is not taken.
 
-        The parser stops after such a header, so a fresh one is fed the same header without the offer.
+        The parser stops behind such a header, as if another protocol began there. Another one goes on: it is
+        told how the body is framed, and gets the same bytes.
         """
-        head = self._head
-        lines = [b"%s %s HTTP/%s" % (head.method, head.target, head.version.encode())]
-        skipped = (b"upgrade", b"connection", b"http2-settings")
-        lines += [b"%s: %s" % pair for pair in head.fields if pair[0].lower() not in skipped]
-        self._head = Head()
-        self._parser = httptools.HttpRequestParser(self)
-        self._receiving = None
-        self.data_received(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
+        while True:
+            try:
+                self._parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                data = memoryview(data)[upgrade.args[0] :]
+            framing = self._head.framing()
+            self._parser = httptools.HttpRequestParser(self)
+            self._parser.feed_data(framing)
 
     # --- httptools' callbacks ----------------------------------------------------------------------------
 
@@ -161,21 +168,23 @@ class Edge(asyncio.Protocol):
             raise self._too_many()
 
     def on_headers_complete(self) -> None:
+        if self._receiving is not None:  # the framing of a body whose request came with an offer to upgrade
+            return
         head, parser = self._head, self._parser
         head.method = parser.get_method()
         head.version = parser.get_http_version()
         head.begin = time.monotonic()
         self._head_bytes = 0
-        if parser.should_upgrade():
-            return
+        head.upgrade = parser.should_upgrade()
+        if head.method == b"CONNECT":  # asks for a tunnel, which nothing here is
+            raise MethodNotAllowed(())
         head.close = not parser.should_keep_alive()
         head.close = head.close or self._stopping
         head.check()
-        cycle = Cycle(self, head)
-        self._cycles.append(cycle)
         if head.length is not None and head.length > self.limits.max_body:
             raise RequestTooLarge(self.limits.max_body)
-        self._receiving = cycle
+        cycle = self._receiving = Cycle(self, head)
+        self._cycles.append(cycle)
         self._arm(self.limits.body_timeout)
         if len(self._cycles) == 1:
             self._start(cycle)
@@ -191,6 +200,8 @@ class Edge(asyncio.Protocol):
             self.regulate()
 
     def on_message_complete(self) -> None:
+        if self._head.upgrade:  # the body is still to come
+            return
         cycle, self._receiving = self._receiving, None
         if cycle is not None:
             cycle.complete()
@@ -274,19 +285,13 @@ class Edge(asyncio.Protocol):
         """Answers what cannot be taken, after all earlier answers, and closes."""
         self._closing = True
         self._deadline = None
-        cycle = self._cycles[-1] if self._cycles and self._receiving is not None else None
-        if isinstance(error, RequestTooLarge) and self._cycles:
-            cycle = self._cycles[-1]
-        self._receiving = None
-        if cycle is not None and cycle.task is not None:
-            cycle.refuse(error)
-            self._begin_discard()
+        receiving, self._receiving = self._receiving, None
+        self._begin_discard()
+        if receiving is not None:
+            receiving.refuse(error)
             return
-        if cycle is not None:
-            self._cycles.pop()
         refused = Cycle(self, self._head, refusal=error)
         self._cycles.append(refused)
-        self._begin_discard()
         if len(self._cycles) == 1:
             self._start(refused)
 
@@ -351,6 +356,3 @@ class Edge(asyncio.Protocol):
             return 0.0
         self._arm(self.limits.last_call)
         return self.limits.last_call
-
-
-__all__ = ["Edge", "EdgeLimits", "edge_protocol", "error_response"]
