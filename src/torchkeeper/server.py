@@ -302,7 +302,8 @@ class _Server:
         limits = EdgeLimits(max_body=self._settings.max_request_size)
         described = {**endpoints, **ApiDescription(door.apis, self._models).endpoints()}
         application = Application(door.apis, described, self._ledger, self._rules())
-        await door.listener.start(application, edge_protocol(limits, self._books.access))
+        edge = edge_protocol(limits, self._books.access, self._books.responded)
+        await door.listener.start(application, edge)
         for name in door.names:
             logger.info("%s API bind to: %s (port %d)", name, door.listener.address, door.listener.port)
 

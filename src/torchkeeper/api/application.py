@@ -7,7 +7,6 @@ and every error becomes a body here. Source of headers and bodies: TorchServe's 
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -46,6 +45,9 @@ _OURS = frozenset(
         "connection",
     }
 )
+#: Routes that are remembered, and the bytes of a path from which it is not: half a megabyte of paths at most.
+_ROUTES = 1024
+_LONG_PATH = 512
 
 
 class Guard(Protocol):
@@ -75,8 +77,8 @@ class Application:
     ) -> None:
         self._apis = apis
         self._endpoints = endpoints
-        #: The newest answers are remembered: clients ask for the same few paths again and again.
-        self._find = functools.lru_cache(maxsize=1024)(self._route)
+        #: Routes of short paths that were allowed: clients ask for the same few again and again.
+        self.known: dict[tuple[bytes, str], tuple[Match, Handler]] = {}
         self._ledger = ledger
         self._rules = rules
 
@@ -86,10 +88,13 @@ class Application:
         ledger = self._ledger
         ledger.accepted += 1
         try:
-            match, handler = self._find(scope["raw_path"], scope["method"])
+            asked = scope["raw_path"], scope["method"]
+            match, handler = known = self.known.get(asked) or self._route(*asked)
             call = Call(match, scope, receive, request_id, self._rules.max_body)
             if self._rules.guard is not None:
                 await self._check_key(self._rules.guard, call)
+            if asked not in self.known:
+                self._remember(asked, known)
             reply = await handler(call)
         except ClientGone:
             ledger.gone += 1
@@ -165,6 +170,14 @@ class Application:
         if handler is None:  # a feature that is switched off
             raise ResourceNotFound()
         return match, handler
+
+    def _remember(self, asked: tuple[bytes, str], found: tuple[Match, Handler]) -> None:
+        """Keeps a route for those who ask for it again; the oldest one goes."""
+        if len(asked[0]) > _LONG_PATH:
+            return
+        if len(self.known) >= _ROUTES:
+            del self.known[next(iter(self.known))]
+        self.known[asked] = found
 
     async def _check_key(self, guard: Guard, call: Call) -> None:
         client = call.scope["client"]

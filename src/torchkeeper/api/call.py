@@ -45,7 +45,7 @@ class Call(msgspec.Struct, frozen=True):
 
         Raises:
             ClientGone: it will not come.
-            RequestTooLarge: it passes `max_body`.
+            TorchkeeperError: what came of it is refused: too large, too slow, malformed.
         """
         message = await self.receive()
         if message["type"] == "http.request" and not message.get("more_body", False):
@@ -54,7 +54,7 @@ class Call(msgspec.Struct, frozen=True):
         size = 0
         while True:
             if message["type"] == "http.disconnect":
-                raise ClientGone
+                raise message.get("refusal") or ClientGone
             chunks.append(message.get("body", b""))
             size += len(chunks[-1])
             if size > self.max_body:
