@@ -57,7 +57,7 @@ def test_a_full_stream_says_once_that_there_is_room_again() -> None:
     async def run() -> list[int]:
         stream = Stream(Reply(b"a"))
         said: list[int] = []
-        stream.on_room = lambda stream: said.append(1)
+        stream.on_room = lambda: said.append(1)
         for _ in range(8):
             stream.put(Reply(bytes(FULL // 4)))
         assert stream.full

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import socket
 from pathlib import Path
 
 import httpx
 import pytest
-from conftest import Start, eventually  # type: ignore[import-not-found]  # pytest puts this folder on the path
+from conftest import Server, Start, eventually  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
 pytestmark = pytest.mark.slow
 
@@ -209,6 +211,64 @@ def test_a_reader_that_never_reads_is_given_up(serve: Start, tmp_path: Path) -> 
         # The only worker is free again although the client is still there.
         assert len(server.client.post("/predictions/floods").content) == 64 << 20
     assert "response timeout" not in server.output
+
+
+TWO_AT_ONCE = """
+import os
+import time
+
+def handle(data, context):
+    return None if data is None else parts(data, context)
+
+def parts(data, context):
+    if len(data) == 1:  # the first one only keeps the worker until two others wait
+        while not os.path.exists({ready!r}):
+            time.sleep(0.001)
+        yield ["ready"]
+        return
+    for number in range(64):
+        yield [bytes(1 << 20)] * len(data)
+        if context.is_cancelled(0):
+            open({told!r}, "w").close()
+"""
+
+
+def test_a_reader_that_never_reads_costs_the_others_of_its_batch_nothing(
+    serve: Start, tmp_path: Path
+) -> None:
+    ready, told = tmp_path / "ready", tmp_path / "told"
+    source = TWO_AT_ONCE.format(ready=str(ready), told=str(told))
+    server = serve({"two": source}, "minWorkers: 1\nmaxWorkers: 1\nbatchSize: 2\nresponseTimeout: 1000\n")
+    request = b"POST /predictions/two HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    with contextlib.ExitStack() as clients:
+        first, slow, quick = (
+            clients.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(3)
+        )
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        for number, client in enumerate((first, slow, quick)):
+            client.sendall(request)
+            eventually(lambda number=number: waiting(server) == number)
+        ready.touch()
+        with quick.makefile("rb") as answer:
+            whole = answer.read()
+        assert len(whole) > 64 << 20
+        assert whole.endswith(b"\r\n0\r\n\r\n")
+        cut = b""
+        with contextlib.suppress(ConnectionResetError):
+            while data := slow.recv(1 << 20):
+                cut = (cut + data)[-1000:]
+        assert not cut.endswith(b"\r\n0\r\n\r\n"), "a part of the answer looked like all of it"
+    eventually(told.exists)
+    server.wait_for("its answer is read too slowly, the rest of it is not sent")
+    assert server.stop()["gone"] == 1
+
+
+def waiting(server: Server) -> int:
+    """Requests in the queue, or -1 before the first one has begun."""
+    page = server.metrics.get("/metrics").text
+    found = re.search(r"^torchkeeper_queue_depth\{.*\} (\d+)", page, re.MULTILINE)
+    begun = re.search(r"^ts_inference_requests_total\{.*\} (\d+)", page, re.MULTILINE)
+    return int(found[1]) if found and begun else -1
 
 
 def test_yields_must_have_one_part_per_request(serve: Start) -> None:

@@ -250,7 +250,8 @@ class Dispatcher:
     def on_ready(self, worker: Worker) -> None:
         """A worker has loaded the model."""
         self._meter.loaded(worker.name, worker.load_seconds)
-        self._hands[worker.worker_id] = Hands(worker, self._rules.response_timeout, self._on_timeout)
+        timeout = self._rules.response_timeout
+        self._hands[worker.worker_id] = Hands(worker, timeout, self._on_timeout, self._on_slow)
         self._pump()
 
     def _on_timeout(self, hands: Hands) -> None:
@@ -259,14 +260,25 @@ class Dispatcher:
             hands.worker, f"no answer within {self._rules.response_timeout:g} s (response timeout)"
         )
 
+    def _on_slow(self, hands: Hands, entry: Entry) -> None:
+        request_id = entry.input.request_id
+        logger.warning(
+            "request %s: its answer is read too slowly, the rest of it is not sent",
+            request_id,
+            extra={**hands.worker.known, "request_id": request_id},
+        )
+        self.cancel(entry.ticket)
+
     def on_message(self, worker: Worker, message: Message, raw: bytes) -> None:
-        """A worker answered a batch, or sent parts of the answers."""
+        """A worker answered its running batch, or sent parts of the answers; anything else is ignored."""
         hands = self._hands.get(worker.worker_id) or self._leaving.get(worker.worker_id)
-        if hands is None or not hands.batches:
+        if hands is None or not hands.batches or not isinstance(message, Replies | Intermediate):
+            return
+        if message.batch_id != hands.batches[0].batch_id:
             return
         if isinstance(message, Replies):
             self._answer(hands, message, raw)
-        elif isinstance(message, Intermediate):
+        else:
             self._forward(hands, message, raw)
 
     def on_leaving(self, worker: Worker) -> None:
@@ -280,8 +292,7 @@ class Dispatcher:
         self._meter.lost(worker.name, worker.life.state is not State.STOPPED)
         hands = self._hands.pop(worker.worker_id, None) or self._leaving.pop(worker.worker_id, None)
         if hands is not None:
-            hands.drop()
-            running, *prepared = hands.batches or (None,)
+            running, *prepared = hands.drop() or (None,)
             for batch in reversed(prepared):
                 self._queue.put_back(entry for entry in batch.entries if not entry.gone)
             if running is not None:
@@ -325,29 +336,33 @@ class Dispatcher:
     def _forward(self, hands: Hands, message: Intermediate, raw: bytes) -> None:
         hands.arm()
         limit = self._rules.max_response_size
+        full = False
         for entry, part in zip(hands.batches[0].entries, decode_replies(message.parts, raw), strict=True):
             if not isinstance(part, Reply) or entry.gone:
                 continue
             entry.add(part)
             if entry.stream is not None and entry.stream.full:
-                hands.hold_back(entry.stream)
+                entry.stream.on_room = hands.regulate
+                full = True
             elif entry.joined > limit:
                 cause = f"the parts of the answer have more than max_response_size ({limit} bytes) in all"
                 entry.fail(PredictionFailed("Prediction failed", status=500, cause=cause))
                 self.cancel(entry.ticket)
+        if full:
+            hands.regulate()
 
     def _answer(self, hands: Hands, message: Replies, raw: bytes) -> None:
         now = time.monotonic()
-        batch, begun = hands.finish(now)
+        batch = hands.finish(now)
         self._policy.observe(Done(len(batch.entries), message.seconds))
         meter = self._meter
-        meter.batch(len(batch.entries), message.seconds, max(now - begun - message.seconds, 0.0))
+        meter.batch(len(batch.entries), message.seconds, max(now - batch.begun - message.seconds, 0.0))
         for entry, outcome in zip(batch.entries, decode_replies(message.replies, raw), strict=True):
             if entry.gone:
                 continue
             if isinstance(outcome, Reply):
                 entry.answer(outcome)
-                meter.answered(entry.named, begun - entry.arrived, now - entry.arrived)
+                meter.answered(entry.named, batch.begun - entry.arrived, now - entry.arrived)
             elif isinstance(outcome, Failure):
                 error = PredictionFailed(outcome.message, status=outcome.status, cause=outcome.cause)
                 entry.fail(error)

@@ -2,6 +2,10 @@
 
 The first batch runs, the second is prepared. The response timeout counts from the moment a batch is the first
 one, and from each part of a streamed answer.
+
+Who reads a stream slowly holds back its own answer, not the others of its batch: the worker waits only while
+every reader is behind, or for a moment where one is so far behind that its stream would fill the memory. One
+that does not catch up meanwhile gets no more of its answer.
 """
 
 from __future__ import annotations
@@ -14,9 +18,11 @@ from dataclasses import dataclass
 
 from torchkeeper.engine.batching import WorkerView
 from torchkeeper.engine.queue import Entry
-from torchkeeper.engine.stream import Stream
 from torchkeeper.worker.pool import Worker
 from torchkeeper.worker.supervisor import Event
+
+#: Seconds that readers who keep up wait, at most, for one of their batch whose stream is overfull.
+GRACE = 1.0
 
 
 @dataclass(slots=True)
@@ -25,6 +31,8 @@ class InHand:
 
     batch_id: int
     entries: list[Entry]
+    #: When it became the worker's first one.
+    begun: float = 0.0
 
 
 class Hands:
@@ -33,84 +41,117 @@ class Hands:
     Args:
         timeout: seconds in which a running batch must say something.
         on_timeout: called when it did not.
+        on_slow: called with a request whose answer is not read in time.
     """
 
-    __slots__ = ("_deadline", "_full", "_on_timeout", "_timeout", "_timer", "batches", "view", "worker")
+    __slots__ = (
+        *("_deadline", "_holding", "_on_slow", "_on_timeout", "_patience", "_timeout", "_timer"),
+        *("batches", "view", "worker"),
+    )
 
-    def __init__(self, worker: Worker, timeout: float, on_timeout: Callable[[Hands], None]) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        timeout: float,
+        on_timeout: Callable[[Hands], None],
+        on_slow: Callable[[Hands, Entry], None],
+    ) -> None:
         self.worker = worker
         self.view = WorkerView(worker.worker_id, 0, time.monotonic())
         self.batches: deque[InHand] = deque()
         self._timeout = timeout
         self._on_timeout = on_timeout
+        self._on_slow = on_slow
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._full: set[Stream] = set()
+        #: How long the worker waits for readers; None: it does not.
+        self._patience: float | None = None
+        self._holding: asyncio.TimerHandle | None = None
 
     def take(self, batch: InHand) -> None:
         """One more batch; the worker has been sent it, or is about to be."""
         if not self.batches:
-            self.worker.life.on(Event.BATCH, batch.entries[0].arrived)
+            batch.begun = time.monotonic()
+            self.worker.life.on(Event.BATCH, batch.begun)
             self.arm()
         self.batches.append(batch)
         self.view.batches += 1
 
-    def finish(self, now: float) -> tuple[InHand, float]:
-        """The running batch, which is answered, and when it, or its last part, began."""
+    def finish(self, now: float) -> InHand:
+        """The running batch, which is answered."""
         batch = self.batches.popleft()
-        begun = now if self._deadline is None else self._deadline - self._timeout
         self._deadline = None
         self.view.batches -= 1
         self.view.idle_since = now
         if self.batches:
+            self.batches[0].begun = now
             self.arm()
         else:
             self.worker.life.on(Event.IDLE, now)
-        for entry in batch.entries:
-            if entry.stream is not None:
-                self._let_on(entry.stream)
-        return batch, begun
+        if self._patience is not None:
+            self.regulate()
+        return batch
 
-    def drop(self) -> None:
-        """The worker is gone: nothing is waited for any more."""
-        if self._timer is not None:
-            self._timer.cancel()
+    def drop(self) -> list[InHand]:
+        """The worker is gone: what it held; nothing is waited for any more."""
+        for timer in (self._timer, self._holding):
+            if timer is not None:
+                timer.cancel()
+        self._patience = None
+        held = list(self.batches)
+        self.batches.clear()
+        return held
 
     # --- the response timeout ----------------------------------------------------------------------------
 
     def arm(self) -> None:
         """Moves the worker's deadline; its one timer looks at it when it fires, so arming costs nothing."""
-        loop = asyncio.get_running_loop()
+        if self._patience is not None:
+            return  # it is the readers that are late, not the worker
         self._deadline = time.monotonic() + self._timeout
         if self._timer is None:
-            self._timer = loop.call_at(self._deadline, self._on_timer)
+            self._timer = asyncio.get_running_loop().call_at(self._deadline, self._on_timer)
 
     def _on_timer(self) -> None:
-        loop = asyncio.get_running_loop()
         self._timer = None
         if self._deadline is None:
             return
         if time.monotonic() < self._deadline:
-            self._timer = loop.call_at(self._deadline, self._on_timer)
-        elif self._full:
-            for stream in tuple(self._full):  # it is the reader that is late, not the worker
-                stream.close()
+            self._timer = asyncio.get_running_loop().call_at(self._deadline, self._on_timer)
         else:
             self._on_timeout(self)
 
     # --- back-pressure -----------------------------------------------------------------------------------
 
-    def hold_back(self, stream: Stream) -> None:
-        """Reads nothing from the worker until this stream's reader has caught up."""
-        if not self._full:
-            self.worker.hold()
-        self._full.add(stream)
-        stream.on_room = self._let_on
+    def regulate(self) -> None:
+        """Reads on from the worker, or not; called when a reader of the batch fell behind or caught up."""
+        _, patience = self._late()
+        if patience == self._patience:
+            return
+        before, self._patience = self._patience, patience
+        if self._holding is not None:
+            self._holding.cancel()
+            self._holding = None
+        if patience is not None:
+            if before is None:
+                self.worker.hold()
+                self._deadline = None
+            self._holding = asyncio.get_running_loop().call_later(patience, self._give_up)
+        else:
+            self.worker.let_on()
+            if self.batches:
+                self.arm()
 
-    def _let_on(self, stream: Stream) -> None:
-        if stream in self._full:
-            self._full.discard(stream)
-            if not self._full:
-                self.worker.let_on()
-                if self.batches:
-                    self.arm()
+    def _late(self) -> tuple[list[Entry], float | None]:
+        """Whom the worker waits for, and how long; None where it need not."""
+        living = [entry for entry in self.batches[0].entries if not entry.gone] if self.batches else []
+        full = [entry for entry in living if entry.stream is not None and entry.stream.full]
+        if full and len(full) == len(living):
+            return full, self._timeout
+        overfull = [entry for entry in full if entry.stream is not None and entry.stream.overfull]
+        # Never the same number as above: when one wait follows the other, it counts anew.
+        return overfull, min(GRACE, self._timeout / 2) if overfull else None
+
+    def _give_up(self) -> None:
+        for entry in self._late()[0]:
+            self._on_slow(self, entry)

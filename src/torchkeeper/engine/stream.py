@@ -1,7 +1,8 @@
 """The answer that comes in parts: one writer (the dispatcher), one reader (the client's request), bounded.
 
-A reader that is slow makes the stream full; the dispatcher then reads no more from the worker, whose handler
-waits in turn. So what lies here is bounded by FULL and the parts of one frame.
+A reader that is slow makes the stream full. Once all streams of a batch are full, nothing more is read from
+the worker, whose handler waits in turn; while others keep up, a full stream takes more until it is overfull
+(`hands` decides what then becomes of it). So what lies here is bounded by OVERFULL and the parts of a frame.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from collections.abc import Callable
 from torchkeeper.errors import TorchkeeperError
 from torchkeeper.messages import Reply
 
-#: Bytes that wait for the reader, beyond which nothing more is taken, and from which on it is taken again.
+#: Bytes that wait for the reader, beyond which a stream is full, and from which on it is not any more.
 FULL = 1 << 20
 ROOM = FULL // 4
+#: Bytes beyond which it is overfull, until it has come down to FULL.
+OVERFULL = 4 * FULL
 
 
 class Closed(Exception):
@@ -35,31 +38,34 @@ class Stream:
     def __init__(self, first: Reply) -> None:
         self.first = first
         self.closed = False
-        #: Called when there is room again, or when the stream is closed.
-        self.on_room: Callable[[Stream], None] = lambda stream: None
-        self._parts = deque([first])
-        self._bytes = len(first.body)
+        #: Whether the reader is behind, and whether it is so far behind that nobody can go on without it.
+        self.full = False
+        self.overfull = False
+        #: Called when the stream is no longer overfull, no longer full, or closed.
+        self.on_room: Callable[[], None] = lambda: None
+        self._parts: deque[Reply] = deque()
+        self._bytes = 0
         self._ended = False
         self._error: TorchkeeperError | None = None
         self._wake: asyncio.Future[None] | None = None
-
-    @property
-    def full(self) -> bool:
-        """Whether the reader has to catch up."""
-        return self._bytes > FULL and not self.closed
+        self.put(first)
 
     def put(self, part: Reply) -> None:
         """One more part."""
         self._parts.append(part)
         self._bytes += len(part.body)
+        if self._bytes > FULL:
+            self.full = True
+            self.overfull = self.overfull or self._bytes > OVERFULL
         self._notify()
 
     def end(self, last: Reply) -> None:
         """The last part; an empty one adds nothing."""
-        if last.body:
-            self._parts.append(last)
         self._ended = True
-        self._notify()
+        if last.body:
+            self.put(last)
+        else:
+            self._notify()
 
     def fail(self, error: TorchkeeperError) -> None:
         """There is no more, and what came is not the whole answer."""
@@ -69,9 +75,17 @@ class Stream:
     def close(self) -> None:
         """What waits is dropped; the reader is told."""
         self.closed = True
+        self.full = self.overfull = False
         self._parts.clear()
         self._notify()
-        self.on_room(self)
+        self.on_room()
+
+    def _make_room(self) -> None:
+        before = self.full, self.overfull
+        self.full = self._bytes > ROOM
+        self.overfull = self.overfull and self._bytes > FULL
+        if before != (self.full, self.overfull):
+            self.on_room()
 
     def _notify(self) -> None:
         if self._wake is not None and not self._wake.done():
@@ -84,9 +98,9 @@ class Stream:
         while not self.closed:
             if self._parts:
                 part = self._parts.popleft()
-                before, self._bytes = self._bytes, self._bytes - len(part.body)
-                if before > ROOM >= self._bytes:
-                    self.on_room(self)
+                self._bytes -= len(part.body)
+                if self.full:
+                    self._make_room()
                 return part
             if self._error is not None:
                 raise self._error

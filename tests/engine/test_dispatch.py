@@ -1,0 +1,476 @@
+"""The dispatcher by itself: who is taken, who goes where, and that each request gets one answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from stand_ins import (  # type: ignore[import-not-found]  # pytest puts this folder on the path
+    DEATH,
+    Dispatching,
+    in_loop,
+    read,
+    stream_of,
+    turns,
+    until,
+)
+
+from torchkeeper.engine.batching import PREPARE_BELOW, Done
+from torchkeeper.engine.stream import FULL, Closed
+from torchkeeper.errors import PredictionFailed, QueueFull, ServiceUnavailable, WorkerDied
+from torchkeeper.messages import Failure, Kind, Reply, Sample
+from torchkeeper.worker.pool import Loss, Refusal
+from torchkeeper.worker.wire import encode_parts, encode_replies
+
+# --- who is taken ----------------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_an_idle_worker_takes_what_waits_and_the_answers_find_their_askers() -> None:
+    at_work = Dispatching(batch_size=4)
+    tickets = [at_work.ask(name) for name in "abc"]
+    await turns()
+    assert at_work.batches() == [["a", "b", "c"]]
+    at_work.answer()
+    assert [(await ticket).body for ticket in tickets] == [b"a", b"b", b"c"]
+
+
+@in_loop
+async def test_kinds_and_envelopes_are_not_mixed() -> None:
+    at_work = Dispatching(batch_size=4)
+    at_work.ask("a")
+    at_work.ask("b", Kind.EXPLAIN)
+    at_work.ask("c", envelope="kserve")
+    at_work.ask("d")
+    for _ in range(3):
+        await turns()
+        at_work.answer()
+    assert at_work.batches() == [["a", "d"], ["b"], ["c"]]
+
+
+@in_loop
+async def test_a_full_queue_refuses() -> None:
+    at_work = Dispatching(workers=1, limit=1)
+    at_work.ask("runs")
+    await turns()
+    at_work.ask("waits")
+    assert (at_work.dispatcher.waiting, at_work.dispatcher.room) == (1, 0)
+    with pytest.raises(QueueFull, match="No worker is available") as refused:
+        at_work.ask("refused")
+    assert "job_queue_size" in str(refused.value.cause)
+
+
+@in_loop
+async def test_job_tickets_are_as_many_as_idle_workers() -> None:
+    at_work = Dispatching(workers=2, job_ticket=True)
+    assert at_work.dispatcher.idle() == 2
+    at_work.ask("a")
+    at_work.ask("b")
+    with pytest.raises(QueueFull) as refused:
+        at_work.ask("c")
+    assert "useJobTicket" in str(refused.value.cause)
+    await turns()
+    assert at_work.dispatcher.idle() == 0
+    at_work.answer(place=1)
+    at_work.ask("d")
+
+
+@in_loop
+async def test_where_nobody_can_be_expected_requests_are_refused_and_those_that_wait_are_told() -> None:
+    at_work = Dispatching(workers=0)
+    waits = at_work.ask("waits for a first worker")
+    at_work.pool.refusal = Refusal("no worker could be started: why", 7)
+    with pytest.raises(ServiceUnavailable) as refused:
+        at_work.ask("refused")
+    assert refused.value.cause == "no worker could be started: why"
+    assert refused.value.headers == {"Retry-After": "7"}
+    at_work.dispatcher.on_availability()
+    with pytest.raises(ServiceUnavailable) as told:
+        await waits
+    assert told.value.headers == {"Retry-After": "7"}
+
+
+@in_loop
+async def test_what_waits_goes_to_the_first_worker_that_is_ready() -> None:
+    at_work = Dispatching(workers=0)
+    ticket = at_work.ask("a")
+    await turns()
+    at_work.hire()
+    at_work.answer()
+    assert (await ticket).body == b"a"
+
+
+# --- in hand ---------------------------------------------------------------------------------------------
+
+
+def short_batches(at_work: Dispatching) -> None:
+    """Teaches the policy that a second batch may be prepared."""
+    at_work.policy.observe(Done(1, PREPARE_BELOW / 2))
+
+
+@in_loop
+async def test_one_batch_runs_one_is_prepared_and_the_rest_waits() -> None:
+    at_work = Dispatching(batch_size=2)
+    short_batches(at_work)
+    tickets = [at_work.ask(name) for name in "abcdefg"]
+    await turns()
+    assert at_work.batches() == [["a", "b"], ["c", "d"]]
+    assert at_work.dispatcher.waiting == 3
+    for _ in range(4):
+        at_work.answer()
+    assert [(await ticket).body.decode() for ticket in tickets] == list("abcdefg")
+    assert at_work.batches() == [["a", "b"], ["c", "d"], ["e", "f"], ["g"]]
+
+
+@in_loop
+async def test_a_failure_is_its_own_requests_error() -> None:
+    at_work = Dispatching(batch_size=2)
+    good, bad = at_work.ask("good"), at_work.ask("bad")
+    await turns()
+    at_work.answer(b"fine", Failure(507, "Out of memory", "why"))
+    assert (await good).body == b"fine"
+    with pytest.raises(PredictionFailed, match="Out of memory") as failed:
+        await bad
+    assert (failed.value.status, failed.value.cause) == (507, "why")
+
+
+@in_loop
+async def test_samples_are_passed_on_before_anybody_hears_the_answer() -> None:
+    at_work = Dispatching()
+    ticket = at_work.ask("a")
+    heard_first: list[int] = []
+    ticket.add_done_callback(lambda ticket: heard_first.append(len(at_work.samples)))
+    await turns()
+    sample = Sample("n", 1.0, "ms", "GAUGE", ())
+    at_work.answer(samples=(sample,))
+    await turns()
+    assert (at_work.samples, heard_first) == ([sample], [1])
+
+
+@in_loop
+async def test_queue_time_ends_where_the_batch_begins_though_its_answer_comes_in_parts() -> None:
+    at_work = Dispatching()
+    before = time.monotonic()
+    at_work.ask_in_parts("a")
+    await turns()
+    begun = time.monotonic()
+    for _ in range(3):
+        at_work.parts(b"part")
+    last = time.monotonic()
+    at_work.answer(b"end")
+    (queued,), (total,), (overhead,) = at_work.times.queued, at_work.times.totals, at_work.times.overheads
+    assert queued <= begun - before
+    assert overhead >= last - begun
+    assert queued + overhead == pytest.approx(total)
+
+
+# --- workers that are lost -------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_what_ran_is_sent_again_once_alone_and_what_was_prepared_goes_elsewhere() -> None:
+    at_work = Dispatching(batch_size=2)
+    short_batches(at_work)
+    a, b, c, d = (at_work.ask(name) for name in "abcd")
+    await turns()
+    at_work.die()
+    assert not any(ticket.done() for ticket in (a, b, c, d))
+    at_work.hire()
+    for _ in range(3):
+        at_work.answer(place=1)
+    assert at_work.batches(1) == [["a"], ["b"], ["c", "d"]]
+    assert [(await ticket).body.decode() for ticket in (a, b, c, d)] == list("abcd")
+
+
+@in_loop
+async def test_a_second_death_is_the_answer() -> None:
+    at_work = Dispatching(batch_size=2)
+    guilty, bystander = at_work.ask("guilty"), at_work.ask("bystander")
+    await turns()
+    at_work.die()
+    at_work.hire()
+    at_work.die(1)
+    with pytest.raises(WorkerDied) as died:
+        await guilty
+    assert died.value.cause == DEATH.cause
+    at_work.hire()
+    at_work.answer(place=2)
+    assert (await bystander).body == b"bystander"
+
+
+@pytest.mark.parametrize(
+    ("retry", "loss"),
+    [(False, DEATH), (True, Loss("no answer within 1 s (response timeout)", killed=False, timed_out=True))],
+    ids=["not wanted", "a hang"],
+)
+@in_loop
+async def test_some_deaths_are_final_at_once(retry: bool, loss: Loss) -> None:
+    at_work = Dispatching(retry=retry)
+    ticket = at_work.ask("a")
+    await turns()
+    at_work.die(loss=loss)
+    with pytest.raises(WorkerDied):
+        await ticket
+    assert at_work.dispatcher.waiting == 0
+
+
+@in_loop
+async def test_a_stream_that_has_begun_ends_with_its_worker() -> None:
+    at_work = Dispatching(batch_size=2)
+    begun, waits = at_work.ask_in_parts("begun"), at_work.ask_in_parts("waits")
+    await turns()
+    at_work.parts(b"one", None)
+    at_work.die()
+    stream = await stream_of(begun)
+    assert (await anext(stream)).body == b"one"
+    with pytest.raises(WorkerDied):
+        await anext(stream)
+    at_work.hire()
+    at_work.answer(place=1)
+    assert (await waits) is not None
+    assert at_work.batches(1) == [["waits"]]
+
+
+@in_loop
+async def test_what_a_dead_worker_had_sent_of_an_answer_is_not_sent_twice() -> None:
+    at_work = Dispatching()
+    ticket = at_work.ask("a")
+    await turns()
+    at_work.parts(b"one ")
+    at_work.die()
+    at_work.hire()
+    at_work.parts(b"one ", place=1)
+    at_work.answer(b"end", place=1)
+    assert (await ticket).body == b"one end"
+
+
+@in_loop
+async def test_who_is_dismissed_answers_what_it_holds_and_gets_no_more() -> None:
+    at_work = Dispatching(workers=2)
+    first, second = at_work.ask("a"), at_work.ask("b")
+    await turns()
+    at_work.dismiss(0)
+    third = at_work.ask("c")
+    at_work.answer(place=0)
+    at_work.answer(place=1)
+    await turns()
+    at_work.answer(place=1)
+    assert [(await ticket).body for ticket in (first, second, third)] == [b"a", b"b", b"c"]
+    assert (at_work.batches(0), at_work.batches(1)) == ([["a"]], [["b"], ["c"]])
+
+
+# --- time ------------------------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_a_worker_that_does_not_answer_is_killed() -> None:
+    at_work = Dispatching(response_timeout=0.01)
+    at_work.ask("a")
+    await until(lambda: bool(at_work.pool.killed))
+    worker, why = at_work.pool.killed[0]
+    assert worker is at_work.workers[0][0]
+    assert why == "no answer within 0.01 s (response timeout)"
+
+
+@in_loop
+async def test_who_waits_too_long_is_told_so() -> None:
+    at_work = Dispatching(client_timeout=0.01)
+    runs = at_work.ask("runs")
+    await turns()
+    waits = at_work.ask("waits")
+    with pytest.raises(ServiceUnavailable) as late:
+        await waits
+    assert "clientTimeoutInMills (10 ms)" in str(late.value.cause)
+    at_work.answer()
+    assert (await runs).body == b"runs"
+
+
+# --- clients that leave ----------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_a_client_that_leaves_while_it_waits_is_never_sent() -> None:
+    at_work = Dispatching()
+    at_work.ask("runs")
+    await turns()
+    left, stays = at_work.ask("left"), at_work.ask("stays")
+    at_work.dispatcher.cancel(left)
+    at_work.answer()
+    assert at_work.batches() == [["runs"], ["stays"]]
+    at_work.answer()
+    assert (await stays).body == b"stays"
+    assert at_work.channel().cancelled == []
+
+
+@in_loop
+async def test_a_worker_is_told_of_clients_that_leave_while_it_holds_their_requests() -> None:
+    at_work = Dispatching(batch_size=2)
+    short_batches(at_work)
+    tickets = [at_work.ask(name) for name in "abcd"]
+    await turns()
+    for ticket in (tickets[1], tickets[2]):
+        at_work.dispatcher.cancel(ticket)
+    assert at_work.channel().cancelled == [(1, (1,)), (2, (0,))]
+    at_work.answer(b"a", None)
+    at_work.answer(None, b"d")
+    assert [ticket.cancelled() for ticket in tickets] == [False, True, True, False]
+
+
+@in_loop
+async def test_leaving_after_the_answer_changes_nothing() -> None:
+    at_work = Dispatching()
+    ticket = at_work.ask("a")
+    await turns()
+    at_work.answer()
+    at_work.dispatcher.cancel(ticket)
+    assert (await ticket).body == b"a"
+    assert at_work.channel().cancelled == []
+
+
+@in_loop
+async def test_a_client_that_left_is_not_sent_again() -> None:
+    at_work = Dispatching(batch_size=2)
+    short_batches(at_work)
+    tickets = [at_work.ask(name) for name in "abcd"]
+    await turns()
+    for ticket in (tickets[0], tickets[3]):
+        at_work.dispatcher.cancel(ticket)
+    at_work.die()
+    at_work.hire()
+    at_work.answer(place=1)
+    assert at_work.batches(1) == [["b"], ["c"]]
+
+
+# --- answers in parts ------------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_parts_come_one_by_one_to_who_asked_for_them_and_joined_to_others() -> None:
+    at_work = Dispatching(batch_size=3)
+    streamed, joined, silent = at_work.ask_in_parts("s"), at_work.ask("j"), at_work.ask_in_parts("n")
+    await turns()
+    at_work.parts(b"s1 ", b"j1 ", None)
+    at_work.parts(b"s2 ", b"j2 ", None)
+    at_work.answer(b"", b"j3", b"whole")
+    assert await read(await stream_of(streamed)) == [b"s1 ", b"s2 "]
+    assert (await joined).body == b"j1 j2 j3"
+    whole = await silent
+    assert not hasattr(whole, "closed"), "an answer in one piece is no stream"
+
+
+@in_loop
+async def test_joined_parts_are_bounded_streams_are_not() -> None:
+    at_work = Dispatching(batch_size=2, max_response_size=10)
+    joined, streamed = at_work.ask("j"), at_work.ask_in_parts("s")
+    await turns()
+    for _ in range(3):
+        at_work.parts(b"four", b"four")
+    with pytest.raises(PredictionFailed) as failed:
+        await joined
+    assert "max_response_size (10 bytes)" in str(failed.value.cause)
+    assert at_work.channel().cancelled == [(1, (0,))]
+    at_work.answer(b"", b"end")
+    assert await read(await stream_of(streamed)) == [b"four", b"four", b"four", b"end"]
+
+
+@in_loop
+async def test_one_reader_holds_its_worker_and_one_of_two_does_not() -> None:
+    at_work = Dispatching(batch_size=2)
+    slow, quick = at_work.ask_in_parts("s"), at_work.ask_in_parts("q")
+    await turns()
+    at_work.parts(bytes(FULL + 1), b"q")
+    assert not at_work.channel().held
+    (await stream_of(quick)).close()
+    at_work.dispatcher.cancel(quick)
+    at_work.parts(b"more", None)
+    assert at_work.channel().held
+    reading = asyncio.create_task(read(await stream_of(slow)))
+    await until(lambda: not at_work.channel().held)
+    at_work.answer(b"end", b"")
+    assert len(await reading) == 3
+
+
+@in_loop
+async def test_a_reader_that_does_not_catch_up_is_cut_off_and_the_worker_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    at_work = Dispatching(response_timeout=0.02)
+    ticket = at_work.ask_in_parts("s")
+    await turns()
+    at_work.parts(bytes(FULL + 1))
+    await until(lambda: at_work.channel().cancelled == [(1, (0,))])
+    with pytest.raises(Closed):
+        await read(await stream_of(ticket))
+    assert "request s: its answer is read too slowly" in caplog.text
+
+
+# --- closing ---------------------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_who_closes_refuses_at_once_and_waits_for_all_that_were_taken() -> None:
+    at_work = Dispatching()
+    runs = at_work.ask("runs")
+    await turns()
+    waits = at_work.ask("waits")
+    closing = asyncio.create_task(at_work.dispatcher.close())
+    await turns()
+    with pytest.raises(ServiceUnavailable) as refused:
+        at_work.ask("refused")
+    assert "unregistered" in str(refused.value.cause)
+    at_work.answer()
+    await turns()
+    assert not closing.done()
+    at_work.answer()
+    await closing
+    assert [(await ticket).body for ticket in (runs, waits)] == [b"runs", b"waits"]
+    at_work.dispatcher.open()
+    at_work.ask("again")
+
+
+@in_loop
+async def test_closing_ends_when_the_last_client_leaves() -> None:
+    at_work = Dispatching(workers=0)
+    ticket = at_work.ask("a")
+    closing = asyncio.create_task(at_work.dispatcher.close())
+    await turns()
+    at_work.dispatcher.cancel(ticket)
+    await closing
+
+
+@in_loop
+async def test_nothing_is_sent_again_where_all_workers_were_sent_away() -> None:
+    at_work = Dispatching()
+    ticket = at_work.ask("a")
+    await turns()
+    closing = asyncio.create_task(at_work.dispatcher.close())
+    await turns()
+    at_work.dismiss()
+    at_work.pool.refusal = Refusal("the model is scaled to 0 workers", 1)
+    at_work.die()
+    with pytest.raises(WorkerDied):
+        await ticket
+    await closing
+
+
+@in_loop
+async def test_what_belongs_to_no_running_batch_is_ignored() -> None:
+    at_work = Dispatching()
+    first, second = at_work.ask("a"), at_work.ask("b")
+    await turns()
+    at_work.say(encode_replies(2, [Reply(b"too early")], (), 0.0))
+    at_work.answer()
+    await turns()
+    at_work.say(encode_parts(1, [Reply(b"too late")]))
+    at_work.answer()
+    at_work.say(encode_replies(2, [Reply(b"twice")], (), 0.0))
+    assert [(await ticket).body for ticket in (first, second)] == [b"a", b"b"]
+
+
+@in_loop
+async def test_the_oldest_wait_is_that_of_the_head() -> None:
+    at_work = Dispatching(workers=0)
+    assert at_work.dispatcher.oldest_wait() == 0
+    at_work.ask("a")
+    assert at_work.dispatcher.oldest_wait() > 0
