@@ -32,7 +32,7 @@ FRONT = (
 WORKERS = ("worker.main", "worker.template", "worker.loader", "worker.service", "handler")
 PANTRY = (
     *("messages", "errors", "settings", "setting_table", "properties", "model_config", "archive"),
-    *("log_config", "log_lines", "raw_tensors", "sagemaker", "snapshot", "kserve"),
+    *("log_config", "log_lines", "raw_tensors", "sagemaker", "snapshot", "kserve", "store"),
     *(
         "worker.wire",
         "worker.supervisor",

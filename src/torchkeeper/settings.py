@@ -22,6 +22,7 @@ from torchkeeper.log_config import LEVELS, LogConfig, LogLevels, parse_log_confi
 from torchkeeper.properties import parse_properties, substitute
 from torchkeeper.setting_table import BY_NAME, KEYS, port_number, whole_number
 from torchkeeper.snapshot import ModelSnapshot, VersionSnapshot, newest_snapshot, snapshot_folder
+from torchkeeper.store import find_stored, stored_names
 
 _NAMED = re.compile(r"([^=#/:?]*)=(.*)", re.DOTALL)
 #: Characters of a bad value that its error repeats.
@@ -306,13 +307,7 @@ def startup_models(settings: Settings) -> list[tuple[str | None, str]]:
         return []
     wanted: tuple[str, ...] = settings.load_models
     if len(wanted) == 1 and wanted[0].lower() == "all":
-        store: Path = settings.model_store
-        return [
-            (None, entry.name)
-            for entry in sorted(store.iterdir())
-            if not entry.name.startswith(".")
-            and (entry.is_dir() or entry.name.endswith((".mar", ".model", ".tar.gz")))
-        ]
+        return [(None, name) for name in stored_names(settings.model_store)]
     return [named_url(text) for text in wanted]
 
 
@@ -334,17 +329,12 @@ def snapshot_models(settings: Settings) -> tuple[VersionSnapshot, ...]:
     store: Path | None = settings.model_store
     origin = settings.origins["model_snapshot"]
     for version in snapshot.versions:
-        if store is None or not _is_inside(store, version.mar_name):
+        if store is None or find_stored(store, version.mar_name) is None:
             raise SettingsError(
                 f"Model archive file for model :{version.name}, version :{version.version} not found "
                 f"in model store: no {version.mar_name} in {store} ({origin.source})"
             )
     return snapshot.versions
-
-
-def _is_inside(store: Path, name: str) -> bool:
-    path = (store / name).resolve()
-    return store.resolve() in path.parents and path.exists()
 
 
 def secret_variables() -> frozenset[str]:

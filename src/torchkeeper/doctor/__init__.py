@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from torchkeeper.doctor.archives import SUFFIXES, examine_archive
+from torchkeeper.doctor.archives import examine_archive
 from torchkeeper.doctor.configuration import (
     Setup,
     examine_log4j,
@@ -22,6 +22,7 @@ from torchkeeper.doctor.finding import Finding as Finding
 from torchkeeper.doctor.finding import Verdict as Verdict
 from torchkeeper.errors import SettingsError
 from torchkeeper.settings import CommandLine, find_config
+from torchkeeper.store import SUFFIXES
 
 _LOG4J = re.compile(r"-Dlog4j2?\.configurationFile=(?:file://)?(\S+)")
 

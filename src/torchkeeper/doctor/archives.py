@@ -24,7 +24,6 @@ from torchkeeper.handler.builtin import BUILTIN, READY
 from torchkeeper.model_config import KNOWN, LATER, parse_model_config
 from torchkeeper.setting_table import BY_NAME, ENVELOPES
 
-SUFFIXES = (".mar", ".model", ".tar.gz")
 #: Keys of model-config.yaml that are not the server's but the handler's.
 _HANDLER_KEYS = ("pt2", "handler", "micro_batching")
 #: TorchServe's server keys that only mean something together with one of LATER.

@@ -20,6 +20,7 @@ from torchkeeper.errors import SettingsError
 from torchkeeper.properties import parse_properties, substitute
 from torchkeeper.setting_table import BY_NAME, KEYS, Address, port_number, whole_number
 from torchkeeper.settings import named_url
+from torchkeeper.store import find_stored
 
 #: Keys that work and yet differ from TorchServe, and how.
 CHANGED = {
@@ -148,13 +149,9 @@ def _may_come(setup: Setup, url: str) -> tuple[Verdict, str]:
 
 
 def _is_there(store: Path, name: str) -> tuple[Verdict, str]:
-    """Source: TorchServe takes an absolute path's last part for a name in the store."""
-    inside = store.resolve()
-    path = (store / name).resolve()
-    if inside in path.parents and path.exists():
-        return Verdict.WORKS, ""
-    if Path(name).is_absolute() and (store / path.name).exists():
-        return Verdict.WORKS, f"the model store's {path.name} is taken"
+    found = find_stored(store, name)
+    if found is not None:
+        return Verdict.WORKS, "" if found.name == name else f"the model store's {found.name} is taken"
     return Verdict.BROKEN, f"{name} is not in {store}"
 
 

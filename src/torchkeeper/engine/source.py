@@ -23,6 +23,7 @@ from urllib.parse import unquote, urlsplit
 
 from torchkeeper.engine.s3 import split_s3, stream
 from torchkeeper.errors import ArchiveError, DownloadFailed, FileExists, ModelNotAt
+from torchkeeper.store import find_stored
 
 logger = logging.getLogger(__name__)
 
@@ -96,20 +97,12 @@ class Source:
         return found
 
     def _in_store(self, url: str) -> Fetched:
-        if "://" in url:
+        found = find_stored(self._store, url)
+        if found is None:
             raise ModelNotAt(f"Model not found at: {url}")
-        store = self._store.resolve()
-        path = (store / url).resolve()
-        if store not in path.parents or not path.exists():
-            inside = store / Path(url).name
-            if path != inside and inside.exists():
-                logger.warning("%s is not in the model store; the store's %s is used", url, inside.name)
-            path = inside
-        if not path.exists():
-            raise ModelNotAt(f"Model not found at: {url}")
-        return Fetched(
-            path, url if (store / url).resolve() == path and not Path(url).is_absolute() else path.name
-        )
+        if found.path != self._store / url:
+            logger.warning("%s is not in the model store; the store's %s is used", url, found.name)
+        return Fetched(found.path, found.name)
 
     # --- downloads ---------------------------------------------------------------------------------------
 

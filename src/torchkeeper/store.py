@@ -1,0 +1,49 @@
+"""The model store: where a name of it leads, and what there is in it.
+
+Whoever can put a link into the store may say where it leads (mounted volumes, shared folders and version
+control of data do so); a name that a request or a file gives may not lead out.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+#: How the names of archives end.
+SUFFIXES = (".mar", ".model", ".tar.gz")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An archive, or a folder that is one, in the store."""
+
+    #: It may be a link to anywhere.
+    path: Path
+    #: What the store calls it.
+    name: str
+
+
+def find_stored(store: Path, name: str) -> Stored | None:
+    """What a name leads to, judged by the name alone; None if there is nothing, or not in the store.
+
+    Source: TorchServe takes a path that is not there, or an absolute one, for its last part.
+    """
+    path = Path(name)
+    if "://" in name or "\0" in name or ".." in path.parts:
+        return None
+    # An absolute path that names the store itself is one in it.
+    inside = path.relative_to(store) if path.is_absolute() and path.is_relative_to(store) else path
+    for wanted in (inside, Path(path.name)):
+        if wanted.parts and not wanted.is_absolute() and os.path.exists(store / wanted):
+            return Stored(store / wanted, str(wanted))
+    return None
+
+
+def stored_names(store: Path) -> list[str]:
+    """The names of all archives and folders in the store, but for hidden ones."""
+    return sorted(
+        entry.name
+        for entry in store.iterdir()
+        if not entry.name.startswith(".") and (entry.is_dir() or entry.name.endswith(SUFFIXES))
+    )
