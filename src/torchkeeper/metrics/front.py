@@ -53,7 +53,8 @@ class Metrics:
         files: the logs.
         ledger: the counts of requests.
         hostname: value of the label Hostname.
-        gpus: NVML's numbers of the GPUs that are measured.
+        gpus: how many GPUs the server uses.
+        visible: the value of CUDA_VISIBLE_DEVICES, None when it is not set.
     """
 
     def __init__(
@@ -62,12 +63,13 @@ class Metrics:
         files: MetricFiles,
         ledger: Ledger,
         hostname: str,
-        gpus: tuple[int, ...] = (),
+        gpus: int = 0,
+        visible: str | None = None,
     ) -> None:
         self._files = files
         self._hostname = hostname
         self._interval: int = settings.metric_time_interval
-        self._host = None if settings.disable_system_metrics else Host(gpus)
+        self._host = None if settings.disable_system_metrics else Host(gpus, visible)
         catalogue = self._read(settings)
         mode = settings.metrics_mode if catalogue is not None else "off"
         catalogue = catalogue or Catalogue()

@@ -6,15 +6,17 @@ installed: the front never imports torch.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psutil
 
 from torchkeeper.messages import Sample
+from torchkeeper.metrics.system import visible_gpus, visible_names
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +35,15 @@ class Host:
     """Reads the machine's figures.
 
     Args:
-        gpus: NVML's numbers of the GPUs to read.
+        gpus: how many GPUs the server uses.
+        visible: the value of CUDA_VISIBLE_DEVICES, which says which ones; None when it is not set.
+        nvml: reads GPUs; None where nvidia-ml-py is not installed.
     """
 
-    def __init__(self, gpus: tuple[int, ...] = ()) -> None:
-        self._gpus = gpus if pynvml is not None else ()
+    def __init__(self, gpus: int = 0, visible: str | None = None, nvml: Any = pynvml) -> None:
+        self._nvml = nvml
+        self._gpus = gpus if nvml is not None else 0
+        self._visible = visible
         self._handles: dict[int, Any] | None = None
 
     def read(self) -> list[Sample]:
@@ -52,27 +58,46 @@ class Host:
             return []
         try:
             if self._handles is None:
-                pynvml.nvmlInit()
-                self._handles = {number: pynvml.nvmlDeviceGetHandleByIndex(number) for number in self._gpus}
-            return [sample for number, gpu in self._handles.items() for sample in _gpu(number, gpu)]
-        except pynvml.NVMLError as error:
+                self._nvml.nvmlInit()
+                self._handles = self._find()
+            return [sample for number, gpu in self._handles.items() for sample in self._gpu(number, gpu)]
+        except self._nvml.NVMLError as error:
             logger.warning("GPU metrics cannot be read and are left out from now on: %s", error)
-            self._gpus = ()
+            self._gpus = 0
             return []
 
+    def _find(self) -> dict[int, Any]:
+        """The GPUs that the server uses, by NVML's numbers: those that CUDA shows it."""
+        nvml = self._nvml
+        handles = [nvml.nvmlDeviceGetHandleByIndex(number) for number in range(nvml.nvmlDeviceGetCount())]
+        uuids = [_text(nvml.nvmlDeviceGetUUID(handle)) for handle in handles]
+        names = visible_names(self._visible)
+        if names and names[0].startswith("MIG-"):  # its card is measured: CUDA shows one instance only
+            instance = nvml.nvmlDeviceGetHandleByUUID(names[0])
+            card = nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(instance)
+            numbers: Sequence[int] = (uuids.index(_text(nvml.nvmlDeviceGetUUID(card))),)
+        else:
+            numbers = visible_gpus(self._visible, uuids)
+        return {number: handles[number] for number in numbers[: self._gpus]}
 
-def visible_gpus(count: int, visible: str | None) -> tuple[int, ...]:
-    """NVML's numbers of the GPUs that the server uses.
+    def _gpu(self, number: int, handle: Any) -> Iterator[Sample]:
+        memory = self._nvml.nvmlDeviceGetMemoryInfo(handle)
+        used = int(memory.used)
+        figures = [
+            ("GPUMemoryUtilization", 100 * used / int(memory.total), "Percent"),
+            ("GPUMemoryUsed", float(used // _MB), "Megabytes"),
+        ]
+        with contextlib.suppress(self._nvml.NVMLError):  # a card in instances has no such figure
+            rates = self._nvml.nvmlDeviceGetUtilizationRates(handle)
+            figures.append(("GPUUtilization", float(rates.gpu), "Percent"))
+        labels = (*_HOST, ("DeviceId", str(number)))
+        for name, value, unit in figures:
+            yield Sample(name, value, unit, "GAUGE", labels)
 
-    Args:
-        count: how many it uses.
-        visible: the value of CUDA_VISIBLE_DEVICES, None when it is not set; names other than numbers (UUIDs)
-            are taken for the first GPUs.
-    """
-    named = [text.strip() for text in (visible or "").split(",")]
-    if visible is None or not all(text.isdigit() for text in named):
-        return tuple(range(count))
-    return tuple(int(text) for text in named)[:count]
+
+def _text(value: str | bytes) -> str:
+    """What NVML says: bytes, in older versions."""
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _machine() -> Iterator[Sample]:
@@ -89,16 +114,3 @@ def _machine() -> Iterator[Sample]:
     )
     for name, value, unit in figures:
         yield Sample(name, float(value), unit, "GAUGE", _HOST)
-
-
-def _gpu(number: int, handle: Any) -> Iterator[Sample]:
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    used = int(memory.used)
-    labels = (*_HOST, ("DeviceId", str(number)))
-    figures = (
-        ("GPUMemoryUtilization", 100 * used / int(memory.total), "Percent"),
-        ("GPUMemoryUsed", float(used // _MB), "Megabytes"),
-        ("GPUUtilization", float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu), "Percent"),
-    )
-    for name, value, unit in figures:
-        yield Sample(name, value, unit, "GAUGE", labels)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 _CGROUP_MAX = Path("/sys/fs/cgroup/cpu.max")
 _NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
+#: How names of cards and of parts of them (Multi-Instance GPU) begin.
+_CARD, _INSTANCE = "GPU-", "MIG-"
 
 
 def cpu_count(cgroup_max: Path = _CGROUP_MAX) -> int:
@@ -34,10 +39,77 @@ def gpu_count(visible: str | None, limit: int | None = None, folder: Path = _NVI
         limit: the setting number_of_gpu, None when it is not set.
         folder: where the driver lists its devices.
     """
+    uuids = _uuids(folder)
+    names = visible_names(visible)
+    if names and names[0].startswith(_INSTANCE):
+        count = min(1, len(uuids))  # CUDA shows a process one instance only
+    elif names and names[0].startswith(_CARD) and not all(uuids):
+        count = min(len(names), len(uuids))
+    else:
+        count = len(visible_gpus(visible, uuids))
+    return count if limit is None else min(count, limit)
+
+
+def visible_gpus(visible: str | None, uuids: Sequence[str]) -> tuple[int, ...]:
+    """The machine's numbers of the GPUs that CUDA shows a process, in its order.
+
+    Source: torch.cuda's reading of the variable, which is CUDA's: a list ends at the first entry that is no
+    GPU of this machine, and one that names a GPU twice is empty.
+
+    Args:
+        visible: the value of CUDA_VISIBLE_DEVICES, None when it is not set.
+        uuids: of all GPUs of the machine, by their numbers.
+    """
+    names = visible_names(visible)
+    if names is None:
+        return tuple(range(len(uuids)))
+    found: list[int] = []
+    for name in names:
+        number = _number(name, uuids)
+        if number is None:
+            break
+        if number in found:
+            return ()
+        found.append(number)
+    return tuple(found)
+
+
+def visible_names(visible: str | None) -> tuple[str, ...] | None:
+    """The entries of CUDA_VISIBLE_DEVICES that are of one kind with its first: numbers, cards or instances.
+
+    None when it is not set: then all GPUs are visible.
+    """
+    if visible is None:
+        return None
+    names = [name.strip() for name in visible.split(",")]
+    kind = next((kind for kind in (_CARD, _INSTANCE) if names[0].startswith(kind)), "")
+    fits = re.compile(re.escape(kind) + ".+" if kind else r"\+?\d+")
+    return tuple(itertools.takewhile(fits.match, names))
+
+
+def _number(name: str, uuids: Sequence[str]) -> int | None:
+    """The number of the GPU that an entry names: by its number, or by as much of its UUID as is unique."""
+    if name.startswith(_CARD):
+        found = [number for number, uuid in enumerate(uuids) if uuid.startswith(name)]
+        return found[0] if len(found) == 1 else None
+    digits = re.match(r"\+?\d+", name)  # CUDA reads as C's strtoul does: what follows the digits is left out
+    number = int(digits[0]) if digits else len(uuids)
+    return number if number < len(uuids) else None
+
+
+def _uuids(folder: Path) -> list[str]:
+    """The UUIDs of the driver's GPUs in the order of their places on the bus; "" for one that is not told."""
     try:
-        present = sum(1 for _ in folder.iterdir())
+        places = sorted(folder.iterdir())
     except OSError:
-        present = 0
-    if visible is not None:
-        present = min(present, sum(1 for device in visible.split(",") if device.strip() not in ("", "-1")))
-    return present if limit is None else min(present, limit)
+        return []
+    found = []
+    for place in places:
+        try:
+            told = re.search(
+                r"^GPU UUID:\s*(GPU-[0-9a-fA-F-]+)\s*$", (place / "information").read_text(), re.M
+            )
+        except (OSError, UnicodeDecodeError):
+            told = None
+        found.append(told[1] if told else "")
+    return found

@@ -1,0 +1,88 @@
+"""Which GPUs the server may use: CUDA_VISIBLE_DEVICES as CUDA reads it, and the driver's list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from torchkeeper.metrics.system import cpu_count, gpu_count, visible_gpus
+
+UUIDS = ("GPU-aa11", "GPU-ab22", "GPU-b033", "GPU-c044")
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [
+        (None, (0, 1, 2, 3)),
+        ("", ()),
+        ("-1", ()),
+        ("none", ()),
+        ("2,3", (2, 3)),
+        (" 3 , 1 ", (3, 1)),
+        ("3,1,9,0", (3, 1)),
+        ("0,-1,1", (0,)),
+        ("0,,1", (0,)),
+        ("1,x,2", (1,)),
+        ("+1,2nd", (1, 2)),
+        ("1,2,1", ()),
+        ("1,GPU-aa11", (1,)),
+        ("GPU-c044,GPU-aa11", (3, 0)),
+        ("GPU-b,GPU-ab", (2, 1)),
+        ("GPU-a", ()),
+        ("GPU-b,GPU-x,GPU-c", (2,)),
+        ("GPU-b,GPU-b033", ()),
+        ("GPU-b,1", (2,)),
+        ("MIG-5f3a", ()),
+    ],
+)
+def test_which_gpus(visible: str | None, expected: tuple[int, ...]) -> None:
+    assert visible_gpus(visible, UUIDS) == expected
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Path:
+    """The driver's folder of a machine with the cards of UUIDS."""
+    for number, uuid in enumerate(UUIDS):
+        place = tmp_path / f"0000:{number:02x}:00.0"
+        place.mkdir()
+        (place / "information").write_text(f"Model: \t\t A100\nGPU UUID: \t {uuid}\nDevice Minor: \t 0\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("visible", "limit", "expected"),
+    [
+        (None, None, 4),
+        (None, 3, 3),
+        (None, 9, 4),
+        ("", None, 0),
+        ("-1", None, 0),
+        ("1,2", None, 2),
+        ("1,2", 1, 1),
+        ("1,9,2", None, 1),
+        ("GPU-b033", None, 1),
+        ("GPU-b033,GPU-beef", None, 1),
+        ("MIG-5f3a,MIG-77", None, 1),
+    ],
+)
+def test_how_many_gpus(driver: Path, visible: str | None, limit: int | None, expected: int) -> None:
+    assert gpu_count(visible, limit, driver) == expected
+
+
+def test_a_driver_that_tells_no_uuids_is_believed(driver: Path) -> None:
+    for place in driver.iterdir():
+        (place / "information").write_text("GPU UUID: \t GPU-????????-????\n")
+    assert gpu_count("GPU-b033,GPU-c044", None, driver) == 2
+
+
+def test_without_a_driver_there_is_none(tmp_path: Path) -> None:
+    assert gpu_count("0", None, tmp_path / "gpus") == gpu_count(None, None, tmp_path / "gpus") == 0
+
+
+def test_a_quota_of_the_cgroup_counts(tmp_path: Path) -> None:
+    file = tmp_path / "cpu.max"
+    file.write_text("50000 100000\n")
+    assert cpu_count(file) == 1
+    file.write_text("max 100000\n")
+    assert cpu_count(file) == cpu_count(tmp_path / "absent")
