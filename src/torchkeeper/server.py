@@ -194,11 +194,12 @@ class _Server:
         self._ledger = Ledger()
         child_environ = worker_environ(settings, environ)
         self._launcher = Launcher(child_environ)
-        self._gpus = gpu_count(environ.get("CUDA_VISIBLE_DEVICES"), settings.number_of_gpu)
-        self._metrics = Metrics(settings, logs, self._ledger, socket.gethostname(), tuple(range(self._gpus)))
+        visible = environ.get("CUDA_VISIBLE_DEVICES")
+        self._gpus = gpu_count(visible, settings.number_of_gpu)
+        self._metrics = Metrics(settings, logs, self._ledger, socket.gethostname(), self._gpus, visible)
         metrics = self._metrics
         sinks = Sinks(metrics.line, metrics.sample, metrics.meter, metrics.declared)
-        self._models = Models(settings, Builder(settings, child_environ, self._launcher, sinks))
+        self._models = Models(settings, Builder(settings, child_environ, self._launcher, sinks, self._gpus))
         self._ask = Ask(self._models)
         self._operations = Operations(self._ask, self._models, settings, self._changed)
         access = logs.access if logs.writes_access else None

@@ -206,13 +206,12 @@ class Operations:
         await self._whole(self._unload(name))
 
     async def _unload(self, name: str) -> None:
-        default = self._models.find(name).version
-        versions = [found.version for found in self._models.versions(name)]
+        default = self._models.find(name)
         late: CleaningTimedOut | None = None
         try:
-            for version in sorted(versions, key=lambda version: version == default):
+            for found in sorted(self._models.versions(name), key=lambda found: found is default):
                 try:
-                    await self._models.unregister(name, version, self._settings.unregister_model_timeout)
+                    await self._models.take_down(found, self._settings.unregister_model_timeout)
                 except CleaningTimedOut as error:
                     late = error
         finally:

@@ -21,7 +21,7 @@ from torchkeeper.engine.version import About, ModelVersion
 from torchkeeper.errors import ArchiveError, RequirementsFailed
 from torchkeeper.messages import Declared, ModelSpec, Sample
 from torchkeeper.metrics.instruments import Meter, NoMeter
-from torchkeeper.metrics.system import cpu_count, gpu_count
+from torchkeeper.metrics.system import cpu_count
 from torchkeeper.model_config import ModelConfig, ResolvedModelConfig, parse_model_config
 from torchkeeper.settings import Settings, secret_variables
 from torchkeeper.worker.pool import Plan, Pool
@@ -46,12 +46,19 @@ class Builder:
     """Makes model versions from archives."""
 
     def __init__(
-        self, settings: Settings, environ: Mapping[str, str], launcher: Launcher, sinks: Sinks
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+        launcher: Launcher,
+        sinks: Sinks,
+        gpus: int = 0,
     ) -> None:
+        """`environ` is what workers get, `gpus` the number of GPUs that they may use."""
         self._settings = settings
         self._environ = environ
         self._launcher = launcher
         self._sinks = sinks
+        self._gpus = gpus
         self._ports = itertools.count(settings.initial_worker_port)
         self._next_device = itertools.count()
 
@@ -115,7 +122,6 @@ class Builder:
             lambda explicit: refusal_text(about.name, about.version, explicit),
         )
         dispatcher.on_sample = self._sinks.sample
-        dispatcher.measure(self._sinks.meter(about.name, about.version, config.batch_size))
         plan = Plan(
             f"{about.name}_{about.version}",
             config.startup_timeout,
@@ -127,18 +133,23 @@ class Builder:
         dispatcher.attach(pool)
         devices = self._devices(config)
         return ModelVersion(
-            about, dispatcher, pool, lambda count: self._specs(spec, devices, count), on_gpu=bool(devices)
+            about,
+            dispatcher,
+            pool,
+            lambda new, total: self._specs(spec, devices, new, total),
+            lambda: self._sinks.meter(about.name, about.version, config.batch_size),
+            on_gpu=bool(devices),
         )
 
-    def _specs(self, spec: ModelSpec, devices: list[int], count: int) -> list[ModelSpec]:
-        threads = None if "OMP_NUM_THREADS" in self._environ else max(cpu_count() // max(count, 1), 1)
+    def _specs(self, spec: ModelSpec, devices: list[int], new: int, total: int) -> list[ModelSpec]:
+        threads = None if "OMP_NUM_THREADS" in self._environ else max(cpu_count() // max(total, 1), 1)
         return [
             msgspec.structs.replace(
                 spec,
                 gpu_id=devices[next(self._next_device) % len(devices)] if devices else None,
                 threads=threads,
             )
-            for _ in range(count)
+            for _ in range(new)
         ]
 
     def _spec(self, about: About, archive: Archive, handler: str | None) -> ModelSpec:
@@ -165,7 +176,7 @@ class Builder:
     def _devices(self, config: ResolvedModelConfig) -> list[int]:
         if config.device_type == "cpu":
             return []
-        count = gpu_count(self._environ.get("CUDA_VISIBLE_DEVICES"), self._settings.number_of_gpu)
+        count = self._gpus
         wanted = [device for device in config.device_ids or () if device < count]
         return wanted if wanted and len(wanted) == len(config.device_ids or ()) else list(range(count))
 

@@ -26,7 +26,6 @@ from torchkeeper.errors import (
     CleaningTimedOut,
     Conflict,
     InvalidModelVersion,
-    ModelNotAt,
     ModelNotFound,
     ModelVersionNotFound,
     StartFailed,
@@ -34,6 +33,7 @@ from torchkeeper.errors import (
 )
 from torchkeeper.model_config import ModelConfig, ResolvedModelConfig, resolve
 from torchkeeper.settings import Settings
+from torchkeeper.store import find_stored
 
 logger = logging.getLogger(__name__)
 
@@ -71,8 +71,8 @@ class Models:
         self._source = Source(settings.model_store, settings.allowed_urls)
         self._versions: dict[str, dict[str, ModelVersion]] = {}
         self._defaults: dict[str, str] = {}
-        #: Start-up models that could not be read: by their URL their names, and why.
-        self._failed: dict[str, tuple[str, str]] = {}
+        #: Start-up models that could not be read, by the name (if one was given) and URL, and why.
+        self._failed: dict[tuple[str | None, str], str] = {}
         self._unpacked = Path(tempfile.mkdtemp(prefix="torchkeeper-models-", dir=settings.temp_dir))
 
     # --- look-ups ----------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ class Models:
 
     def unready(self) -> list[str]:
         """Why not every start-up model serves as it should, in sentences; empty when all do."""
-        found = [f"model {url} could not be loaded at start: {why}" for url, (_, why) in self._failed.items()]
+        found = [f"model {url} could not be loaded at start: {why}" for (_, url), why in self._failed.items()]
         for version in self:
             workers = version.loaded_workers()
             if version.about.at_startup and workers < version.min_workers:
@@ -136,7 +136,7 @@ class Models:
             await self.register(Wish(url, name, at_startup=True))
         except (TorchkeeperError, OSError) as error:
             logger.warning("Failed to load model: %s: %s", url, error)
-            self._failed[url] = (name or name_of(url), str(error))
+            self._failed[name, url] = str(error)
 
     async def register_from_store(self, name: str) -> ModelVersion:
         """Registers the model store's archive or folder of a name under that name, with workers.
@@ -145,11 +145,9 @@ class Models:
             ModelNotFound: there is none.
             ArchiveError, Conflict: as `register`.
         """
-        for url in (f"{name}.mar", f"{name}.tar.gz", name):
-            try:
-                return await self.register(Wish(url, name, serve=True))
-            except ModelNotAt:
-                continue
+        for wanted in (f"{name}.mar", f"{name}.tar.gz", name):
+            if find_stored(self._settings.model_store, wanted) is not None:
+                return await self.register(Wish(wanted, name, serve=True))
         raise ModelNotFound(name)
 
     async def register(self, wish: Wish) -> ModelVersion:
@@ -170,30 +168,30 @@ class Models:
             python = await self._builder.prepare(about, archive)
             self._check_free(about.name, about.version)
             found = self._builder.build(about, archive, wish.handler, python)
+            workers = self._workers(wish, about.config)
             fetched.keep()
         except BaseException:
             fetched.discard()
             shutil.rmtree(folder, ignore_errors=True)
             raise
+        # Nothing below can fail, and nobody else has a turn: a version is here wholly or not at all.
         self._versions.setdefault(found.name, {})[found.version] = found
-        self._mend(wish, found.name)
         self._defaults.setdefault(found.name, found.version)
-        workers = self._workers(wish, about.config)
+        self._mend(wish, found.name)
         found.start(workers, max(about.config.max_workers or 0, workers))
         logger.info(
             "model %s version %s from %s: %d workers",
-            found.name,
-            found.version,
-            fetched.name,
-            found.min_workers,
+            *(found.name, found.version, fetched.name, found.min_workers),
         )
         return found
 
     def _mend(self, wish: Wish, name: str) -> None:
-        """A start-up model that failed is there after all: under its URL, or later under its name."""
-        mended = [url for url, (failed, _) in self._failed.items() if not wish.at_startup and failed == name]
-        for url in (wish.url, *mended):
-            self._failed.pop(url, None)
+        """A start-up model that failed is there after all: under its name or, if none was given, its URL."""
+        if wish.at_startup:
+            return
+        for given, url in tuple(self._failed):
+            if name == (given or name_of(url)) or (given is None and url == wish.url):
+                del self._failed[given, url]
 
     def _read(self, fetched: Fetched, folder: Path) -> tuple[Archive, ModelConfig]:
         archive = open_archive(fetched.path, folder)
@@ -244,7 +242,7 @@ class Models:
         cause = await found.pool.settled()
         if cause is not None:
             with contextlib.suppress(CleaningTimedOut):  # others may still load: they are not waited for
-                await self._take_down(found, 0.0)
+                await self.take_down(found, 0.0)
             raise StartFailed(found.name, found.version, cause)
 
     def set_default(self, name: str, version: str) -> None:
@@ -270,20 +268,33 @@ class Models:
         found = self.find(name, version)
         if found.version == self._defaults[name] and len(self._versions[name]) > 1:
             raise InvalidModelVersion(name)
-        await self._take_down(found, deadline)
+        await self.take_down(found, deadline)
         return found
 
-    async def _take_down(self, found: ModelVersion, deadline: float) -> None:
+    async def take_down(self, found: ModelVersion, deadline: float) -> None:
+        """Takes this very version away; nothing if that was done already, though its name may be here anew.
+
+        Raises:
+            CleaningTimedOut: answering took longer than `deadline` seconds; it is gone all the same.
+        """
         versions = self._versions.get(found.name, {})
-        if versions.pop(found.version, None) is not None and not versions:
-            del self._versions[found.name]
-            del self._defaults[found.name]
-        elif self._defaults.get(found.name) == found.version:
+        if versions.get(found.version) is not found:
+            return
+        del versions[found.version]
+        if not versions:
+            del self._versions[found.name], self._defaults[found.name]
+        elif self._defaults[found.name] == found.version:
             self._defaults[found.name] = next(iter(versions))
         try:
             await found.close(deadline)
         finally:
-            await asyncio.to_thread(_remove, found.about.owned)
+            await asyncio.to_thread(_remove, self._unused(found.about.owned))
+
+    def _unused(self, paths: tuple[Path, ...]) -> tuple[Path, ...]:
+        """Those paths that no version was registered from: a download may have been, by its name."""
+        store: Path = self._settings.model_store
+        used = {store / found.about.mar_name for found in self}
+        return tuple(path for path in paths if path not in used)
 
     async def stop(self, deadline: float) -> None:
         """Stops all workers and removes what was unpacked."""

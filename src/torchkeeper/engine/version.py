@@ -6,6 +6,7 @@ The registry (`engine.models`) finds versions; the builder (`engine.builder`) pu
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from pathlib import Path
 
 from torchkeeper.engine.autoscale import TICK, Autoscale, Load
 from torchkeeper.engine.dispatch import Dispatcher
-from torchkeeper.errors import CleaningTimedOut
+from torchkeeper.errors import CleaningTimedOut, ModelVersionNotFound
 from torchkeeper.messages import ModelSpec
+from torchkeeper.metrics.instruments import Meter
 from torchkeeper.model_config import ResolvedModelConfig
 from torchkeeper.worker.pool import Pool
 from torchkeeper.worker.supervisor import State
@@ -47,10 +49,21 @@ class ModelVersion:
         about: About,
         dispatcher: Dispatcher,
         pool: Pool,
-        specs: Callable[[int], list[ModelSpec]],
+        specs: Callable[[int, int], list[ModelSpec]],
+        meter: Callable[[], Meter],
         *,
         on_gpu: bool,
     ) -> None:
+        """Nothing is started or measured before `start`.
+
+        Args:
+            about: what does not change.
+            dispatcher: gets the requests.
+            pool: has the workers.
+            specs: what so many new workers load, of so many in all.
+            meter: makes what measures this version.
+            on_gpu: whether its workers get GPUs.
+        """
         self.about = about
         #: Whether its workers get GPUs.
         self.on_gpu = on_gpu
@@ -59,7 +72,9 @@ class ModelVersion:
         self.min_workers = 0
         self.max_workers = 0
         self._specs = specs
+        self._meter = meter
         self._scaling = asyncio.Lock()
+        self._closed = False
         self._autoscaler: asyncio.Task[None] | None = None
 
     @property
@@ -88,9 +103,15 @@ class ModelVersion:
     def start(self, low: int, high: int) -> None:
         """Begins the first workers; they report when they are ready."""
         self.min_workers, self.max_workers = low, high
-        self.pool.scale(self._specs(low))
+        self.dispatcher.measure(self._meter())
+        self._resize(low)
         if self.about.config.autoscale:
             self._autoscaler = asyncio.get_running_loop().create_task(self._autoscale())
+
+    def _resize(self, count: int) -> None:
+        """Runs so many workers; only those that are new get a device."""
+        there = [worker.spec for worker in self.pool.workers[:count]]
+        self.pool.scale([*there, *self._specs(count - len(there), count)])
 
     async def _autoscale(self) -> None:
         """Lets the number of workers follow the load, between the bounds as they are at each moment."""
@@ -109,17 +130,24 @@ class ModelVersion:
                 target = policy.decide(load, asyncio.get_running_loop().time())
                 if target != len(workers):
                     logger.info("%s %s: autoscaling to %d workers", self.name, self.version, target)
-                    self.pool.scale(self._specs(target))
+                    self._resize(target)
 
     async def scale(self, low: int, high: int) -> None:
-        """Runs `low` workers from now on; with 0, what was taken is answered and nothing more is taken."""
+        """Runs `low` workers from now on; with 0, what was taken is answered and nothing more is taken.
+
+        Raises:
+            ModelVersionNotFound: it was unregistered meanwhile.
+        """
         async with self._scaling:
+            if self._closed:
+                raise ModelVersionNotFound(self.name, self.version)
             self.min_workers, self.max_workers = low, high
             if low == 0:
                 await self.dispatcher.close()
             else:
                 self.dispatcher.open()
-            self.pool.scale(self._specs(low))
+            if not self._closed:
+                self._resize(low)
 
     def stop_autoscaling(self) -> None:
         """Leaves the number of workers as it is."""
@@ -127,26 +155,29 @@ class ModelVersion:
             self._autoscaler.cancel()
 
     async def close(self, deadline: float) -> None:
-        """Answers what was taken, then ends the workers.
+        """Answers what was taken, then ends the workers; called once.
+
+        It does not wait for a change of the workers' number: a scale to 0 may be answering for long.
 
         Raises:
             CleaningTimedOut: that took longer than `deadline` seconds; all the same the workers are gone.
         """
+        end = asyncio.get_running_loop().time() + deadline
+        self._closed = True
         self.stop_autoscaling()
-        async with self._scaling:
-            self.min_workers = self.max_workers = 0
-            in_time = True
-            begin = asyncio.get_running_loop().time()
-            try:
-                async with asyncio.timeout(deadline):
+        self.min_workers = self.max_workers = 0
+        in_time = False
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(end):
                     await self.dispatcher.close()
-            except TimeoutError:
-                in_time = False
-            except asyncio.CancelledError:
-                await self.pool.stop(0)
-                raise
-            left = deadline - (asyncio.get_running_loop().time() - begin)
-            in_time = await self.pool.stop(max(left, 0)) and in_time
-        self.dispatcher.unmeasure()
+                    in_time = True
+            left = max(end - asyncio.get_running_loop().time(), 0.0)
+            in_time = await self.pool.stop(left) and in_time
+        except asyncio.CancelledError:
+            await self.pool.stop(0.0)
+            raise
+        finally:
+            self.dispatcher.unmeasure()
         if not in_time:
             raise CleaningTimedOut(self.name)

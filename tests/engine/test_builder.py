@@ -1,0 +1,94 @@
+"""Versions put together: devices in turn, threads, environments, and what an archive's configuration says."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from engine.stand_in import House, archive
+from torchkeeper.engine.builder import worker_environ
+from torchkeeper.engine.models import Wish
+from torchkeeper.errors import RequirementsFailed
+
+
+async def scaled(house: House, *counts: int) -> list[int | None]:
+    """The devices of a model's workers, after it had so many of them."""
+    found = await house.models.register(Wish("m-1.0.mar", workers=counts[0]))
+    for count in counts[1:]:
+        await found.scale(count, count)
+    await found.pool.settled()
+    return [worker.spec.gpu_id for worker in found.pool.workers]
+
+
+@pytest.mark.parametrize(
+    ("counts", "devices"),
+    [((4,), [0, 1, 0, 1]), ((2, 3, 4), [0, 1, 0, 1]), ((1, 1, 2, 3), [0, 1, 0]), ((3, 1, 2), [0, 1])],
+)
+def test_new_workers_take_turns_on_the_gpus(
+    tmp_path: Path, counts: tuple[int, ...], devices: list[int]
+) -> None:
+    house = House(tmp_path, gpus=2)
+    archive(house.store, "m")
+    assert asyncio.run(scaled(house, *counts)) == devices
+
+
+def test_models_share_the_turns(tmp_path: Path) -> None:
+    house = House(tmp_path, gpus=2)
+    archive(house.store, "m")
+    archive(house.store, "n")
+
+    async def run() -> list[int | None]:
+        other = await house.models.register(Wish("n-1.0.mar", workers=1))
+        assert other.on_gpu
+        return await scaled(house, 2)
+
+    assert asyncio.run(run()) == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("config", "devices"),
+    [
+        ("deviceType: cpu\n", [None, None]),
+        ("deviceType: gpu\ndeviceIds: [3, 1]\n", [3, 1]),
+        ("deviceType: gpu\ndeviceIds: [1, 9]\n", [0, 1]),
+    ],
+)
+def test_a_model_may_choose_its_devices(tmp_path: Path, config: str, devices: list[int | None]) -> None:
+    house = House(tmp_path, gpus=4)
+    archive(house.store, "m", config=config)
+    assert asyncio.run(scaled(house, 2)) == devices
+
+
+def test_start_up_workers(tmp_path: Path) -> None:
+    house = House(tmp_path, "default_workers_per_model=0\n", gpus=3)
+    archive(house.store, "m")
+    found = asyncio.run(house.models.register(Wish("m-1.0.mar", at_startup=True)))
+    assert found.min_workers == 3
+
+
+def test_packages_are_not_installed_into_the_store(tmp_path: Path) -> None:
+    house = House(tmp_path, "install_py_dep_per_model=true\n")
+    folder = house.store / "m"
+    (folder / "MAR-INF").mkdir(parents=True)
+    manifest = '{"model": {"modelName": "m", "handler": "h", "requirementsFile": "requirements.txt"}}'
+    (folder / "MAR-INF" / "MANIFEST.json").write_text(manifest)
+    (folder / "requirements.txt").touch()
+    with pytest.raises(RequirementsFailed):
+        asyncio.run(house.models.register(Wish("m", workers=1)))
+    assert sorted(path.name for path in folder.iterdir()) == ["MAR-INF", "requirements.txt"]
+
+
+def test_a_configuration_that_cannot_be_read_is_an_empty_one(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    archive(house.store, "m", config="batchSize: [")
+    found = asyncio.run(house.models.register(Wish("m-1.0.mar", workers=1)))
+    assert found.about.config.batch_size == 1
+
+
+def test_workers_get_no_secrets(tmp_path: Path) -> None:
+    house = House(tmp_path, "blacklist_env_vars=HIDDEN.*\n")
+    environ = {"PATH": "/bin", "HIDDEN_ONE": "x", "TS_KEYSTORE_PASS": "x", "TS_MANAGEMENT_KEY": "x"}
+    assert "PATH" in worker_environ(house.settings, environ)
+    assert "HIDDEN_ONE" not in worker_environ(house.settings, environ)

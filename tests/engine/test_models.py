@@ -1,0 +1,317 @@
+"""The registry: who gets a name, who takes what away, and that nothing is left of what failed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.stand_in import House, archive, request, turns
+from torchkeeper.api.operations import Operations
+from torchkeeper.engine.builder import Builder
+from torchkeeper.engine.models import Models, Wish
+from torchkeeper.engine.version import About, ModelVersion
+from torchkeeper.errors import (
+    ArchiveError,
+    BadRequest,
+    CleaningTimedOut,
+    Conflict,
+    FileExists,
+    InvalidModelVersion,
+    ModelNotAt,
+    ModelNotFound,
+    ModelVersionNotFound,
+    RequirementsFailed,
+    ServiceUnavailable,
+    StartFailed,
+    TorchkeeperError,
+)
+from torchkeeper.serving.ask import Ask
+
+
+async def nothing() -> None:
+    """Nobody keeps snapshots here."""
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+def one(workers: int = 1, **more: Any) -> Wish:
+    return Wish("m-1.0.mar", workers=workers, **more)
+
+
+# --- who takes what away --------------------------------------------------------------------------------
+
+
+def test_who_waits_for_his_version_takes_only_that_one_down(house: House) -> None:
+    """A registers and waits, B unregisters it, C registers the name anew while B's answers are awaited."""
+    archive(house.store, "m")
+
+    async def run() -> None:
+        models = house.models
+        house.launcher.load_error = ""
+        of_a = await models.register(one())
+        waiting = asyncio.create_task(models.settle(of_a))
+        asked = of_a.dispatcher.submit(request())
+        draining = asyncio.create_task(models.unregister("m", None, 60.0))
+        await turns(lambda: not models.names() and any(of.spec for of in house.launcher.living))
+        house.launcher.load_error = None
+        of_c = await models.register(one())
+        house.launcher.processes[0].end(1)
+        with pytest.raises(StartFailed):
+            await waiting
+        assert models.find("m") is of_c
+        assert models.default_version("m") == "1.0"
+        assert not draining.done()  # A's failure must not hurry B
+        await turns(lambda: of_c.loaded_workers() == 1)
+        assert len(house.launcher.living) == 1
+        draining.cancel()
+        await asyncio.gather(draining, return_exceptions=True)
+        with pytest.raises(ServiceUnavailable):
+            await asked
+        assert models.find("m") is of_c
+        assert house.meters.open == [("m", "1.0")]
+
+    asyncio.run(run())
+
+
+def test_unloading_takes_the_versions_that_were_there(house: House) -> None:
+    """A version that comes while the others are unloaded, under the name of one of them, stays."""
+    archive(house.store, "m", "1.0")
+    archive(house.store, "m", "2.0")
+    operations = Operations(Ask(house.models), house.models, house.settings, nothing)
+
+    async def run() -> None:
+        models = house.models
+        first = await models.register(Wish("m-1.0.mar", workers=1))
+        second = await models.register(Wish("m-2.0.mar", workers=1))
+        for found in (first, second):
+            await found.pool.settled()
+        second.dispatcher.submit(request())
+        await turns(lambda: any(process.held for process in house.launcher.living))
+        unloading = asyncio.create_task(operations.unload("m"))
+        await turns(lambda: [found.version for found in models] == ["1.0"])
+        anew = await models.register(Wish("m-2.0.mar", workers=1))
+        for process in house.launcher.living:
+            process.answer()
+        await unloading
+        assert list(models) == [anew]
+        assert models.find("m") is anew
+
+    asyncio.run(run())
+
+
+def test_a_download_stays_that_another_model_was_registered_from(house: House, tmp_path: Path) -> None:
+    source = archive(tmp_path, "m")
+
+    async def run() -> None:
+        fetched = await house.models.register(Wish(source.as_uri(), "fetched", workers=0))
+        await house.models.register(Wish("m-1.0.mar", "stored", workers=0))
+        await house.models.unregister("fetched", None, 1.0)
+        assert "m-1.0.mar" in house.left()
+        assert fetched.about.owned[1] == house.store / "m-1.0.mar"
+
+    asyncio.run(run())
+
+
+def test_what_was_fetched_and_unpacked_goes_with_its_version(house: House, tmp_path: Path) -> None:
+    source = archive(tmp_path, "m")
+
+    async def run() -> None:
+        found = await house.models.register(Wish(source.as_uri(), workers=1))
+        await house.models.settle(found)
+        assert len(house.left()) == 2
+        await house.models.unregister("m", None, 1.0)
+        assert house.left() == house.meters.open == house.launcher.living == []
+
+    asyncio.run(run())
+
+
+def test_the_default_version(house: House) -> None:
+    for version in ("1.0", "2.0"):
+        archive(house.store, "m", version)
+
+    async def run() -> None:
+        models = house.models
+        for version in ("1.0", "2.0"):
+            await models.register(Wish(f"m-{version}.mar", workers=0))
+        assert models.find("m").version == "1.0"
+        with pytest.raises(InvalidModelVersion):
+            await models.unregister("m", None, 1.0)
+        with pytest.raises(ModelVersionNotFound):
+            models.set_default("m", "3.0")
+        models.set_default("m", "2.0")
+        assert models.find("m").version == "2.0"
+        await models.unregister("m", "1.0", 1.0)
+        await models.unregister("m", None, 1.0)
+        for look in (models.find, models.versions):
+            with pytest.raises(ModelNotFound):
+                look("m")
+
+    asyncio.run(run())
+
+
+def test_unregistering_breaks_a_scale_to_nothing(house: House) -> None:
+    archive(house.store, "m")
+
+    async def run() -> None:
+        found = await house.models.register(one())
+        await found.pool.settled()
+        held = found.dispatcher.submit(request())
+        await turns(lambda: bool(house.launcher.processes[0].held))
+        scaling = asyncio.create_task(found.scale(0, 0))
+        scaling_up = asyncio.create_task(found.scale(2, 2))
+        await turns(lambda: found.max_workers == 0)
+        with pytest.raises(CleaningTimedOut):
+            await house.models.unregister("m", None, 0.0)
+        with pytest.raises(TorchkeeperError):
+            await held
+        await scaling
+        with pytest.raises(ModelVersionNotFound):
+            await scaling_up
+        assert house.launcher.living == []
+
+    asyncio.run(run())
+
+
+# --- registrations that fail ----------------------------------------------------------------------------
+
+
+class Meddling(Builder):
+    """Lets something happen while the archive's requirements are seen to."""
+
+    def __init__(self, house: House, meanwhile: Callable[[House], None]) -> None:
+        launcher: Any = house.launcher
+        super().__init__(house.settings, {}, launcher, house.sinks)
+        self._house = house
+        self._meanwhile = meanwhile
+
+    async def prepare(self, about: About, archive: Any) -> str | None:
+        self._meanwhile(self._house)
+        return None
+
+
+def taken(house: House) -> None:
+    """Somebody else puts a file of the download's name into the store."""
+    (house.store / "m-1.0.mar").write_text("theirs")
+
+
+def fails(house: House) -> None:
+    raise RequirementsFailed("m", "no such package")
+
+
+FAILURES: list[tuple[str, dict[str, Any], Callable[[House], None] | None, type[TorchkeeperError]]] = [
+    ("no handler", {"handler": None}, None, ArchiveError),
+    ("the name is taken", {"name": "other"}, None, Conflict),
+    ("not to be installed", {}, fails, RequirementsFailed),
+    ("the file is there by now", {}, taken, FileExists),
+]
+
+
+@pytest.mark.parametrize(("what", "made", "meanwhile", "error"), FAILURES, ids=lambda row: str(row)[:20])
+def test_nothing_is_left_of_a_registration_that_fails(
+    house: House,
+    tmp_path: Path,
+    what: str,
+    made: dict[str, Any],
+    meanwhile: Callable[[House], None] | None,
+    error: type[TorchkeeperError],
+) -> None:
+    name = made.pop("name", "m")
+    source = archive(tmp_path, name, **made)
+
+    async def run() -> None:
+        archive(house.store, "here")
+        await house.models.register(Wish("here-1.0.mar", "other", workers=0))
+        models = house.models if meanwhile is None else Models(house.settings, Meddling(house, meanwhile))
+        before = [*models.names()], house.left(), [*house.meters.open], house.meters.made
+        with pytest.raises(error):
+            await models.register(Wish(source.as_uri(), workers=1))
+        (house.store / source.name).unlink(missing_ok=True)  # theirs
+        assert ([*models.names()], house.left(), house.meters.open, house.meters.made) == before
+        assert house.launcher.processes == []
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("broken", [b"no archive", b""])
+def test_nothing_is_left_of_an_archive_that_cannot_be_read(
+    house: House, tmp_path: Path, broken: bytes
+) -> None:
+    (tmp_path / "m.mar").write_bytes(broken)
+    with pytest.raises(ArchiveError):
+        asyncio.run(house.models.register(Wish((tmp_path / "m.mar").as_uri(), workers=1)))
+    assert house.left() == []
+    assert house.meters.made == 0
+
+
+def test_a_version_that_cannot_load_leaves_nothing(house: House, tmp_path: Path) -> None:
+    source = archive(tmp_path, "m")
+    house.launcher.load_error = "no such module"
+
+    async def run() -> None:
+        found = await house.models.register(Wish(source.as_uri(), workers=1))
+        with pytest.raises(StartFailed, match="Failed to start workers"):
+            await house.models.settle(found)
+
+    asyncio.run(run())
+    assert house.models.names() == ()
+    assert house.left() == house.meters.open == []
+
+
+@pytest.mark.parametrize(
+    ("wish", "error"),
+    [
+        (Wish("absent.mar"), ModelNotAt),
+        (Wish("../m.mar"), ModelNotAt),
+        (Wish("m-1.0.mar", runtime="cobol"), BadRequest),
+    ],
+)
+def test_what_cannot_be_registered(house: House, wish: Wish, error: type[TorchkeeperError]) -> None:
+    archive(house.store, "m")
+    with pytest.raises(error):
+        asyncio.run(house.models.register(wish))
+
+
+# --- start-up -------------------------------------------------------------------------------------------
+
+
+def test_a_start_up_model_that_failed_is_remembered_until_it_is_there(house: House) -> None:
+    async def run() -> None:
+        models = house.models
+        for name in ("a", "b"):
+            await models.load_at_start(name, "m-1.0.mar")
+        await models.load_at_start(None, "lost-1.0.mar")
+        assert len(models.unready()) == 3
+        archive(house.store, "m")
+        archive(house.store, "lost")
+        await models.register(Wish("m-1.0.mar", "a", workers=0))
+        assert len(models.unready()) == 2
+        await models.register(Wish("lost-1.0.mar", "found", workers=0))
+        assert len(models.unready()) == 1
+        await models.register(Wish("m-1.0.mar", "b", workers=0))
+        assert models.unready() == []
+
+    asyncio.run(run())
+
+
+def test_a_model_of_the_store_by_its_name(house: House) -> None:
+    archive(house.store, "m").rename(house.store / "m.mar")
+
+    async def run() -> ModelVersion:
+        with pytest.raises(ModelNotFound):
+            await house.models.register_from_store("absent")
+        with pytest.raises(ModelNotFound):
+            await house.models.register_from_store((house.store.parent / "outside").as_uri())
+        found = await house.models.register_from_store("m")
+        await house.models.settle(found)
+        return found
+
+    found = asyncio.run(run())
+    assert (found.name, found.loaded_workers()) == ("m", 1)
+    assert house.models.healthy()
