@@ -24,7 +24,7 @@ import uvloop
 
 from torchkeeper import TORCHSERVE_VERSION, __version__
 from torchkeeper.api.about import ApiDescription
-from torchkeeper.api.application import Application, Rules
+from torchkeeper.api.application import Application
 from torchkeeper.api.auth import Tokens
 from torchkeeper.api.call import Handler
 from torchkeeper.api.inference import InferenceApi
@@ -302,7 +302,9 @@ class _Server:
     async def _open(self, door: Door, endpoints: Mapping[Endpoint, Handler]) -> None:
         limits = EdgeLimits(max_body=self._settings.max_request_size)
         described = {**endpoints, **ApiDescription(door.apis, self._models).endpoints()}
-        application = Application(door.apis, described, self._ledger, self._rules())
+        application = Application(
+            door.apis, described, self._books, max_body=limits.max_body, cors=_cors(self._settings)
+        )
         edge = edge_protocol(limits, self._books.access, self._books.responded)
         await door.listener.start(application, edge)
         for name in door.names:
@@ -315,16 +317,6 @@ class _Server:
             logger.error("Invalid configuration: %s", error.message)
             return False
         return True
-
-    def _rules(self) -> Rules:
-        settings = self._settings
-        named = (
-            ("access-control-allow-origin", settings.cors_allowed_origin),
-            ("access-control-allow-methods", settings.cors_allowed_methods),
-            ("access-control-allow-headers", settings.cors_allowed_headers),
-        )
-        cors = tuple((name.encode(), value.encode()) for name, value in named if value)
-        return Rules(settings.max_request_size, cors, self._tokens, self._metrics.responded)
 
     async def _changed(self) -> None:
         """What is served has changed."""
@@ -344,3 +336,13 @@ class _Server:
         await self._metrics.stop()
         logger.info("Ledger: %s", self._ledger)
         logger.info("Torchserve stopped.")
+
+
+def _cors(settings: Settings) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers that browsers ask for, as far as they are set."""
+    named = (
+        ("access-control-allow-origin", settings.cors_allowed_origin),
+        ("access-control-allow-methods", settings.cors_allowed_methods),
+        ("access-control-allow-headers", settings.cors_allowed_headers),
+    )
+    return tuple((name.encode(), value.encode()) for name, value in named if value)

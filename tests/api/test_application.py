@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from torchkeeper.api.application import Application, Rules
+from torchkeeper.api.application import Application
 from torchkeeper.api.call import Call
 from torchkeeper.errors import InvalidKey
 from torchkeeper.http.edge import edge_protocol
@@ -20,6 +20,7 @@ from torchkeeper.keys.key import Key
 from torchkeeper.messages import Reply
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.serving.apis import Api
+from torchkeeper.serving.books import Books
 from torchkeeper.setting_table import Address
 
 HOST = b"Host: x\r\n"
@@ -38,8 +39,8 @@ class Door:
         self.statuses: list[int] = []
         self.access: list[int] = []
         self.limits = EdgeLimits(**({"max_body": MAX_BODY, "drain_seconds": 0.1} | limits))
-        rules = Rules(MAX_BODY, guard=guard, responded=self.statuses.append)
-        self.application = Application(Api.INFERENCE, {Endpoint.PREDICT: echo}, self.ledger, rules)
+        books = Books(self.ledger, guard, self.statuses.append)
+        self.application = Application(Api.INFERENCE, {Endpoint.PREDICT: echo}, books, max_body=MAX_BODY)
 
     def _access(self, *line: Any) -> None:
         self.access.append(line[4])

@@ -73,8 +73,8 @@ def test_codes(error: TorchkeeperError, code: str, dialect: Dialect) -> None:
 def test_a_handler_that_raised() -> None:
     error = PredictionFailed("Prediction failed", cause="ValueError: no digit")
     assert code_of(error, Dialect.TORCHSERVE).name == "UNAVAILABLE"
-    assert code_of(error, Dialect.OPEN).name == "INTERNAL"
-    assert details_of(error, Dialect.OPEN) == "Prediction failed: ValueError: no digit"
+    assert code_of(error, Dialect.OPEN_INFERENCE).name == "INTERNAL"
+    assert details_of(error, Dialect.OPEN_INFERENCE) == "Prediction failed: ValueError: no digit"
     assert details_of(error, Dialect.TORCHSERVE) == (
         "Prediction failed\norg.pytorch.serve.http.InternalServerException"
     )
@@ -122,7 +122,7 @@ def test_the_words_of_a_handlers_own_status(reply: Reply, message: str) -> None:
 
 def test_long_words_are_cut() -> None:
     error = HandlerStatus(Reply(b"x" * 100_000, 500))
-    assert details_of(error, Dialect.OPEN) == "x" * LONGEST + "..."
+    assert details_of(error, Dialect.OPEN_INFERENCE) == "x" * LONGEST + "..."
     assert details_of(error, Dialect.TORCHSERVE).endswith(
         "...\norg.pytorch.serve.http.InternalServerException"
     )

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 from torchkeeper.api.call import Call, Handler, Receive, Scope, Send
+from torchkeeper.api.error_form import ERROR_FORMS
 from torchkeeper.api.streaming import Streamed
 from torchkeeper.engine.stream import Closed
-from torchkeeper.errors import InvalidKey, ResourceNotFound, TorchkeeperError
-from torchkeeper.http.router import Endpoint, Match, resolve
-from torchkeeper.keys.key import Key
+from torchkeeper.errors import ResourceNotFound, TorchkeeperError
+from torchkeeper.http.router import Endpoint, Match, dialect_of, resolve
 from torchkeeper.messages import Reply
-from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.serving.apis import Api
 from torchkeeper.serving.ask import ClientGone
+from torchkeeper.serving.books import Books, Record
 from torchkeeper.serving.request_id import new_request_id
 
 logger = logging.getLogger(__name__)
@@ -50,99 +49,86 @@ _ROUTES = 1024
 _LONG_PATH = 512
 
 
-class Guard(Protocol):
-    """Who decides whether a request carries the key that its route needs."""
-
-    def check(self, need: Key, authorization: str | None, client: str) -> float:
-        """Seconds to wait before the request goes on; raises the error that is the answer."""
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What all listeners of a server have in common."""
-
-    max_body: int
-    cors: tuple[Header, ...] = ()
-    #: None: token authorization is off.
-    guard: Guard | None = None
-    #: Told the status of every response.
-    responded: Callable[[int], None] = lambda status: None
-
-
 class Application:
-    """What one listener serves."""
+    """What one listener serves.
+
+    Args:
+        max_body: bytes that a request's body may have.
+        cors: headers of every answer that does not have them.
+    """
 
     def __init__(
-        self, apis: Api, endpoints: Mapping[Endpoint, Handler], ledger: Ledger, rules: Rules
+        self,
+        apis: Api,
+        endpoints: Mapping[Endpoint, Handler],
+        books: Books,
+        *,
+        max_body: int,
+        cors: tuple[Header, ...] = (),
     ) -> None:
         self._apis = apis
         self._endpoints = endpoints
         #: Routes of short paths that were allowed: clients ask for the same few again and again.
         self.known: dict[tuple[bytes, str], tuple[Match, Handler]] = {}
-        self._ledger = ledger
-        self._rules = rules
+        self._books = books
+        self._max_body = max_body
+        self._cors = cors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         request_id = new_request_id()
-        ledger = self._ledger
-        ledger.accepted += 1
+        record = self._books.enter()
+        match: Match | None = None
         try:
             asked = scope["raw_path"], scope["method"]
             match, handler = known = self.known.get(asked) or self._route(*asked)
-            call = Call(match, scope, receive, request_id, self._rules.max_body)
-            if self._rules.guard is not None:
-                await self._check_key(self._rules.guard, call)
+            call = Call(match, scope, receive, request_id, self._max_body)
+            if self._books.guarded:
+                await self._admit(call)
             if asked not in self.known:
                 self._remember(asked, known)
             reply = await handler(call)
-        except ClientGone:
-            ledger.gone += 1
-            return
-        except asyncio.CancelledError:
-            ledger.gone += 1
+        except ClientGone as left:
+            record.close(left)
+        except asyncio.CancelledError as left:
+            record.close(left)
             raise
-        except InvalidKey as error:
-            await self._refuse_key(scope, send, error, request_id)
         except TorchkeeperError as error:
-            if error.refusal:
-                ledger.refused += 1
-            else:
-                ledger.failed += 1
-            await self._send_error(scope, send, error, request_id)
+            record.close(error)
+            await self._send_error(scope, send, error, match, request_id)
         except Exception as error:  # request cycle: a bug of ours must still be an answer
             logger.exception(
                 "request %s failed by a fault of the server", request_id, extra={"request_id": request_id}
             )
-            ledger.failed += 1
+            record.close(error)
             fault = TorchkeeperError("Internal server error", cause=repr(error))
-            await self._send_error(scope, send, fault, request_id)
+            await self._send_error(scope, send, fault, match, request_id)
         else:
             if isinstance(reply, Streamed):
-                await self._send_stream(send, reply, request_id)
+                await self._send_stream(send, reply, record, request_id)
                 return
-            ledger.answered += 1
+            record.close()
             headers = self._headers(reply, request_id)
             headers.append((b"content-length", b"%d" % len(reply.body)))
             await self._respond(send, reply.status, reply.phrase, headers, reply.body)
 
-    async def _send_stream(self, send: Send, reply: Streamed, request_id: str) -> None:
+    async def _send_stream(self, send: Send, reply: Streamed, record: Record, request_id: str) -> None:
         """The parts as they come; an answer that fails has no end, so that clients can tell (RFC 9112, 8)."""
-        head, ledger = reply.head, self._ledger
+        head = reply.head
         more = True
         try:
             await self._begin(send, head.status, head.phrase, self._headers(head, request_id))
             async for body in reply.bodies():
                 await send({"type": "http.response.body", "body": body, "more_body": True})
             more = False
-        except Closed:
-            ledger.gone += 1
-        except asyncio.CancelledError:
+        except Closed as closed:
+            record.close(closed)
+        except asyncio.CancelledError as left:
             reply.stream.close()
-            ledger.gone += 1
+            record.close(left)
             raise
         except TorchkeeperError as error:
-            ledger.failed += 1
+            record.close(error)
             logger.error(
                 "request %s failed after its first part: %s: %s",
                 *(request_id, error.message, error.cause),
@@ -150,19 +136,9 @@ class Application:
             )
             more = not reply.events
         else:
-            ledger.answered += 1
+            record.close()
         if not more:
             await send({"type": "http.response.body", "body": b""})
-
-    async def _refuse_key(self, scope: Scope, send: Send, error: InvalidKey, request_id: str) -> None:
-        """A wrong key is answered later and later; the request counts when it is answered or given up."""
-        try:
-            await asyncio.sleep(error.delay)
-        except asyncio.CancelledError:
-            self._ledger.gone += 1
-            raise
-        self._ledger.refused += 1
-        await self._send_error(scope, send, error, request_id)
 
     def _route(self, raw_path: bytes, method: str) -> tuple[Match, Handler]:
         match = resolve(raw_path, method, self._apis)
@@ -179,13 +155,11 @@ class Application:
             del self.known[next(iter(self.known))]
         self.known[asked] = found
 
-    async def _check_key(self, guard: Guard, call: Call) -> None:
+    async def _admit(self, call: Call) -> None:
         client = call.scope["client"]
-        delay = guard.check(
+        await self._books.admit(
             call.match.route.key, call.header(b"authorization"), str(client[0]) if client else ""
         )
-        if delay > 0:
-            await asyncio.sleep(delay)
 
     def _headers(self, reply: Reply, request_id: str) -> list[Header]:
         headers: list[Header] = [(b"x-request-id", request_id.encode()), *_NO_CACHE]
@@ -195,20 +169,23 @@ class Application:
                     headers.append((name.encode("latin-1", "replace"), value.encode("utf-8")))
         if reply.content_type is not None:
             headers.append((b"content-type", reply.content_type.encode("utf-8")))
-        if self._rules.cors:
+        if self._cors:
             own = {name.lower() for name, _ in headers}
-            headers += [(name, value) for name, value in self._rules.cors if name not in own]
+            headers += [(name, value) for name, value in self._cors if name not in own]
         return headers
 
-    async def _send_error(self, scope: Scope, send: Send, error: TorchkeeperError, request_id: str) -> None:
+    async def _send_error(
+        self, scope: Scope, send: Send, error: TorchkeeperError, match: Match | None, request_id: str
+    ) -> None:
+        form = ERROR_FORMS[dialect_of(scope["raw_path"]) if match is None else match.route.dialect]
         headers: list[Header] = [
-            (b"content-type", b"application/json"),
+            (b"content-type", form.content_type),
             (b"x-request-id", request_id.encode()),
             *_NO_CACHE,
             *((name.encode(), value.encode()) for name, value in error.headers.items()),
-            *self._rules.cors,
+            *self._cors,
         ]
-        body = error.body(scope["raw_path"])
+        body = form.body(error)
         headers.append((b"content-length", b"%d" % len(body)))
         await self._respond(send, error.status, "", headers, body)
 
@@ -219,7 +196,7 @@ class Application:
         await send({"type": "http.response.body", "body": body})
 
     async def _begin(self, send: Send, status: int, phrase: str, headers: list[Header]) -> None:
-        self._rules.responded(status)
+        self._books.responded(status)
         start: dict[str, Any] = {"type": "http.response.start", "status": status, "headers": headers}
         if phrase:
             start["reason"] = phrase.encode("latin-1", "replace")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from torchkeeper.api.coding import accepted
+from torchkeeper.api.error_form import torchserve_body
 from torchkeeper.engine.stream import Stream
 from torchkeeper.errors import TorchkeeperError
 from torchkeeper.messages import Reply
@@ -45,7 +46,7 @@ class Streamed:
             async for part in self.stream:
                 yield event(part.body)
         except TorchkeeperError as error:
-            yield b"event: error\n" + event(error.body().rstrip())
+            yield b"event: error\n" + event(torchserve_body(error).rstrip())
             raise
 
 

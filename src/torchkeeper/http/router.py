@@ -8,13 +8,14 @@ KServe v1 and the Open Inference Protocol (KServe v2).
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import unquote_to_bytes
 
 from torchkeeper.errors import BadEscape, MethodNotAllowed, ResourceNotFound
 from torchkeeper.keys.key import Key
 from torchkeeper.messages import Kind
 from torchkeeper.serving.apis import Api
+from torchkeeper.serving.dialect import Dialect
 
 
 class Endpoint(enum.Enum):
@@ -66,6 +67,13 @@ class Route:
     key: Key = Key.INFERENCE
     methods: tuple[str, ...] = ()
     kind: Kind = Kind.PREDICT
+    #: Whose clients ask there.
+    dialect: Dialect = Dialect.TORCHSERVE
+
+
+def _spoken(dialect: Dialect, routes: tuple[Route, ...]) -> tuple[Route, ...]:
+    """Rows whose clients speak a dialect."""
+    return tuple(replace(route, dialect=dialect) for route in routes)
 
 
 _ANY = Api.INFERENCE | Api.MANAGEMENT | Api.METRICS
@@ -77,40 +85,14 @@ _ASK = (Api.INFERENCE, Key.INFERENCE, ("POST",))
 _REPOSITORY = (Api.INFERENCE | Api.MANAGEMENT, Key.MANAGEMENT, ("POST",))
 _EXPLAIN: tuple[Api, Key, tuple[str, ...], Kind] = (Api.INFERENCE, Key.INFERENCE, (), Kind.EXPLAIN)
 
-ROUTES = (
-    Route("/ping", Endpoint.PING, "Whether the server is healthy", key=Key.PROBE),
-    Route("/predictions/{m}", Endpoint.PREDICT, "Predict with a model's default version"),
-    Route("/predictions/{m}/{v}/*", Endpoint.PREDICT, "Predict with a version of a model"),
-    Route("/explanations/{m}", Endpoint.PREDICT, "Explain a prediction of the default version", *_EXPLAIN),
-    Route("/explanations/{m}/{v}/*", Endpoint.PREDICT, "Explain a prediction of a version", *_EXPLAIN),
-    Route("/invocations", Endpoint.INVOKE, "Predict with the model named by model_name, or the only one"),
-    Route("/execution-parameters", Endpoint.EXECUTION_PARAMETERS, "What SageMaker's batch transform asks"),
-    Route("/models/{m}/invoke", Endpoint.PREDICT, "Predict, SageMaker's multi-model form"),
-    Route("/{m}/predict", Endpoint.PREDICT, "Predict, the older form"),
-    Route("/{m}/{v}/predict", Endpoint.PREDICT, "Predict with a version, the older form"),
-    Route(
-        "/predictions/{m}",
-        Endpoint.MODEL_API_DESCRIPTION,
-        "The API of one model",
-        key=Key.NONE,
-        methods=("OPTIONS",),
-    ),
-    Route("/models", Endpoint.LIST, "List models", *_MANAGE, ("GET",)),
-    Route("/models", Endpoint.REGISTER, "Register a model", *_MANAGE, ("POST",)),
-    Route("/models/{m}", Endpoint.DESCRIBE, "Describe the default version", *_MANAGE, ("GET",)),
-    Route("/models/{m}", Endpoint.SCALE, "Scale the default version's workers", *_MANAGE, ("PUT",)),
-    Route("/models/{m}", Endpoint.UNREGISTER, "Unregister the default version", *_MANAGE, ("DELETE",)),
-    Route("/models/{m}", Endpoint.MODEL_API_DESCRIPTION, "The API of one model", *_MANAGE, ("OPTIONS",)),
-    Route("/models/{m}/{v}", Endpoint.DESCRIBE, "Describe a version, or `all`", *_MANAGE, ("GET",)),
-    Route("/models/{m}/{v}", Endpoint.SCALE, "Scale a version's workers", *_MANAGE, ("PUT",)),
-    Route("/models/{m}/{v}", Endpoint.UNREGISTER, "Unregister a version", *_MANAGE, ("DELETE",)),
-    Route("/models/{m}/{v}/set-default", Endpoint.SET_DEFAULT, "Set the default version", *_MANAGE, ("PUT",)),
-    Route("/", Endpoint.ALIVE, "KServe v1: whether the server is alive", *_PROBE),
+_KSERVE_V1 = (
     Route("/v1/models", Endpoint.V1_LIST, "KServe v1: list models", *_LOOK),
     Route("/v1/models/{m}", Endpoint.V1_READY, "KServe v1: whether a model is ready", *_PROBE),
     Route("/v1/models/{m}", Endpoint.READY, "Whether a model has workers", *_MANAGE, ("GET",)),
     Route("/v1/models/{m}:predict", Endpoint.V1_INFER, "KServe v1: predict", *_ASK),
     Route("/v1/models/{m}:explain", Endpoint.V1_INFER, "KServe v1: explain", *_ASK, Kind.EXPLAIN),
+)
+_OPEN_INFERENCE = (
     Route("/v2", Endpoint.V2_SERVER, "KServe v2: the server's name and extensions", *_LOOK),
     Route("/v2/health/live", Endpoint.V2_LIVE, "KServe v2: whether the server is alive", *_PROBE),
     Route("/v2/health/ready", Endpoint.V2_READY, "KServe v2: whether the server is ready", *_PROBE),
@@ -144,12 +126,55 @@ ROUTES = (
         *_MANAGE,
         ("POST",),
     ),
+)
+
+ROUTES = (
+    Route("/ping", Endpoint.PING, "Whether the server is healthy", key=Key.PROBE),
+    Route("/predictions/{m}", Endpoint.PREDICT, "Predict with a model's default version"),
+    Route("/predictions/{m}/{v}/*", Endpoint.PREDICT, "Predict with a version of a model"),
+    Route("/explanations/{m}", Endpoint.PREDICT, "Explain a prediction of the default version", *_EXPLAIN),
+    Route("/explanations/{m}/{v}/*", Endpoint.PREDICT, "Explain a prediction of a version", *_EXPLAIN),
+    Route("/invocations", Endpoint.INVOKE, "Predict with the model named by model_name, or the only one"),
+    Route("/execution-parameters", Endpoint.EXECUTION_PARAMETERS, "What SageMaker's batch transform asks"),
+    Route("/models/{m}/invoke", Endpoint.PREDICT, "Predict, SageMaker's multi-model form"),
+    Route("/{m}/predict", Endpoint.PREDICT, "Predict, the older form"),
+    Route("/{m}/{v}/predict", Endpoint.PREDICT, "Predict with a version, the older form"),
+    Route(
+        "/predictions/{m}",
+        Endpoint.MODEL_API_DESCRIPTION,
+        "The API of one model",
+        key=Key.NONE,
+        methods=("OPTIONS",),
+    ),
+    Route("/models", Endpoint.LIST, "List models", *_MANAGE, ("GET",)),
+    Route("/models", Endpoint.REGISTER, "Register a model", *_MANAGE, ("POST",)),
+    Route("/models/{m}", Endpoint.DESCRIBE, "Describe the default version", *_MANAGE, ("GET",)),
+    Route("/models/{m}", Endpoint.SCALE, "Scale the default version's workers", *_MANAGE, ("PUT",)),
+    Route("/models/{m}", Endpoint.UNREGISTER, "Unregister the default version", *_MANAGE, ("DELETE",)),
+    Route("/models/{m}", Endpoint.MODEL_API_DESCRIPTION, "The API of one model", *_MANAGE, ("OPTIONS",)),
+    Route("/models/{m}/{v}", Endpoint.DESCRIBE, "Describe a version, or `all`", *_MANAGE, ("GET",)),
+    Route("/models/{m}/{v}", Endpoint.SCALE, "Scale a version's workers", *_MANAGE, ("PUT",)),
+    Route("/models/{m}/{v}", Endpoint.UNREGISTER, "Unregister a version", *_MANAGE, ("DELETE",)),
+    Route("/models/{m}/{v}/set-default", Endpoint.SET_DEFAULT, "Set the default version", *_MANAGE, ("PUT",)),
+    Route("/", Endpoint.ALIVE, "KServe v1: whether the server is alive", *_PROBE),
+    *_spoken(Dialect.KSERVE_V1, _KSERVE_V1),
+    *_spoken(Dialect.OPEN_INFERENCE, _OPEN_INFERENCE),
     Route("/token", Endpoint.TOKEN, "Renew a key", Api.MANAGEMENT, Key.API),
     Route("/metrics/*", Endpoint.METRICS, "The metrics in Prometheus' text form", Api.METRICS, Key.NONE),
     Route("/", Endpoint.API_DESCRIPTION, "This document", _ANY, Key.NONE, ("OPTIONS",)),
     Route("/api-description", Endpoint.API_DESCRIPTION, "This document", _ANY, Key.NONE),
     Route("/docs", Endpoint.DOCS, "This document as a page", _ANY, Key.NONE, ("GET", "HEAD")),
 )
+
+
+#: Who asks below a first segment that leads to no route.
+_STRANGERS = {"v1": Dialect.KSERVE_V1, "v2": Dialect.OPEN_INFERENCE}
+
+
+def dialect_of(raw_path: bytes) -> Dialect:
+    """Whose client asks for a path (with or without its query) to which there is no route."""
+    first = raw_path.partition(b"?")[0].decode("latin-1").split("/")[1:2]
+    return _STRANGERS.get(first[0], Dialect.TORCHSERVE) if first else Dialect.TORCHSERVE
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,9 @@ from torchkeeper.engine.stream import Closed
 from torchkeeper.errors import TorchkeeperError
 from torchkeeper.keys.key import Key
 from torchkeeper.rpc.schema import Method
-from torchkeeper.rpc.status import LONGEST, Dialect, HandlerStatus, code_of, details_of
+from torchkeeper.rpc.status import LONGEST, HandlerStatus, code_of, details_of
 from torchkeeper.serving.books import Books, Record
+from torchkeeper.serving.dialect import Dialect
 from torchkeeper.serving.request_id import new_request_id
 
 logger = logging.getLogger(__name__)
@@ -85,7 +86,13 @@ class Calls:
                 self._quiet.set()
 
     def handler(
-        self, method: Method, serve: Serve, *, key: Key, dialect: Dialect = Dialect.OPEN, many: bool = False
+        self,
+        method: Method,
+        serve: Serve,
+        *,
+        key: Key,
+        dialect: Dialect = Dialect.OPEN_INFERENCE,
+        many: bool = False,
     ) -> Any:
         """The handler of one method.
 
@@ -114,9 +121,7 @@ class _Served:
         """One call."""
         call = RpcCall(new_request_id(), client_of(context.peer()), context)
         begin = time.monotonic()
-        record = self._books.record()
-        if not self._many:
-            record.enter()
+        record = self._books.record() if self._many else self._books.enter()
         with self._calls.running():
             try:
                 reply, error = await self._answer(call, request)

@@ -18,9 +18,10 @@ from torchkeeper.keys.key import Key
 from torchkeeper.messages import Input, Kind, Part, Reply
 from torchkeeper.rpc.calls import Calls, RpcCall, settle
 from torchkeeper.rpc.schema import INFERENCE, message, methods
-from torchkeeper.rpc.status import Dialect, HandlerStatus, SequenceRequired, code_of
+from torchkeeper.rpc.status import HandlerStatus, SequenceRequired, code_of
 from torchkeeper.serving.ask import Ask, Asked, ClientGone
 from torchkeeper.serving.books import Books, Record
+from torchkeeper.serving.dialect import Dialect
 from torchkeeper.serving.request_id import new_request_id
 
 PredictionResponse = message("org.pytorch.serve.grpc.inference.PredictionResponse")
@@ -153,8 +154,7 @@ class InferenceService:
         await pending.put(None)
 
     def _begun(self, request: Any) -> _Begun:
-        record = self._books.record()
-        record.enter()
+        record = self._books.enter()
         try:
             if not request.sequence_id.strip():
                 raise SequenceRequired

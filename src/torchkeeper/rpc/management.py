@@ -14,7 +14,8 @@ from torchkeeper.errors import BadRequest
 from torchkeeper.keys.key import Key
 from torchkeeper.rpc.calls import Calls, RpcCall
 from torchkeeper.rpc.schema import MANAGEMENT, message, methods
-from torchkeeper.rpc.status import Dialect, ModelApiDisabled
+from torchkeeper.rpc.status import ModelApiDisabled
+from torchkeeper.serving.dialect import Dialect
 
 ManagementResponse = message("org.pytorch.serve.grpc.management.ManagementResponse")
 

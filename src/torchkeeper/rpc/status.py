@@ -7,7 +7,6 @@ everything.
 
 from __future__ import annotations
 
-import enum
 from http import HTTPStatus
 
 from grpc import StatusCode
@@ -23,6 +22,7 @@ from torchkeeper.errors import (
     TorchkeeperError,
 )
 from torchkeeper.messages import Reply
+from torchkeeper.serving.dialect import Dialect
 
 #: Characters of a message that are sent: a status travels in a header, and peers bound those (8 KB).
 LONGEST = 1000
@@ -49,13 +49,6 @@ _PACKAGES = {
     "InvalidModelException": "org.pytorch.serve.archive.model",
     "DownloadArchiveException": "org.pytorch.serve.archive",
 }
-
-
-class Dialect(enum.Enum):
-    """Whose clients read the status."""
-
-    TORCHSERVE = "TorchServe"
-    OPEN = "Open Inference Protocol"
 
 
 class ModelApiDisabled(TorchkeeperError):
@@ -117,7 +110,7 @@ def code_of(error: TorchkeeperError, dialect: Dialect) -> StatusCode:
     """The code that tells a client what to do about an error."""
     if isinstance(error, InvalidKey):
         return StatusCode.UNAUTHENTICATED if error.status == 401 else StatusCode.PERMISSION_DENIED
-    if isinstance(error, PredictionFailed) and error.status == 503 and dialect is Dialect.OPEN:
+    if isinstance(error, PredictionFailed) and error.status == 503 and dialect is Dialect.OPEN_INFERENCE:
         # A handler that raised: clients would send it again by themselves after UNAVAILABLE, to no end.
         return StatusCode.INTERNAL
     for kind, code in _OURS:
@@ -128,7 +121,7 @@ def code_of(error: TorchkeeperError, dialect: Dialect) -> StatusCode:
 
 def details_of(error: TorchkeeperError, dialect: Dialect) -> str:
     """The words: TorchServe's two lines, or the message with its cause."""
-    if dialect is Dialect.OPEN:
+    if dialect is Dialect.OPEN_INFERENCE:
         return _cut(error.text)
     return f"{_cut(error.message)}\n{_PACKAGES.get(error.type, 'org.pytorch.serve.http')}.{error.type}"
 

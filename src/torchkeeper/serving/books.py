@@ -103,6 +103,12 @@ class Books:
         """A page for one request, which is not entered yet."""
         return Record(self)
 
+    def enter(self) -> Record:
+        """A page for one request, which is entered."""
+        record = Record(self)
+        record.enter()
+        return record
+
     @property
     def guarded(self) -> bool:
         """Whether keys are asked for at all."""
