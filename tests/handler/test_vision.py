@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import io
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from torchkeeper.handler.errors import UnreadableRows
 from torchkeeper.handler.transforms import ToTensor
 from torchkeeper.handler.vision import ImageClassifier, VisionHandler
 from torchkeeper.messages import Failure, Reply
@@ -144,3 +148,52 @@ def test_half_a_picture_fails_alone(model_dir: Path, png: Callable[[int], bytes]
     answer, other = run_handler(model_dir / "handler.py", [half, png(1)], model=MODEL)
     assert isinstance(answer, Failure)
     assert isinstance(other, Reply)
+
+
+PICTURES = """
+from torchkeeper.handler.errors import UnreadableRows
+from torchkeeper.handler.transforms import ToTensor
+from torchkeeper.handler.vision import VisionHandler
+
+class Counting(VisionHandler):
+    image_processing = ToTensor()
+
+    def preprocess(self, data):
+        with open("calls", "a") as calls:
+            print(len(data), file=calls)
+        return super().preprocess(data)
+"""
+
+
+def test_pictures_that_cannot_be_read_cost_one_more_pass(
+    model_dir: Path, png: Callable[[int], bytes]
+) -> None:
+    (model_dir / "pictures.py").write_text(PICTURES)
+    requests: list[Any] = [png(1), b"no picture"] * 32
+    model = {"modelFile": "net.py", "serializedFile": "net.pth"}
+    outcomes = run_handler(model_dir / "pictures.py", requests, model=model)
+    good, bad = outcomes[::2], outcomes[1::2]
+    assert all(isinstance(outcome, Reply) for outcome in good)
+    assert bad == [Failure(503, "Prediction failed", "no picture that Pillow can read (10 bytes)")] * 32
+    assert (model_dir / "calls").read_text().split() == ["64", "32"]
+
+
+@pytest.mark.parametrize("data", [[{}], [[1], [2, 3]], [[None]], "no base64", {"a": 1}, [10**400]])
+def test_numbers_that_are_none_fail_alone(model_dir: Path, png: Callable[[int], bytes], data: object) -> None:
+    bad = {"body": (json.dumps({"data": data}), "application/json")}
+    answer, other = run_handler(model_dir / "handler.py", [bad, png(1)], model=MODEL)
+    assert isinstance(answer, Failure)
+    assert isinstance(other, Reply)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "gif", "bmp", "webp", "avif", "dds"])
+def test_whatever_pillow_says_of_a_broken_picture_is_its_rows(context: MockContext, kind: str) -> None:
+    """Its decoders raise SyntaxError, NotImplementedError and others besides OSError."""
+    handler = Digits()
+    handler.initialize(context)
+    target = io.BytesIO()
+    Image.effect_noise((16, 16), 50).convert("RGB").save(target, kind)
+    whole = target.getvalue()
+    for place, value in itertools.product(range(200), (0, 9, 255)):
+        with contextlib.suppress(UnreadableRows):
+            handler.preprocess([whole[:place] + bytes([value]) + whole[place + 1 :]])

@@ -9,10 +9,15 @@ server's own light processes build contexts without it. Source of names and beha
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+import sys
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
+from torchkeeper.handler.response_head import checked_header, checked_status
+
 CONTENT_TYPE = "content-type"
+#: What a processor calls the status among the headers; no header can have this name.
+STATUS = ":status"
 
 #: Attribute -> (environment variable that TorchServe documents, header name without it).
 _SEQUENCE_HEADERS = {
@@ -60,6 +65,8 @@ class RequestProcessor:
         self._response_header = Headers()
         self._status_code = 200
         self._reason_phrase: str | None = None
+        #: Where the handler set what no answer can have: STATUS or a header's name -> file and line.
+        self.set_at: dict[Any, str] = {}
 
     def get_request_property(self, key: str) -> Any:
         """A request header in any case; None when the client did not send it."""
@@ -73,6 +80,7 @@ class RequestProcessor:
         """Sets the HTTP status and reason phrase of the answer."""
         self._status_code = code
         self._reason_phrase = reason_phrase
+        self._check(STATUS, checked_status, code)
 
     def get_response_status_code(self) -> int:
         """Status of the answer, 200 unless set."""
@@ -85,6 +93,14 @@ class RequestProcessor:
     def add_response_property(self, key: str, value: str) -> None:
         """Sets a header of the answer."""
         self._response_header[key] = value
+        self._check(key, checked_header, key, value)
+
+    def _check(self, what: str, check: Callable[..., object], *values: Any) -> None:
+        """Remembers where a wrong value comes from: the worker, not the handler, fails one request for it."""
+        try:
+            check(*values)
+        except ValueError:
+            self.set_at[what] = _line_of_the_handler()
 
     def get_response_headers(self) -> dict[str, str]:
         """Headers that the handler set so far."""
@@ -94,6 +110,14 @@ class RequestProcessor:
         """One of the headers that the handler set; None when it did not."""
         value: str | None = self._response_header.get(key)
         return value
+
+
+def _line_of_the_handler() -> str:
+    """File and line of the nearest caller outside of this module."""
+    frame = sys._getframe(1)
+    while frame.f_code.co_filename == __file__ and frame.f_back is not None:
+        frame = frame.f_back
+    return f"{os.path.basename(frame.f_code.co_filename)}, line {frame.f_lineno}"
 
 
 class Line(Protocol):

@@ -5,6 +5,8 @@ Knows nothing of HTTP beyond the status number; `worker.service` turns them into
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class PredictionException(Exception):
     """A failure with a message and a status for the client.
@@ -23,10 +25,22 @@ class PredictionException(Exception):
         return f"{self.message} : {self.error_code}"
 
 
-class UnreadableRow(ValueError):
-    """One row cannot be read: its request fails alone, and the handler is asked again without it.
+class UnreadableRows(ValueError):
+    """Rows cannot be read: their requests fail alone, and the handler is asked again without them.
 
     Raise it before anything has been done that must not be done twice.
+
+    Args:
+        rows: number of each row -> what is wrong with it, sent to the client.
+    """
+
+    def __init__(self, rows: Mapping[int, str]) -> None:
+        super().__init__("; ".join(f"request {place} of the batch: {text}" for place, text in rows.items()))
+        self.rows = dict(rows)
+
+
+class UnreadableRow(UnreadableRows):
+    """One row cannot be read. A handler that can name all of them spares its batch further passes.
 
     Args:
         place: number of the row.
@@ -34,6 +48,6 @@ class UnreadableRow(ValueError):
     """
 
     def __init__(self, place: int, text: str) -> None:
-        super().__init__(f"request {place} of the batch: {text}")
+        super().__init__({place: text})
         self.place = place
         self.text = text

@@ -18,9 +18,10 @@ from typing import Any
 
 from torchkeeper.handler.context import Context
 from torchkeeper.handler.envelope import BaseEnvelope, data_or_body
-from torchkeeper.handler.errors import PredictionException, UnreadableRow
+from torchkeeper.handler.errors import PredictionException, UnreadableRows
 from torchkeeper.handler.json_text import json_text, read_json
 from torchkeeper.handler.outcome import check_one_per_row, drained
+from torchkeeper.handler.safe_text import safe_str
 from torchkeeper.handler.streaming import Collector
 
 #: Status of a request that cannot be read, of one that takes too much memory, and of a result that the
@@ -92,6 +93,8 @@ class InstancesEnvelope(BaseEnvelope):
             return self.open(place, row)
         except ValueError as error:
             return PredictionException(str(error), UNREADABLE)
+        except RecursionError:
+            return PredictionException("the request has too many levels of nesting", UNREADABLE)
         except MemoryError:
             return PredictionException("the request takes more memory than there is", TOO_LARGE)
 
@@ -99,7 +102,8 @@ class InstancesEnvelope(BaseEnvelope):
         try:
             return self.seal(place, opened, results)
         except Exception as error:  # noqa: BLE001 - results are of users' types
-            return PredictionException(f"the handler's result has no form in this protocol: {error}", NO_FORM)
+            text = f"the handler's result has no form in this protocol: {safe_str(error)}"
+            return PredictionException(text, NO_FORM)
 
     def _results(self, instances: list[Any]) -> list[Any]:
         """The handler's results for the instances; parts that it sends are joined."""
@@ -112,14 +116,24 @@ class InstancesEnvelope(BaseEnvelope):
         with _spread(self.context, owners) as collector:
             try:
                 output = self._handle_fn(instances, self.context)
-            except UnreadableRow as error:
-                raise UnreadableRow(owners[error.place], error.text) from None
+            except UnreadableRows as error:
+                raise _of_requests(error, owners) from None
             if isinstance(output, GeneratorType):
                 output = drained(output, self.context, "instances")
                 if output is None:
                     return collector.joined(None)
         check_one_per_row("returned", output, len(instances), "instances")
         return collector.joined(output)
+
+
+def _of_requests(error: UnreadableRows, owners: Sequence[int]) -> UnreadableRows:
+    """The requests whose instances cannot be read, each with what is wrong with its first one."""
+    texts: dict[int, str] = {}
+    for row, text in error.rows.items():
+        if row not in range(len(owners)):
+            raise IndexError(f"the handler cannot read instance {row}, of {len(owners)}: {text}")
+        texts.setdefault(owners[row], text)
+    return UnreadableRows(texts)
 
 
 @contextlib.contextmanager

@@ -6,10 +6,12 @@ Must not import torch: rows are what came over the wire.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
-from torchkeeper.handler.errors import UnreadableRow
+from torchkeeper.handler.errors import UnreadableRows
+
+T = TypeVar("T")
 
 #: What captum takes for one row: a class index, or one index per further output dimension.
 Target = int | tuple[int, ...]
@@ -69,12 +71,30 @@ def targets(rows: Sequence[Any]) -> list[Target]:
     """One target per row.
 
     Raises:
-        UnreadableRow: one of them is no number.
+        UnreadableRows: some of them are no numbers.
     """
-    found = []
+    return list(readable(rows, target))
+
+
+def readable(
+    rows: Iterable[Any], read: Callable[[Any], T], wrong: tuple[type[Exception], ...] = (ValueError,)
+) -> Iterator[T]:
+    """Each row as `read` reads it; behind a row that cannot be read, the others are only tried.
+
+    Args:
+        wrong: what `read` raises of such a row.
+
+    Raises:
+        UnreadableRows: at the end, with all of those.
+    """
+    found: dict[int, str] = {}
     for place, row in enumerate(rows):
         try:
-            found.append(target(row))
-        except ValueError as error:
-            raise UnreadableRow(place, str(error)) from None
-    return found
+            value = read(row)
+        except wrong as error:
+            found[place] = str(error)
+        else:
+            if not found:
+                yield value
+    if found:
+        raise UnreadableRows(found)

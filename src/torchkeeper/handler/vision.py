@@ -18,9 +18,8 @@ from PIL import Image, UnidentifiedImageError
 from torchkeeper.handler import explain
 from torchkeeper.handler.base import BaseHandler
 from torchkeeper.handler.context import Context
-from torchkeeper.handler.errors import UnreadableRow
 from torchkeeper.handler.labels import map_class_to_label
-from torchkeeper.handler.rows import payload
+from torchkeeper.handler.rows import payload, readable
 from torchkeeper.handler.timing import timed
 from torchkeeper.handler.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 
@@ -30,7 +29,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 #: What is wrong with a row and with nothing else.
-_NO_PICTURE = (ValueError, TypeError, OSError, Image.DecompressionBombError)
+_NO_PICTURE = (ValueError, TypeError, RuntimeError, OverflowError)
 
 
 class VisionHandler(BaseHandler):
@@ -61,15 +60,12 @@ class VisionHandler(BaseHandler):
                 as base64 text, or nested lists of floats (C, H, W).
 
         Raises:
-            UnreadableRow: a row is no picture.
+            UnreadableRows: rows are no pictures.
         """
-        found = []
-        for place, row in enumerate(data):
-            try:
-                content = _content(row)
-            except _NO_PICTURE as error:
-                raise UnreadableRow(place, str(error)) from None
-            found.append(self.image_processing(content) if isinstance(content, Image.Image) else content)
+        found = [
+            self.image_processing(content) if isinstance(content, Image.Image) else content
+            for content in readable(data, _picture, _NO_PICTURE)
+        ]
         return torch.stack(found).to(self.device)
 
     def get_insights(self, tensor_data: Any, _: Any, target: Any = 0) -> Any:
@@ -88,11 +84,11 @@ class VisionHandler(BaseHandler):
         return self.ig.attribute(tensor_data, target=target, n_steps=explain.N_STEPS).tolist()
 
 
-def _content(row: Any) -> torch.Tensor | Image.Image:
+def _picture(row: Any) -> torch.Tensor | Image.Image:
     """A row's picture, or the numbers that came in its place.
 
     Raises:
-        ValueError, TypeError, OSError: it has neither.
+        ValueError, TypeError, RuntimeError, OverflowError: it has neither.
     """
     content = payload(row)
     if isinstance(content, str):
@@ -101,9 +97,13 @@ def _content(row: Any) -> torch.Tensor | Image.Image:
         return torch.as_tensor(content, dtype=torch.float32)
     try:
         image = Image.open(io.BytesIO(content))
+        image.load()
     except UnidentifiedImageError:
         raise ValueError(f"no picture that Pillow can read ({len(content)} bytes)") from None
-    image.load()
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - decoders of broken files raise anything, also SyntaxError
+        raise ValueError(str(error)) from None
     return image
 
 

@@ -107,7 +107,7 @@ class CachingMetric:
         """
         try:
             number = self._checked(value, dimension_values)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             logger.error(
                 "Failed to update metric with name:%s and dimensions: %s with value: %s: %s",
                 self.metric_name,

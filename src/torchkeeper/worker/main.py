@@ -21,7 +21,8 @@ from collections.abc import Sequence
 
 from torchkeeper.messages import Reply
 from torchkeeper.worker.loader import load
-from torchkeeper.worker.service import Service, last_line
+from torchkeeper.worker.replies import failure_of, last_line, log_traceback
+from torchkeeper.worker.service import Service, chosen, fault_in
 from torchkeeper.worker.wire import (
     Batch,
     Cancel,
@@ -121,44 +122,53 @@ def _answer_batches(channel: Channel, service: Service) -> int:
 
 
 def _answer(channel: Channel, service: Service, batch: Batch, raw: bytes) -> None:
-    gone = channel.cancelled(batch.batch_id)
+    """Answers a batch, whatever its handler and its clients came up with."""
     begin = time.perf_counter()
+    try:
+        outcomes = _outcomes(channel, service, batch, raw)
+        samples = service.drain()
+        frame = encode_replies(batch.batch_id, outcomes, samples, time.perf_counter() - begin)
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a batch must not cost the worker
+        log_traceback()
+        failures = [failure_of(error, fault_in(batch.envelope))] * len(batch.requests)
+        frame = encode_replies(batch.batch_id, failures, (), time.perf_counter() - begin)
+    channel.send(frame)
+
+
+def _outcomes(channel: Channel, service: Service, batch: Batch, raw: bytes) -> list[Outcome]:
+    gone = channel.cancelled(batch.batch_id)
     inputs = decode_batch(batch, raw)
     outcomes: list[Outcome] = [None] * len(inputs)
     places = [place for place in range(len(inputs)) if place not in gone]
     if places:
-        outbox = _Outbox(channel, batch.batch_id, places, len(inputs))
+        outbox = chosen(_Outbox(channel, batch.batch_id), places, len(inputs))
         answers = service.predict([inputs[place] for place in places], outbox)
         for place, answer in zip(places, answers, strict=True):
             outcomes[place] = answer
-    samples = service.drain()
-    channel.send(encode_replies(batch.batch_id, outcomes, samples, time.perf_counter() - begin))
+    return outcomes
 
 
 class _Outbox:
-    """The way from a batch that is being computed to the front; `places` are its requests' in the frame."""
+    """The way from a batch that is being computed to the front."""
 
-    def __init__(self, channel: Channel, batch_id: int, places: Sequence[int], size: int) -> None:
+    def __init__(self, channel: Channel, batch_id: int) -> None:
         self._channel = channel
         self._batch_id = batch_id
-        self._places = places
-        self._size = size
 
     def send(self, parts: Sequence[Reply | None]) -> None:
-        outcomes: list[Outcome] = [None] * self._size
-        for place, part in zip(self._places, parts, strict=True):
-            outcomes[place] = part
-        self._channel.send(encode_parts(self._batch_id, outcomes))
+        self._channel.send(encode_parts(self._batch_id, parts))
 
     def gone(self) -> set[int]:
-        gone = self._channel.cancelled(self._batch_id)
-        return {index for index, place in enumerate(self._places) if place in gone} if gone else gone
+        return self._channel.cancelled(self._batch_id)
 
 
 def run(channel_fd: int, life_fd: int) -> int:
     """The whole life of a worker over the given descriptors; returns its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # both are TextIOWrapper here
+        # Both are TextIOWrapper here. A line that has no form in UTF-8 must not fail who prints it.
+        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     # Handlers' own log lines are model_log lines, as in TorchServe.
     logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
     watch_life(life_fd)

@@ -6,30 +6,25 @@ Owns the translation between what travels (parts, replies) and what a handler se
 
 from __future__ import annotations
 
-import io
 import json
-import sys
 import time
-import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import GeneratorType
 from typing import Any, Protocol
 
 from torchkeeper.handler.context import Context, RequestProcessor
-from torchkeeper.handler.errors import PredictionException, UnreadableRow
+from torchkeeper.handler.errors import UnreadableRows
 from torchkeeper.handler.outcome import WrongOutcome, check_one_per_row, drained
+from torchkeeper.handler.safe_text import safe_str
 from torchkeeper.messages import Failure, Input, Kind, Part, Reply, Sample
+from torchkeeper.worker.passes import in_passes
+from torchkeeper.worker.replies import FAILED, Replier, failure_of, log, log_traceback
+from torchkeeper.worker.wire import sendable
 
 Entry = Callable[[Any, Context], Any]
 
-FAILED = "Prediction failed"
-OUT_OF_RESOURCES = "Out of resources"
-UNSUPPORTED = "Unsupported model output data type."
 #: Headers by which handlers know what is asked; clients have no say in them.
 _OURS = ("explain", "describe")
-#: Status of a handler's fault: TorchServe's on its own URLs, KServe's on those that ask for an envelope.
-_FAULT = 503
-_FAULT_IN_ENVELOPE = 500
 
 
 class Outbox(Protocol):
@@ -66,56 +61,70 @@ class Service:
         """The handler's answers to a batch (one kind, one envelope), one per input and in their order.
 
         What a handler sends before it returns, or yields, goes through `outbox`.
+
+        Raises:
+            SystemExit: the handler ends its worker. Nothing else that it raises gets out of here.
         """
+
+        def ask(places: Sequence[int]) -> dict[int, Reply | Failure]:
+            given = [inputs[place] for place in places]
+            outcomes = self._ask(given, chosen(outbox, places, len(inputs)))
+            return {places[number]: outcome for number, outcome in outcomes.items()}
+
+        return in_passes(len(inputs), ask)
+
+    def _ask(self, inputs: Sequence[Input], outbox: Outbox) -> dict[int, Reply | Failure]:
+        """The outcome of each input; only of those that cannot be read, where there are some."""
+        fault = fault_in(inputs[0].envelope)
+        try:
+            return dict(enumerate(self._computed(inputs, outbox, fault)))
+        except UnreadableRows as error:
+            if rows := {place: text for place, text in error.rows.items() if place in range(len(inputs))}:
+                return {place: _unreadable(inputs[place], text) for place, text in rows.items()}
+            log_traceback()
+            failure = failure_of(error, fault)
+        except WrongOutcome as error:
+            failure = Failure(fault, error.message, error.cause)
+        except SystemExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the handler is user code
+            log_traceback()
+            failure = failure_of(error, fault)
+        finally:
+            self._context.line = None
+        return dict.fromkeys(range(len(inputs)), failure)
+
+    def _computed(self, inputs: Sequence[Input], outbox: Outbox, fault: int) -> list[Reply | Failure]:
         context = self._context
         processors = [RequestProcessor(self._headers(entry)) for entry in inputs]
         ids = {place: entry.request_id for place, entry in enumerate(inputs)}
         context.request_processor = processors
         context.request_ids = ids
         context.metrics.set_request_ids(ids)
-        context.line = _Line(processors, outbox)
+        replier = Replier(processors, [entry.request_id for entry in inputs], fault, self._limit)
+        line = _Line(replier, outbox, len(inputs))
+        context.line = line
         rows = [self._row(entry.parts) for entry in inputs]
-        envelope = inputs[0].envelope
-        fault = _FAULT if envelope is None else _FAULT_IN_ENVELOPE
         begin = time.perf_counter()
-        try:
-            output = self._entries[envelope](rows, context)
-            if isinstance(output, GeneratorType):
-                output = drained(output, context)
-                output = [b""] * len(inputs) if output is None else output
-            check_one_per_row("returned", output, len(inputs))
-        except UnreadableRow as error:
-            print(f"request {ids.get(error.place)}: {error.text}", file=sys.stderr)
-            if error.place not in ids:
-                return [_failure(error, fault)] * len(inputs)
-            return self._without(error, inputs, outbox)
-        except WrongOutcome as error:
-            return [Failure(fault, error.message, error.cause)] * len(inputs)
-        except Exception as error:  # noqa: BLE001 - the handler is user code
-            traceback.print_exc()
-            return [_failure(error, fault)] * len(inputs)
-        finally:
-            context.line = None
+        output = self._entries[inputs[0].envelope](rows, context)
+        if isinstance(output, GeneratorType):
+            output = drained(output, context)
+            output = [b""] * len(inputs) if output is None else output
+        check_one_per_row("returned", output, len(inputs))
         context.metrics.add_time("PredictionTime", round((time.perf_counter() - begin) * 1000, 2))
-        return self._replies(output, processors, fault)
+        return [line.failed.get(place) or replier.reply(place, output[place]) for place in range(len(inputs))]
 
-    def _without(
-        self, error: UnreadableRow, inputs: Sequence[Input], outbox: Outbox
-    ) -> list[Reply | Failure]:
-        """The answers to a batch with a request that cannot be read: that one's failure among the others'."""
-        place = error.place
-        if inputs[place].envelope is None:
-            failure = Failure(_FAULT, FAILED, error.text)
-        else:
-            failure = Failure(400, error.text)
-        others = [*inputs[:place], *inputs[place + 1 :]]
-        replies = self.predict(others, _Narrowed(outbox, place)) if others else []
-        return [*replies[:place], failure, *replies[place:]]
-
-    def drain(self) -> list[Sample]:
+    def drain(self) -> Sequence[Sample]:
         """The numbers that the handler recorded since the last call."""
-        samples: list[Sample] = self._context.metrics.drain()
-        return samples
+        try:
+            recorded = self._context.metrics.drain()
+            found = sendable(recorded)
+        except Exception:  # noqa: BLE001 - a handler may have put anything in there
+            log_traceback()
+            return []
+        if len(found) < len(recorded):
+            log(f"{len(recorded) - len(found)} of {len(recorded)} recorded numbers cannot be sent, dropped")
+        return found
 
     def _headers(self, entry: Input) -> dict[str, Any]:
         headers: dict[str, Any] = {
@@ -140,51 +149,33 @@ class Service:
                     return json.loads(part.value.decode())
                 if kind.startswith("text"):
                     return part.value.decode()
-            except ValueError as error:
-                print(
-                    f"parameter {part.name!r} is no valid {kind}, passed on as bytes: {error}",
-                    file=sys.stderr,
-                )
+            except (ValueError, RecursionError) as error:
+                log(f"parameter {part.name!r} is no valid {kind}, passed on as bytes: {error}")
         return bytearray(part.value)
-
-    def _replies(
-        self, output: Sequence[Any], processors: Sequence[RequestProcessor], fault: int
-    ) -> list[Reply | Failure]:
-        replies: list[Reply | Failure] = []
-        for value, processor in zip(output, processors, strict=True):
-            if isinstance(value, PredictionException):
-                replies.append(Failure(int(value.error_code), str(value.message)))
-                continue
-            try:
-                body, content_type = encode_value(value)
-            except (TypeError, ValueError, RecursionError) as error:
-                return [Failure(fault, UNSUPPORTED, last_line(error))] * len(processors)
-            replies.append(self._reply(body, content_type, processor))
-        return replies
-
-    def _reply(self, body: bytes, content_type: str, processor: RequestProcessor) -> Reply | Failure:
-        if len(body) > self._limit:
-            cause = f"the answer has {len(body)} bytes, max_response_size is {self._limit}"
-            return Failure(500, "Worker died.", cause)
-        return make_reply(body, content_type, processor)
 
 
 class _Line:
     """A batch's way to its clients: values become parts with the status and headers set so far."""
 
-    def __init__(self, processors: Sequence[RequestProcessor], outbox: Outbox) -> None:
-        self._processors = processors
+    def __init__(self, replier: Replier, outbox: Outbox, size: int) -> None:
+        self._replier = replier
         self._outbox = outbox
+        self._size = size
+        #: Requests with a part that could not be sent: nothing more is sent for them but their failure.
+        self.failed: dict[int, Failure] = {}
 
-    def send(self, values: Sequence[Any], status: int | None = None) -> None:
+    def send(self, values: Sequence[Any], status: Any = None) -> None:
         """One value per request; None, or a client that left: nothing for that one."""
         gone = self._outbox.gone()
-        parts: list[Reply | None] = []
-        for place, (value, processor) in enumerate(zip(values, self._processors, strict=True)):
-            part = None
-            if value is not None and place not in gone:
-                part = make_reply(*encode_value(value), processor, status)
-            parts.append(part)
+        parts: list[Reply | None] = [None] * self._size
+        for place, value in zip(range(self._size), values, strict=True):
+            if value is None or place in gone or place in self.failed:
+                continue
+            part = self._replier.reply(place, value, status)
+            if isinstance(part, Failure):
+                self.failed[place] = part
+            else:
+                parts[place] = part
         if any(part is not None for part in parts):
             self._outbox.send(parts)
 
@@ -193,66 +184,34 @@ class _Line:
         return self._outbox.gone()
 
 
-class _Narrowed:
-    """The outbox of a batch without the request at one place."""
+def chosen(outbox: Outbox, places: Sequence[int], size: int) -> Outbox:
+    """The outbox of some requests of a batch of `size`; `places` are theirs in it."""
+    return outbox if len(places) == size else _Chosen(outbox, places, size)
 
-    def __init__(self, outbox: Outbox, place: int) -> None:
+
+class _Chosen:
+    def __init__(self, outbox: Outbox, places: Sequence[int], size: int) -> None:
         self._outbox = outbox
-        self._place = place
+        self._places = places
+        self._size = size
 
     def send(self, parts: Sequence[Reply | None]) -> None:
-        """One part for each of the others."""
-        self._outbox.send([*parts[: self._place], None, *parts[self._place :]])
+        whole: list[Reply | None] = [None] * self._size
+        for place, part in zip(self._places, parts, strict=True):
+            whole[place] = part
+        self._outbox.send(whole)
 
     def gone(self) -> Collection[int]:
-        """Those of the others whose clients left."""
-        place = self._place
-        return [one - (one > place) for one in self._outbox.gone() if one != place]
+        gone = self._outbox.gone()
+        return {number for number, place in enumerate(self._places) if place in gone} if gone else gone
 
 
-def make_reply(
-    body: bytes, content_type: str, processor: RequestProcessor, status: int | None = None
-) -> Reply:
-    """An answer, or a part of one, with the status and headers that its request's processor holds."""
-    headers = {str(name): str(value) for name, value in processor.get_response_headers().items()}
-    for name in headers:
-        if name.lower() == "content-type":
-            content_type = headers.pop(name)
-            break
-    status = int(status or processor.get_response_status_code() or 200)
-    return Reply(body, status, processor.get_response_status_phrase() or "", headers, content_type)
+def fault_in(envelope: str | None) -> int:
+    """Status of a handler's fault: TorchServe's on its URLs, KServe's on those that ask for an envelope."""
+    return 503 if envelope is None else 500
 
 
-def encode_value(value: Any) -> tuple[bytes, str]:
-    """Body and content type of one returned value.
-
-    Source: TorchServe's handler output rules; the content types are ours (TorchServe sends none).
-
-    Raises:
-        TypeError, ValueError: the value is not JSON-serialisable.
-    """
-    if isinstance(value, str):
-        return value.encode(), "text/plain; charset=utf-8"
-    if isinstance(value, bytes | bytearray):
-        return bytes(value), "application/octet-stream"
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(value, torch.Tensor):
-        buffer = io.BytesIO()
-        torch.save(value, buffer)
-        return buffer.getvalue(), "application/octet-stream"
-    return json.dumps(value, indent=2).encode(), "application/json"
-
-
-def last_line(error: BaseException) -> str:
-    """The last line of an error's traceback, bounded: what a client may see of it."""
-    lines = "".join(traceback.format_exception_only(error)).strip().splitlines() or [type(error).__name__]
-    return lines[-1][:500]
-
-
-def _failure(error: Exception, fault: int) -> Failure:
-    if isinstance(error, PredictionException):
-        status = 507 if error.error_code == 413 else int(error.error_code)
-        return Failure(status, str(error.message), last_line(error))
-    if isinstance(error, MemoryError) or "CUDA" in str(error):
-        return Failure(507, OUT_OF_RESOURCES, last_line(error))
-    return Failure(fault, FAILED, last_line(error))
+def _unreadable(entry: Input, text: str) -> Failure:
+    text = safe_str(text)
+    log(f"request {entry.request_id}: {text}")
+    return Failure(fault_in(None), FAILED, text) if entry.envelope is None else Failure(400, text)

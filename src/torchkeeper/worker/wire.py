@@ -155,10 +155,11 @@ Message: TypeAlias = (
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+_samples = msgspec.msgpack.Decoder(list[Sample])
 
 
 class WireError(Exception):
-    """The other side sent something that is no frame."""
+    """Something is no frame that the other side could have sent, or could take."""
 
 
 def encode(message: Message, payloads: Iterable[bytes] = ()) -> bytes:
@@ -240,13 +241,41 @@ def encode_replies(
 ) -> bytes:
     """The frame that answers a batch; None stands for a request that was cancelled before the start."""
     heads, bodies = _heads(outcomes)
-    return encode(Replies(batch_id, heads, tuple(samples), seconds), bodies)
+    return _checked(encode(Replies(batch_id, heads, tuple(samples), seconds), bodies))
 
 
 def encode_parts(batch_id: int, parts: Sequence[Outcome]) -> bytes:
     """The frame of parts that go before a batch's answers."""
     heads, bodies = _heads(parts)
-    return encode(Intermediate(batch_id, heads), bodies)
+    return _checked(encode(Intermediate(batch_id, heads), bodies))
+
+
+def _checked(frame: bytes) -> bytes:
+    """The frame, if the other side will take it.
+
+    Raises:
+        WireError: it will not.
+    """
+    header_size, _ = _LENGTHS.unpack_from(frame)
+    if header_size > MAX_HEADER:
+        raise WireError(f"the heads of a batch's answers have {header_size} bytes, {MAX_HEADER} may be sent")
+    return frame
+
+
+def sendable(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """Those samples that the other side can read; of too many for a frame the newest."""
+    found = samples if _readable(samples) else [sample for sample in samples if _readable([sample])]
+    while found and len(_encoder.encode(found)) > MAX_HEADER // 2:
+        found = found[(len(found) + 1) // 2 :]
+    return found
+
+
+def _readable(samples: Sequence[Sample]) -> bool:
+    try:
+        _samples.decode(_encoder.encode(samples))
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
+        return False
+    return True
 
 
 def _heads(outcomes: Sequence[Outcome]) -> tuple[tuple[ReplyHead | None, ...], list[bytes]]:

@@ -1,0 +1,34 @@
+"""Texts of users' objects: whatever their `__str__` does, what comes out is text that can be sent.
+
+Must not import torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+#: Characters of a text that travels; what is longer is cut.
+LONGEST = 1 << 16
+
+
+def safe_str(value: Any, longest: int = LONGEST) -> str:
+    """`str(value)`, or what became of the attempt; lone surrogates are written out."""
+    return _text(str, value, longest)
+
+
+def safe_repr(value: Any, longest: int = 100) -> str:
+    """`repr(value)`, in the same way."""
+    return _text(repr, value, longest)
+
+
+def _text(make: Callable[[Any], str], value: Any, longest: int) -> str:
+    try:
+        text = str.__str__(make(value))
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001 - users' methods
+        text = f"<{type(value).__name__}, whose {make.__name__}() raises {type(error).__name__}>"
+    if len(text) > longest:
+        text = text[:longest] + "..."
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()

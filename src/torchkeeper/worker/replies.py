@@ -1,0 +1,154 @@
+"""What a handler gave for a request becomes a reply or a failure; one that cannot be sent fails alone.
+
+Nothing of a user's object leaves here: bodies are bytes, texts are text. Nothing that users' code raises gets
+out of here either, but SystemExit, by which a handler ends its worker. Source of the rules and sentences:
+TorchServe's "Handler output to response" and its error table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torchkeeper.handler.context import STATUS, RequestProcessor
+from torchkeeper.handler.errors import PredictionException
+from torchkeeper.handler.response_head import checked_header, checked_phrase, checked_status
+from torchkeeper.handler.safe_text import safe_str
+from torchkeeper.messages import Failure, Reply
+
+FAILED = "Prediction failed"
+OUT_OF_RESOURCES = "Out of resources"
+UNSUPPORTED = "Unsupported model output data type."
+
+
+@dataclass(frozen=True)
+class Replier:
+    """Makes the replies to the requests of a batch.
+
+    Args:
+        processors: where the handler left the status and headers of each.
+        ids: the requests' ids, for the log.
+        fault: status of a failure that is the handler's.
+        limit: bytes that a body may have.
+    """
+
+    processors: Sequence[RequestProcessor]
+    ids: Sequence[str]
+    fault: int
+    limit: int
+
+    def reply(self, place: int, value: Any, status: Any = None) -> Reply | Failure:
+        """The reply with a value (a PredictionException is a failure), or why there is none.
+
+        Args:
+            status: instead of the one that the handler set.
+        """
+        try:
+            if isinstance(value, PredictionException):
+                return refusal(value)
+            body, content_type = encode_value(value)
+        except SystemExit:
+            raise
+        except MemoryError as error:
+            return Failure(507, OUT_OF_RESOURCES, last_line(error))
+        except BaseException as error:  # noqa: BLE001 - values are of users' types
+            return self._failed(place, Failure(self.fault, UNSUPPORTED, last_line(error)))
+        if len(body) > self.limit:
+            cause = f"the answer has {len(body)} bytes, max_response_size is {self.limit}"
+            return Failure(500, "Worker died.", cause)
+        return self._with_head(place, body, content_type, status)
+
+    def _with_head(self, place: int, body: bytes, content_type: str, status: Any) -> Reply | Failure:
+        what: Any = STATUS
+        processor = None
+        try:
+            processor = self.processors[place]
+            code = checked_status(processor.get_response_status_code() if status is None else status)
+            headers: dict[str, str] = {}
+            for name, value in processor.get_response_headers().items():
+                what = name
+                if str(name).lower() != "content-type":
+                    headers.update([checked_header(name, value)])
+                elif value:
+                    content_type = checked_header(name, value)[1]
+            phrase = checked_phrase(processor.get_response_status_phrase())
+        except SystemExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a handler may have put anything in there
+            cause = safe_str(error) if isinstance(error, ValueError) else last_line(error)
+            where = processor.set_at.get(what) if isinstance(processor, RequestProcessor) else None
+            return self._failed(place, Failure(self.fault, FAILED, f"{cause} ({where})" if where else cause))
+        return Reply(body, code, phrase, headers, content_type)
+
+    def _failed(self, place: int, failure: Failure) -> Failure:
+        log(f"request {self.ids[place]}: {failure.cause}")
+        return failure
+
+
+def encode_value(value: Any) -> tuple[bytes, str]:
+    """Body and content type of one returned value.
+
+    The content types are ours: TorchServe sends none.
+
+    Raises:
+        Exception: the value has no form; TypeError and ValueError are JSON's.
+    """
+    if isinstance(value, str):
+        return str.encode(value), "text/plain; charset=utf-8"
+    if isinstance(value, bytes | bytearray):
+        # Not what a subclass says that it is: the frame counts these bytes.
+        return value if type(value) is bytes else bytes(memoryview(value)), "application/octet-stream"
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):
+        buffer = io.BytesIO()
+        torch.save(value, buffer)
+        return buffer.getvalue(), "application/octet-stream"
+    return json.dumps(value, indent=2).encode(), "application/json"
+
+
+def failure_of(error: BaseException, fault: int) -> Failure:
+    """What becomes of the requests of a batch whose handler raised; `fault` is the status of its faults."""
+    if isinstance(error, PredictionException):
+        return refusal(error, last_line(error))
+    if isinstance(error, MemoryError) or "CUDA" in safe_str(error):
+        return Failure(507, OUT_OF_RESOURCES, last_line(error))
+    return Failure(fault, FAILED, last_line(error))
+
+
+def refusal(error: PredictionException, cause: str | None = None) -> Failure:
+    """The failure by which a handler answers; 500 in place of a status that no failure can have."""
+    message = safe_str(getattr(error, "message", FAILED))
+    try:
+        status = checked_status(getattr(error, "error_code", 500))
+        if status == 200:
+            raise ValueError("the response status 200 is none of a failure")
+    except ValueError as wrong:
+        log(f"PredictionException: {wrong}")
+        return Failure(500, message, str(wrong))
+    return Failure(507 if status == 413 else status, message, cause)
+
+
+def last_line(error: BaseException) -> str:
+    """The last line of an error's traceback, bounded: what a client may see of it."""
+    lines: list[str] = []
+    with contextlib.suppress(Exception):
+        lines = "".join(traceback.format_exception_only(error)).strip().splitlines()
+    return safe_str(lines[-1] if lines else type(error).__name__)[:500]
+
+
+def log(text: str) -> None:
+    """A line in the model's log, if the handler has left one to write to."""
+    with contextlib.suppress(Exception):
+        print(text, file=sys.stderr)
+
+
+def log_traceback() -> None:
+    """The traceback of the exception that is being handled, in the model's log."""
+    with contextlib.suppress(Exception):
+        traceback.print_exc()

@@ -1,0 +1,71 @@
+"""How often a handler is asked for a batch with requests that it cannot read: counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torchkeeper.worker.passes import in_passes
+
+
+class Handler:
+    """Answers a request by its place; finds `at_once` of the bad ones of a batch before it gives up."""
+
+    def __init__(self, bad: set[int], at_once: int) -> None:
+        self.bad = bad
+        self.at_once = at_once
+        self.asked: list[list[int]] = []
+
+    def __call__(self, places: Sequence[int]) -> dict[int, str]:
+        self.asked.append(list(places))
+        bad = [place for place in places if place in self.bad][: self.at_once]
+        return dict.fromkeys(bad, "bad") if bad else {place: f"answer {place}" for place in places}
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> tuple[int, set[int], int]:
+    count = draw(st.integers(0, 80))
+    places = st.integers(0, max(count - 1, 0))
+    return count, draw(st.sets(places, max_size=count)), draw(st.sampled_from([1, 2, 1000]))
+
+
+@given(batches())
+def test_every_request_has_its_own_outcome_and_the_passes_are_bounded(
+    batch: tuple[int, set[int], int],
+) -> None:
+    count, bad, at_once = batch
+    handler = Handler(bad, at_once)
+    outcomes = in_passes(count, handler)
+    assert outcomes == ["bad" if place in bad else f"answer {place}" for place in range(count)]
+    assert len(handler.asked) <= count
+    assert all(places == sorted(places) for places in handler.asked)
+    if len(bad) <= at_once:
+        assert len(handler.asked) <= 2, "all bad ones are known after the first pass"
+
+
+@pytest.mark.parametrize(
+    ("count", "bad", "at_once", "passes"),
+    [
+        (64, 0, 1, 1),
+        (64, 1, 1, 2),
+        (64, 32, 1000, 2),
+        (64, 64, 1000, 1),
+        (64, 2, 1, 4),
+        (64, 32, 1, 64),
+        (600, 600, 1, 600),
+    ],
+)
+def test_passes(count: int, bad: int, at_once: int, passes: int) -> None:
+    handler = Handler(set(range(0, 2 * bad, 2)) if bad <= count // 2 else set(range(bad)), at_once)
+    in_passes(count, handler)
+    assert len(handler.asked) <= passes
+    read = sum(map(len, handler.asked))
+    assert read <= count * (count.bit_length() + 2)
+
+
+def test_a_handler_that_says_nothing_of_anybody_is_not_asked_for_ever() -> None:
+    with pytest.raises(RuntimeError, match="no outcome for any of 3 requests"):
+        in_passes(3, lambda places: {})
