@@ -72,7 +72,7 @@ def read_manifest(folder: Path, where: str) -> tuple[Manifest, dict[str, Any]]:
         raw = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ArchiveError(f"{where}: no {MANIFEST} inside; is it made by torch-model-archiver?") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ArchiveError(f"{where}: {MANIFEST} cannot be read: {error}") from None
     model = raw.get("model") if isinstance(raw, dict) else None
     if not isinstance(model, dict):

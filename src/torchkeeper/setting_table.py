@@ -114,7 +114,7 @@ def _log_level(value: str) -> str:
 def _models(value: str) -> Mapping[str, Any]:
     try:
         found = json.loads(value) if value else {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"is not JSON: {error}") from None
     if not isinstance(found, dict) or not all(isinstance(versions, dict) for versions in found.values()):
         raise ValueError('must be JSON of the form {"<name>": {"<version>": {...}}}')

@@ -104,7 +104,7 @@ def parse_model_snapshot(text: str) -> ModelSnapshot | None:
         return None
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"is not JSON: {error}") from None
     models = found.get("models") if isinstance(found, dict) else None
     if not isinstance(models, dict) or not all(isinstance(versions, dict) for versions in models.values()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 
 import pytest
 from hypothesis import given
@@ -45,10 +46,49 @@ def test_a_value_that_does_not_fit_is_named(query: bytes, name: str) -> None:
         read(Register, query, None, b"")
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b"1", b"\\xff"])
+DEEP = b"[" * 2000 + b"]" * 2000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"[]",
+        b"1",
+        b"\\xff",
+        b"\xff",
+        b'"\\ud800"',
+        DEEP,
+        b'{"url": %b}' % DEEP,
+        b'{"a":' * 2000 + b"1" + b"}" * 2000,
+    ],
+)
 def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
     with pytest.raises(BadRequest):
         read(Register, b"", "application/json", body)
+
+
+@pytest.mark.parametrize("levels", [500, 900, 950, 990, 1000])
+@pytest.mark.parametrize("name", ["url", "batch_size", "synchronous"])
+def test_a_deep_value_is_refused(name: str, levels: int) -> None:
+    body = b'{"%b": %b}' % (name.encode(), b"[" * levels + b"]" * levels)
+    with pytest.raises(BadRequest):
+        read(Register, b"", "application/json", body)
+
+
+json_values: st.SearchStrategy[object] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+names = st.sampled_from([*Register.__struct_fields__, *Scale.__struct_fields__, *Page.__struct_fields__])
+
+
+@given(st.dictionaries(names, json_values, max_size=3))
+def test_values_of_any_type_are_read_or_refused(values: dict[str, object]) -> None:
+    for kind in (Register, Scale, Page):
+        with contextlib.suppress(BadRequest):
+            read(kind, b"", "application/json", json.dumps(values).encode())
 
 
 @given(st.binary(max_size=200), st.binary(max_size=200))

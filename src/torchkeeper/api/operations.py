@@ -109,7 +109,8 @@ class Operations:
             raise TorchkeeperError("Failed to get customized model matadata.", cause=error.cause) from None
         try:
             said = json.loads(reply.body)
-        except ValueError:
+            json_text(said)
+        except (ValueError, OverflowError, RecursionError):
             return {}
         return said if isinstance(said, dict) else {}
 

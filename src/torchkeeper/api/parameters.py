@@ -75,6 +75,8 @@ def read(kind: type[T], query: bytes, content_type: str | None, body: bytes) -> 
             found = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise BadRequest(f"The body is not JSON: {error}") from None
+        except RecursionError:
+            raise BadRequest("The body is nested too deeply.") from None
         if not isinstance(found, dict):
             raise BadRequest("The body must be a JSON object of parameters.")
         values |= {name: value for name, value in found.items() if value is not None}
@@ -91,6 +93,8 @@ def fitting(kind: type[T], values: dict[str, object]) -> T:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
         raise BadRequest(_sentence(str(error), values)) from None
+    except RecursionError:
+        raise BadRequest("A parameter is nested too deeply.") from None
 
 
 def _sentence(text: str, values: dict[str, object]) -> str:

@@ -52,7 +52,7 @@ def parse_catalogue(text: str) -> Catalogue:
     """
     try:
         found = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise CatalogueError(f"is no YAML: {error}") from None
     if not isinstance(found, dict):
         raise CatalogueError("must hold a mapping with the keys ts_metrics and model_metrics")

@@ -45,7 +45,7 @@ class MetricsCacheYamlImpl(Recorder):
             self._file = yaml.safe_load(Path(config_file_path).read_text(encoding="utf-8"))
         except OSError as error:
             raise MetricsCacheIOError(f"Error reading {config_file_path} file: {error}") from error
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise MetricsCachePyYamlError(f"Error parsing file {config_file_path}: {error}") from error
         if not isinstance(self._file, dict):
             raise MetricsCacheTypeError(f"{config_file_path} must hold a mapping with the key {SECTION}")

@@ -148,7 +148,7 @@ def response_of(reply: Reply, *, raw: bool) -> Any:
                 response.raw_output_contents.append(bytes(content))
             else:
                 _fill(tensor, content)
-    except (KeyError, TypeError, ValueError, struct.error, msgspec.DecodeError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError, struct.error, msgspec.DecodeError) as error:
         raise TorchkeeperError("The model's answer is no infer response.", cause=repr(error)) from None
     return response
 
