@@ -29,13 +29,14 @@ FRONT = (
     "metrics.front",
     "metrics.host",
 )
-WORKERS = ("worker.main", "worker.template", "worker.loader", "worker.service", "handler")
+WORKERS = ("worker.main", "worker.template", "worker.loader", "worker.service", "worker.replies", "handler")
 PANTRY = (
     *("messages", "errors", "settings", "setting_table", "properties", "model_config", "archive"),
     *("log_config", "log_lines", "raw_tensors", "sagemaker", "snapshot", "kserve", "store"),
     *(
         "worker.wire",
         "worker.supervisor",
+        "worker.passes",
         "engine.batching",
         "http.body",
         "http.head",

@@ -159,7 +159,7 @@ class _Served:
         trailing = [("x-request-id", call.request_id)]
         if error is not None and error.cause:
             # TorchServe's two lines of details leave no room for it.
-            trailing.append((CAUSE, error.cause.encode("ascii", "backslashreplace").decode()[:LONGEST]))
+            trailing.append((CAUSE, _printable(error.cause)[:LONGEST]))
         call.context.set_trailing_metadata(tuple(trailing))
         if error is not None:
             await call.context.abort(code_of(error, self._dialect), details_of(error, self._dialect))
@@ -184,6 +184,15 @@ _MAKERS: dict[tuple[bool, bool], Callable[..., Any]] = {
     (False, True): grpc.unary_stream_rpc_method_handler,
     (True, True): grpc.stream_stream_rpc_method_handler,
 }
+
+
+def _printable(text: str) -> str:
+    """The text in what metadata may hold (gRPC over HTTP/2): printable ASCII, everything else escaped."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        one if one.isascii() and one.isprintable() else one.encode("unicode_escape").decode() for one in text
+    )
 
 
 @functools.lru_cache(maxsize=1024)

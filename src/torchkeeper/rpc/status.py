@@ -116,7 +116,8 @@ def code_of(error: TorchkeeperError, dialect: Dialect) -> StatusCode:
     for kind, code in _OURS:
         if isinstance(error, kind):
             return code
-    return code_of_status(error.status)
+    code = code_of_status(error.status)
+    return StatusCode.UNKNOWN if code is StatusCode.OK else code  # an error that a handler calls a success
 
 
 def details_of(error: TorchkeeperError, dialect: Dialect) -> str:
