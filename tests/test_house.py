@@ -32,7 +32,7 @@ FRONT = (
 WORKERS = ("worker.main", "worker.template", "worker.loader", "worker.service", "worker.replies", "handler")
 PANTRY = (
     *("messages", "errors", "settings", "setting_table", "properties", "model_config", "archive"),
-    *("log_config", "log_lines", "raw_tensors", "sagemaker", "snapshot", "kserve", "store"),
+    *("log_config", "log_lines", "log_pace", "raw_tensors", "sagemaker", "snapshot", "kserve", "store"),
     *(
         "worker.wire",
         "worker.supervisor",

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from servers import eventually
 from torchkeeper.log import Logs, timestamp
 from torchkeeper.messages import Sample
 from torchkeeper.settings import CommandLine, Settings, load_settings
@@ -147,6 +148,21 @@ def test_a_flush_returns_when_all_before_it_is_written(tmp_path: Path) -> None:
             logs.model_line("W", "stdout", f"line {count}")
             logs.flush()
             assert len(lines_of(path)) == count
+
+
+def test_a_line_after_quiet_is_written_at_once_and_those_after_it_are_gathered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torchkeeper.log._PER_SECOND", 0.001)
+    path = tmp_path / "logs" / "model_log.log"
+    with Logs(settings_for(tmp_path)) as logs:
+        logs.model_line("W", "stdout", "one")
+        eventually(lambda: path.read_text().endswith("one\n"))
+        logs.model_line("W", "stdout", "two")
+        logs.model_line("W", "stdout", "three")
+        assert path.read_text().endswith("one\n")
+        logs.flush()
+        assert path.read_text().endswith("three\n")
 
 
 def test_lines_keep_their_order_and_each_thread_its_own(tmp_path: Path) -> None:

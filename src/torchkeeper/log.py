@@ -25,14 +25,14 @@ from torchkeeper.log_config import LEVELS
 from torchkeeper.log_console import Console
 from torchkeeper.log_files import MAX_BYTES, RollingFile
 from torchkeeper.log_lines import JSON, PLAIN, timestamp
+from torchkeeper.log_pace import Pace
 from torchkeeper.messages import Sample
 from torchkeeper.settings import Settings
 
 __all__ = ["Logs", "configure_python_logging", "timestamp"]
 
-#: Seconds that lines are gathered before they are written: a thread woken by every line would fight the event
-#: loop for the interpreter's lock.
-_GATHER = 0.05
+#: Writings in a second: a thread woken by every line would fight the event loop for the interpreter's lock.
+_PER_SECOND = 20
 #: Lines that may wait for the thread, and that it takes at a time.
 MAX_WAITING = 100_000
 _AT_ONCE = 10_000
@@ -93,6 +93,7 @@ class Logs:
         self._counting = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
         self._urgent = threading.Event()
+        self._pace = Pace(_PER_SECOND)
         self._files: dict[str, RollingFile] = {}
         self._handler = _Records(self._put)
         #: Level and propagation of the package's logger before `__enter__`.
@@ -203,8 +204,8 @@ class Logs:
     def _run(self) -> None:
         while True:
             batch = [self._queue.get()]
-            if isinstance(batch[0], tuple):
-                self._urgent.wait(_GATHER)
+            if isinstance(batch[0], tuple) and (wait := self._pace.turn(time.monotonic())):
+                self._urgent.wait(wait)
             with contextlib.suppress(queue.Empty):
                 while len(batch) < _AT_ONCE:
                     batch.append(self._queue.get_nowait())

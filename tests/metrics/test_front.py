@@ -165,6 +165,41 @@ def test_timers_write_what_was_gathered_and_read_the_machine(make: Make) -> None
     assert 'CPUUtilization{Level="Host",Hostname="vm",} ' in page(metrics, "CPUUtilization")
 
 
+def test_numbers_are_there_before_the_answer_and_gathered_when_many_come(make: Make) -> None:
+    metrics, files = make("disable_system_metrics=true")
+
+    async def life() -> None:
+        metrics.start()
+        metrics.responded(200)
+        assert [sample.name for sample in files.ts] == ["Requests2XX"]
+        for _ in range(9999):
+            metrics.responded(200)
+        assert len(files.ts) < 5000
+        files.arrived.clear()
+        async with asyncio.timeout(10):
+            await files.arrived.wait()
+        assert sum(sample.value for sample in files.ts) == 10_000
+        await metrics.stop()
+
+    asyncio.run(life())
+
+
+def test_what_a_streamed_answer_adds_at_its_end_needs_no_other_response(make: Make) -> None:
+    metrics, files = make("disable_system_metrics=true")
+
+    async def life() -> None:
+        metrics.start()
+        meter = metrics.meter("m", "1.0", 1)
+        metrics.responded(200)
+        meter.answered(False, 0.25, 0.75)
+        assert [sample.name for sample in files.ts] == ["Requests2XX"]
+        meter.streamed()
+        assert "ts_inference_latency_microseconds" in {sample.name for sample in files.ts}
+        await metrics.stop()
+
+    asyncio.run(life())
+
+
 def test_system_metrics_can_be_switched_off(make: Make) -> None:
     metrics, files = make("disable_system_metrics=true")
 

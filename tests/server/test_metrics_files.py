@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import Start  # type: ignore[import-not-found]  # pytest puts this folder on the path
+from conftest import Start, eventually  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
 HANDLER = """
 def handle(data, context):
@@ -16,6 +16,18 @@ def handle(data, context):
         print("[METRICS]HandlerTime.Milliseconds:7|#ModelName:m,Level:Model|#type:GAUGE|#hostname:h,1,printed")
         print("a plain line")
         return ["ok"] * len(data)
+"""
+STREAMS = """
+import os, time
+
+def handle(data, context):
+    return None if data is None else parts()
+
+def parts():
+    yield ["one"]
+    while not os.path.exists({go!r}):
+        time.sleep(0.001)
+    yield ["two"]
 """
 DECLARED = """
 ts_metrics:
@@ -30,6 +42,33 @@ model_metrics:
   gauge:
     - {name: HandlerTime, unit: ms, dimensions: [ModelName, Level]}
 """
+
+
+@pytest.mark.slow
+def test_who_has_seen_an_answer_finds_its_lines(serve: Start, tmp_path: Path) -> None:
+    """Nothing else is asked of the server meanwhile that could push the lines out."""
+    go = tmp_path / "go"
+    counted = HANDLER.replace('get_metric("Hits").add_or_update(2, ["a"])', 'add_counter("Hits", 2)')
+    server = serve(
+        {"m": counted, "s": STREAMS.format(go=str(go))},
+        disable_system_metrics="true",
+        model_metrics_auto_detect="true",
+    )
+
+    def count(name: str, line: str) -> int:
+        return len(re.findall(line, (tmp_path / "logs" / name).read_text()))
+
+    for number in (1, 2, 3):
+        assert server.client.post("/predictions/m", content=b"x").text == "ok"
+        eventually(lambda number=number: count("access_log.log", "/predictions/m") == number)
+        eventually(lambda number=number: count("ts_metrics.log", "ts_inference_requests_total") == number)
+        eventually(lambda number=number: count("model_metrics.log", "Hits") == number)
+    with server.client.stream("POST", "/predictions/s", content=b"x") as answer:
+        eventually(lambda: count("ts_metrics.log", "Requests2XX") == 4)
+        go.touch()
+        assert answer.read() == b"onetwo"
+    eventually(lambda: count("ts_metrics.log", r"ts_inference_latency_microseconds.*model_name:s") == 1)
+    eventually(lambda: count("access_log.log", "/predictions/s") == 1)
 
 
 @pytest.mark.slow

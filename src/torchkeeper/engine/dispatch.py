@@ -356,6 +356,7 @@ class Dispatcher:
         batch = hands.finish(now)
         self._policy.observe(Done(len(batch.entries), message.seconds))
         meter = self._meter
+        streamed = False
         meter.batch(len(batch.entries), message.seconds, max(now - batch.begun - message.seconds, 0.0))
         for entry, outcome in zip(batch.entries, decode_replies(message.replies, raw), strict=True):
             if entry.gone:
@@ -363,9 +364,12 @@ class Dispatcher:
             if isinstance(outcome, Reply):
                 entry.answer(outcome)
                 meter.answered(entry.named, batch.begun - entry.arrived, now - entry.arrived)
+                streamed = streamed or entry.stream is not None
             elif isinstance(outcome, Failure):
                 error = PredictionFailed(outcome.message, status=outcome.status, cause=outcome.cause)
                 entry.fail(error)
+        if streamed:
+            meter.streamed()
         for sample in message.samples:
             self.on_sample(sample)
         self._pump()

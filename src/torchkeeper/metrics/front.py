@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from torchkeeper.log_pace import Pace
 from torchkeeper.messages import Declared, Sample
 from torchkeeper.metrics.catalogue import Catalogue, CatalogueError, read_catalogue
 from torchkeeper.metrics.host import UNREADABLE, Host
@@ -25,8 +27,8 @@ from torchkeeper.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that the server's own numbers are gathered before they become lines of ts_metrics.log.
-GATHER = 0.1
+#: How often in a second the server's own numbers become lines of ts_metrics.log.
+PER_SECOND = 10
 #: Seconds between two looks at the event loop's lag, and how many looks the gauge covers.
 BEAT = 1.0
 BEATS = 15
@@ -79,12 +81,14 @@ class Metrics:
         self._own = self.registry.logged()
         self._instruments = Instruments(self.registry, hostname, ledger)
         self._instruments.flush = self.flush
+        self._instruments.changed = self._changed
         detect = settings.model_metrics_auto_detect and mode != "off"
         self._intake = Intake(self.registry, catalogue.model, hostname, detect=detect)
         #: What handlers find declared in `context.metrics`.
         self.declared: tuple[Declared, ...] = catalogue.model
         self._tasks: list[asyncio.Task[None]] = []
-        self._flushing = not self._own
+        self._pace = Pace(PER_SECOND)
+        self._booked = False
         self._call_later: Callable[..., object] | None = None
 
     # --- numbers in --------------------------------------------------------------------------------------
@@ -92,9 +96,7 @@ class Metrics:
     def responded(self, status: int) -> None:
         """A response was sent on any of the APIs."""
         self._instruments.responded(status)
-        if not self._flushing and self._call_later is not None:
-            self._flushing = True
-            self._call_later(GATHER, self.flush)
+        self._changed()
 
     def meter(self, name: str, version: str, batch_size: int) -> VersionMeter:
         """What measures a model version."""
@@ -138,7 +140,7 @@ class Metrics:
 
     def flush(self) -> None:
         """Writes lines for ts_metrics.log: one for each number that has changed, with a counter's growth."""
-        self._flushing = not self._own
+        self._booked = False
         for family in self._own:
             for values, cell in family.cells():
                 number = cell.take()
@@ -147,6 +149,17 @@ class Metrics:
                     labels = tuple(pair for pair in pairs if pair[0].lower() != "hostname")
                     sample = Sample(family.name, number, family.unit, family.kind.upper(), labels)
                     self._files.ts_metric(sample, self._hostname)
+
+    def _changed(self) -> None:
+        """Has the numbers written; at once where that is seldom, so that they are there before the answer."""
+        if self._booked or self._call_later is None or not self._own:
+            return
+        wait = self._pace.turn(time.monotonic())
+        if wait:
+            self._booked = True
+            self._call_later(wait, self.flush)
+        else:
+            self.flush()
 
     @staticmethod
     def _read(settings: Settings) -> Catalogue | None:

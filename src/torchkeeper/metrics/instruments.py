@@ -81,6 +81,9 @@ class Meter(Protocol):
     def answered(self, named: bool, queue: float, total: float) -> None:
         """A request was answered by a handler; seconds in the queue, and in all."""
 
+    def streamed(self) -> None:
+        """What was last answered had been sent in parts, its status long before."""
+
     def batch(self, size: int, handler: float, overhead: float) -> None:
         """A batch came back; seconds that the handler took, and that the worker took beyond it."""
 
@@ -104,6 +107,9 @@ class NoMeter:
         """Nothing."""
 
     def answered(self, named: bool, queue: float, total: float) -> None:
+        """Nothing."""
+
+    def streamed(self) -> None:
         """Nothing."""
 
     def batch(self, size: int, handler: float, overhead: float) -> None:
@@ -145,6 +151,8 @@ class Instruments:
         self._depths: dict[tuple[str, str], Callable[[], int]] = {}
         #: Called after rare events, whose numbers would be gone before they are written.
         self.flush: Callable[[], None] = lambda: None
+        #: Called when numbers came after their response's status.
+        self.changed: Callable[[], None] = lambda: None
         registry.refresh(self._refresh)
 
     def responded(self, status: int) -> None:
@@ -224,6 +232,10 @@ class VersionMeter:
         self._queue_time(float(int(queue * 1000)))  # whole milliseconds, as TorchServe has it
         self._queue_seconds(queue)
         self._request_seconds(total)
+
+    def streamed(self) -> None:
+        """What was last answered had been sent in parts, its status long before."""
+        self._instruments.changed()
 
     def batch(self, size: int, handler: float, overhead: float) -> None:
         """A batch came back; seconds that the handler took, and that the worker took beyond it."""
