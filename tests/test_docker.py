@@ -119,7 +119,7 @@ def test_the_script_is_executable_bash() -> None:
 def test_the_configuration_is_torchserves(tmp_path: Path) -> None:
     settings, warnings = load_settings(CommandLine(ts_config=DOCKER / "config.properties"), {}, tmp_path)
     assert not [warning for warning in warnings if "unknown key" in warning]
-    addresses = [settings.values[f"{name}_address"] for name in ("inference", "management", "metrics")]
+    addresses = [getattr(settings, f"{name}_address") for name in ("inference", "management", "metrics")]
     assert [str(address) for address in addresses] == [f"http://0.0.0.0:808{number}" for number in range(3)]
     assert settings.job_queue_size == 1000
     assert settings.model_store == Path("/home/model-server/model-store")

@@ -7,26 +7,67 @@ from pathlib import Path
 
 from torchkeeper.handler.builtin import BUILTIN, READY
 from torchkeeper.model_config import LATER
-from torchkeeper.setting_table import KEYS
+from torchkeeper.model_settings import TABLE, In, ModelKey
+from torchkeeper.setting_table import KEYS, Effect, Key
 
 DOCS = Path(__file__).parents[1] / "docs"
+
+
+def setting_row(key: Key) -> str:
+    """The line of a key in docs/configuration.md."""
+    default = f"`{key.default}`" if key.default else ""
+    effect = {
+        Effect.WORKS: "",
+        Effect.LATER: f"no effect yet: {key.why}",
+        Effect.NONE: f"no effect: {key.why}",
+        Effect.RECORD: f"no effect: {key.why}",
+    }[key.effect]
+    meaning = "; ".join(part for part in (key.meaning, effect) if part)
+    variable = f"`{key.variable}`" if key.from_env else ""
+    cells = (f"`{key.name}`", default, meaning, variable)
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def test_the_configuration_page_says_of_every_key_what_the_table_says() -> None:
+    page = (DOCS / "configuration.md").read_text()
+    _, _, rows = page.partition("| key | default | meaning | variable |\n|---|---|---|---|\n")
+    assert rows.partition("\n\n")[0].splitlines() == [setting_row(key) for key in KEYS]
+
+
+def model_row(row: ModelKey) -> str:
+    """The line of a key in docs/configuration.md's table of what can be set for a model."""
+    default = str(row.default or "")
+    default = (
+        "`true`" if row.default is True else f"{row.default:g}" if isinstance(row.default, float) else default
+    )
+    default = f"`{row.setting}`" if row.setting else default
+    meaning = f"{row.meaning} ({row.unit})" if row.unit else row.meaning
+    places = [("model-config.yaml", In.YAML), ("`models`", In.MODELS), ("snapshots", In.SNAPSHOT)]
+    said = [name for name, place in places if place in row.places]
+    said += [f"`{row.parameter}`"] if row.parameter else []
+    shown = "yes" if In.DESCRIPTION in row.places else ""
+    return f"| `{row.name}` | {default} | {meaning} | {', '.join(said)} | {shown} |".replace("|  |", "| |")
+
+
+def test_the_configuration_page_says_what_can_be_set_for_a_model() -> None:
+    page = (DOCS / "configuration.md").read_text()
+    _, _, rows = page.partition("| key | default | meaning | said in | described |\n|---|---|---|---|---|\n")
+    assert rows.partition("\n\n")[0].splitlines() == [model_row(row) for row in TABLE]
 
 
 def test_the_compatibility_page_lists_the_settings_without_effect() -> None:
     page = (DOCS / "compatibility.md").read_text()
     waiting = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", page, re.MULTILINE))
-    assert waiting == {
-        key.name: key.later for key in KEYS if key.later and not key.later.startswith("nothing")
-    }
+    assert waiting == {key.name: key.why for key in KEYS if key.effect is Effect.LATER}
     not_needed = re.findall(r"^- `(\w+)`$", page, re.MULTILINE)
-    assert not_needed == [key.name for key in KEYS if key.later.startswith("nothing")]
+    assert not_needed == [key.name for key in KEYS if key.effect in (Effect.NONE, Effect.RECORD)]
 
 
 def test_the_migration_page_lists_the_same_features() -> None:
     page = (DOCS / "migrating.md").read_text()
     _, _, rows = page.partition("| feature | keys |\n|---|---|\n")
     listed = [line.split(" | ")[0].removeprefix("| ") for line in rows.partition("\n\n")[0].splitlines()]
-    wanted = [key.later for key in KEYS if key.later and not key.later.startswith("nothing")]
+    wanted = [key.why for key in KEYS if key.effect is Effect.LATER]
     assert listed == list(dict.fromkeys(wanted))
 
 

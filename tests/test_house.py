@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from torchkeeper import setting_table
+from torchkeeper import setting_types
 from torchkeeper.handler.envelope import ENVELOPES
 
 SRC = Path(__file__).parents[1] / "src"
@@ -32,6 +32,7 @@ FRONT = (
 WORKERS = ("worker.main", "worker.template", "worker.loader", "worker.service", "worker.replies", "handler")
 PANTRY = (
     *("messages", "errors", "settings", "setting_table", "properties", "model_config", "archive"),
+    *("setting_types", "setting_layers", "model_settings", "model_rules", "model_snapshot"),
     *("log_config", "log_lines", "log_pace", "raw_tensors", "sagemaker", "snapshot", "kserve", "store"),
     *(
         "worker.wire",
@@ -118,7 +119,7 @@ def test_the_pantry_does_no_io(name: str) -> None:
 
 
 def test_the_settings_name_the_envelopes_that_there_are() -> None:
-    assert set(setting_table.ENVELOPES) == set(ENVELOPES)
+    assert set(setting_types.ENVELOPES) == set(ENVELOPES)
 
 
 def test_there_are_no_import_cycles() -> None:

@@ -15,6 +15,8 @@ from torchkeeper.keys.key import Key
 from torchkeeper.settings import CommandLine, Settings, load_settings, secret_variables
 
 LONG = "a-key-of-some-length"
+#: Minutes.
+CENTURY = 100 * 365 * 24 * 60
 
 
 def settings(folder: Path, text: str = "", environ: dict[str, str] | None = None) -> Settings:
@@ -178,6 +180,10 @@ def test_the_variables_that_workers_must_not_see() -> None:
 
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf", "1e99", "soon"])
-def test_a_lifetime_that_makes_no_sense_is_refused(tmp_path: Path, minutes: str) -> None:
+def test_a_lifetime_that_makes_no_sense_is_taken_as_by_torchserve_or_refused(
+    tmp_path: Path, minutes: str
+) -> None:
+    found = settings(tmp_path, f"token_expiration_min={minutes}\n").token_expiration_min
+    assert found == {"soon": 60, "inf": CENTURY, "1e99": CENTURY}.get(minutes, 0)
     with pytest.raises(SettingsError, match=f"token_expiration_min={minutes} "):
-        settings(tmp_path, f"token_expiration_min={minutes}\n")
+        settings(tmp_path, f"token_expiration_min={minutes}\nstrict_config=true\n")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from torchkeeper.errors import SettingsError
-from torchkeeper.setting_table import KEYS
+from torchkeeper.setting_layers import Layers, Origin
+from torchkeeper.setting_table import KEYS, Configured, Key
 from torchkeeper.settings import CommandLine, Settings, load_settings, startup_models
 
 
@@ -59,9 +64,10 @@ def test_syntax(tmp_path: Path) -> None:
         ("inference_address=http://127.0.0.1:99999", "port 99999 is not from 0 to 65535"),
         ("inference_address=foo", "must be http://host:port"),
         ("job_queue_size=banana", "must be a whole number"),
-        ("default_workers_per_model=-1", "must be at least 0"),
+        ("metric_time_interval=0", "must be at least 1"),
+        ("job_queue_size=1_000", "must be a whole number"),
+        ("job_queue_size=4294967296", "must be at most 2147483647"),
         ("blacklist_env_vars=(", "is not a regular expression"),
-        ("decode_input_request=maybe", "must be true or false"),
         ("models={", "is not JSON"),
         ("service_envelope=$$UNSET$$", "Invalid Environment Variable UNSET"),
     ],
@@ -77,8 +83,6 @@ def test_a_bad_value_names_key_value_file_and_line(tmp_path: Path, line: str, wh
 
 def test_the_metrics_mode_in_any_case(tmp_path: Path) -> None:
     assert load(tmp_path, "metrics_mode= Prometheus\n").metrics_mode == "prometheus"
-    with pytest.raises(SettingsError, match="must be one of log, prometheus, legacy"):
-        load(tmp_path, "metrics_mode=file\n")
 
 
 def test_an_unknown_key_is_told_its_nearest(tmp_path: Path) -> None:
@@ -141,6 +145,200 @@ def test_a_bad_value_is_answered_before_anything_loads(tmp_path: Path) -> None:
     assert last == "1 []"
 
 
-def test_every_key_is_documented() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "configuration.md").read_text()
-    assert not [key.name for key in KEYS if f"`{key.name}`" not in page]
+# --- what TorchServe reads leniently ------------------------------------------------------------------------
+
+
+def loaded(
+    folder: Path, text: str, environ: dict[str, str] | None = None
+) -> tuple[Settings, tuple[str, ...]]:
+    (folder / "config.properties").write_text(text)
+    return load_settings(CommandLine(), environ or {}, folder)
+
+
+@pytest.mark.parametrize("said", ["yes", "1", "on", "TRUE1", "true ", ""])
+@pytest.mark.parametrize("name", ["disable_token_authorization", "enable_metrics_api", "async_logging"])
+def test_a_boolean_that_is_neither_is_false_as_in_torchserve(tmp_path: Path, name: str, said: str) -> None:
+    settings, warnings = loaded(tmp_path, f"# first\n{name}={said}\n")
+    assert getattr(settings, name) is False
+    (told,) = [text for text in warnings if "must be true or false" in text]
+    assert told.startswith(f"{name}={said} ({tmp_path / 'config.properties'}:2): ")
+    assert told.endswith("false is used, as by TorchServe; strict_config=true refuses it")
+
+
+@pytest.mark.parametrize("said", ["true", "TRUE", "True", "false", "FALSE", "fAlse"])
+def test_true_and_false_in_any_case_are_no_warning(tmp_path: Path, said: str) -> None:
+    settings, warnings = loaded(tmp_path, f"enable_model_api={said}\n")
+    assert settings.enable_model_api is (said.lower() == "true")
+    assert not warnings
+
+
+@pytest.mark.parametrize(
+    ("line", "value", "shown"),
+    [
+        ("metrics_mode=file", "log", "log"),
+        ("token_expiration_min=soon", 60.0, "60"),
+        ("token_expiration_min=-1", 0, None),
+        ("token_expiration_min=1e99", 52_560_000.0, "52560000"),
+        ("default_workers_per_model=-1", 0, "0"),
+        ("number_of_gpu=-1", 0, "0"),
+        ("default_response_timeout=0", 120, "120"),
+        ("default_startup_timeout=-3", 120, "120"),
+        ("unregister_model_timeout=0", 120, "120"),
+        ("job_queue_size=0", 100, "100"),
+        ("max_request_size=-1", 6553500, "6553500"),
+        ("max_response_size=0", 6553500, "6553500"),
+    ],
+)
+def test_what_starts_torchserve_starts_here(
+    tmp_path: Path, line: str, value: object, shown: str | None
+) -> None:
+    settings, warnings = loaded(tmp_path, f"{line}\n")
+    assert getattr(settings, line.partition("=")[0]) == value
+    (warning,) = warnings
+    assert warning.startswith(f"{line} ({tmp_path / 'config.properties'}:1): ")
+    assert f"; {shown} is used" in warning or shown is None
+    assert warning.endswith("; strict_config=true refuses it")
+
+
+def test_the_first_workers_number_need_not_be_a_port(tmp_path: Path) -> None:
+    settings, warnings = loaded(tmp_path, "initial_worker_port=70000\n")
+    assert settings.initial_worker_port == 70000
+    assert not warnings
+
+
+def test_a_pattern_that_cannot_be_read_allows_nothing(tmp_path: Path) -> None:
+    settings, warnings = loaded(tmp_path, "allowed_urls=https://h/(.*,https://i/.*\n")
+    assert [pattern.pattern for pattern in settings.allowed_urls] == ["https://i/.*"]
+    assert "https://h/(.*" in warnings[0]
+    alone, _ = loaded(tmp_path, "allowed_urls=(\n")
+    assert alone.allowed_urls == ()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "enable_model_api=yes",
+        "metrics_mode=file",
+        "job_queue_size=0",
+        "token_expiration_min=0",
+        "allowed_urls=(",
+        "job_que_size=7",
+        'models={"m": {"1.0": {"batchSize": 0}}}',
+        'model_snapshot={"models": {"m": {"1.0": {"marName": "a", "responseTimeout": 0}}}}',
+    ],
+)
+@pytest.mark.parametrize("by", ["file", "environment"])
+def test_a_strict_configuration_refuses_it(tmp_path: Path, line: str, by: str) -> None:
+    assert loaded(tmp_path, f"{line}\n")[1]
+    text = f"{line}\nstrict_config=true\n" if by == "file" else f"{line}\n"
+    environ = {} if by == "file" else {"TS_STRICT_CONFIG": "True"}
+    with pytest.raises(SettingsError) as raised:
+        loaded(tmp_path, text, environ)
+    message = raised.value.message
+    assert line.partition("=")[0] in message
+    assert f"{tmp_path / 'config.properties'}:1" in message
+    assert "\n" not in message
+
+
+def test_a_strict_configuration_takes_what_is_right(tmp_path: Path) -> None:
+    settings, warnings = loaded(tmp_path, "strict_config=true\nenable_model_api=TRUE\nversion=0.12.0\n")
+    assert settings.strict_config
+    assert not warnings
+
+
+@pytest.mark.parametrize("name", ["strict_config", "strict_http_auth", "token_protect_ping", "log_format"])
+def test_a_key_that_torchserve_does_not_have_is_never_guessed(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name}=yes "):
+        loaded(tmp_path, f"{name}=yes\n")
+
+
+# --- where models may come from -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spelling", ["true", "TRUE", "True", "tRuE"])
+@pytest.mark.parametrize("by", ["file", "environment", "environment over file"])
+def test_the_environments_allowed_urls_count_however_that_is_said(
+    tmp_path: Path, spelling: str, by: str
+) -> None:
+    text = "enable_envvars_config=TRUE\nallowed_urls=https://file/.*\n"
+    environ = {"TS_ALLOWED_URLS": "https://environment/.*"}
+    if by == "file":
+        text = f"use_env_allowed_urls={spelling}\n{text}"
+    else:
+        environ = {**environ, "TS_USE_ENV_ALLOWED_URLS": spelling}
+        text = f"use_env_allowed_urls=false\n{text}" if by == "environment over file" else text
+    settings, warnings = loaded(tmp_path, text, environ)
+    assert [pattern.pattern for pattern in settings.allowed_urls] == ["https://environment/.*"]
+    assert str(settings.origins["allowed_urls"]) == "environment TS_ALLOWED_URLS"
+    assert not warnings
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "why"),
+    [
+        ("enable_envvars_config=true\n", {}, "use_env_allowed_urls is not true"),
+        ("enable_envvars_config=true\nuse_env_allowed_urls=yes\n", {}, "use_env_allowed_urls is not true"),
+        (
+            "enable_envvars_config=true\nuse_env_allowed_urls=true\n",
+            {"TS_USE_ENV_ALLOWED_URLS": "false"},
+            "use_env_allowed_urls is not true",
+        ),
+        ("use_env_allowed_urls=true\n", {}, "enable_envvars_config is not true"),
+        ("", {"TS_USE_ENV_ALLOWED_URLS": "true"}, "enable_envvars_config is not true"),
+    ],
+)
+def test_allowed_urls_that_do_not_count_are_said(
+    tmp_path: Path, text: str, environ: dict[str, str], why: str
+) -> None:
+    given = "allowed_urls=https://file/.*\n"
+    settings, warnings = loaded(tmp_path, text + given, {"TS_ALLOWED_URLS": "https://e/.*", **environ})
+    assert [pattern.pattern for pattern in settings.allowed_urls] == ["https://file/.*"]
+    assert f"TS_ALLOWED_URLS has no effect: {why}" in warnings
+
+
+@given(st.permutations(range(len(KEYS))), st.sampled_from(["true", "TRUE"]))
+def test_no_rule_depends_on_the_order_of_the_table(order: list[int], spelling: str) -> None:
+    environ = {"TS_ALLOWED_URLS": "https://e/.*", "TS_USE_ENV_ALLOWED_URLS": spelling, "TS_DEBUG": "true"}
+    layers = Layers(tuple(KEYS[index] for index in order))
+    layers.give("enable_envvars_config", spelling, Origin("file"))
+    layers.take_environment(environ)
+    assert layers.texts["allowed_urls"] == ("https://e/.*", Origin("environment", "TS_ALLOWED_URLS"))
+    assert layers.texts["debug"][0] == "true"
+
+
+# --- folders ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("environ", "logs", "metrics"),
+    [
+        ({}, "logs", "logs"),
+        ({"LOG_LOCATION": "/l"}, "/l", "logs"),
+        ({"METRICS_LOCATION": "m"}, "logs", "m"),
+        ({"LOG_LOCATION": "l", "METRICS_LOCATION": "/m"}, "l", "/m"),
+    ],
+)
+def test_metrics_lie_in_logs_wherever_other_logs_lie(
+    tmp_path: Path, environ: dict[str, str], logs: str, metrics: str
+) -> None:
+    settings, _ = loaded(tmp_path, "", environ)
+    assert settings.log_location == tmp_path / logs
+    assert settings.metrics_location == tmp_path / metrics
+
+
+# --- the table and the fields -------------------------------------------------------------------------------
+
+
+def test_every_key_is_a_field_of_the_settings_and_its_default_is_read_from_the_table() -> None:
+    plain = Configured()
+    assert [field.name for field in dataclasses.fields(Configured)] == [key.name for key in KEYS]
+    for key in KEYS:
+        assert getattr(plain, key.name) == (key.read(key.default).value)
+        assert not key.read(key.default).complaint
+
+
+@given(st.sampled_from(KEYS), st.text(max_size=30))
+def test_whatever_a_key_is_given_is_read_or_refused(key: Key, text: str) -> None:
+    with contextlib.suppress(ValueError):
+        read = key.read(text)
+        assert not read.complaint or not key.own

@@ -15,16 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchkeeper.errors import SettingsError
-from torchkeeper.properties import parse_properties
-from torchkeeper.settings import CommandLine, Settings, load_settings, snapshot_models, startup_models
-from torchkeeper.snapshot import (
+from torchkeeper.model_settings import TABLE, In
+from torchkeeper.model_snapshot import (
     ModelSnapshot,
-    Snapshots,
     VersionSnapshot,
     format_model_snapshot,
-    newest_snapshot,
     parse_model_snapshot,
 )
+from torchkeeper.properties import parse_properties
+from torchkeeper.settings import CommandLine, Settings, load_settings, snapshot_models, startup_models
+from torchkeeper.snapshot import Snapshots, newest_snapshot
 
 # What TorchServe 0.12.0 itself wrote (on Java 17): `--models echo.mar echo=echo2.mar other=other.mar` (the
 # last with a model-config.yaml), then `PUT /models/other?min_worker=1&max_worker=3` and
@@ -32,9 +32,18 @@ from torchkeeper.snapshot import (
 # into config.properties for their escapes. Only paths were changed afterwards.
 RECORDED = Path(__file__).parent / "data" / "20261125043925467-snapshot.cfg"
 
-ECHO = VersionSnapshot("echo", "1.0", "echo.mar", False, 1, 1, 1, 100, 120, 120)
-ECHO_2 = VersionSnapshot("echo", "2.0", "echo2.mar", True, 1, 1, 1, 100, 120, 120)
-OTHER = VersionSnapshot("other", "1.0", "other.mar", True, 1, 3, 4, 20, 60, 120)
+KEPT = tuple(row.attribute for row in TABLE if In.SNAPSHOT in row.places)
+
+
+def kept(name: str, version: str, mar_name: str, default: bool, *values: object) -> VersionSnapshot:
+    """With the values of the first keys that snapshots keep, in TorchServe's order."""
+    given = dict(zip(KEPT, values, strict=False))
+    return VersionSnapshot.of(name, version, mar_name, default_version=default, values=given)
+
+
+ECHO = kept("echo", "1.0", "echo.mar", False, 1, 1, 1, 100, 120, 120, "python")
+ECHO_2 = kept("echo", "2.0", "echo2.mar", True, 1, 1, 1, 100, 120, 120, "python")
+OTHER = kept("other", "1.0", "other.mar", True, 1, 3, 4, 20, 60, 120, "python")
 
 MOMENT = datetime(2026, 11, 25, 4, 39, 25, 467000)
 
@@ -72,7 +81,7 @@ def test_a_snapshot_of_torchserves_is_read(tmp_path: Path) -> None:
 
 def test_its_models_are_written_back_byte_for_byte() -> None:
     values = {found.key: found.value for found in parse_properties(RECORDED.read_text())}
-    models = parse_model_snapshot(values["model_snapshot"])
+    models = parse_model_snapshot(values["model_snapshot"], [])
     assert models is not None
     assert format_model_snapshot(models) == values["model_snapshot"]
 
@@ -101,27 +110,30 @@ def test_a_snapshot_of_the_kserve_image_lacks_fields() -> None:
         '"marName":"mnist.mar","minWorkers":"1","maxWorkers":5,"batchSize":1,"maxBatchDelay":10,'
         '"responseTimeout":120}}}}'
     )
-    assert parse_model_snapshot(text) == ModelSnapshot(
-        "startup.cfg", 0, (VersionSnapshot("mnist", "1.0", "mnist.mar", True, 1, 5, 1, 10, 120, 120),)
+    complaints: list[str] = []
+    assert parse_model_snapshot(text, complaints) == ModelSnapshot(
+        "startup.cfg", 0, (kept("mnist", "1.0", "mnist.mar", True, 1, 5, 1, 10, 120),)
     )
+    assert not complaints
 
 
 # --- ours -----------------------------------------------------------------------------------------------
 
 VERSIONS = st.lists(
     st.builds(
-        VersionSnapshot,
-        name=st.text(),
-        version=st.text(),
-        mar_name=st.text(min_size=1),
-        default_version=st.booleans(),
-        min_workers=st.integers(0, 99),
-        max_workers=st.integers(0, 99),
-        batch_size=st.integers(1, 999),
-        max_batch_delay=st.integers(0, 99_999),
-        response_timeout=st.one_of(st.integers(0, 999), st.floats(0, 999)),
-        startup_timeout=st.integers(0, 999),
-        parallel_level=st.integers(0, 8),
+        kept,
+        st.text(),
+        st.text(),
+        st.text(min_size=1),
+        st.booleans(),
+        st.integers(0, 99),
+        st.integers(0, 99),
+        st.integers(1, 999),
+        st.integers(0, 99_999),
+        st.one_of(st.integers(1, 999), st.floats(0, 999, exclude_min=True)),
+        st.integers(1, 999),
+        st.sampled_from(["python", "python3"]),
+        st.integers(1, 8),
     ),
     unique_by=lambda version: (version.name, version.version),
 )
@@ -130,7 +142,7 @@ VERSIONS = st.lists(
 @given(VERSIONS)
 def test_a_round_trip(versions: list[VersionSnapshot]) -> None:
     snapshot = ModelSnapshot("n.cfg", 1, tuple(sorted(versions, key=lambda version: version.name)))
-    assert parse_model_snapshot(format_model_snapshot(snapshot)) == snapshot
+    assert parse_model_snapshot(format_model_snapshot(snapshot), []) == snapshot
 
 
 def test_a_round_trip_over_the_disk(tmp_path: Path) -> None:
@@ -146,7 +158,7 @@ def test_a_round_trip_over_the_disk(tmp_path: Path) -> None:
         "tsConfigFile": str(tmp_path / "config.properties"),
     }
     for name in ("job_queue_size", "blacklist_env_vars", "cors_allowed_headers", "model_store"):
-        assert again.values[name] == first.values[name]
+        assert getattr(again, name) == getattr(first, name)
     assert again.enable_model_api
     assert snapshot_models(again) == (ECHO,)
     assert warnings[0].startswith(f"THE SNAPSHOT {saved} IS USED, {tmp_path / 'config.properties'} IS NOT")
@@ -266,11 +278,12 @@ def test_a_folder_where_nothing_may_be_written_is_tried_once(
         ("{", "is not JSON"),
         ("[]", "must be JSON of the form"),
         ('{"models": {"m": 1}}', "must be JSON of the form"),
-        ('{"models": {"m": {"1.0": 1}}}', "model m version 1.0 must be an object"),
-        ('{"models": {"m": {"1.0": {}}}}', "model m version 1.0 names no marName"),
-        ('{"models": {"m": {"1.0": {"marName": "a", "minWorkers": -1}}}}', "minWorkers -1 must be a number"),
-        ('{"models": {"m": {"1.0": {"marName": "a", "batchSize": "x"}}}}', "batchSize 'x' must be a number"),
-        ('{"models": {"m": {"1.0": {"marName": "a", "batchSize": true}}}}', "batchSize True must be"),
+        ('{"models": {"m": {"1.0": 1}}}', "m/1.0 must be an object"),
+        ('{"models": {"m": {"1.0": {}}}}', "m/1.0 names no marName"),
+        ('{"models": {"m": {"1.0": {"marName": "a", "minWorkers": -1}}}}', "m/1.0/minWorkers: -1 must be"),
+        ('{"models": {"m": {"1.0": {"marName": "a", "batchSize": "x"}}}}', "m/1.0/batchSize: 'x' must be"),
+        ('{"models": {"m": {"1.0": {"marName": "a", "batchSize": true}}}}', "m/1.0/batchSize: True must"),
+        ('{"created": "now", "models": {}}', "created: 'now' must be a whole number"),
     ],
 )
 def test_a_bad_snapshot_is_one_line(tmp_path: Path, value: str, why: str) -> None:

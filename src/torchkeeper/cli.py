@@ -15,7 +15,14 @@ from pathlib import Path
 from torchkeeper import TORCHSERVE_VERSION, __version__
 from torchkeeper.errors import SettingsError
 from torchkeeper.setting_table import KEYS
-from torchkeeper.settings import CommandLine, Settings, load_settings, process_environ, snapshot_models
+from torchkeeper.settings import (
+    CommandLine,
+    Settings,
+    load_settings,
+    process_environ,
+    said_of_models,
+    snapshot_models,
+)
 
 
 class Refused(Exception):
@@ -261,10 +268,14 @@ def _config(arguments: argparse.Namespace) -> int:
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     for key in KEYS:
-        value = settings.values[key.name]
+        value = getattr(settings, key.name)
         shown = "" if value is None else "***" if key.secret and value else value
+        shown = settings.texts.get(key.name, "") if key.json else shown
         origin = f"\t{settings.origins[key.name]}" if arguments.show_origin else ""
         print(f"{key.name}={shown}{origin}")
+    for told in said_of_models(settings):
+        origin = f"\t{settings.origins[told.source.value]}" if arguments.show_origin else ""
+        print(f"{told}={told.value}{origin}")
     return 0
 
 

@@ -6,11 +6,11 @@ reads the configuration from CONFIG_PATH.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
-from torchkeeper.setting_table import Address
+from torchkeeper.setting_table import Configured
+from torchkeeper.setting_types import Address
 
 #: KServe sets one of these in every pod of an InferenceService.
 VARIABLES = ("PROTOCOL_VERSION", "INFERENCE_SERVICE_NAME")
@@ -21,7 +21,6 @@ CONFIG_VARIABLE = "CONFIG_PATH"
 #: Where management goes, since its usual port is KServe's for gRPC; so it is in TorchServe's samples.
 MANAGEMENT_PORT = 8085
 _ANYWHERE = "0.0.0.0"
-_ADDRESSES = ("inference_address", "management_address", "metrics_address")
 
 
 @dataclass(frozen=True)
@@ -45,35 +44,36 @@ def unknown_protocol(environ: Mapping[str, str]) -> str | None:
     return f"PROTOCOL_VERSION={named} is none of {', '.join(PROTOCOLS)}; all of these are served"
 
 
-def moved_defaults(values: Mapping[str, Any], configured: Iterable[str]) -> dict[str, Address]:
-    """Addresses that nobody configured, out of the way of KServe's ports.
+def moved_defaults(values: Configured, configured: Collection[str]) -> tuple[Configured, tuple[str, ...]]:
+    """With the addresses that nobody configured out of the way of KServe's ports; and their names.
 
     Inference is what KServe calls, so it takes that place itself; management goes to the first port from 8085
     that nothing else has.
     """
-    configured = frozenset(configured)
-    moved: dict[str, Address] = {}
+    moved = []
     if "inference_address" not in configured:
-        moved["inference_address"] = Address("http", _ANYWHERE, values["kserve_http_port"])
+        moved.append("inference_address")
+        values = replace(values, inference_address=Address("http", _ANYWHERE, values.kserve_http_port))
     if "management_address" not in configured:
-        taken = {port for name, _, port in _listening({**values, **moved}) if name != "management_address"}
-        taken |= {values["kserve_http_port"], values["kserve_grpc_port"]}
+        taken = {port for name, _, port in _listening(values) if name != "management_address"}
+        taken |= {values.kserve_http_port, values.kserve_grpc_port}
         port = next(port for port in range(MANAGEMENT_PORT, 1 << 16) if port not in taken)
-        moved["management_address"] = Address("http", "127.0.0.1", port)
-    return moved
+        moved.append("management_address")
+        values = replace(values, management_address=Address("http", "127.0.0.1", port))
+    return values, tuple(moved)
 
 
-def ports(values: Mapping[str, Any], moved: Collection[str]) -> tuple[KServePorts, tuple[str, ...]]:
+def ports(values: Configured, moved: Collection[str]) -> tuple[KServePorts, tuple[str, ...]]:
     """What to open beside what `moved_defaults` moved, and sentences about configured ones in the way."""
     warnings: list[str] = []
-    http = _opened(values["kserve_http_port"], "inference_address", values, warnings)
+    http = _opened(values.kserve_http_port, "inference_address", values, warnings)
     if "inference_address" in moved:
         http = None
-    grpc = _opened(values["kserve_grpc_port"], "grpc_inference_port", values, warnings)
+    grpc = _opened(values.kserve_grpc_port, "grpc_inference_port", values, warnings)
     return KServePorts(http, grpc), tuple(warnings)
 
 
-def _opened(port: int, wanted: str, values: Mapping[str, Any], warnings: list[str]) -> Address | None:
+def _opened(port: int, wanted: str, values: Configured, warnings: list[str]) -> Address | None:
     """The address to open on that port; `wanted` is the setting that serves KServe as well as ours would."""
     holders = [(name, host) for name, host, other in _listening(values) if port and other == port]
     if not holders:
@@ -89,21 +89,24 @@ def _opened(port: int, wanted: str, values: Mapping[str, Any], warnings: list[st
     return None
 
 
-def _listening(values: Mapping[str, Any]) -> list[tuple[str, str, int]]:
+def _listening(values: Configured) -> list[tuple[str, str, int]]:
     """Setting, host and port of everything that listens on a port anyway."""
-    found = []
-    for name in _ADDRESSES:
-        address: Address = values[name]
-        if not address.path and (name != "metrics_address" or values["enable_metrics_api"]):
-            found.append((name, address.host, address.port))
-    for api in ("inference", "management"):
-        found.append((f"grpc_{api}_port", values[f"grpc_{api}_address"], values[f"grpc_{api}_port"]))
-    return found
+    addresses = {
+        "inference_address": values.inference_address,
+        "management_address": values.management_address,
+    }
+    if values.enable_metrics_api:
+        addresses["metrics_address"] = values.metrics_address
+    return [
+        *((name, address.host, address.port) for name, address in addresses.items() if not address.path),
+        ("grpc_inference_port", values.grpc_inference_address, values.grpc_inference_port),
+        ("grpc_management_port", values.grpc_management_address, values.grpc_management_port),
+    ]
 
 
-def exposure(values: Mapping[str, Any], opened: KServePorts) -> str | None:
+def exposure(values: Configured, opened: KServePorts) -> str | None:
     """A warning if others than this machine are served without tokens."""
-    if not values["disable_token_authorization"]:
+    if not values.disable_token_authorization:
         return None
     open_doors = [f"{name} {host}:{port}" for name, host, port in _listening(values) if not is_loopback(host)]
     open_doors += [

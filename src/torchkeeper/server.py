@@ -49,12 +49,13 @@ from torchkeeper.log import Logs
 from torchkeeper.metrics.front import Metrics
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.metrics.system import cpu_count, gpu_count
+from torchkeeper.model_snapshot import VersionSnapshot
 from torchkeeper.serving.apis import Api
 from torchkeeper.serving.ask import Ask
 from torchkeeper.serving.books import Books
-from torchkeeper.setting_table import Address
+from torchkeeper.setting_types import Address
 from torchkeeper.settings import Settings, snapshot_models, startup_models
-from torchkeeper.snapshot import Kind, Snapshots, VersionSnapshot, snapshot_folder
+from torchkeeper.snapshot import Kind, Snapshots, snapshot_folder
 from torchkeeper.worker.process import Launcher
 
 if TYPE_CHECKING:
@@ -256,23 +257,13 @@ class _Server:
         """Registers what the snapshot names; nothing without one."""
         for kept in snapshot_models(self._settings):
             found = await self._models.register(
-                Wish(
-                    kept.mar_name,
-                    kept.name,
-                    batch_size=kept.batch_size,
-                    max_batch_delay=kept.max_batch_delay,
-                    response_timeout=kept.response_timeout,
-                    startup_timeout=kept.startup_timeout,
-                    workers=kept.min_workers,
-                    at_startup=True,
-                )
+                Wish(kept.mar_name, kept.name, given=kept.given, at_startup=True)
             )
             if found.version != kept.version:
                 logger.warning(
                     "the snapshot's version %s of model %s is now version %s: that is what %s holds",
                     *(kept.version, kept.name, found.version, kept.mar_name),
                 )
-            found.max_workers = max(kept.max_workers, kept.min_workers)
             if kept.default_version:
                 self._models.set_default(found.name, found.version)
 
@@ -284,19 +275,12 @@ class _Server:
             )
 
     def _kept(self, found: ModelVersion) -> VersionSnapshot:
-        config = found.about.config
-        return VersionSnapshot(
+        return VersionSnapshot.of(
             found.name,
             found.version,
             found.about.mar_name,
             default_version=self._models.default_version(found.name) == found.version,
-            min_workers=found.min_workers,
-            max_workers=found.max_workers,
-            batch_size=config.batch_size,
-            max_batch_delay=config.max_batch_delay,
-            response_timeout=config.response_timeout,
-            startup_timeout=config.startup_timeout,
-            runtime_type=found.about.runtime,
+            values=found.values(),
         )
 
     async def _open(self, door: Door, endpoints: Mapping[Endpoint, Handler]) -> None:

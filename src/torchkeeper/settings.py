@@ -19,27 +19,15 @@ from typing import Any
 from torchkeeper import kserve
 from torchkeeper.errors import SettingsError
 from torchkeeper.log_config import LEVELS, LogConfig, LogLevels, parse_log_config
+from torchkeeper.model_settings import Told
+from torchkeeper.model_snapshot import VersionSnapshot
 from torchkeeper.properties import parse_properties, substitute
-from torchkeeper.setting_table import BY_NAME, KEYS, port_number, whole_number
-from torchkeeper.snapshot import ModelSnapshot, VersionSnapshot, newest_snapshot, snapshot_folder
+from torchkeeper.setting_layers import Layers, Origin, SettingReader
+from torchkeeper.setting_table import BY_NAME, KEYS, Configured, Effect
+from torchkeeper.snapshot import newest_snapshot, snapshot_folder
 from torchkeeper.store import find_stored, stored_names
 
 _NAMED = re.compile(r"([^=#/:?]*)=(.*)", re.DOTALL)
-#: Characters of a bad value that its error repeats.
-_SHOWN = 100
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a value comes from: a default, a file and line, the command line or the environment."""
-
-    kind: str
-    source: str = ""
-    line: int = 0
-
-    def __str__(self) -> str:
-        place = f"{self.source}:{self.line}" if self.line else self.source
-        return f"{self.kind} {place}".strip()
 
 
 @dataclass(frozen=True)
@@ -59,11 +47,10 @@ class CommandLine:
     kserve: bool = False
 
 
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True)
+class Settings(Configured):
     """Every setting by its key's name, as an attribute, and where each came from."""
 
-    values: Mapping[str, Any]
     origins: Mapping[str, Origin]
     log_location: Path
     metrics_location: Path
@@ -78,16 +65,17 @@ class Settings:
     config_snapshots: bool = True
     #: What KServe calls; None outside its pods.
     kserve: kserve.KServePorts | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self.__dict__["values"][name]
-        except KeyError:
-            raise AttributeError(f"no setting is called {name!r}") from None
+    @property
+    def store(self) -> Path:
+        """The model store, without which no server starts.
 
-
-_Raw = dict[str, tuple[str, Origin]]
+        Raises:
+            SettingsError: there is none.
+        """
+        if self.model_store is None:
+            raise SettingsError("Missing mandatory parameter --model-store")
+        return self.model_store
 
 
 def load_settings(
@@ -99,7 +87,8 @@ def load_settings(
         SettingsError: one line that names key, value and place.
     """
     warnings: list[str] = []
-    raw: _Raw = {key.name: (key.default, Origin("default")) for key in KEYS}
+    reader = SettingReader(warnings)
+    layers = Layers()
     config_file, beaten = find_config(arguments, environ, cwd)
     if beaten is not None:
         warnings.append(
@@ -107,24 +96,20 @@ def load_settings(
             "--ncs starts without snapshots, --ts-config config.properties uses the file"
         )
     if config_file is not None:
-        _apply_file(raw, config_file, environ, warnings)
-    _apply_command_line(raw, arguments)
-    _apply_environment(raw, environ)
-    values = {name: _parsed(name, *pair) for name, pair in raw.items()}
-    origins = {name: origin for name, (_, origin) in raw.items()}
+        _apply_file(layers, config_file, environ, reader)
+    _apply_command_line(layers, arguments)
+    layers.take_environment(environ)
+    origins = {name: origin for name, (_, origin) in layers.texts.items()}
+    configured = Configured(**{name: reader.value(name, *pair) for name, pair in layers.texts.items()})
+    reader.close(strict=configured.strict_config)
+    warnings += [barred] if (barred := layers.barred_urls(environ)) else []
     opened = None
     if _is_kserve(arguments, environ):
-        opened = _for_kserve(values, origins, warnings)
+        configured, opened = _for_kserve(configured, origins, warnings)
         unknown = kserve.unknown_protocol(environ)
         warnings += [unknown] if unknown else []
-    warnings += [
-        f"{name} ({origin}) has no effect: torchkeeper does not have {BY_NAME[name].later} yet"
-        if not BY_NAME[name].later.startswith("nothing")
-        else f"{name} ({origin}) has no effect{BY_NAME[name].later.removeprefix('nothing')}"
-        for name, origin in origins.items()
-        if BY_NAME[name].later not in ("", "nothing") and origin.kind in ("file", "environment")
-    ]
-    if values["model_snapshot"] is not None and origins["load_models"].kind == "command line":
+    warnings += _without_effect(origins)
+    if configured.model_snapshot is not None and origins["load_models"].kind == "command line":
         warnings.append(
             f"--models is ignored: the snapshot {config_file} says which models are loaded; "
             "--ncs starts without it"
@@ -133,21 +118,31 @@ def load_settings(
     warnings += log_config.warnings
     levels = log_config.levels
     if arguments.log_config is None or origins["log_level"].kind != "default":
-        levels = replace(levels, server=LEVELS[values["log_level"]])
+        levels = replace(levels, server=LEVELS[configured.log_level])
     settings = Settings(
-        values,
-        origins,
+        **vars(configured),
+        origins=origins,
         log_location=_log_location(environ, cwd),
-        metrics_location=cwd / environ.get("METRICS_LOCATION", _log_location(environ, cwd)),
+        metrics_location=cwd / environ.get("METRICS_LOCATION", "logs"),
         temp_dir=_temp_dir(environ),
         config_file=config_file,
         log_levels=levels,
         log_dict=log_config.python,
-        texts={name: text for name, (text, origin) in raw.items() if origin.kind != "default"},
+        texts={name: text for name, (text, origin) in layers.texts.items() if origin.kind != "default"},
         config_snapshots=not arguments.no_config_snapshots,
         kserve=opened,
     )
     return settings, tuple(warnings)
+
+
+def _without_effect(origins: Mapping[str, Origin]) -> list[str]:
+    """A sentence for each key that was set and does nothing."""
+    said = {Effect.LATER: ": torchkeeper does not have {} yet", Effect.NONE: ": {}"}
+    return [
+        f"{name} ({origin}) has no effect{said[BY_NAME[name].effect].format(BY_NAME[name].why)}"
+        for name, origin in origins.items()
+        if BY_NAME[name].effect in said and origin.kind in ("file", "environment")
+    ]
 
 
 def _is_kserve(arguments: CommandLine, environ: Mapping[str, str]) -> bool:
@@ -155,18 +150,16 @@ def _is_kserve(arguments: CommandLine, environ: Mapping[str, str]) -> bool:
 
 
 def _for_kserve(
-    values: dict[str, Any], origins: dict[str, Origin], warnings: list[str]
-) -> kserve.KServePorts:
+    configured: Configured, origins: dict[str, Origin], warnings: list[str]
+) -> tuple[Configured, kserve.KServePorts]:
     """Moves what nobody configured out of the way of KServe's ports; says what to open there."""
-    configured = [name for name, origin in origins.items() if origin.kind != "default"]
-    moved = kserve.moved_defaults(values, configured)
-    for name, address in moved.items():
-        values[name] = address
-        origins[name] = Origin("default", "under KServe")
-    opened, sentences = kserve.ports(values, moved)
-    exposed = kserve.exposure(values, opened)
+    given = [name for name, origin in origins.items() if origin.kind != "default"]
+    configured, moved = kserve.moved_defaults(configured, given)
+    origins |= dict.fromkeys(moved, Origin("default", "under KServe"))
+    opened, sentences = kserve.ports(configured, moved)
+    exposed = kserve.exposure(configured, opened)
     warnings += [*sentences, *([exposed] if exposed else [])]
-    return opened
+    return configured, opened
 
 
 def find_config(
@@ -205,17 +198,16 @@ def _log_location(environ: Mapping[str, str], cwd: Path) -> Path:
     return cwd / environ.get("LOG_LOCATION", "logs")
 
 
-def _apply_file(raw: _Raw, path: Path, environ: Mapping[str, str], warnings: list[str]) -> None:
+def _apply_file(layers: Layers, path: Path, environ: Mapping[str, str], reader: SettingReader) -> None:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"--ts-config file cannot be read: {path}: {error}") from None
     for entry in parse_properties(text):
-        origin = Origin("file", str(path), entry.line)
-        if entry.key not in raw:
-            near = difflib.get_close_matches(entry.key, raw, n=1)
+        if entry.key not in BY_NAME:
+            near = difflib.get_close_matches(entry.key, BY_NAME, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            warnings.append(f"unknown key {entry.key} ({path}:{entry.line}) is ignored{hint}")
+            reader.complain(f"unknown key {entry.key} ({path}:{entry.line})", f" is ignored{hint}")
             continue
         if not BY_NAME[entry.key].from_file:
             raise SettingsError(
@@ -223,14 +215,13 @@ def _apply_file(raw: _Raw, path: Path, environ: Mapping[str, str], warnings: lis
                 f"use {entry.key}_file or the variable {BY_NAME[entry.key].variable}"
             )
         try:
-            raw[entry.key] = (substitute(entry.value.strip(), environ), origin)
+            value = substitute(entry.value, environ)
         except SettingsError as error:
-            raise SettingsError(
-                f"{entry.key}={entry.value} ({origin.source}:{origin.line}): {error.message}"
-            ) from None
+            raise SettingsError(f"{entry.key}={entry.value} ({path}:{entry.line}): {error.message}") from None
+        layers.give(entry.key, value, Origin("file", str(path), entry.line))
 
 
-def _apply_command_line(raw: _Raw, arguments: CommandLine) -> None:
+def _apply_command_line(layers: Layers, arguments: CommandLine) -> None:
     given = {
         "model_store": (arguments.model_store, "--model-store"),
         "workflow_store": (arguments.workflow_store, "--workflow-store"),
@@ -245,31 +236,7 @@ def _apply_command_line(raw: _Raw, arguments: CommandLine) -> None:
     }
     for name, (value, flag) in given.items():
         if value is not None:
-            raw[name] = (str(value), Origin("command line", flag))
-
-
-def _apply_environment(raw: _Raw, environ: Mapping[str, str]) -> None:
-    every = raw["enable_envvars_config"][0].strip().lower() == "true"
-    for key in KEYS:
-        if key.from_env and (every or key.always_env) and key.variable in environ:
-            if key.name == "allowed_urls" and raw["use_env_allowed_urls"][0] != "true":
-                continue
-            raw[key.name] = (environ[key.variable], Origin("environment", key.variable))
-
-
-def _parsed(name: str, value: str, origin: Origin) -> Any:
-    key = BY_NAME[name]
-    if not value and not key.default:
-        value = ""
-        if key.parse in (whole_number, port_number):
-            return None
-    try:
-        return key.parse(value)
-    except ValueError as error:
-        place = f"{origin.source}:{origin.line}" if origin.line else origin.source or origin.kind
-        shown = " ".join(value.split()) if "\n" in value else value
-        shown = shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "..."
-        raise SettingsError(f"{name}={shown} ({place}): {error}") from None
+            layers.give(name, str(value), Origin("command line", flag))
 
 
 def _log_config(path: Path | None, environ: Mapping[str, str], cwd: Path) -> LogConfig:
@@ -305,9 +272,9 @@ def startup_models(settings: Settings) -> list[tuple[str | None, str]]:
     """
     if settings.model_snapshot is not None:
         return []
-    wanted: tuple[str, ...] = settings.load_models
+    wanted = settings.load_models
     if len(wanted) == 1 and wanted[0].lower() == "all":
-        return [(None, name) for name in stored_names(settings.model_store)]
+        return [(None, name) for name in stored_names(settings.store)]
     return [named_url(text) for text in wanted]
 
 
@@ -323,10 +290,10 @@ def snapshot_models(settings: Settings) -> tuple[VersionSnapshot, ...]:
     Raises:
         SettingsError: an archive is not in the model store: as in TorchServe the server must not start.
     """
-    snapshot: ModelSnapshot | None = settings.model_snapshot
+    snapshot = settings.model_snapshot
     if snapshot is None:
         return ()
-    store: Path | None = settings.model_store
+    store = settings.model_store
     origin = settings.origins["model_snapshot"]
     for version in snapshot.versions:
         if store is None or find_stored(store, version.mar_name) is None:
@@ -335,6 +302,14 @@ def snapshot_models(settings: Settings) -> tuple[VersionSnapshot, ...]:
                 f"in model store: no {version.mar_name} in {store} ({origin.source})"
             )
     return snapshot.versions
+
+
+def said_of_models(settings: Settings) -> tuple[Told, ...]:
+    """What the configuration says of single models: in `models` and in a snapshot."""
+    configured = [given for versions in settings.models.values() for given in versions.values()]
+    kept = settings.model_snapshot.versions if settings.model_snapshot else ()
+    given = (*configured, *(version.given for version in kept))
+    return tuple(told for one in given for told in one.told.values())
 
 
 def secret_variables() -> frozenset[str]:

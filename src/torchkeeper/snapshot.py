@@ -1,25 +1,23 @@
 """Snapshots: the configuration and the models of a running server, as files that a later start reads.
 
-Owns their names, their text and the folder they lie in; knows nothing of running models. One is a .properties
-file like any other whose key `model_snapshot` holds the models as JSON. Source of names, fields and their
-order: TorchServe 0.12's snapshots.
+Owns their names and the folder they lie in; knows nothing of running models. One is a .properties file like
+any other whose key `model_snapshot` holds the models as JSON. Source of names: TorchServe 0.12's snapshots.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from torchkeeper import TORCHSERVE_VERSION
+from torchkeeper.model_snapshot import ModelSnapshot, VersionSnapshot, format_model_snapshot
 from torchkeeper.properties import java_date, write_properties
 
 logger = logging.getLogger(__name__)
@@ -32,140 +30,7 @@ _SECRETS = ("keystore_pass",)
 _BARRED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-@dataclass(frozen=True)
-class VersionSnapshot:
-    """One version of a model as a snapshot keeps it; what an old snapshot lacks has TorchServe's default."""
-
-    name: str
-    version: str
-    #: The archive's name in the model store.
-    mar_name: str
-    default_version: bool = True
-    min_workers: int = 1
-    max_workers: int = 1
-    batch_size: int = 1
-    #: Milliseconds.
-    max_batch_delay: int = 100
-    #: Seconds.
-    response_timeout: float = 120
-    startup_timeout: float = 120
-    runtime_type: str = "python"
-    parallel_level: int = 0
-
-
-@dataclass(frozen=True)
-class ModelSnapshot:
-    """The models of a server at one moment."""
-
-    #: The file's name.
-    name: str
-    #: Milliseconds since 1970.
-    created: int
-    versions: tuple[VersionSnapshot, ...]
-
-
-# --- text ---------------------------------------------------------------------------------------------
-
-
-def format_model_snapshot(snapshot: ModelSnapshot) -> str:
-    """The JSON of the key `model_snapshot`, byte for byte as TorchServe writes it."""
-    models: dict[str, dict[str, dict[str, Any]]] = {}
-    for version in snapshot.versions:
-        fields: dict[str, Any] = {
-            "defaultVersion": version.default_version,
-            "marName": version.mar_name,
-            "minWorkers": version.min_workers,
-            "maxWorkers": version.max_workers,
-            "batchSize": version.batch_size,
-            "maxBatchDelay": version.max_batch_delay,
-            "responseTimeout": _shortest(version.response_timeout),
-            "startupTimeout": _shortest(version.startup_timeout),
-            "runtimeType": version.runtime_type,
-        }
-        if version.parallel_level:
-            fields["parallelLevel"] = version.parallel_level
-        models.setdefault(version.name, {})[version.version] = fields
-    found = {
-        "name": snapshot.name,
-        "modelCount": len(snapshot.versions),
-        "created": snapshot.created,
-        "models": models,
-    }
-    return json.dumps(found, indent=2, ensure_ascii=False)
-
-
-def parse_model_snapshot(text: str) -> ModelSnapshot | None:
-    """The models that the JSON of a `model_snapshot` key names; None for an empty text.
-
-    Raises:
-        ValueError: it is no such JSON; the text says what is wrong.
-    """
-    if not text:
-        return None
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"is not JSON: {error}") from None
-    models = found.get("models") if isinstance(found, dict) else None
-    if not isinstance(models, dict) or not all(isinstance(versions, dict) for versions in models.values()):
-        raise ValueError('must be JSON of the form {"models": {"<name>": {"<version>": {...}}}}')
-    return ModelSnapshot(
-        str(found.get("name", "")),
-        int(_number(found, "created", 0, "the snapshot", low=0)),
-        tuple(
-            _version(name, number, fields)
-            for name, versions in models.items()
-            for number, fields in versions.items()
-        ),
-    )
-
-
-def _version(name: str, number: str, fields: object) -> VersionSnapshot:
-    where = f"model {name} version {number}"
-    if not isinstance(fields, dict):
-        raise ValueError(f"{where} must be an object")
-    mar_name = fields.get("marName")
-    if not isinstance(mar_name, str) or not mar_name:
-        raise ValueError(f"{where} names no marName")
-    low = int(_number(fields, "minWorkers", 1, where, low=0))
-    return VersionSnapshot(
-        name,
-        number,
-        mar_name,
-        default_version=str(fields.get("defaultVersion", True)).lower() == "true",
-        min_workers=low,
-        max_workers=int(_number(fields, "maxWorkers", low, where, low=0)),
-        batch_size=int(_number(fields, "batchSize", 1, where, low=1)),
-        max_batch_delay=int(_number(fields, "maxBatchDelay", 100, where, low=0)),
-        response_timeout=_number(fields, "responseTimeout", 120, where, low=0),
-        startup_timeout=_number(fields, "startupTimeout", 120, where, low=0),
-        runtime_type=str(fields.get("runtimeType") or "python"),
-        parallel_level=int(_number(fields, "parallelLevel", 0, where, low=0)),
-    )
-
-
-def _number(fields: Mapping[str, Any], key: str, default: float, where: str, *, low: int) -> float:
-    """A number, or a text that holds one: TorchServe's JSON reader takes both."""
-    value = fields.get(key)
-    if value is None:
-        return default
-    try:
-        number = float(value) if not isinstance(value, bool) else -1.0
-    except (TypeError, ValueError):
-        number = -1.0
-    if not low <= number < float("inf"):
-        raise ValueError(f"{where}: {key} {value!r} must be a number from {low}")
-    return _shortest(number)
-
-
-def _shortest(number: float) -> float:
-    return int(number) if number == int(number) else number
-
-
-# --- files --------------------------------------------------------------------------------------------
-
-
-class Configured(Protocol):
+class Kept(Protocol):
     """What a snapshot takes from the settings."""
 
     @property
@@ -204,7 +69,7 @@ class Snapshots:
         #: Whether the folder turned out to be none that files can be made in; said once, then left alone.
         self._barred = False
 
-    def save(self, kind: Kind, settings: Configured, versions: Iterable[VersionSnapshot]) -> Path | None:
+    def save(self, kind: Kind, settings: Kept, versions: Iterable[VersionSnapshot]) -> Path | None:
         """Writes a snapshot, whole or not at all; returns its path, None when none is wanted.
 
         A disk that fails is an error in the log and not the server's end; where nothing may be written, as in
@@ -238,7 +103,7 @@ class Snapshots:
         return moment
 
 
-def snapshot_text(settings: Configured, models: ModelSnapshot, moment: datetime) -> str:
+def snapshot_text(settings: Kept, models: ModelSnapshot, moment: datetime) -> str:
     """A snapshot file: the configuration, with the models in the key `model_snapshot`."""
     values = dict(settings.texts)
     values["version"] = TORCHSERVE_VERSION

@@ -14,24 +14,28 @@ from torchkeeper.doctor.configuration import (
     examine_store,
 )
 from torchkeeper.doctor.finding import Finding, Verdict
-from torchkeeper.setting_table import BY_NAME, KEYS
+from torchkeeper.setting_table import BY_NAME, KEYS, Effect
 
 WORKS, OTHER, IGNORED, BROKEN = Verdict.WORKS, Verdict.CHANGED, Verdict.IGNORED, Verdict.BROKEN
 
 
 def verdicts(findings: list[Finding]) -> list[tuple[str, Verdict]]:
-    return [(finding.what, finding.verdict) for finding in findings if finding.what != "token authorization"]
+    return [(finding.what, finding.verdict) for finding in findings]
 
 
 def later(key: str) -> Verdict:
     """What a key's table row says: this must stay right when the feature comes."""
-    return IGNORED if BY_NAME[key].later else WORKS
+    return WORKS if BY_NAME[key].effect is Effect.WORKS else IGNORED
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("", []),
+        ("enable_model_api=yes", [("enable_model_api", OTHER)]),
+        ("job_queue_size=0", [("job_queue_size", OTHER)]),
+        ('models={"m": {"1.0": {"batchSize": 0}}}', [("models", OTHER)]),
+        ('models={"m": {"1.0": {"batchSize": "x"}}}', [("models", BROKEN)]),
         ("service_envelope=body", [("service_envelope", WORKS)]),
         ("job_queue_size=10", [("job_queue_size", OTHER)]),
         ("job_queue_size=ten", [("job_queue_size", BROKEN)]),
@@ -69,25 +73,29 @@ def test_places_and_reasons() -> None:
     assert told["job_que_size"].place == "config.properties:2"
     assert told["job_que_size"].why == "TorchServe has no such key; did you mean job_queue_size?"
     assert told["number_of_netty_threads"].why == "not needed: there is one event loop"
-    assert told["default_response_timeout"].why == "0 must be greater than 0"
-    assert setup["default_response_timeout"] == 120
+    assert told["default_response_timeout"].why == "0 must be greater than 0; 120 is used"
+    assert setup.default_response_timeout == 120
 
 
 def test_every_key_has_a_verdict_that_agrees_with_the_table() -> None:
     for key in KEYS:
         findings, _ = examine_properties(f"{key.name}={key.default}", "f", {})
         found = next(one for one in findings if one.what == key.name)
-        if key.later:
+        if key.effect is not Effect.WORKS:
             assert found.verdict is IGNORED
         else:
             assert found.verdict is (OTHER if key.name in CHANGED else WORKS), key.name
 
 
-def test_a_server_without_tokens_says_so_until_it_has_them() -> None:
-    findings, _ = examine_properties("", "f", {})
-    assert [one.what for one in findings] == ["token authorization"] * bool(
-        BY_NAME["disable_token_authorization"].later
+@pytest.mark.parametrize("spelling", ["true", "TRUE"])
+def test_the_environments_allowed_urls_are_those_of_the_server(spelling: str) -> None:
+    environ = {"TS_ALLOWED_URLS": "https://e/.*", "TS_USE_ENV_ALLOWED_URLS": spelling}
+    _, setup = examine_properties("enable_envvars_config=true\n", "f", environ)
+    assert [pattern.pattern for pattern in setup.allowed_urls] == ["https://e/.*"]
+    findings, setup = examine_properties(
+        "enable_envvars_config=true\n", "f", {"TS_ALLOWED_URLS": "https://e/.*"}
     )
+    assert findings[-1].why == "TS_ALLOWED_URLS has no effect: use_env_allowed_urls is not true"
 
 
 @pytest.mark.parametrize(

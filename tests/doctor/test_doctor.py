@@ -68,7 +68,7 @@ def broken(findings: tuple[Finding, ...]) -> list[str]:
         (DOCKER + "load_models=good.mar\n", []),
         (DOCKER + "load_models=all\n", []),
         (DOCKER + "load_models=other.mar\n", ["load_models: other.mar"]),
-        (DOCKER + "default_workers_per_model=-1\n", ["default_workers_per_model"]),
+        (DOCKER + "default_workers_per_model=few\n", ["default_workers_per_model"]),
         (DOCKER + "service_envelope=nothing_such\n", ["service_envelope"]),
         (DOCKER.replace("model_store=model-store", ""), ["model_store"]),
         (DOCKER.replace("model_store=model-store", "model_store=nowhere"), ["model_store"]),

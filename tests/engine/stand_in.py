@@ -13,6 +13,7 @@ from torchkeeper.engine.builder import Builder, Sinks
 from torchkeeper.engine.models import Models
 from torchkeeper.messages import Input, Kind, Reply
 from torchkeeper.metrics.instruments import Meter, NoMeter
+from torchkeeper.model_settings import GivenSettings, from_request
 from torchkeeper.settings import CommandLine, Settings, load_settings
 from torchkeeper.worker.process import Launch, Owner
 from torchkeeper.worker.wire import (
@@ -178,3 +179,8 @@ async def turns(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0)
+
+
+def said(**parameters: object) -> GivenSettings:
+    """What a registration with these parameters says of a model's settings."""
+    return from_request(parameters)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.stand_in import House, archive
+from engine.stand_in import House, archive, said
 from torchkeeper.engine.builder import worker_environ
 from torchkeeper.engine.models import Wish
 from torchkeeper.errors import RequirementsFailed
@@ -15,7 +15,7 @@ from torchkeeper.errors import RequirementsFailed
 
 async def scaled(house: House, *counts: int) -> list[int | None]:
     """The devices of a model's workers, after it had so many of them."""
-    found = await house.models.register(Wish("m-1.0.mar", workers=counts[0]))
+    found = await house.models.register(Wish("m-1.0.mar", given=said(initial_workers=counts[0])))
     for count in counts[1:]:
         await found.scale(count, count)
     await found.pool.settled()
@@ -40,7 +40,7 @@ def test_models_share_the_turns(tmp_path: Path) -> None:
     archive(house.store, "n")
 
     async def run() -> list[int | None]:
-        other = await house.models.register(Wish("n-1.0.mar", workers=1))
+        other = await house.models.register(Wish("n-1.0.mar", given=said(initial_workers=1)))
         assert other.on_gpu
         return await scaled(house, 2)
 
@@ -76,14 +76,14 @@ def test_packages_are_not_installed_into_the_store(tmp_path: Path) -> None:
     (folder / "MAR-INF" / "MANIFEST.json").write_text(manifest)
     (folder / "requirements.txt").touch()
     with pytest.raises(RequirementsFailed):
-        asyncio.run(house.models.register(Wish("m", workers=1)))
+        asyncio.run(house.models.register(Wish("m", given=said(initial_workers=1))))
     assert sorted(path.name for path in folder.iterdir()) == ["MAR-INF", "requirements.txt"]
 
 
 def test_a_configuration_that_cannot_be_read_is_an_empty_one(tmp_path: Path) -> None:
     house = House(tmp_path)
     archive(house.store, "m", config="batchSize: [")
-    found = asyncio.run(house.models.register(Wish("m-1.0.mar", workers=1)))
+    found = asyncio.run(house.models.register(Wish("m-1.0.mar", given=said(initial_workers=1))))
     assert found.about.config.batch_size == 1
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from engine.stand_in import House, archive, request, turns
+from engine.stand_in import House, archive, request, said, turns
 from torchkeeper.api.operations import Operations
 from torchkeeper.engine.builder import Builder
 from torchkeeper.engine.models import Models, Wish
@@ -42,7 +42,7 @@ def house(tmp_path: Path) -> House:
 
 
 def one(workers: int = 1, **more: Any) -> Wish:
-    return Wish("m-1.0.mar", workers=workers, **more)
+    return Wish("m-1.0.mar", given=said(initial_workers=workers), **more)
 
 
 # --- who takes what away --------------------------------------------------------------------------------
@@ -88,15 +88,15 @@ def test_unloading_takes_the_versions_that_were_there(house: House) -> None:
 
     async def run() -> None:
         models = house.models
-        first = await models.register(Wish("m-1.0.mar", workers=1))
-        second = await models.register(Wish("m-2.0.mar", workers=1))
+        first = await models.register(Wish("m-1.0.mar", given=said(initial_workers=1)))
+        second = await models.register(Wish("m-2.0.mar", given=said(initial_workers=1)))
         for found in (first, second):
             await found.pool.settled()
         second.dispatcher.submit(request())
         await turns(lambda: any(process.held for process in house.launcher.living))
         unloading = asyncio.create_task(operations.unload("m"))
         await turns(lambda: [found.version for found in models] == ["1.0"])
-        anew = await models.register(Wish("m-2.0.mar", workers=1))
+        anew = await models.register(Wish("m-2.0.mar", given=said(initial_workers=1)))
         for process in house.launcher.living:
             process.answer()
         await unloading
@@ -110,8 +110,8 @@ def test_a_download_stays_that_another_model_was_registered_from(house: House, t
     source = archive(tmp_path, "m")
 
     async def run() -> None:
-        fetched = await house.models.register(Wish(source.as_uri(), "fetched", workers=0))
-        await house.models.register(Wish("m-1.0.mar", "stored", workers=0))
+        fetched = await house.models.register(Wish(source.as_uri(), "fetched", given=said(initial_workers=0)))
+        await house.models.register(Wish("m-1.0.mar", "stored", given=said(initial_workers=0)))
         await house.models.unregister("fetched", None, 1.0)
         assert "m-1.0.mar" in house.left()
         assert fetched.about.owned[1] == house.store / "m-1.0.mar"
@@ -123,7 +123,7 @@ def test_what_was_fetched_and_unpacked_goes_with_its_version(house: House, tmp_p
     source = archive(tmp_path, "m")
 
     async def run() -> None:
-        found = await house.models.register(Wish(source.as_uri(), workers=1))
+        found = await house.models.register(Wish(source.as_uri(), given=said(initial_workers=1)))
         await house.models.settle(found)
         assert len(house.left()) == 2
         await house.models.unregister("m", None, 1.0)
@@ -139,7 +139,7 @@ def test_the_default_version(house: House) -> None:
     async def run() -> None:
         models = house.models
         for version in ("1.0", "2.0"):
-            await models.register(Wish(f"m-{version}.mar", workers=0))
+            await models.register(Wish(f"m-{version}.mar", given=said(initial_workers=0)))
         assert models.find("m").version == "1.0"
         with pytest.raises(InvalidModelVersion):
             await models.unregister("m", None, 1.0)
@@ -227,11 +227,11 @@ def test_nothing_is_left_of_a_registration_that_fails(
 
     async def run() -> None:
         archive(house.store, "here")
-        await house.models.register(Wish("here-1.0.mar", "other", workers=0))
+        await house.models.register(Wish("here-1.0.mar", "other", given=said(initial_workers=0)))
         models = house.models if meanwhile is None else Models(house.settings, Meddling(house, meanwhile))
         before = [*models.names()], house.left(), [*house.meters.open], house.meters.made
         with pytest.raises(error):
-            await models.register(Wish(source.as_uri(), workers=1))
+            await models.register(Wish(source.as_uri(), given=said(initial_workers=1)))
         (house.store / source.name).unlink(missing_ok=True)  # theirs
         assert ([*models.names()], house.left(), house.meters.open, house.meters.made) == before
         assert house.launcher.processes == []
@@ -245,7 +245,7 @@ def test_nothing_is_left_of_an_archive_that_cannot_be_read(
 ) -> None:
     (tmp_path / "m.mar").write_bytes(broken)
     with pytest.raises(ArchiveError):
-        asyncio.run(house.models.register(Wish((tmp_path / "m.mar").as_uri(), workers=1)))
+        asyncio.run(house.models.register(Wish((tmp_path / "m.mar").as_uri(), given=said(initial_workers=1))))
     assert house.left() == []
     assert house.meters.made == 0
 
@@ -255,7 +255,7 @@ def test_a_version_that_cannot_load_leaves_nothing(house: House, tmp_path: Path)
     house.launcher.load_error = "no such module"
 
     async def run() -> None:
-        found = await house.models.register(Wish(source.as_uri(), workers=1))
+        found = await house.models.register(Wish(source.as_uri(), given=said(initial_workers=1)))
         with pytest.raises(StartFailed, match="Failed to start workers"):
             await house.models.settle(found)
 
@@ -269,7 +269,7 @@ def test_a_version_that_cannot_load_leaves_nothing(house: House, tmp_path: Path)
     [
         (Wish("absent.mar"), ModelNotAt),
         (Wish("../m.mar"), ModelNotAt),
-        (Wish("m-1.0.mar", runtime="cobol"), BadRequest),
+        (Wish("m-1.0.mar", given=said(runtime="cobol")), BadRequest),
     ],
 )
 def test_what_cannot_be_registered(house: House, wish: Wish, error: type[TorchkeeperError]) -> None:
@@ -290,11 +290,11 @@ def test_a_start_up_model_that_failed_is_remembered_until_it_is_there(house: Hou
         assert len(models.unready()) == 3
         archive(house.store, "m")
         archive(house.store, "lost")
-        await models.register(Wish("m-1.0.mar", "a", workers=0))
+        await models.register(Wish("m-1.0.mar", "a", given=said(initial_workers=0)))
         assert len(models.unready()) == 2
-        await models.register(Wish("lost-1.0.mar", "found", workers=0))
+        await models.register(Wish("lost-1.0.mar", "found", given=said(initial_workers=0)))
         assert len(models.unready()) == 1
-        await models.register(Wish("m-1.0.mar", "b", workers=0))
+        await models.register(Wish("m-1.0.mar", "b", given=said(initial_workers=0)))
         assert models.unready() == []
 
     asyncio.run(run())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.stand_in import House, archive, request, turns
+from engine.stand_in import House, archive, request, said, turns
 from torchkeeper.engine.models import Wish
 from torchkeeper.engine.version import ModelVersion
 from torchkeeper.errors import CleaningTimedOut, ModelVersionNotFound, ServiceUnavailable, WorkerDied
@@ -21,7 +21,7 @@ def house(tmp_path: Path) -> House:
 
 
 async def loaded(house: House, workers: int = 1) -> ModelVersion:
-    found = await house.models.register(Wish("m-1.0.mar", workers=workers))
+    found = await house.models.register(Wish("m-1.0.mar", given=said(initial_workers=workers)))
     await found.pool.settled()
     return found
 

@@ -16,6 +16,7 @@ import psutil
 from torchkeeper import TORCHSERVE_VERSION
 from torchkeeper.engine.models import Models
 from torchkeeper.engine.version import ModelVersion
+from torchkeeper.model_settings import TABLE, In
 from torchkeeper.worker.pool import Worker
 from torchkeeper.worker.supervisor import State
 
@@ -90,27 +91,18 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
 
 def describe(found: ModelVersion, metadata: dict[str, Any] | None = None) -> Description:
     """A version as it is now; `metadata` is what its handler says of itself."""
-    about, config = found.about, found.about.config
+    about, config, values = found.about, found.about.config, found.values()
+    shown = {row.name: _whole(values[row.attribute]) for row in TABLE if In.DESCRIPTION in row.places}
     return Description(
         modelName=about.name,
         modelVersion=about.version,
         modelUrl=about.url,
         runtime=about.runtime,
-        minWorkers=found.min_workers,
-        maxWorkers=found.max_workers,
-        batchSize=config.batch_size,
-        maxBatchDelay=config.max_batch_delay,
-        responseTimeout=_whole(config.response_timeout),
-        startupTimeout=_whole(config.startup_timeout),
-        maxRetryTimeoutInSec=_whole(config.max_retry_timeout),
-        clientTimeoutInMills=config.client_timeout,
         parallelType="",
         parallelLevel=0,
         deviceType="gpu" if found.on_gpu else "cpu",
         deviceIds=config.device_ids if config.device_ids else msgspec.UNSET,
         continuousBatching=False,
-        useJobTicket=config.use_job_ticket,
-        useVenv=config.use_venv,
         stateful=False,
         sequenceMaxIdleMSec=0,
         sequenceTimeoutMSec=0,
@@ -121,6 +113,7 @@ def describe(found: ModelVersion, metadata: dict[str, Any] | None = None) -> Des
         jobQueueStatus=QueueStatus(found.dispatcher.room, found.dispatcher.waiting),
         customizedMetadata=msgspec.UNSET if metadata is None else metadata,
         autoscale=True if config.autoscale else msgspec.UNSET,
+        **shown,
     )
 
 
@@ -169,6 +162,6 @@ def _resident(pid: int | None) -> int:
         return 0
 
 
-def _whole(seconds: float) -> int | float:
+def _whole(value: Any) -> Any:
     """TorchServe's timeouts are whole seconds; a fraction, which only torchkeeper takes, is shown as is."""
-    return int(seconds) if seconds == int(seconds) else seconds
+    return int(value) if isinstance(value, float) and value == int(value) else value

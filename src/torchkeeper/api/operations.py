@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from torchkeeper.api.description import Description, describe
-from torchkeeper.api.parameters import Page, Register, Scale
+from torchkeeper.api.parameters import Page, Registration, Scale
 from torchkeeper.engine.models import Models, Wish
 from torchkeeper.engine.version import ModelVersion
 from torchkeeper.errors import (
@@ -28,6 +28,7 @@ from torchkeeper.errors import (
     WorkerDied,
 )
 from torchkeeper.messages import Input, Kind
+from torchkeeper.model_settings import from_request
 from torchkeeper.serving.ask import Ask
 from torchkeeper.settings import Settings
 
@@ -62,8 +63,7 @@ class Operations:
     @property
     def model_api(self) -> bool:
         """Whether models may be registered and unregistered while the server runs."""
-        enabled: bool = self._settings.enable_model_api
-        return enabled
+        return self._settings.enable_model_api
 
     # --- looking -----------------------------------------------------------------------------------------
 
@@ -134,7 +134,7 @@ class Operations:
             task.add_done_callback(_log_failure)
             raise
 
-    async def register(self, wanted: Register) -> Done:
+    async def register(self, wanted: Registration) -> Done:
         """Registers a version and starts its workers.
 
         Raises:
@@ -145,18 +145,13 @@ class Operations:
             raise BadRequest("Parameter url is required.")
         return await self._whole(self._register(wanted, wanted.url))
 
-    async def _register(self, wanted: Register, url: str) -> Done:
+    async def _register(self, wanted: Registration, url: str) -> Done:
         found = await self._models.register(
             Wish(
                 url=url,
                 name=wanted.model_name or None,
                 handler=wanted.handler or None,
-                runtime=wanted.runtime or None,
-                batch_size=wanted.batch_size,
-                max_batch_delay=wanted.max_batch_delay,
-                response_timeout=wanted.response_timeout,
-                startup_timeout=wanted.startup_timeout,
-                workers=wanted.initial_workers,
+                given=from_request(msgspec.structs.asdict(wanted)),
                 signed=wanted.s3_sse_kms,
             )
         )

@@ -7,34 +7,40 @@ management API. Unlike there, a value that does not fit is a 400 that names it, 
 from __future__ import annotations
 
 import re
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeVar, cast
 
 import msgspec
 
 from torchkeeper.errors import BadRequest
 from torchkeeper.http.body import parse_query
+from torchkeeper.model_settings import TABLE
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
-_Positive = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
-_Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-class Register(msgspec.Struct, frozen=True):
-    """`POST /models`."""
+class Registration(msgspec.Struct, frozen=True):
+    """What `POST /models` says of an archive; `Register` has the model's settings as well."""
 
     url: str | None = None
     model_name: str | None = None
     handler: str | None = None
-    runtime: str | None = None
-    batch_size: _Positive | None = None
-    max_batch_delay: _Milliseconds | None = None
-    initial_workers: _Count | None = None
     synchronous: bool = True
-    response_timeout: _Positive | None = None
-    startup_timeout: _Positive | None = None
     s3_sse_kms: bool = False
+
+
+#: `POST /models`: the settings are those of the table that registrations can name.
+Register = cast(
+    type[Registration],
+    msgspec.defstruct(
+        "Register",
+        [(row.parameter, row.rule.parameter | None, None) for row in TABLE if row.parameter],
+        bases=(Registration,),
+        namespace={"__doc__": "`POST /models`."},
+        frozen=True,
+    ),
+)
 
 
 class Scale(msgspec.Struct, frozen=True):

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from torchkeeper.doctor.archives import examine_archive
 from torchkeeper.doctor.configuration import (
-    Setup,
     examine_log4j,
     examine_metrics,
     examine_properties,
@@ -21,6 +20,7 @@ from torchkeeper.doctor.configuration import (
 from torchkeeper.doctor.finding import Finding as Finding
 from torchkeeper.doctor.finding import Verdict as Verdict
 from torchkeeper.errors import SettingsError
+from torchkeeper.setting_table import Configured
 from torchkeeper.settings import CommandLine, find_config
 from torchkeeper.store import SUFFIXES
 
@@ -44,7 +44,8 @@ def examine(
         why = f"the snapshot {config} is used instead, as in TorchServe; --ncs starts without it"
         findings.append(Finding(beaten.name, "file", Verdict.IGNORED, why))
     of_keys, setup = examine_properties(text, where, environ)
-    store = cwd / (model_store or setup["model_store"]) if model_store or setup["model_store"] else None
+    named = model_store or setup.model_store
+    store = cwd / named if named else None
     findings += of_keys + examine_store(setup, store, where)
     folder = cwd if config is None else config.parent
     findings += _beside(setup, folder, cwd)
@@ -53,11 +54,11 @@ def examine(
     return tuple(findings)
 
 
-def _beside(setup: Setup, folder: Path, cwd: Path) -> list[Finding]:
+def _beside(setup: Configured, folder: Path, cwd: Path) -> list[Finding]:
     """metrics.yaml and log4j2.xml, where the configuration names them or beside it."""
-    named = _LOG4J.search(setup["vmargs"] or "")
+    named = _LOG4J.search(setup.vmargs or "")
     return [
-        *_file(setup["metrics_config"], cwd, folder / "metrics.yaml", examine_metrics),
+        *_file(setup.metrics_config, cwd, folder / "metrics.yaml", examine_metrics),
         *_file(Path(named[1]) if named else None, cwd, folder / "log4j2.xml", examine_log4j),
     ]
 
@@ -74,7 +75,7 @@ def _file(
         return [Finding(path.name, "file", Verdict.IGNORED, f"cannot be read: {error}")]
 
 
-def _archives(store: Path, setup: Setup) -> list[Finding]:
+def _archives(store: Path, setup: Configured) -> list[Finding]:
     findings = []
     for path in sorted(store.iterdir()):
         if path.name.startswith(".") or not (path.is_dir() or path.name.endswith((*SUFFIXES, ".war"))):

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from torchkeeper.archive import Archive, open_archive
-from torchkeeper.doctor.configuration import Setup
 from torchkeeper.doctor.finding import Finding, Verdict
 from torchkeeper.doctor.pickles import PickleKind, scan_file
 from torchkeeper.doctor.source import (
@@ -22,7 +21,8 @@ from torchkeeper.doctor.source import (
 from torchkeeper.errors import ArchiveError
 from torchkeeper.handler.builtin import BUILTIN, READY
 from torchkeeper.model_config import KNOWN, LATER, parse_model_config
-from torchkeeper.setting_table import BY_NAME, ENVELOPES
+from torchkeeper.setting_table import BY_NAME, Configured
+from torchkeeper.setting_types import ENVELOPES
 
 #: Keys of model-config.yaml that are not the server's but the handler's.
 _HANDLER_KEYS = ("pt2", "handler", "micro_batching")
@@ -40,11 +40,11 @@ _WITH_LATER = {
 _TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 
 
-def examine_archive(path: Path, setup: Setup, scratch: Path) -> list[Finding]:
+def examine_archive(path: Path, setup: Configured, scratch: Path) -> list[Finding]:
     """All findings of one archive; a packed one is unpacked into the new folder `scratch`, and left there."""
     place = path.name
     if path.suffix == ".war":
-        why = f"torchkeeper does not have {BY_NAME['workflow_store'].later or 'workflows'} yet"
+        why = f"torchkeeper does not have {BY_NAME['workflow_store'].why} yet"
         return [Finding(place, "workflow", Verdict.IGNORED, why)]
     try:
         archive = open_archive(path, scratch)
@@ -61,11 +61,11 @@ def examine_archive(path: Path, setup: Setup, scratch: Path) -> list[Finding]:
 _Check = tuple[str, Verdict, str]
 
 
-def _checks(archive: Archive, setup: Setup) -> Iterator[_Check]:
+def _checks(archive: Archive, setup: Configured) -> Iterator[_Check]:
     manifest, folder = archive.manifest, archive.model_dir
     if manifest.runtime not in ("python", "python2", "python3"):
         yield "runtime", Verdict.BROKEN, f"{manifest.runtime}: torchkeeper runs Python handlers only"
-    if manifest.envelope and manifest.envelope not in ENVELOPES and setup["service_envelope"] is None:
+    if manifest.envelope and manifest.envelope not in ENVELOPES and setup.service_envelope is None:
         why = f"torchkeeper does not have the envelope {manifest.envelope}, only {', '.join(ENVELOPES)}"
         yield "envelope", Verdict.BROKEN, why
     for what, name in (
@@ -77,7 +77,7 @@ def _checks(archive: Archive, setup: Setup) -> Iterator[_Check]:
         if name and not (folder / name).is_file():
             dispensable = what in ("config file", "requirements file")
             yield what, Verdict.IGNORED if dispensable else Verdict.BROKEN, f"{name} is not in the archive"
-    handler = manifest.handler or setup["default_service_handler"]
+    handler = manifest.handler or setup.default_service_handler
     own = None
     if not handler:
         yield "handler", Verdict.BROKEN, "the manifest names none, nor does default_service_handler"
@@ -145,9 +145,11 @@ def _asynchronous(name: str) -> _Check:
     return "handler", Verdict.BROKEN, f"async def {name}: torchkeeper does not have asynchronous workers yet"
 
 
-def _imports(start: list[Path], folder: Path, requirements: str | None, setup: Setup) -> Iterator[_Check]:
+def _imports(
+    start: list[Path], folder: Path, requirements: str | None, setup: Configured
+) -> Iterator[_Check]:
     listed = _required(folder / requirements) if requirements else set()
-    installs = requirements is not None and setup["install_py_dep_per_model"]
+    installs = requirements is not None and setup.install_py_dep_per_model
     told: set[str] = set()
     for file, source in reachable(start, folder).items():
         where = file.relative_to(folder).as_posix()
@@ -257,7 +259,7 @@ def _loads_itself(own: Path | None) -> bool:
 # --- model-config.yaml ----------------------------------------------------------------------------------
 
 
-def examine_model_config(content: bytes, setup: Setup) -> Iterator[_Check]:
+def examine_model_config(content: bytes, setup: Configured) -> Iterator[_Check]:
     """What becomes of a model-config.yaml, key by key where there is something to say."""
     config, warnings = parse_model_config(content.decode(errors="replace"), "model-config.yaml")
     for warning in warnings:
@@ -276,10 +278,10 @@ def examine_model_config(content: bytes, setup: Setup) -> Iterator[_Check]:
                 yield what, Verdict.IGNORED, f"no key of TorchServe's; did you mean {near[0]}?"
             else:
                 yield what, Verdict.WORKS, "no key of the server's; the handler gets it"
-    for key, setting in (
-        ("responseTimeout", "default_response_timeout"),
-        ("startupTimeout", "default_startup_timeout"),
+    for key, setting, holds in (
+        ("responseTimeout", "default_response_timeout", setup.default_response_timeout),
+        ("startupTimeout", "default_startup_timeout", setup.default_startup_timeout),
     ):
-        if key not in config.raw and setup[setting] != 120:
-            why = f"not named: {setting}={setup[setting]:g} holds (TorchServe: 120)"
+        if key not in config.raw and holds != 120:
+            why = f"not named: {setting}={holds:g} holds (TorchServe: 120)"
             yield f"model-config.yaml {key}", Verdict.CHANGED, why

@@ -6,11 +6,8 @@ What is not here yet is asked of the table of settings, so that this page cannot
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import yaml
@@ -18,7 +15,8 @@ import yaml
 from torchkeeper.doctor.finding import Finding, Verdict
 from torchkeeper.errors import SettingsError
 from torchkeeper.properties import parse_properties, substitute
-from torchkeeper.setting_table import BY_NAME, KEYS, Address, port_number, whole_number
+from torchkeeper.setting_layers import Layers, Origin
+from torchkeeper.setting_table import BY_NAME, KEYS, Configured, Effect
 from torchkeeper.settings import named_url
 from torchkeeper.store import find_stored
 
@@ -33,95 +31,69 @@ CHANGED = {
 _REMOTE = ("http://", "https://", "file://", "s3://")
 
 
-@dataclass(frozen=True)
-class Setup:
-    """What the rest of the examination needs of a configuration; bad values are left at their defaults."""
+def examine_properties(text: str, where: str, environ: Mapping[str, str]) -> tuple[list[Finding], Configured]:
+    """A finding per key of the file and per TS_ variable that counts, and the values that would hold.
 
-    values: Mapping[str, Any]
-    given: frozenset[str] = frozenset()
-
-    def __getitem__(self, key: str) -> Any:
-        return self.values[key]
-
-
-def examine_properties(text: str, where: str, environ: Mapping[str, str]) -> tuple[list[Finding], Setup]:
-    """A finding per key of the file and per TS_ variable that counts, and the values that would hold."""
+    A bad value is left at its default.
+    """
     findings: list[Finding] = []
-    values = {key.name: _value(key.name, key.default) for key in KEYS}
-    given: set[str] = set()
+    layers = Layers()
+    values = {key.name: key.read(key.default).value for key in KEYS}
 
-    def take(name: str, written: str, place: str) -> None:
-        given.add(name)
+    def take(name: str, text: str, place: str) -> None:
+        shown = "" if "\n" in text or len(text) > 100 or BY_NAME[name].secret else f"{text} "
         try:
-            values[name] = _value(name, substitute(written.strip(), environ))
-        except SettingsError as error:
-            findings.append(Finding(place, name, Verdict.BROKEN, error.message))
+            read = BY_NAME[name].read(text)
         except ValueError as error:
-            shown = "" if "\n" in written or len(written) > 100 else f"{written} "
             findings.append(Finding(place, name, Verdict.BROKEN, f"{shown}{error}"))
-        else:
-            findings.append(_key(name, place))
+            return
+        values[name] = read.value
+        why = f"{shown}{read.complaint}; {read.instead}"
+        findings.append(Finding(place, name, Verdict.CHANGED, why) if read.complaint else _key(name, place))
 
     for entry in parse_properties(text):
         place = f"{where}:{entry.line}"
         if entry.key in BY_NAME:
-            take(entry.key, entry.value, place)
+            try:
+                text = substitute(entry.value, environ)
+            except SettingsError as error:
+                findings.append(Finding(place, entry.key, Verdict.BROKEN, error.message))
+                continue
+            layers.give(entry.key, text, Origin("file", where, entry.line))
+            take(entry.key, text, place)
         else:
             near = difflib.get_close_matches(entry.key, BY_NAME, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             findings.append(Finding(place, entry.key, Verdict.IGNORED, f"TorchServe has no such key{hint}"))
-    if values["enable_envvars_config"]:
-        for key in KEYS:
-            barred = key.name == "allowed_urls" and not values["use_env_allowed_urls"]
-            if key.from_env and key.variable in environ and not barred:
-                take(key.name, environ[key.variable], f"environment {key.variable}")
-    setup = Setup(values, frozenset(given))
-    return findings + _together(setup, where), setup
-
-
-def _value(name: str, text: str) -> Any:
-    key = BY_NAME[name]
-    empty = not text and not key.default and key.parse in (whole_number, port_number)
-    return None if empty else key.parse(text)
+    for name in layers.take_environment(environ):
+        text, origin = layers.texts[name]
+        take(name, text, str(origin))
+    if barred := layers.barred_urls(environ):
+        findings.append(Finding("environment", "allowed_urls", Verdict.IGNORED, barred))
+    return findings, Configured(**values)
 
 
 def _key(name: str, place: str) -> Finding:
-    later = BY_NAME[name].later
-    if later.startswith("nothing"):
-        why = later.removeprefix("nothing").removeprefix(": ") or "TorchServe's own bookkeeping"
-        return Finding(place, name, Verdict.IGNORED, f"not needed: {why}")
-    if later:
-        return Finding(place, name, Verdict.IGNORED, f"torchkeeper does not have {later} yet")
+    key = BY_NAME[name]
+    if key.effect in (Effect.NONE, Effect.RECORD):
+        return Finding(place, name, Verdict.IGNORED, f"not needed: {key.why}")
+    if key.effect is Effect.LATER:
+        return Finding(place, name, Verdict.IGNORED, f"torchkeeper does not have {key.why} yet")
     if name in CHANGED:
         return Finding(place, name, Verdict.CHANGED, CHANGED[name])
     return Finding(place, name, Verdict.WORKS)
 
 
-def _together(setup: Setup, where: str) -> list[Finding]:
-    """What several keys, or missing ones, mean together."""
-    findings = []
-    for name in ("inference_address", "management_address", "metrics_address"):
-        address: Address = setup[name]
-        if address.scheme == "https" and BY_NAME["keystore"].later:
-            findings.append(
-                Finding(where, name, Verdict.BROKEN, f"{address}: torchkeeper does not have TLS yet")
-            )
-    if not setup["disable_token_authorization"] and BY_NAME["disable_token_authorization"].later:
-        why = "torchkeeper does not have tokens yet: everybody who reaches the port is served"
-        findings.append(Finding(where, "token authorization", Verdict.CHANGED, why))
-    return findings
-
-
 # --- the model store ------------------------------------------------------------------------------------
 
 
-def examine_store(setup: Setup, store: Path | None, where: str) -> list[Finding]:
+def examine_store(setup: Configured, store: Path | None, where: str) -> list[Finding]:
     """Whether the store and the models that the configuration names are there."""
     if store is None:
         return [Finding(where, "model_store", Verdict.BROKEN, "Missing mandatory parameter --model-store")]
     if not store.is_dir():
         return [Finding(where, "model_store", Verdict.BROKEN, f"--model-store directory not found: {store}")]
-    snapshot = setup["model_snapshot"]
+    snapshot = setup.model_snapshot
     if snapshot is not None:
         return [
             Finding(
@@ -130,7 +102,7 @@ def examine_store(setup: Setup, store: Path | None, where: str) -> list[Finding]
             for version in snapshot.versions
         ]
     findings = []
-    for text in setup["load_models"]:
+    for text in setup.load_models:
         url = named_url(text)[1].partition("#sha256=")[0]
         if url.lower() != "all":
             what = f"load_models: {text}"
@@ -141,9 +113,8 @@ def examine_store(setup: Setup, store: Path | None, where: str) -> list[Finding]
     return findings
 
 
-def _may_come(setup: Setup, url: str) -> tuple[Verdict, str]:
-    patterns: Sequence[re.Pattern[str]] = setup["allowed_urls"]
-    if any(re.fullmatch(pattern.pattern, url, re.IGNORECASE) for pattern in patterns):
+def _may_come(setup: Configured, url: str) -> tuple[Verdict, str]:
+    if any(pattern.fullmatch(url) for pattern in setup.allowed_urls):
         return Verdict.WORKS, "fetched at start; not examined here"
     return Verdict.BROKEN, "no pattern of allowed_urls matches"
 
@@ -183,9 +154,6 @@ def examine_metrics(text: str, where: str) -> list[Finding]:
         if not whole:
             why = "each metric needs name, unit and dimensions"
             findings.append(Finding(where, section, Verdict.BROKEN, why))
-        elif later := BY_NAME["metrics_config"].later:
-            why = f"{len(entries)} metrics: torchkeeper does not have {later} yet"
-            findings.append(Finding(where, section, Verdict.IGNORED, why))
         else:
             findings.append(Finding(where, section, Verdict.WORKS, f"{len(entries)} metrics"))
     return findings

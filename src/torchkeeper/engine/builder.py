@@ -22,7 +22,8 @@ from torchkeeper.errors import ArchiveError, RequirementsFailed
 from torchkeeper.messages import Declared, ModelSpec, Sample
 from torchkeeper.metrics.instruments import Meter, NoMeter
 from torchkeeper.metrics.system import cpu_count
-from torchkeeper.model_config import ModelConfig, ResolvedModelConfig, parse_model_config
+from torchkeeper.model_config import parse_model_config
+from torchkeeper.model_settings import GivenSettings, ModelSettings
 from torchkeeper.settings import Settings, secret_variables
 from torchkeeper.worker.pool import Plan, Pool
 from torchkeeper.worker.process import Launch, Launcher
@@ -62,22 +63,22 @@ class Builder:
         self._ports = itertools.count(settings.initial_worker_port)
         self._next_device = itertools.count()
 
-    def read_config(self, archive: Archive) -> ModelConfig:
+    def read_config(self, archive: Archive) -> GivenSettings:
         """The archive's model-config.yaml; one that cannot be read is an error in the log, and empty."""
         name = archive.manifest.config_file
         if not name:
-            return ModelConfig()
+            return GivenSettings()
         try:
             text = (archive.model_dir / name).read_text()
         except (OSError, UnicodeDecodeError) as error:
             logger.error("%s cannot be read, defaults are used: %s", name, error)
-            return ModelConfig()
+            return GivenSettings()
         config, warnings = parse_model_config(text, name)
         for warning in warnings:
             logger.warning("%s", warning)
         return config
 
-    def default_workers(self, config: ResolvedModelConfig) -> int:
+    def default_workers(self, config: ModelSettings) -> int:
         """Workers of a start-up model that names no number: the setting's, one per GPU, or one per core."""
         return self._settings.default_workers_per_model or len(self._devices(config)) or cpu_count()
 
@@ -173,7 +174,7 @@ class Builder:
             metrics=self._sinks.declared,
         )
 
-    def _devices(self, config: ResolvedModelConfig) -> list[int]:
+    def _devices(self, config: ModelSettings) -> list[int]:
         if config.device_type == "cpu":
             return []
         count = self._gpus

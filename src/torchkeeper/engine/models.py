@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torchkeeper.archive import Archive, Manifest, open_archive
@@ -31,14 +31,11 @@ from torchkeeper.errors import (
     StartFailed,
     TorchkeeperError,
 )
-from torchkeeper.model_config import ModelConfig, ResolvedModelConfig, resolve
+from torchkeeper.model_settings import RUNTIMES, GivenSettings, ModelSettings, resolve
 from torchkeeper.settings import Settings
 from torchkeeper.store import find_stored
 
 logger = logging.getLogger(__name__)
-
-#: TorchServe's values of a manifest's `runtime`; here all of them mean Python.
-RUNTIMES = ("python", "python2", "python3")
 
 
 @dataclass(frozen=True)
@@ -48,13 +45,8 @@ class Wish:
     url: str
     name: str | None = None
     handler: str | None = None
-    runtime: str | None = None
-    batch_size: int | None = None
-    max_batch_delay: int | None = None
-    response_timeout: float | None = None
-    startup_timeout: float | None = None
-    #: Workers to start with.
-    workers: int | None = None
+    #: What it says of the model's settings.
+    given: GivenSettings = field(default_factory=GivenSettings)
     #: Ask S3's https addresses with signed requests.
     signed: bool = False
     at_startup: bool = False
@@ -68,7 +60,7 @@ class Models:
     def __init__(self, settings: Settings, builder: Builder) -> None:
         self._settings = settings
         self._builder = builder
-        self._source = Source(settings.model_store, settings.allowed_urls)
+        self._source = Source(settings.store, settings.allowed_urls)
         self._versions: dict[str, dict[str, ModelVersion]] = {}
         self._defaults: dict[str, str] = {}
         #: Start-up models that could not be read, by the name (if one was given) and URL, and why.
@@ -146,7 +138,7 @@ class Models:
             ArchiveError, Conflict: as `register`.
         """
         for wanted in (f"{name}.mar", f"{name}.tar.gz", name):
-            if find_stored(self._settings.model_store, wanted) is not None:
+            if find_stored(self._settings.store, wanted) is not None:
                 return await self.register(Wish(wanted, name, serve=True))
         raise ModelNotFound(name)
 
@@ -157,8 +149,9 @@ class Models:
             ModelNotAt, DownloadFailed, FileExists, ArchiveError: the archive cannot be had or read.
             Conflict: that version is here already.
         """
-        if wish.runtime is not None and wish.runtime.lower() not in RUNTIMES:
-            raise BadRequest(f"Invalid RuntimeType value: {wish.runtime}")
+        runtime = wish.given.values().get("runtime")
+        if runtime is not None and runtime.lower() not in RUNTIMES:
+            raise BadRequest(f"Invalid RuntimeType value: {runtime}")
         fetched = await asyncio.to_thread(self._source.fetch, wish.url, signed=wish.signed)
         folder = self._unpacked / uuid.uuid4().hex
         try:
@@ -193,28 +186,25 @@ class Models:
             if name == (given or name_of(url)) or (given is None and url == wish.url):
                 del self._failed[given, url]
 
-    def _read(self, fetched: Fetched, folder: Path) -> tuple[Archive, ModelConfig]:
+    def _read(self, fetched: Fetched, folder: Path) -> tuple[Archive, GivenSettings]:
         archive = open_archive(fetched.path, folder)
         return archive, self._builder.read_config(archive)
 
     def _about(
-        self, wish: Wish, mar_name: str, manifest: Manifest, config: ModelConfig, owned: tuple[Path, ...]
+        self, wish: Wish, mar_name: str, manifest: Manifest, config: GivenSettings, owned: tuple[Path, ...]
     ) -> About:
         name = wish.name or manifest.model_name or name_of(mar_name)
         version = manifest.model_version
         self._check_free(name, version)
-        given = {
-            attribute: getattr(wish, attribute)
-            for attribute in ("batch_size", "max_batch_delay", "response_timeout", "startup_timeout")
-        }
-        entry = self._settings.models.get(name, {}).get(version)
+        configured = self._settings.models.get(name, {}).get(version, GivenSettings())
+        resolved = resolve((wish.given, config, configured), self._settings)
         return About(
             name,
             version,
             url=wish.url,
             mar_name=mar_name,
-            runtime=wish.runtime or manifest.runtime,
-            config=resolve(config, entry, self._settings, given),
+            runtime=resolved.runtime or manifest.runtime,
+            config=resolved,
             at_startup=wish.at_startup,
             owned=owned,
         )
@@ -223,15 +213,13 @@ class Models:
         if version in self._versions.get(name, {}):
             raise Conflict(name, version)
 
-    def _workers(self, wish: Wish, config: ResolvedModelConfig) -> int:
-        """A request's own number wins, then the archive's and the `models` JSON's, then the setting."""
-        for number in (wish.workers, config.min_workers):
-            if number is not None:
-                return number
+    def _workers(self, wish: Wish, config: ModelSettings) -> int:
+        """What is said of the model wins, then the setting."""
+        if config.min_workers is not None:
+            return config.min_workers
         if wish.at_startup or wish.serve:
             return self._builder.default_workers(config)
-        default: int = self._settings.default_workers_per_model
-        return default
+        return self._settings.default_workers_per_model
 
     async def settle(self, found: ModelVersion) -> None:
         """Waits until a newly registered version has loaded.
@@ -292,7 +280,7 @@ class Models:
 
     def _unused(self, paths: tuple[Path, ...]) -> tuple[Path, ...]:
         """Those paths that no version was registered from: a download may have been, by its name."""
-        store: Path = self._settings.model_store
+        store = self._settings.store
         used = {store / found.about.mar_name for found in self}
         return tuple(path for path in paths if path not in used)
 

@@ -11,13 +11,14 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torchkeeper.engine.autoscale import TICK, Autoscale, Load
 from torchkeeper.engine.dispatch import Dispatcher
 from torchkeeper.errors import CleaningTimedOut, ModelVersionNotFound
 from torchkeeper.messages import ModelSpec
 from torchkeeper.metrics.instruments import Meter
-from torchkeeper.model_config import ResolvedModelConfig
+from torchkeeper.model_settings import ModelSettings
 from torchkeeper.worker.pool import Pool
 from torchkeeper.worker.supervisor import State
 
@@ -35,7 +36,7 @@ class About:
     #: The model store's name of it, which snapshots keep.
     mar_name: str
     runtime: str
-    config: ResolvedModelConfig
+    config: ModelSettings
     at_startup: bool
     #: Files and folders that belong to this version alone and go when it is unregistered.
     owned: tuple[Path, ...] = ()
@@ -86,6 +87,15 @@ class ModelVersion:
     def version(self) -> str:
         """The version's name."""
         return self.about.version
+
+    def values(self) -> dict[str, Any]:
+        """Every key of the table of model settings as it holds now."""
+        now = {
+            "min_workers": self.min_workers,
+            "max_workers": self.max_workers,
+            "runtime": self.about.runtime,
+        }
+        return {**vars(self.about.config), **now}
 
     def loaded_workers(self) -> int:
         """Workers that serve."""

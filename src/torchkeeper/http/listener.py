@@ -22,7 +22,7 @@ from uvicorn.server import ServerState
 
 from torchkeeper.errors import SettingsError
 from torchkeeper.http.tls_acceptor import Factory, TlsAcceptor, https_only
-from torchkeeper.setting_table import Address
+from torchkeeper.setting_types import Address
 
 logger = logging.getLogger(__name__)
 

@@ -70,7 +70,7 @@ class Metrics:
     ) -> None:
         self._files = files
         self._hostname = hostname
-        self._interval: int = settings.metric_time_interval
+        self._interval = settings.metric_time_interval
         self._host = None if settings.disable_system_metrics else Host(gpus, visible)
         catalogue = self._read(settings)
         mode = settings.metrics_mode if catalogue is not None else "off"

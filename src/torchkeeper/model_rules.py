@@ -1,0 +1,131 @@
+"""What a setting of a model must be, and how JSON and requests say it. Pure.
+
+Source of what is read leniently from JSON: TorchServe's reader takes numbers in texts, whole numbers with a
+fraction and lists of one; from YAML it takes nothing but the type.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+#: The greatest of Java's whole numbers.
+_INT = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Rule(Generic[T]):
+    """What a value must be."""
+
+    wanted: str
+    #: Whether a value of YAML's types is one.
+    fits: Callable[[Any], bool]
+    #: The value of what JSON holds, still to be tested. Raises ValueError where there is none to be read, and
+    #: TypeError where TorchServe passes over what it finds.
+    read: Callable[[Any], T]
+    #: The type of a request's parameter.
+    parameter: Any = None
+    #: The value as it is kept.
+    plain: Callable[[Any], T] = lambda value: value
+
+
+def _is_whole(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def _alone(value: Any) -> Any:
+    """The one element of a list stands for itself."""
+    if isinstance(value, list):
+        if len(value) != 1:
+            raise TypeError("no single value")
+        return value[0]
+    return value
+
+
+def _read_whole(value: Any) -> int:
+    value = _alone(value)
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d{1,19}", value, re.ASCII):
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError("no number")
+    return int(value)
+
+
+def _read_time(value: Any) -> float:
+    value = _alone(value)
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("no number")
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError("no number")
+    return number
+
+
+def _never(value: Any) -> Any:
+    raise ValueError("not said in JSON")
+
+
+def whole(low: int, high: int = _INT, what: str = "") -> Rule[int]:
+    """A whole number of that range; `what` is counted."""
+    wanted = f"a whole number{what}" if low == 0 and high == _INT else f"a whole number{what} from {low}"
+    wanted = wanted if high == _INT else f"{wanted} to {high}"
+    meta = Annotated[int, msgspec.Meta(ge=low, le=high)]
+    return Rule(wanted, lambda value: _is_whole(value, low, high), _read_whole, meta)
+
+
+def choice(*known: str) -> Rule[str]:
+    """One of these words."""
+
+    def read(value: Any) -> str:
+        value = _alone(value)
+        if value not in known:
+            raise TypeError("none of them")
+        return str(value)
+
+    wanted = " or ".join((", ".join(known[:-1]), known[-1]))
+    return Rule(wanted, lambda value: value in known, read, str)
+
+
+count = whole(0, 10_000)
+#: Milliseconds since 1970.
+moment = whole(0, 2**63 - 1)
+milliseconds = whole(0, what=" of milliseconds")
+#: Requests name whole ones only.
+seconds = Rule[float](
+    "a number of seconds", _is_time, _read_time, Annotated[int, msgspec.Meta(ge=1, le=_INT)]
+)
+boolean = Rule[bool]("true or false", lambda value: isinstance(value, bool), _never)
+numbers = Rule[tuple[int, ...]](
+    "a list of whole numbers",
+    lambda value: isinstance(value, list) and all(_is_whole(one, 0, _INT) for one in value),
+    _never,
+    plain=tuple,
+)
+
+
+def _are_tensors(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(tensor, dict)
+        and tensor.keys() == {"name", "datatype", "shape"}
+        and isinstance(tensor["name"], str)
+        and isinstance(tensor["datatype"], str)
+        and isinstance(tensor["shape"], list)
+        and all(_is_whole(size, -1, 2**63 - 1) for size in tensor["shape"])
+        for tensor in value
+    )
+
+
+tensors = Rule[tuple[dict[str, Any], ...]](
+    "a list of tensors, each with name, datatype and shape", _are_tensors, _never, plain=tuple
+)

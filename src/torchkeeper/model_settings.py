@@ -1,0 +1,319 @@
+"""The table of what can be set for a model: one row per key, whoever sets it; given, then resolved.
+
+A row has the key's names in model-config.yaml, in the JSON of the keys `models` and `model_snapshot`, in the
+parameters of a registration and in descriptions, what a value must be, its default and unit. Everything that
+is said of a model passes through here. Pure. Source of names and of what is read leniently: TorchServe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from enum import Enum, Flag, auto
+from typing import Any, TypeVar, cast
+
+from torchkeeper.model_rules import (
+    Rule,
+    boolean,
+    choice,
+    count,
+    milliseconds,
+    numbers,
+    seconds,
+    tensors,
+    whole,
+)
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+#: TorchServe's values of a manifest's `runtime`; here all of them mean Python.
+RUNTIMES = ("python", "python2", "python3")
+#: Characters of a bad value that a complaint repeats.
+_SHOWN = 100
+
+
+class In(Flag):
+    """Where a key may stand."""
+
+    YAML = auto()
+    MODELS = auto()
+    SNAPSHOT = auto()
+    DESCRIPTION = auto()
+
+
+class Source(Enum):
+    """Who says something of a model."""
+
+    REQUEST = "request"
+    SNAPSHOT = "model_snapshot"
+    YAML = "model-config.yaml"
+    MODELS = "models"
+    SETTING = "setting"
+    DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class ModelKey:
+    """A row of the table."""
+
+    attribute: str
+    #: In files, JSON and descriptions.
+    name: str
+    rule: Rule[Any]
+    default: object
+    places: In
+    meaning: str
+    #: In registrations; empty where they cannot say it.
+    parameter: str = ""
+    unit: str = ""
+    #: The key of config.properties that holds where nobody says anything of the model.
+    setting: str = ""
+
+    def complaint(self, value: object) -> str:
+        """Why a value is not taken, with its name in front."""
+        shown = repr(value)
+        shown = shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "..."
+        return f"{self.name}: {shown} must be {self.rule.wanted}"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What somebody says, and who; `place` is the file, or the path in the JSON."""
+
+    value: Any
+    source: Source
+    place: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.source.value}/{self.place}" if self.place else self.source.value
+
+
+@dataclass(frozen=True)
+class GivenSettings:
+    """What is said of a model, by attribute; nothing of what nobody says."""
+
+    told: Mapping[str, Told] = field(default_factory=dict)
+    #: All of a model-config.yaml, as handlers see it.
+    raw: dict[str, Any] = field(default_factory=dict)
+
+    def values(self) -> dict[str, Any]:
+        """What is said, without who says it."""
+        return {attribute: told.value for attribute, told in self.told.items()}
+
+
+_FILES = In.YAML | In.MODELS | In.SNAPSHOT | In.DESCRIPTION
+
+
+def _row(
+    rule: Rule[T],
+    default: D,
+    name: str,
+    places: In,
+    meaning: str,
+    *,
+    parameter: str = "",
+    unit: str = "",
+    setting: str = "",
+) -> T | D:
+    row = (name, rule, default, places, meaning, parameter, unit, setting)
+    return cast("T | D", field(default=default, metadata={"row": row}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """What holds for a model version: every key of the table, and where its value is from."""
+
+    min_workers: int | None = _row(
+        count, None, "minWorkers", _FILES, "workers to start with", parameter="initial_workers"
+    )
+    max_workers: int | None = _row(count, None, "maxWorkers", _FILES, "workers at most, with `autoscale`")
+    batch_size: int = _row(
+        whole(1), 1, "batchSize", _FILES, "requests in a batch at most", parameter="batch_size"
+    )
+    max_batch_delay: int = _row(
+        milliseconds,
+        100,
+        "maxBatchDelay",
+        _FILES,
+        "how long `batchPolicy: delay` waits for a full batch",
+        parameter="max_batch_delay",
+        unit="ms",
+    )
+    response_timeout: float = _row(
+        seconds,
+        120.0,
+        "responseTimeout",
+        _FILES,
+        "how long a batch may take",
+        parameter="response_timeout",
+        unit="s",
+        setting="default_response_timeout",
+    )
+    startup_timeout: float = _row(
+        seconds,
+        120.0,
+        "startupTimeout",
+        _FILES,
+        "how long a worker may load",
+        parameter="startup_timeout",
+        unit="s",
+        setting="default_startup_timeout",
+    )
+    runtime: str | None = _row(
+        choice(*RUNTIMES),
+        None,
+        "runtimeType",
+        In.MODELS | In.SNAPSHOT,
+        "the manifest's runtime; all mean Python",
+        parameter="runtime",
+    )
+    parallel_level: int = _row(whole(0), 0, "parallelLevel", In.SNAPSHOT, "kept in snapshots; no effect yet")
+    max_retry_timeout: float = _row(
+        seconds,
+        300.0,
+        "maxRetryTimeoutInSec",
+        In.YAML | In.DESCRIPTION,
+        "how long workers that fail are started again",
+        unit="s",
+    )
+    client_timeout: int = _row(
+        milliseconds,
+        0,
+        "clientTimeoutInMills",
+        In.YAML | In.DESCRIPTION,
+        "how long a request may wait; 0: for ever",
+        unit="ms",
+    )
+    job_queue_size: int = _row(
+        whole(0),
+        100,
+        "jobQueueSize",
+        In.YAML,
+        "requests that may wait; 0: the setting's",
+        setting="job_queue_size",
+    )
+    device_type: str | None = _row(
+        choice("cpu", "gpu"), None, "deviceType", In.YAML, "where the model runs: cpu or gpu"
+    )
+    device_ids: tuple[int, ...] | None = _row(
+        numbers, None, "deviceIds", In.YAML, "the GPUs that workers take turns on"
+    )
+    use_job_ticket: bool = _row(
+        boolean,
+        False,
+        "useJobTicket",
+        In.YAML | In.DESCRIPTION,
+        "take a request only if a worker is free for it",
+    )
+    use_venv: bool = _row(
+        boolean, False, "useVenv", In.YAML | In.DESCRIPTION, "a virtual environment for its requirements"
+    )
+    retry_on_worker_death: bool = _row(
+        boolean, True, "retryOnWorkerDeath", In.YAML, "a batch whose worker died is tried once more"
+    )
+    batch_policy: str = _row(
+        choice("greedy", "delay"),
+        "greedy",
+        "batchPolicy",
+        In.YAML,
+        "greedy: what waits when a worker is free; delay: as TorchServe",
+    )
+    preload: bool = _row(boolean, True, "preload", In.YAML, "workers are forked from a process with torch")
+    autoscale: bool = _row(
+        boolean, False, "autoscale", In.YAML, "workers between minWorkers and maxWorkers by load"
+    )
+    v2_inputs: tuple[dict[str, Any], ...] = _row(
+        tensors, (), "v2Inputs", In.YAML, "what KServe v2's metadata say that it takes"
+    )
+    v2_outputs: tuple[dict[str, Any], ...] = _row(
+        tensors, (), "v2Outputs", In.YAML, "what KServe v2's metadata say that it gives"
+    )
+    raw: dict[str, Any] = field(default_factory=dict)
+    origins: Mapping[str, Told] = field(default_factory=dict)
+
+
+TABLE: tuple[ModelKey, ...] = tuple(
+    ModelKey(one.name, *one.metadata["row"]) for one in fields(ModelSettings) if "row" in one.metadata
+)
+
+
+def resolve(layers: Iterable[GivenSettings], settings: object = None) -> ModelSettings:
+    """What holds: the first of the layers that says something, then the server's settings, then defaults."""
+    layers = tuple(layers)
+    values: dict[str, Any] = {}
+    origins: dict[str, Told] = {}
+    for row in TABLE:
+        told = next((one.told[row.attribute] for one in layers if row.attribute in one.told), None)
+        if row.setting and settings is not None and (told is None or not told.value):
+            told = Told(getattr(settings, row.setting), Source.SETTING, row.setting)
+        origins[row.attribute] = told or Told(row.default, Source.DEFAULT)
+        values[row.attribute] = origins[row.attribute].value
+    raw = next((one.raw for one in layers if one.raw), {})
+    return ModelSettings(**values, raw=raw, origins=origins)
+
+
+def from_request(parameters: Mapping[str, Any]) -> GivenSettings:
+    """What a registration says; its parameters were checked when they were read."""
+    return GivenSettings(
+        {
+            row.attribute: Told(parameters[row.parameter], Source.REQUEST, row.parameter)
+            for row in TABLE
+            if row.parameter and parameters.get(row.parameter) not in (None, "")
+        }
+    )
+
+
+def from_yaml(found: Mapping[object, Any], where: str) -> tuple[GivenSettings, list[str]]:
+    """What a model-config.yaml says, and complaints; as in TorchServe a wrong type costs the key."""
+    told: dict[str, Told] = {}
+    complaints: list[str] = []
+    for row in TABLE:
+        if In.YAML not in row.places or row.name not in found:
+            continue
+        value = found[row.name]
+        if row.rule.fits(value):
+            told[row.attribute] = Told(row.rule.plain(value), Source.YAML, where)
+        else:
+            complaints.append(f"{where}: {row.complaint(value)} and is ignored")
+    low, high = told.get("min_workers"), told.get("max_workers")
+    if low is not None and high is not None and high.value < low.value:
+        complaints.append(f"Invalid model config in mar, minWorkers:{low.value}, maxWorkers:{high.value}")
+        del told["min_workers"], told["max_workers"]
+    return GivenSettings(told, {str(key): value for key, value in found.items()}), complaints
+
+
+def from_json(found: Mapping[str, Any], path: str, source: Source, complaints: list[str]) -> GivenSettings:
+    """What an object of the `models` JSON or of a snapshot says at that path.
+
+    Numbers may stand in texts. A number out of range is a complaint, and the default holds; of a snapshot a
+    negative one is refused, of the `models` JSON 0 counts as nothing wherever it stands.
+
+    Raises:
+        ValueError: a value that TorchServe cannot read either; names it and its path.
+    """
+    place = In.SNAPSHOT if source is Source.SNAPSHOT else In.MODELS
+    told: dict[str, Told] = {}
+    for row in TABLE:
+        given = found.get(row.name)
+        if place not in row.places or given is None:
+            continue
+        complaint = f"{path}/{row.complaint(given)}"
+        try:
+            value = row.rule.read(given)
+        except TypeError:
+            if source is Source.SNAPSHOT:
+                raise ValueError(complaint) from None
+            complaints.append(complaint)
+            continue
+        except ValueError:
+            raise ValueError(complaint) from None
+        if isinstance(value, int | float) and value < 0 and source is Source.SNAPSHOT:
+            raise ValueError(complaint)
+        if value == 0 and source is Source.MODELS:
+            complaints.append(f"{path}/{row.name}: 0 counts as nothing here")
+        elif row.rule.fits(value):
+            told[row.attribute] = Told(value, source, f"{path}/{row.name}")
+        else:
+            complaints.append(complaint)
+    return GivenSettings(told)
