@@ -102,8 +102,10 @@ def read_manifest(folder: Path, where: str) -> tuple[Manifest, dict[str, Any]]:
 # --- reading ------------------------------------------------------------------------------------------
 
 
-def open_archive(path: Path, into: Path) -> Archive:
+def open_archive(path: Path, into: Path, check: Callable[[], None] = lambda: None) -> Archive:
     """Reads an archive: packed ones are unpacked to the new folder `into`, folders are used in place.
+
+    `check` is called between the pieces that are unpacked; what it raises ends that.
 
     Raises:
         ArchiveError: it cannot be read or tries to reach outside; nothing of it is left behind.
@@ -115,9 +117,9 @@ def open_archive(path: Path, into: Path) -> Archive:
     into.mkdir(parents=True)
     try:
         if zipfile.is_zipfile(path):
-            _unzip(path, into)
+            _unzip(path, into, check)
         elif tarfile.is_tarfile(path):
-            _untar(path, into)
+            _untar(path, into, check)
         else:
             raise ArchiveError(f"{path.name}: neither a zip file (.mar) nor a tar file (.tar.gz)")
         model_dir = _top(into)
@@ -156,8 +158,9 @@ def _target(name: str, folder: Path, archive: str) -> Path:
 class _Budget:
     """What may still be unpacked."""
 
-    def __init__(self, archive: str, packed: int) -> None:
+    def __init__(self, archive: str, packed: int, check: Callable[[], None]) -> None:
         self._archive = archive
+        self._wanted = check
         self._entries = MAX_ENTRIES
         self._bytes = min(MAX_BYTES, max(_HARMLESS, packed * MAX_RATIO))
 
@@ -176,12 +179,13 @@ class _Budget:
                 out.write(chunk)
 
     def _check(self) -> None:
+        self._wanted()
         if self._entries < 0 or self._bytes < 0:
             raise ArchiveError(f"{self._archive}: unpacks to too many files or bytes")
 
 
-def _unzip(path: Path, into: Path) -> None:
-    budget = _Budget(path.name, path.stat().st_size)
+def _unzip(path: Path, into: Path, check: Callable[[], None]) -> None:
+    budget = _Budget(path.name, path.stat().st_size, check)
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
             target = _target(entry.filename, into, path.name)
@@ -195,8 +199,8 @@ def _unzip(path: Path, into: Path) -> None:
                     budget.copy(source, target)
 
 
-def _untar(path: Path, into: Path) -> None:
-    budget = _Budget(path.name, path.stat().st_size)
+def _untar(path: Path, into: Path, check: Callable[[], None]) -> None:
+    budget = _Budget(path.name, path.stat().st_size, check)
     with tarfile.open(path) as archive:
         for entry in archive:
             if entry.name in (".", "./"):

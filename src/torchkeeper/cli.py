@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -87,10 +88,12 @@ def torchserve_parser() -> argparse.ArgumentParser:
 
 def torchserve(argv: Sequence[str] | None = None) -> int:
     """The `torchserve` command; returns its exit code."""
-    from torchkeeper import launcher
-
     argv = sys.argv[1:] if argv is None else list(argv)
     arguments = torchserve_parser().parse_args(argv)
+    if arguments.foreground and not arguments.stop:
+        _leave_at_signals()
+    from torchkeeper import launcher
+
     if arguments.version:
         print(f"TorchServe Version is {TORCHSERVE_VERSION}")
         return 0
@@ -110,6 +113,15 @@ def torchserve(argv: Sequence[str] | None = None) -> int:
     if arguments.foreground:
         return _serve(settings, warnings, arguments.ready_fd)
     return launcher.start_detached([sys.executable, "-m", "torchkeeper.cli", "--foreground", *argv])
+
+
+def _leave_at_signals() -> None:
+    """Ends quietly, with exit code 0, as long as there is nothing to stop.
+
+    By default SIGTERM is ignored by the first process of a container, and SIGINT prints where it struck.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: sys.exit(0))
 
 
 def checked_settings(arguments: argparse.Namespace) -> tuple[Settings, tuple[str, ...]]:
@@ -157,6 +169,8 @@ def checked_settings(arguments: argparse.Namespace) -> tuple[Settings, tuple[str
 
 
 def _serve(settings: Settings, warnings: tuple[str, ...], ready_fd: int | None) -> int:
+    if ready_fd is not None:
+        os.set_inheritable(ready_fd, False)  # whoever waits there waits for this process alone
     from torchkeeper import log, server
 
     if settings.log_dict is not None:

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -23,6 +23,7 @@ from torchkeeper.key_file import NAME as KEY_FILE
 MARK = "torchkeeper"
 #: Seconds that `--stop --foreground` waits, TorchServe's.
 STOP_WAIT = 60.0
+STOPPED_EARLY = "TorchServe was stopped before it had started."
 
 
 def pid_file() -> Path:
@@ -53,7 +54,8 @@ def running_server() -> psutil.Process | None:
 def start_detached(command: Sequence[str]) -> int:
     """Starts the server in a session of its own and waits until it is ready or dead; returns the exit code.
 
-    The command gets `--ready-fd N` appended: it writes there when its listeners are bound.
+    The command gets `--ready-fd N` appended: it writes there when its listeners are bound. A signal that
+    comes while this waits ends the server, too.
     """
     ready_read, ready_write = os.pipe()
     child = subprocess.Popen(
@@ -63,16 +65,66 @@ def start_detached(command: Sequence[str]) -> int:
         start_new_session=True,
     )
     os.close(ready_write)
-    with os.fdopen(ready_read, "rb") as pipe:
-        ready = pipe.read(1)
+    _write_pid(child.pid)  # from now on --stop finds it
+    try:
+        with os.fdopen(ready_read, "rb") as pipe, _interruptible():
+            ready = pipe.read(1)
+    except _Interrupted as signalled:
+        child.terminate()
+        child.wait()
+        _remove_pid(child.pid)
+        print(STOPPED_EARLY)
+        return 128 + signalled.number
     if ready:
-        pid_file().write_text(str(child.pid))
         child.returncode = 0  # it lives on without us; nobody waits for it here
         return 0
     code = child.wait()
+    _remove_pid(child.pid)
+    if code in (0, -signal.SIGTERM):
+        print(STOPPED_EARLY)
+        return 1
     why = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
     print(f"TorchServe failed to start ({why}); the reason is above.", file=sys.stderr)
     return 1
+
+
+class _Interrupted(BaseException):
+    """A signal came while the launcher waited."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Raises `_Interrupted` at the first SIGINT or SIGTERM; what comes later changes nothing."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def interrupt(number: int, frame: object) -> None:
+        for other in numbers:
+            signal.signal(other, signal.SIG_IGN)
+        raise _Interrupted(number)
+
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _write_pid(pid: int) -> None:
+    try:
+        pid_file().write_text(str(pid))
+    except OSError as error:
+        print(f"torchserve --stop will not find the server: {error}", file=sys.stderr)
+
+
+def _remove_pid(pid: int) -> None:
+    """Removes the pid file, unless it is another server's by now."""
+    with contextlib.suppress(OSError):
+        if pid_file().read_text() == str(pid):
+            pid_file().unlink()
 
 
 def stop(*, wait: bool) -> int:

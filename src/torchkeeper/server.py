@@ -1,7 +1,8 @@
 """The composition root: what starts, in which order, and how it stops.
 
-The one place that owns signals. Start: addresses, logs, models, listeners, template. Stop is the reverse,
-each step with a deadline: stop accepting, let running requests finish, stop workers, flush logs.
+Start: addresses, logs, template and models side by side, listeners. It can be stopped at any moment of that.
+Stop: accept nothing more, let running requests finish, stop workers, template, metrics and logs, each step
+with a deadline.
 """
 
 from __future__ import annotations
@@ -34,9 +35,11 @@ from torchkeeper.api.metrics import MetricsApi
 from torchkeeper.api.openinference import OpenInferenceApi
 from torchkeeper.api.operations import Operations
 from torchkeeper.api.token import TokenApi
-from torchkeeper.deadlines import DRAIN, WORKER_STOP
+from torchkeeper.deadlines import DRAIN, STEP, TEMPLATE_STOP, WORKER_STOP
+from torchkeeper.ending import Ending, hold_signals, step
 from torchkeeper.engine.builder import Builder, Sinks, worker_environ
 from torchkeeper.engine.models import Models, Wish
+from torchkeeper.engine.threads import in_thread
 from torchkeeper.engine.version import ModelVersion
 from torchkeeper.errors import SettingsError, TorchkeeperError
 from torchkeeper.http.edge import edge_protocol
@@ -65,6 +68,8 @@ logger = logging.getLogger(__name__)
 
 #: The packages of the extra `grpc`.
 _RPC_PACKAGES = ("grpc", "google", "grpc_reflection")
+#: The exit code after a second SIGINT, as shells have it.
+_AT_ONCE = 128 + signal.SIGINT
 #: Seconds that the log thread may keep the interpreter from the event loop; Python has ten times that.
 _SWITCH = 0.0005
 
@@ -76,6 +81,7 @@ def run(
 
     `ready` is called once, when the listeners are bound and accept.
     """
+    hold_signals()
     try:
         doors = doors_of(settings, tls_context(settings))
         for door in doors:
@@ -175,6 +181,10 @@ def banner(settings: Settings) -> list[str]:
     ]
 
 
+class _CannotStart(Exception):
+    """The server must not run like this; the text says why."""
+
+
 class _Server:
     """Everything that lives between start and stop."""
 
@@ -207,31 +217,62 @@ class _Server:
         self._books = Books(self._ledger, tokens, self._metrics.responded, access)
         self._snapshots = Snapshots(snapshot_folder(settings.log_location))
         self._saving = asyncio.Lock()
+        self._ending = Ending()
+        self._template: asyncio.Task[None] | None = None
+        #: Whether all of it has been started.
+        self._up = False
 
     async def serve(self, ready: Callable[[], None]) -> int:
         """The server's life, in reading order; returns the exit code."""
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+        self._ending.hear()
         logger.info("Number of GPUs: %d", self._gpus)
         self._metrics.start()
-        template = loop.create_task(self._launcher.start())
+        code = 0
+        try:
+            if await self._ending.unless_asked(self._start()):
+                self._up = True
+                self._logs.say("Model server started.")
+                self._logs.flush()
+                ready()
+                await self._ending.wait()
+        except _CannotStart as error:
+            logger.error("Invalid configuration: %s", error)
+            code = 1
+        finally:
+            await self._stop()
+            hold_signals()  # one that comes while the interpreter ends is too late to mean anything
+        return _AT_ONCE if self._ending.at_once else code
+
+    async def _start(self) -> None:
+        """All that has to be there before anybody is served; can be cancelled at any moment.
+
+        Raises:
+            _CannotStart: the snapshot cannot be restored, or a port was taken meanwhile.
+        """
+        # It imports what workers share while archives are read; a worker waits for it, nothing else does.
+        self._template = asyncio.get_running_loop().create_task(self._launcher.start())
         try:
             await self._restore()
         except (TorchkeeperError, OSError) as error:
-            logger.error("Invalid configuration: the snapshot cannot be restored: %s", error)
-            await asyncio.wait({template})
-            await self._models.stop(WORKER_STOP)
-            await self._launcher.stop()
-            await self._metrics.stop()
-            return 1
+            raise _CannotStart(f"the snapshot cannot be restored: {error}") from error
         for name, url in startup_models(self._settings):
             await self._models.load_at_start(name, url)
+        endpoints = self._endpoints()
+        for door in self._doors:
+            await self._open(door, endpoints)
+        if self._rpc is not None:
+            try:
+                await self._rpc.start(self._ask, self._models, self._operations, self._books)
+            except SettingsError as error:
+                raise _CannotStart(error.message) from error
+        await self._save("startup")
+
+    def _endpoints(self) -> dict[Endpoint, Handler]:
+        """What answers each URL."""
         inference = InferenceApi(self._ask, self._models, self._settings.max_request_size)
         renewal = TokenApi(self._tokens).endpoints() if self._tokens else {}
         page = MetricsApi(self._metrics.registry, openmetrics=self._settings.metrics_openmetrics)
-        endpoints = {
+        return {
             **inference.endpoints(),
             **ManagementApi(self._operations).endpoints(),
             **KServeV1Api(self._ask, self._models).endpoints(),
@@ -239,19 +280,6 @@ class _Server:
             **renewal,
             **page.endpoints(),
         }
-        for door in self._doors:
-            await self._open(door, endpoints)
-        if self._rpc is not None and not await self._open_rpc(self._rpc):
-            await self._stop()
-            return 1
-        await self._save("startup")
-        self._logs.say("Model server started.")
-        self._logs.flush()
-        ready()
-        await asyncio.wait({template})
-        await stop.wait()
-        await self._stop()
-        return 0
 
     async def _restore(self) -> None:
         """Registers what the snapshot names; nothing without one."""
@@ -270,9 +298,8 @@ class _Server:
     async def _save(self, kind: Kind) -> None:
         """Writes a snapshot of what is served now; one at a time, in their order."""
         async with self._saving:
-            await asyncio.to_thread(
-                self._snapshots.save, kind, self._settings, [self._kept(found) for found in self._models]
-            )
+            kept = [self._kept(found) for found in self._models]
+            await in_thread(lambda check: self._snapshots.save(kind, self._settings, kept))
 
     def _kept(self, found: ModelVersion) -> VersionSnapshot:
         return VersionSnapshot.of(
@@ -294,32 +321,36 @@ class _Server:
         for name in door.names:
             logger.info("%s API bind to: %s (port %d)", name, door.listener.address, door.listener.port)
 
-    async def _open_rpc(self, rpc: RpcFront) -> bool:
-        try:
-            await rpc.start(self._ask, self._models, self._operations, self._books)
-        except SettingsError as error:
-            logger.error("Invalid configuration: %s", error.message)
-            return False
-        return True
-
     async def _changed(self) -> None:
         """What is served has changed."""
         await self._save("snapshot")
 
     async def _stop(self) -> None:
+        """The way down, also of a server that is half up: each step has its time, and none is left out."""
+        self._ending.limit_life()
         logger.info("Stopping: no new connections, running requests get %g s to finish", DRAIN)
+        drained = asyncio.get_running_loop().create_task(self._drain())
+        if not await self._ending.unless_at_once(drained, DRAIN + STEP):
+            logger.warning("Running requests are not waited for any more")
+            await step("the workers", self._models.stop(0.0))
+        await step("the listeners", drained)
+        await step("changes of the models", self._operations.stop())
+        if self._up:  # what is half up must not be what the next start goes on from
+            await step("the snapshots", self._save("shutdown"))
+        patience = 0.0 if self._ending.at_once else WORKER_STOP
+        await step("the workers", self._models.stop(patience), patience + STEP)
+        await step("the template", self._launcher.stop(), TEMPLATE_STOP + STEP)
+        await step("the metrics", self._metrics.stop())
+        logger.info("Ledger: %s", self._ledger)
+        logger.info("Torchserve stopped.")
+
+    async def _drain(self) -> None:
+        """Stops accepting, and lets running requests finish."""
         fronts = (*(door.listener for door in self._doors), *((self._rpc,) if self._rpc else ()))
         ends = await asyncio.gather(*(front.stop(DRAIN) for front in fronts), return_exceptions=True)
         for end in ends:
             if isinstance(end, BaseException):
                 logger.error("a listener did not stop as it should: %r", end, exc_info=end)
-        await self._operations.stop()
-        await self._save("shutdown")
-        await self._models.stop(WORKER_STOP)
-        await self._launcher.stop()
-        await self._metrics.stop()
-        logger.info("Ledger: %s", self._ledger)
-        logger.info("Torchserve stopped.")
 
 
 def _cors(settings: Settings) -> tuple[tuple[bytes, bytes], ...]:

@@ -95,7 +95,8 @@ class Builder:
             raise RequirementsFailed(
                 about.name, "packages are not installed into a folder of the model store"
             )
-        place = Place(about.name, archive.model_dir, archive.model_dir / wanted, about.config.use_venv)
+        requirements = archive.model_dir / wanted
+        place = Place(about.name, archive.model_dir, requirements, about.config.use_venv, self._environ)
         label = f"pip-{about.name}_{about.version}"
         return await install(place, lambda line: self._sinks.line(label, "stdout", line))
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from torchkeeper.archive import Archive, Manifest, open_archive
 from torchkeeper.engine.builder import Builder
 from torchkeeper.engine.source import Fetched, Source
+from torchkeeper.engine.threads import Check, in_thread
 from torchkeeper.engine.version import About, ModelVersion
 from torchkeeper.errors import (
     BadRequest,
@@ -152,10 +153,12 @@ class Models:
         runtime = wish.given.values().get("runtime")
         if runtime is not None and runtime.lower() not in RUNTIMES:
             raise BadRequest(f"Invalid RuntimeType value: {runtime}")
-        fetched = await asyncio.to_thread(self._source.fetch, wish.url, signed=wish.signed)
+        fetched = await in_thread(
+            lambda check: self._source.fetch(wish.url, check, signed=wish.signed), Fetched.discard
+        )
         folder = self._unpacked / uuid.uuid4().hex
         try:
-            archive, config = await asyncio.to_thread(self._read, fetched, folder)
+            archive, config = await in_thread(lambda check: self._read(fetched, folder, check))
             owned = (folder,) if fetched.place is None else (folder, fetched.place)
             about = self._about(wish, fetched.name, archive.manifest, config, owned)
             python = await self._builder.prepare(about, archive)
@@ -186,8 +189,8 @@ class Models:
             if name == (given or name_of(url)) or (given is None and url == wish.url):
                 del self._failed[given, url]
 
-    def _read(self, fetched: Fetched, folder: Path) -> tuple[Archive, GivenSettings]:
-        archive = open_archive(fetched.path, folder)
+    def _read(self, fetched: Fetched, folder: Path, check: Check) -> tuple[Archive, GivenSettings]:
+        archive = open_archive(fetched.path, folder, check)
         return archive, self._builder.read_config(archive)
 
     def _about(
@@ -276,7 +279,8 @@ class Models:
         try:
             await found.close(deadline)
         finally:
-            await asyncio.to_thread(_remove, self._unused(found.about.owned))
+            unused = self._unused(found.about.owned)
+            await in_thread(lambda check: _remove(unused))
 
     def _unused(self, paths: tuple[Path, ...]) -> tuple[Path, ...]:
         """Those paths that no version was registered from: a download may have been, by its name."""
@@ -285,11 +289,14 @@ class Models:
         return tuple(path for path in paths if path not in used)
 
     async def stop(self, deadline: float) -> None:
-        """Stops all workers and removes what was unpacked."""
+        """Stops all workers and removes what was unpacked or is still fetched."""
         for found in self:
             found.stop_autoscaling()
-        await asyncio.gather(*(found.pool.stop(deadline) for found in self))
-        shutil.rmtree(self._unpacked, ignore_errors=True)
+        try:
+            await asyncio.gather(*(found.pool.stop(deadline) for found in self))
+        finally:
+            self._source.close()
+            await in_thread(lambda check: shutil.rmtree(self._unpacked, ignore_errors=True))
 
 
 def name_of(url: str) -> str:

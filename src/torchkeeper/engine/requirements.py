@@ -9,17 +9,26 @@ unpacked to, and by pip in a process of its own, whose output goes to the model'
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import shutil
+import signal
 import sys
 import sysconfig
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from torchkeeper.engine.threads import LAST_WORDS, in_thread
 from torchkeeper.errors import RequirementsFailed
 
 #: Lines of the installer's output that an error repeats.
 _LAST_LINES = 5
+#: Bytes of the installer's output that are taken at a time.
+_CHUNK = 1 << 16
+#: The installer's temporary folder, inside the model's, with which it goes.
+_SCRATCH = ".installing"
 _QUIET = ("--disable-pip-version-check", "--no-input", "--progress-bar", "off")
 
 
@@ -31,6 +40,8 @@ class Place:
     model_dir: Path
     requirements: Path
     own_venv: bool
+    #: The installer's environment; it runs code of packages, so the server's secrets are not in it.
+    environ: Mapping[str, str]
 
 
 async def install(place: Place, log: Callable[[str], None]) -> str:
@@ -48,7 +59,7 @@ async def install(place: Place, log: Callable[[str], None]) -> str:
     venv = place.model_dir / "venv"
     await _run(place, (sys.executable, "-m", "venv", str(venv)), log)
     python = str(venv / "bin" / "python")
-    await asyncio.to_thread(_share_packages, venv)
+    await in_thread(lambda check: _share_packages(venv))
     wanted = ("-U", "--upgrade-strategy", "only-if-needed", "-r", str(place.requirements))
     await _run(place, (python, "-m", "pip", "install", *_QUIET, *wanted), log)
     return python
@@ -64,23 +75,42 @@ def _share_packages(venv: Path) -> None:
 
 
 async def _run(place: Place, command: Sequence[str], log: Callable[[str], None]) -> None:
+    """Runs a step of the installation; its processes do not outlive it, nor whoever waits for it."""
+    scratch = place.model_dir / _SCRATCH
+    scratch.mkdir(exist_ok=True)
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
+        env={**place.environ, "TMPDIR": str(scratch)},
+        start_new_session=True,
     )
+    assert process.stdout is not None
     last: deque[str] = deque(maxlen=_LAST_LINES)
+    reading = asyncio.get_running_loop().create_task(_read(process.stdout, last, log))
     try:
-        assert process.stdout is not None
-        async for raw in process.stdout:
-            line = raw.decode(errors="replace").rstrip()
-            last.append(line)
-            log(line)
         code = await process.wait()
-    except BaseException:
-        process.kill()
-        await process.wait()
-        raise
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await asyncio.wait({reading, asyncio.ensure_future(process.wait())}, timeout=LAST_WORDS)
+        reading.cancel()  # a process that left the group may hold the pipe
+        await in_thread(lambda check: shutil.rmtree(scratch, ignore_errors=True))
     if code != 0:
         raise RequirementsFailed(place.model_name, "\n".join(last))
+
+
+async def _read(pipe: asyncio.StreamReader, last: deque[str], log: Callable[[str], None]) -> None:
+    """Hands on what the installer says, line by line, of any length."""
+    rest = b""
+    while data := await pipe.read(_CHUNK):
+        *lines, rest = (rest + data).split(b"\n")
+        if len(rest) > _CHUNK:
+            lines, rest = [*lines, rest], b""
+        for raw in lines:
+            last.append(raw.decode(errors="replace").rstrip())
+            log(last[-1])
+    if rest:
+        last.append(rest.decode(errors="replace").rstrip())
+        log(last[-1])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import http.client
 import logging
 import re
 import tempfile
@@ -22,6 +23,7 @@ from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 from torchkeeper.engine.s3 import split_s3, stream
+from torchkeeper.engine.threads import Check, never
 from torchkeeper.errors import ArchiveError, DownloadFailed, FileExists, ModelNotAt
 from torchkeeper.store import find_stored
 
@@ -67,12 +69,20 @@ class Source:
     def __init__(self, store: Path, allowed: Sequence[re.Pattern[str]]) -> None:
         self._store = store
         self._allowed = tuple(allowed)
+        #: Quarantined files of downloads that are under way.
+        self._coming: set[Path] = set()
 
-    def fetch(self, url: str, *, signed: bool = False) -> Fetched:
+    def close(self) -> None:
+        """Removes what downloads that hang have left; they write into nothing from now on."""
+        for path in tuple(self._coming):
+            path.unlink(missing_ok=True)
+
+    def fetch(self, url: str, check: Check = never, *, signed: bool = False) -> Fetched:
         """The archive that a URL names; `#sha256=<64 hex digits>` at its end pins its bytes.
 
         Args:
             url: the model URL.
+            check: is asked between the pieces of a download; what it raises ends it.
             signed: ask S3's https addresses with signed requests (TorchServe's s3_sse_kms).
 
         Raises:
@@ -88,9 +98,9 @@ class Source:
             raise ModelNotAt(f"Relative path is not allowed in url: {bare}")
         s3 = split_s3(bare) if signed or bare.startswith("s3://") else None
         if s3 is not None:
-            return self._download(bare, pin, s3)
+            return self._download(bare, pin, s3, check)
         if bare.lower().startswith(_REMOTE):
-            return self._download(bare, pin, None)
+            return self._download(bare, pin, None, check)
         found = self._in_store(bare)
         if pin is not None:
             _check_pin(found.path, pin, bare)
@@ -106,7 +116,7 @@ class Source:
 
     # --- downloads ---------------------------------------------------------------------------------------
 
-    def _download(self, url: str, pin: str | None, s3: tuple[str, str] | None) -> Fetched:
+    def _download(self, url: str, pin: str | None, s3: tuple[str, str] | None, check: Check) -> Fetched:
         self._check_allowed(url)
         name = Path(unquote(urlsplit(url).path)).name
         if not name or name.startswith("."):
@@ -116,8 +126,9 @@ class Source:
             raise FileExists(name)
         with tempfile.NamedTemporaryFile(dir=self._store, prefix=".quarantine-", delete=False) as file:
             fetched = Fetched(Path(file.name), name, place)
+            self._coming.add(fetched.path)
             try:
-                digest = _copy(stream(url, *s3) if s3 else self._open(url), file)
+                digest = _copy(stream(url, *s3) if s3 else self._open(url), file, check)
                 if pin is not None and not hmac.compare_digest(digest, pin):
                     raise ArchiveError(f"{url}: its sha256 is {digest}, not the pinned {pin}")
             except BaseException as error:
@@ -125,6 +136,8 @@ class Source:
                 if isinstance(error, OSError):
                     raise DownloadFailed(url, f"it cannot be kept: {error.strerror}") from error
                 raise
+            finally:
+                self._coming.discard(fetched.path)
         fetched.path.chmod(0o644)
         return fetched
 
@@ -132,9 +145,11 @@ class Source:
         opener = urllib.request.build_opener(_Redirects(self._check_allowed))
         try:
             with closing(opener.open(url, timeout=_STALL)) as answer:
-                while chunk := answer.read(_CHUNK):
+                while chunk := answer.read1(_CHUNK):  # what is there: a slow host is not waited for
                     yield chunk
-        except (OSError, ValueError) as error:
+                if getattr(answer, "length", None):
+                    raise DownloadFailed(url, f"it broke off {answer.length} bytes before its end")
+        except (OSError, ValueError, http.client.HTTPException) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             raise DownloadFailed(url, str(reason)) from error
 
@@ -160,10 +175,11 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _copy(chunks: Iterable[bytes], file: IO[bytes]) -> str:
+def _copy(chunks: Iterable[bytes], file: IO[bytes], check: Check) -> str:
     """Writes a stream to a file; returns its sha256."""
     digest = hashlib.sha256()
     for chunk in chunks:
+        check()
         digest.update(chunk)
         file.write(chunk)
     return digest.hexdigest()

@@ -1,0 +1,100 @@
+"""When the server is told to end, and that it does: signals, steps with deadlines, and the last resort.
+
+Two rules of uvicorn's hold: SIGTERM and SIGINT both mean an orderly end, and a second SIGINT (Ctrl-C again)
+that nothing more is waited for. A second SIGTERM changes nothing, for supervisors send it twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import logging
+import signal
+from collections.abc import Awaitable, Coroutine
+from typing import Any
+
+from torchkeeper.deadlines import DRAIN, LAST, STEP, WORKER_STOP
+
+logger = logging.getLogger(__name__)
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_STDERR = 2
+
+
+def hold_signals() -> None:
+    """Lets signals wait until `Ending.hear`, or for good; threads that are made meanwhile never get any."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+class Ending:
+    """Whether the server shall end, and how soon."""
+
+    def __init__(self) -> None:
+        self._asked = asyncio.Event()
+        self._at_once = asyncio.Event()
+        self._limited = False
+
+    @property
+    def at_once(self) -> bool:
+        """Whether nothing is to be waited for any more."""
+        return self._at_once.is_set()
+
+    def hear(self) -> None:
+        """Takes signals from now on, those that were held first; on the event loop."""
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._on_signal, number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+    def _on_signal(self, number: int) -> None:
+        if not self._asked.is_set():
+            self.limit_life()
+            self._asked.set()
+        elif number == signal.SIGINT:
+            self._at_once.set()
+
+    def limit_life(self) -> None:
+        """From now on the process has its grace and no more, whatever hangs.
+
+        Where it hangs is then said on stderr, and the exit code is 1. The limit needs neither the event loop
+        nor the interpreter's lock.
+        """
+        if not self._limited:
+            self._limited = True
+            faulthandler.dump_traceback_later(DRAIN + WORKER_STOP + LAST, exit=True, file=_STDERR)
+
+    async def wait(self) -> None:
+        """Returns when the end is asked for."""
+        await self._asked.wait()
+
+    async def unless_asked(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Does the work, unless the end is asked for before it is done: then it is cancelled (False)."""
+        task = asyncio.get_running_loop().create_task(work)
+        if not await _done_before(task, self._asked, None):
+            task.cancel()
+            await step("what was begun", task)
+            return False
+        task.result()
+        return True
+
+    async def unless_at_once(self, task: asyncio.Task[Any], seconds: float) -> bool:
+        """Whether a task was done in its time, and before nothing was to be waited for any more."""
+        return await _done_before(task, self._at_once, seconds)
+
+
+async def _done_before(task: asyncio.Task[Any], event: asyncio.Event, seconds: float | None) -> bool:
+    other = asyncio.get_running_loop().create_task(event.wait())
+    await asyncio.wait({task, other}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    other.cancel()
+    return task.done()
+
+
+async def step(what: str, work: Awaitable[object], seconds: float = STEP) -> None:
+    """Gives a step of the end its time: one that fails or takes longer is told of, and the next begins."""
+    task = asyncio.ensure_future(work)
+    await asyncio.wait({task}, timeout=seconds)
+    if not task.done():
+        logger.error("the end of %s took longer than %g s and is not waited for", what, seconds)
+        task.cancel()
+    elif not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("the end of %s failed: %r", what, error, exc_info=error)
