@@ -135,7 +135,7 @@ def test_a_bad_value_is_answered_before_anything_loads(tmp_path: Path) -> None:
     (tmp_path / "config.properties").write_text("job_queue_size=banana\n")
     probe = (
         "import sys; from torchkeeper.cli import torchserve; code = torchserve(['--model-store', '.']);"
-        "print(code, [name for name in ('torch', 'uvicorn', 'torchkeeper.server') if name in sys.modules])"
+        "print(code, [name for name in ('torch', 'uvloop', 'torchkeeper.server') if name in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", probe], cwd=tmp_path, capture_output=True, text=True, timeout=30

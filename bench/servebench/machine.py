@@ -11,7 +11,7 @@ from pathlib import Path
 
 from servebench.environment import java_version
 
-_PACKAGES = ("torchkeeper", "torchserve", "torch", "torchvision", "uvicorn", "uvloop", "httptools")
+_PACKAGES = ("torchkeeper", "torchserve", "torch", "torchvision", "uvloop", "httptools")
 
 
 def machine() -> list[tuple[str, str]]:

@@ -42,7 +42,6 @@ from torchkeeper.engine.models import Models, Wish
 from torchkeeper.engine.threads import in_thread
 from torchkeeper.engine.version import ModelVersion
 from torchkeeper.errors import SettingsError, TorchkeeperError
-from torchkeeper.http.edge import edge_protocol
 from torchkeeper.http.limits import EdgeLimits
 from torchkeeper.http.listener import Listener
 from torchkeeper.http.router import Endpoint
@@ -316,8 +315,7 @@ class _Server:
         application = Application(
             door.apis, described, self._books, max_body=limits.max_body, cors=_cors(self._settings)
         )
-        edge = edge_protocol(limits, self._books.access, self._books.responded)
-        await door.listener.start(application, edge)
+        await door.listener.start(application, limits, self._books.access, self._books.responded)
         for name in door.names:
             logger.info("%s API bind to: %s (port %d)", name, door.listener.address, door.listener.port)
 

@@ -12,7 +12,6 @@ import pytest
 from torchkeeper.api.application import Application
 from torchkeeper.api.call import Call
 from torchkeeper.errors import InvalidKey
-from torchkeeper.http.edge import edge_protocol
 from torchkeeper.http.limits import EdgeLimits
 from torchkeeper.http.listener import Listener
 from torchkeeper.http.router import Endpoint
@@ -31,6 +30,10 @@ async def echo(call: Call) -> Reply:
     return Reply(await call.body())
 
 
+async def hasty(call: Call) -> Reply:
+    return Reply(b"done")
+
+
 class Door:
     """A listener with one endpoint for predictions, and what became of its requests."""
 
@@ -40,7 +43,8 @@ class Door:
         self.access: list[int] = []
         self.limits = EdgeLimits(**({"max_body": MAX_BODY, "drain_seconds": 0.1} | limits))
         books = Books(self.ledger, guard, self.statuses.append)
-        self.application = Application(Api.INFERENCE, {Endpoint.PREDICT: echo}, books, max_body=MAX_BODY)
+        endpoints = {Endpoint.PREDICT: echo, Endpoint.PING: hasty}
+        self.application = Application(Api.INFERENCE, endpoints, books, max_body=MAX_BODY)
 
     def _access(self, *line: Any) -> None:
         self.access.append(line[4])
@@ -49,8 +53,7 @@ class Door:
     async def open(self) -> AsyncIterator[int]:
         listener = Listener("inference_address", Address("http", "127.0.0.1", 0))
         listener.bind()
-        protocol = edge_protocol(self.limits, self._access, self.statuses.append)
-        await listener.start(self.application, protocol)
+        await listener.start(self.application, self.limits, self._access, self.statuses.append)
         try:
             async with asyncio.timeout(30):
                 yield listener.port
@@ -76,6 +79,18 @@ def post(head: bytes, body: bytes = b"", path: bytes = b"/predictions/m") -> byt
 
 
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
+
+
+TOO_LONG = b"7d0\r\n" + b"x" * 2000
+WAITS_ITS_TURN = post(b"Content-Length: 0\r\n", path=b"/ping") + post(CHUNKED, TOO_LONG, path=b"/ping")
+
+
+def test_nothing_is_done_for_a_request_that_will_not_be_whole() -> None:
+    for data, answers in ((post(CHUNKED, TOO_LONG, path=b"/ping"), [413]), (WAITS_ITS_TURN, [200, 413])):
+        door = Door()
+        assert door.talk(data).count(b"done") == answers.count(200)
+        assert door.statuses == door.access == answers
+        assert door.ledger == Ledger(len(answers), answered=answers.count(200), refused=1)
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
 import pytest
-import uvicorn
 import uvloop
-from uvicorn.server import ServerState
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from torchkeeper.http.edge import edge_protocol
+from torchkeeper.http.edge import Connection
 from torchkeeper.http.limits import EdgeLimits
 
 App = Callable[..., Awaitable[None]]
@@ -39,22 +41,17 @@ async def echo(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 @contextlib.asynccontextmanager
-async def listening(app: App, **limits: Any) -> AsyncIterator[tuple[socket.socket, ServerState]]:
-    """A server on a free port: its listening socket, and its connections and tasks."""
-    loop = asyncio.get_running_loop()
-    protocol = edge_protocol(EdgeLimits(**({"max_body": 1000, "idle_timeout": 0.2} | limits)))
-    config = uvicorn.Config(app, http=protocol, ws="none", lifespan="off", log_config=None)
-    config.load()
-    state = ServerState()
-
-    def connect() -> asyncio.Protocol:
-        return protocol(config=config, server_state=state, app_state={}, _loop=loop)  # type: ignore[call-arg]  # uvicorn's convention
-
+async def listening(app: App, **limits: Any) -> AsyncIterator[tuple[socket.socket, set[Connection]]]:
+    """A server on a free port: its listening socket, and its connections."""
+    bounds = EdgeLimits(**({"max_body": 1000, "idle_timeout": 0.2} | limits))
+    connections: set[Connection] = set()
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = await loop.create_server(connect, sock=listener)
+        server = await asyncio.get_running_loop().create_server(
+            lambda: Connection(app, bounds, connections), sock=listener
+        )
         try:
             async with asyncio.timeout(30):
-                yield listener, state
+                yield listener, connections
         finally:
             server.close()
             await server.wait_closed()
@@ -173,6 +170,37 @@ def test_an_offered_upgrade_is_answered_as_plain_http(offer: bytes, body: bytes,
     up = b"POST /up " + (b"body" if b"bo" in body else b"")
     answers = [part.partition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 200 Fine indeed\r\n")]
     assert answers == [b"", up, up, b"GET /next "]
+
+
+REQUESTS = (
+    get(b"/plain"),
+    b"POST /sized HTTP/1.1\r\n" + HOST + BODIES["a length"],
+    b"PUT /chunks HTTP/1.1\r\n" + HOST + BODIES["chunks"],
+    b"POST /offer HTTP/1.1\r\n" + HOST + UPGRADES["h2c"] + BODIES["a length"],
+    b"POST /socket HTTP/1.1\r\n" + HOST + UPGRADES["websocket"] + BODIES["chunks"],
+    b"\r\n" + get(b"/after-a-line"),
+    b"nonsense\r\n\r\n",
+    b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 5000\r\n\r\n",
+    b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n7d0\r\n" + b"x" * 2000,
+    b"CONNECT host:443 HTTP/1.1\r\n" + HOST + b"\r\n",
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    requests=st.lists(st.sampled_from(REQUESTS), max_size=6),
+    cuts=st.lists(st.integers(0, 3000), max_size=8).map(sorted),
+)
+def test_it_does_not_matter_in_which_pieces_bytes_come(requests: list[bytes], cuts: list[int]) -> None:
+    data = b"".join(requests) + get(b"/end", b"Connection: close\r\n")
+    pieces = [data[start:end] for start, end in itertools.pairwise([0, *cuts, len(data)])]
+    answers = [
+        re.sub(rb"x-request-id: [0-9a-f-]{36}", b"", talk(sent, drain_seconds=0.02))
+        for sent in (data, [piece for piece in pieces if piece])
+    ]
+    assert answers[0] == answers[1]
+    refused = [place for place, request in enumerate(requests) if request in REQUESTS[6:]]
+    assert answers[0].count(b"HTTP/1.1 ") == (refused[0] if refused else len(requests)) + 1
 
 
 @pytest.mark.parametrize("target", [b"host:443", b"/predictions/m", b"host/predictions/m", b"host:443?x"])
@@ -541,13 +569,15 @@ def test_an_answer_waits_for_a_client_that_does_not_read_and_is_whole_in_the_end
 def test_an_answer_does_not_wait_for_a_client_that_left(loop_factory: LoopFactory) -> None:
     async def work() -> None:
         app = Streaming()
-        async with listening(app) as (listener, state):
+        async with listening(app) as (listener, connections):
             with client_of(listener) as client:
                 client.send(get(b"/"))
                 await app.still()
                 assert app.sent < BUFFERED
-            await asyncio.wait(set(state.tasks))
-            assert not state.connections
+            (connection,) = connections
+            assert connection.task is not None
+            await connection.task
+            assert not connections
 
     run_on(loop_factory, work())
 
@@ -556,12 +586,12 @@ def stopped(data: bytes, **limits: Any) -> bytes:
     """What comes on a connection whose server is told to stop just before the client sends."""
 
     async def run() -> bytes:
-        async with listening(echo, **limits) as (listener, state):
+        async with listening(echo, **limits) as (listener, connections):
             reader, writer = await asyncio.open_connection(*listener.getsockname())
             writer.write(get(b"/first"))
             await reader.readuntil(b"GET /first ")
-            (edge,) = state.connections
-            assert edge.shutdown() == limits.get("last_call", 0.5)
+            (connection,) = connections
+            assert connection.shutdown() == limits.get("last_call", 0.5)
             writer.write(data)
             try:
                 return await reader.read()
@@ -590,12 +620,12 @@ def test_requests_that_wait_in_line_are_answered_before_the_server_stops() -> No
             await release.wait()
             await echo(scope, receive, send)
 
-        async with listening(slow) as (listener, state):
+        async with listening(slow) as (listener, connections):
             reader, writer = await asyncio.open_connection(*listener.getsockname())
             writer.write(get(b"/1") + get(b"/2"))
             await begun.wait()
-            (edge,) = state.connections
-            edge.shutdown()
+            (connection,) = connections
+            connection.shutdown()
             release.set()
             answer = await reader.read()
             writer.close()

@@ -38,7 +38,7 @@ def request(method: bytes = b"GET", version: str = "1.1", *fields: tuple[bytes, 
 )  # fmt: skip
 def test_how_a_body_ends(method: bytes, version: str, status: int, sized: bool, framing: Framing) -> None:
     fields = [(b"Content-Length", b"2")] if sized else []
-    assert AnswerHead(request(method, version), status, None, fields).framing is framing
+    assert AnswerHead(request(method, version), status, None, fields, close=False).framing is framing
 
 
 class Reader:
@@ -78,12 +78,12 @@ class Reader:
 def test_whatever_an_application_says_a_client_can_read(
     status: int, reason: bytes | None, fields: list[tuple[bytes, bytes]], close: bool
 ) -> None:
-    answer = AnswerHead(request(), status, reason, [*fields, (b"content-length", b"2")])
-    block = answer.bytes(close=close)
+    answer = AnswerHead(request(), status, reason, [*fields, (b"content-length", b"2")], close=close)
+    block = answer.block
     line, *lines = block.removesuffix(b"\r\n\r\n").split(b"\r\n")
     assert re.fullmatch(rb"HTTP/1\.1 [2-9][0-9]{2} [\t\x20-\x7e\x80-\xff]*", line)
     assert all(FIELD.fullmatch(field) for field in lines)
-    assert lines[-1] == (b"connection: close" if close else b"connection: keep-alive")
+    assert lines[-1] == (b"connection: close" if close or answer.status >= 400 else b"connection: keep-alive")
     reader = Reader()
     parser = httptools.HttpResponseParser(reader)
     parser.feed_data(block + (b"ok" if answer.framing is Framing.LENGTH else b""))
@@ -92,11 +92,11 @@ def test_whatever_an_application_says_a_client_can_read(
 
 
 def test_a_request_id_is_kept_for_the_access_log() -> None:
-    assert AnswerHead(request(), 200, None, [(b"X-Request-ID", b"17")]).request_id == b"17"
+    assert AnswerHead(request(), 200, None, [(b"X-Request-ID", b"17")], close=False).request_id == b"17"
 
 
 def test_a_warning_names_the_path_and_not_what_was_asked(caplog: pytest.LogCaptureFixture) -> None:
-    AnswerHead(request(), 99, None, [])
+    AnswerHead(request(), 99, None, [], close=False)
     assert "the answer to GET /predictions/m: its status 99" in caplog.text
     assert "secret" not in caplog.text
 

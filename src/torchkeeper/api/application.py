@@ -80,6 +80,8 @@ class Application:
         record = self._books.enter()
         match: Match | None = None
         try:
+            if "refusal" in scope:  # nothing is done for a request that will not be whole
+                raise scope["refusal"]
             asked = scope["raw_path"], scope["method"]
             match, handler = known = self.known.get(asked) or self._route(*asked)
             call = Call(match, scope, receive, request_id, self._max_body)

@@ -9,20 +9,37 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from torchkeeper.errors import TorchkeeperError
-from torchkeeper.http.head import AnswerHead, Framing, Head
-
-if TYPE_CHECKING:
-    from torchkeeper.http.edge import Edge
+from torchkeeper.http.head import AnswerHead, Field, Framing, Head
 
 logger = logging.getLogger(__name__)
 
+# Looked up for every answer, and members of an enum are slow to find.
+_NO_BODY, _CHUNKS = Framing.NONE, Framing.CHUNKS
 
-def error_response(
-    error: TorchkeeperError, target: bytes = b""
-) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+
+class Wire(Protocol):
+    """What an exchange needs of its connection."""
+
+    #: Set while the client reads too slowly: what an answer waits for before it goes on.
+    drained: asyncio.Event | None
+
+    def write(self, data: bytes) -> None:
+        """Sends bytes, if there still is somebody to send them to."""
+
+    def taken(self) -> None:
+        """The body that had come so far was taken by the application."""
+
+    def finished(self, exchange: Exchange, *, whole: bool) -> None:
+        """The application is done; `whole`: the client has its answer, or is gone."""
+
+    def unasked(self, status: int) -> None:
+        """An answer was given without the application."""
+
+
+def error_response(error: TorchkeeperError, target: bytes = b"") -> tuple[int, list[Field], bytes]:
     """Status, header fields and body of an error that no application has seen; the path decides the body."""
     body = error.body(target)
     fields = [
@@ -37,14 +54,20 @@ def error_response(
     return error.status, fields, body
 
 
-class Cycle:
-    """A request that is being received, answered, or waits for its turn."""
+class Exchange:
+    """A request that is being received, answered, or waits for its turn.
+
+    Args:
+        wire: the connection.
+        head: the request's.
+        refusal: why the head was refused; no application hears of it then.
+    """
 
     __slots__ = (
+        "_asked",
         "_chunks",
         "_complete",
         "_done",
-        "_edge",
         "_expects",
         "_framing",
         "_gone",
@@ -52,38 +75,39 @@ class Cycle:
         "_pending",
         "_refusal",
         "_size",
-        "_status",
-        "_turned_away",
         "_wakeup",
-        "close_after",
+        "_wire",
         "head",
+        "last",
         "request_id",
+        "status",
         "task",
         "unread",
     )
 
-    def __init__(self, edge: Edge, head: Head, refusal: TorchkeeperError | None = None) -> None:
+    def __init__(self, wire: Wire, head: Head, refusal: TorchkeeperError | None = None) -> None:
         self.head = head
         self.task: asyncio.Task[None] | None = None
-        self.close_after = head.close or refusal is not None
-        self._edge = edge
-        self._refusal = refusal
-        #: Its head was refused: no application hears of it.
-        self._turned_away = refusal is not None
-        self._chunks: list[bytes] = []
+        #: Whether the connection closes behind the answer.
+        self.last = head.close or refusal is not None
+        #: Bytes of the body that the application has not read.
         self.unread = 0
+        #: The answer's status, 0 before it begins, and its x-request-id, for the access log.
+        self.status = 0
+        self.request_id = b""
+        self._wire = wire
+        self._asked = refusal is None
+        self._refusal = refusal
+        self._chunks: list[bytes] = []
         self._size = 0
         self._complete = refusal is not None
+        self._expects = head.expects
         self._gone = False
         self._wakeup: asyncio.Event | None = None
         self._on_gone: Callable[[], None] | None = None
-        self._status = 0
-        #: The answer's x-request-id, for the access log.
-        self.request_id = b""
         self._pending = b""
-        self._framing = Framing.NONE
+        self._framing = _NO_BODY
         self._done = False
-        self._expects = head.expects
 
     # --- fed by the connection ---------------------------------------------------------------------------
 
@@ -105,13 +129,15 @@ class Cycle:
     def refuse(self, error: TorchkeeperError) -> None:
         """The rest of the body is not taken; `error` is the answer, unless the application gives one."""
         self._refusal = error
-        self.close_after = True
-        self._wake()
+        self.last = True
+        if self._wakeup is not None:
+            self._wakeup.set()
 
     def disconnected(self) -> None:
         """The client is gone."""
         self._gone = True
-        self._wake()
+        if self._wakeup is not None:
+            self._wakeup.set()
         if self._on_gone is not None and not self._done:
             self._on_gone()
 
@@ -121,42 +147,33 @@ class Cycle:
         if self._gone:
             callback()
 
-    def _wake(self) -> None:
-        if self._wakeup is not None:
-            self._wakeup.set()
-
     # --- the ASGI application ----------------------------------------------------------------------------
 
     async def run(self, app: Any, scope: dict[str, Any]) -> None:
         """Lets the application answer; whatever it does, the client gets one answer or a closed line."""
         try:
-            if not self._turned_away:
+            if self._asked:
+                if self._refusal is not None:  # its body was refused before its turn came
+                    scope["refusal"] = self._refusal
                 await app(scope, self._receive, self._send)
         except asyncio.CancelledError:
-            self.close_after = True
+            self.last = True
         except Exception:
             logger.exception("the application failed")
-        self._edge.ended(self)
-        if self._gone:
-            return
-        if not self._status:
+        if not self.status and not self._gone:
             self._answer(self._refusal or TorchkeeperError("Internal server error"))
-        elif not self._done:
-            self._edge.transport.abort()
-            return
-        self._edge.finished(self, self._status)
+        self._wire.finished(self, whole=self._done or self._gone)
 
     def _answer(self, error: TorchkeeperError) -> None:
         status, fields, body = error_response(error, self.head.target)
         self._begin(status, None, fields)
         self._write(body, more=False)
-        for told in self._edge.unasked:
-            told(self._status)
+        self._wire.unasked(status)
 
     async def _receive(self) -> dict[str, Any]:
-        if self._expects and not self._complete and not self._chunks and not self._status:
+        if self._expects and not self._complete and not self._chunks and not self.status:
             self._expects = False
-            self._edge.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._wire.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         while not (self._chunks or self._complete or self._gone or self._refusal):
             self._wakeup = asyncio.Event()
             await self._wakeup.wait()
@@ -166,9 +183,9 @@ class Cycle:
             return {"type": "http.disconnect"}
         body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks = []
-        full, self.unread = self.unread > self._edge.limits.read_ahead, 0
-        if full:
-            self._edge.regulate()
+        if self.unread:
+            self.unread = 0
+            self._wire.taken()
         return {"type": "http.request", "body": body, "more_body": not self._complete}
 
     async def _send(self, message: dict[str, Any]) -> None:
@@ -178,31 +195,29 @@ class Cycle:
             self._begin(message["status"], message.get("reason"), message["headers"])
         else:
             self._write(message.get("body", b""), more=message.get("more_body", False))
-            if self._edge.drained is not None:
-                await self._edge.drained.wait()
+            if self._wire.drained is not None:
+                await self._wire.drained.wait()
 
     # --- bytes -------------------------------------------------------------------------------------------
 
-    def _begin(self, status: int, reason: bytes | None, fields: list[tuple[bytes, bytes]]) -> None:
-        answer = AnswerHead(self.head, status, reason, fields)
-        self._status = answer.status
-        self.request_id = answer.request_id
-        self._framing = answer.framing
+    def _begin(self, status: int, reason: bytes | None, fields: list[Field]) -> None:
         # An answer to a body that nobody has read to its end is the connection's last one, and says so.
-        if answer.status >= 400 or not self._complete or answer.framing is Framing.CLOSE:
-            self.close_after = True
-        self._pending = answer.bytes(close=self.close_after)
+        answer = AnswerHead(self.head, status, reason, fields, close=self.last or not self._complete)
+        self.status = answer.status
+        self.request_id = answer.request_id
+        self.last = answer.close
+        self._framing = answer.framing
+        self._pending = answer.block
 
     def _write(self, body: bytes, *, more: bool) -> None:
         out = self._pending
         self._pending = b""
-        if self._framing is Framing.CHUNKS:
+        if self._framing is _CHUNKS:
             if body:
                 out += b"%x\r\n%b\r\n" % (len(body), body)
             if not more:
                 out += b"0\r\n\r\n"
-        elif self._framing is not Framing.NONE:
+        elif self._framing is not _NO_BODY:
             out += body
         self._done = not more
-        if not self._edge.transport.is_closing():
-            self._edge.transport.write(out)
+        self._wire.write(out)

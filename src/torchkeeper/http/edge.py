@@ -1,8 +1,7 @@
 """HTTP/1.1 at the edge: an asyncio protocol on httptools' parser with an ASGI application behind it.
 
-Owns a connection's bytes, timers and order of answers; httptools parses. It knows nothing of models. It
-does what uvicorn's own protocol leaves open: reason phrases, names as given, limits that answer readably.
-Source: RFC 9112; plugged in as uvicorn's `Config(http=...)`.
+Owns a connection's bytes, its timer and the order of its answers; httptools parses, and the course says what
+may happen when. It knows nothing of models. Source: RFC 9112.
 """
 
 from __future__ import annotations
@@ -11,87 +10,98 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import httptools
 
 from torchkeeper.errors import BadRequest, MethodNotAllowed, RequestTooLarge, TorchkeeperError
-from torchkeeper.http.cycle import Cycle
+from torchkeeper.http.course import Course, Phase, Step
+from torchkeeper.http.cycle import Exchange
 from torchkeeper.http.head import Head
 from torchkeeper.http.limits import EdgeLimits, HeaderFieldsTooLarge, RequestTimeout
 
 #: Client, method, target, version, status, milliseconds, x-request-id.
 Access = Callable[[str, bytes, bytes, str, int, float, bytes], None]
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
+# Looked up for every request, and members of an enum are slow to find.
+_LAST_HEAD, _BODY, _WAITING, _CLOSED = Phase.LAST_HEAD, Phase.BODY, Phase.WAITING, Phase.CLOSED
+_BEGIN, _HEAD, _PIECE, _WHOLE, _ANSWERED = Step.BEGIN, Step.HEAD, Step.PIECE, Step.WHOLE, Step.ANSWERED
 
 
-def edge_protocol(
-    limits: EdgeLimits, on_access: Access | None = None, on_unasked: Callable[[int], None] | None = None
-) -> type[asyncio.Protocol]:
-    """The protocol class with these limits, to be handed to `uvicorn.Config(http=...)`.
+class Connection(asyncio.Protocol):
+    """One connection.
 
-    `on_unasked` is told the status of each answer that no application gave.
+    Args:
+        app: the ASGI application that answers.
+        limits: what a client may do.
+        connections: those that are open or still have an application at work; this one enters and leaves it.
+        access: writes an access line; None if nobody wants them.
+        unasked: told the status of each answer that no application gave.
     """
-    access, unasked = [on_access] if on_access else [], [on_unasked] if on_unasked else []
-    return type("BoundEdge", (Edge,), {"limits": limits, "access": access, "unasked": unasked})
 
-
-class Edge(asyncio.Protocol):
-    """One connection."""
-
-    limits: ClassVar[EdgeLimits]
-    access: ClassVar[list[Access]]
-    unasked: ClassVar[list[Callable[[int], None]]]
-
-    def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
-        self.app = config.loaded_app
-        self.loop: asyncio.AbstractEventLoop = _loop or asyncio.get_running_loop()
-        self._state = server_state
+    def __init__(
+        self,
+        app: Any,
+        limits: EdgeLimits,
+        connections: set[Connection],
+        access: Access | None = None,
+        unasked: Callable[[int], None] = lambda status: None,
+    ) -> None:
+        self.unasked = unasked
+        #: Set while the client reads too slowly: what an answer waits for before it goes on.
+        self.drained: asyncio.Event | None = None
+        self._app = app
+        self._limits = limits
+        self._connections = connections
+        self._access = access
+        self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
-        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
-        self.client = ("unix", 0)
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
+        self._client = ("unix", 0)
         self._scheme = "http"
         #: The client as access logs name it; TorchServe's name for a client of a unix socket.
         self._peer = "127.0.0.1"
-        #: Set while the client reads too slowly: what an answer waits for before it goes on.
-        self.drained: asyncio.Event | None = None
+        #: When the newest bytes came.
+        self._now = time.monotonic()
+        self._course = Course(limits, self._now)
         self._head = Head()
         #: Bytes received of a head that is not complete, a bound on what may come.
         self._head_bytes = 0
-        self._cycles: deque[Cycle] = deque()
-        self._receiving: Cycle | None = None
-        self._deadline: float | None = None
+        #: Bytes that may still be thrown away.
+        self._discard = limits.drain_bytes
+        #: Requests without a whole answer, in their order; the first is being answered.
+        self._line: deque[Exchange] = deque()
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_due = 0.0
-        self._closing = False
-        self._stopping = False
-        self._paused = False
-        self._discard: int | None = None
 
     # --- transport ---------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]  # a stream transport
+        self._transport = transport  # type: ignore[assignment]  # a stream transport
         if transport.get_extra_info("sslcontext") is not None:
             self._scheme = "https"
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple) and len(peer) >= 2:
-            self.client = (str(peer[0]), int(peer[1]))
+            self._client = (str(peer[0]), int(peer[1]))
             self._peer = f"{peer[0]}:{peer[1]}"
-        self._state.connections.add(self)
-        self._arm(self.limits.header_timeout)
+        self._connections.add(self)
+        self._watch(self._now)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._state.connections.discard(self)
+        self._course.on(Step.LOST, time.monotonic())
         if self._timer is not None:
             self._timer.cancel()
-        self._closing = True
         if self.drained is not None:
             self.drained.set()
-        for cycle in self._cycles:
-            cycle.disconnected()
-        self._cycles.clear()
+        line = list(self._line)
+        if self.task is None:
+            self._forget()
+        for exchange in line:
+            exchange.disconnected()
+
+    def _forget(self) -> None:
+        self._line.clear()
+        self._connections.discard(self)
 
     def eof_received(self) -> bool:
         """A client that shut its sending side counts as gone: one that left looks no different."""
@@ -99,37 +109,41 @@ class Edge(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.drained = asyncio.Event()
-        self.regulate()
-        self._arm(self.limits.write_timeout)
+        self._course.block(time.monotonic(), True)
+        self._regulate()
 
     def resume_writing(self) -> None:
         if self.drained is not None:
             self.drained.set()
             self.drained = None
-            self._deadline = None
-            self.regulate()
+            self._course.block(time.monotonic(), False)
+            self._regulate()
 
     def data_received(self, data: bytes) -> None:
-        if self._discard is not None:
-            self._discard -= len(data)
-            if self._discard < 0:
-                self.transport.close()
+        self._now = time.monotonic()
+        phase = self._course.phase
+        if phase > _WAITING:
+            self._throw_away(data)
             return
-        if self._closing:
-            return
-        if self._receiving is None:
+        if phase is not _BODY:
             self._head_bytes += len(data)
         try:
             self._feed(data)
         except httptools.HttpParserError as error:
             cause = error.__context__
-            refusal = cause if isinstance(cause, TorchkeeperError) else BadRequest("Invalid HTTP message.")
-            self._refuse(refusal)
-        if self._receiving is None and self._head_bytes > self.limits.max_header_bytes and not self._closing:
+            self._refuse(
+                cause if isinstance(cause, TorchkeeperError) else BadRequest("Invalid HTTP message.")
+            )
+        if self._head_bytes > self._limits.max_header_bytes and self._course.phase <= _WAITING:
             self._refuse(self._too_many())
 
+    def _throw_away(self, data: bytes) -> None:
+        self._discard -= len(data)
+        if self._discard < 0 and self._course.phase < Phase.CLOSING:
+            self._leave(self._course.on(Step.FLOODED, self._now))
+
     def _too_many(self) -> TorchkeeperError:
-        limits = self.limits
+        limits = self._limits
         return HeaderFieldsTooLarge(
             f"The request's header has more than {limits.max_header_bytes} bytes"
             f" or {limits.max_header_fields} fields."
@@ -155,7 +169,7 @@ class Edge(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._head = Head()
-        self._arm(self.limits.header_timeout)
+        self._course.on(_BEGIN, self._now)
 
     def on_url(self, url: bytes) -> None:
         self._head.target += url
@@ -164,55 +178,56 @@ class Edge(asyncio.Protocol):
         head = self._head
         head.fields.append((name, value))
         head.lowered.append((name.lower(), value))
-        if len(head.fields) > self.limits.max_header_fields:
+        if len(head.fields) > self._limits.max_header_fields:
             raise self._too_many()
 
     def on_headers_complete(self) -> None:
-        if self._receiving is not None:  # the framing of a body whose request came with an offer to upgrade
+        course = self._course
+        if course.phase is _BODY:  # this only said how the body of an offered upgrade is framed
             return
         head, parser = self._head, self._parser
         head.method = parser.get_method()
         head.version = parser.get_http_version()
-        head.begin = time.monotonic()
+        head.begin = self._now
         self._head_bytes = 0
         head.upgrade = parser.should_upgrade()
         if head.method == b"CONNECT":  # asks for a tunnel, which nothing here is
             raise MethodNotAllowed(())
-        head.close = not parser.should_keep_alive()
-        head.close = head.close or self._stopping
+        head.close = course.phase is _LAST_HEAD or not parser.should_keep_alive()
         head.check()
-        if head.length is not None and head.length > self.limits.max_body:
-            raise RequestTooLarge(self.limits.max_body)
-        cycle = self._receiving = Cycle(self, head)
-        self._cycles.append(cycle)
-        self._arm(self.limits.body_timeout)
-        if len(self._cycles) == 1:
-            self._start(cycle)
+        if head.length is not None and head.length > self._limits.max_body:
+            raise RequestTooLarge(self._limits.max_body)
+        exchange = Exchange(self, head)
+        self._line.append(exchange)
+        course.on(_HEAD, self._now)
+        if len(self._line) == 1:
+            self._start(exchange)
 
     def on_body(self, body: bytes) -> None:
-        cycle = self._receiving
-        if cycle is None:
-            return
-        if cycle.feed(body) > self.limits.max_body:
-            raise RequestTooLarge(self.limits.max_body)
-        self._arm(self.limits.body_timeout)
-        if cycle.unread > self.limits.read_ahead:
-            self.regulate()
+        exchange = self._line[-1]
+        if exchange.feed(body) > self._limits.max_body:
+            raise RequestTooLarge(self._limits.max_body)
+        self._course.on(_PIECE, self._now)
+        if exchange.unread > self._limits.read_ahead:
+            self._regulate()
 
     def on_message_complete(self) -> None:
         if self._head.upgrade:  # the body is still to come
             return
-        cycle, self._receiving = self._receiving, None
-        if cycle is not None:
-            cycle.complete()
-            self._deadline = None
-            if len(self._cycles) > self.limits.max_pipelined:
-                self.regulate()
+        self._line[-1].complete()
+        self._course.on(_WHOLE, self._now)
+        if len(self._line) > self._limits.max_pipelined:
+            self._regulate()
 
-    # --- cycles ------------------------------------------------------------------------------------------
+    # --- exchanges ---------------------------------------------------------------------------------------
 
-    def _scope(self, cycle: Cycle) -> dict[str, Any]:
-        head = cycle.head
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """The application at work for this connection, if one is."""
+        return self._line[0].task if self._line else None
+
+    def _scope(self, exchange: Exchange) -> dict[str, Any]:
+        head = exchange.head
         path, _, query = head.target.partition(b"?")
         return {
             "type": "http",
@@ -225,122 +240,112 @@ class Edge(asyncio.Protocol):
             "query_string": query,
             "root_path": "",
             "headers": head.lowered,
-            "client": self.client,
+            "client": self._client,
             "server": None,
-            "extensions": {"torchkeeper": {"headers": head.fields, "on_gone": cycle.watch}},
+            "extensions": {"torchkeeper": {"headers": head.fields, "on_gone": exchange.watch}},
         }
 
-    def _start(self, cycle: Cycle) -> None:
-        cycle.task = self.loop.create_task(cycle.run(self.app, self._scope(cycle)))
-        self._state.tasks.add(cycle.task)
+    def _start(self, exchange: Exchange) -> None:
+        exchange.task = self._loop.create_task(exchange.run(self._app, self._scope(exchange)))
 
-    def regulate(self) -> None:
-        """Reads on, or not: not while bodies or requests pile up, nor from a client that does not read.
+    def write(self, data: bytes) -> None:
+        """Sends bytes, if there still is somebody to send them to."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
 
-        A pause is the server's doing, so no timer for the client's bytes runs meanwhile.
-        """
-        limits, receiving = self.limits, self._receiving
-        full = (
-            self.drained is not None
-            or len(self._cycles) > limits.max_pipelined
-            or (receiving is not None and receiving.unread > limits.read_ahead)
-        )
-        if full == self._paused or self._closing or self.transport.is_closing():
+    def taken(self) -> None:
+        """The body that had come so far was taken by the application."""
+        if self._course.held:
+            self._regulate()
+
+    def finished(self, exchange: Exchange, *, whole: bool) -> None:
+        """An application is done, and the next request in line may go; a torn answer ends the connection."""
+        line, course = self._line, self._course
+        if course.phase is _CLOSED:
+            self._forget()
             return
-        self._paused = full
-        if full:
-            self.transport.pause_reading()
-            self._deadline = None
-        else:
-            self.transport.resume_reading()
-            if receiving is not None:
-                self._arm(limits.body_timeout)
-
-    def ended(self, cycle: Cycle) -> None:
-        """The application is done with a cycle, whatever became of it."""
-        self._state.tasks.discard(cycle.task)
-
-    def finished(self, cycle: Cycle, status: int) -> None:
-        """A cycle has sent its whole answer; the next one in line may go."""
-        head = cycle.head
-        if not self.transport.is_closing() or status:
-            self._log(head, status, cycle.request_id)
-        if self._cycles and self._cycles[0] is cycle:
-            self._cycles.popleft()
-        if cycle.close_after:
-            self._close(unread=self._receiving is cycle)
-        elif self._cycles:
-            self._start(self._cycles[0])
-            if self._paused:
-                self.regulate()
-        elif self._receiving is None and not self.transport.is_closing():
-            self._arm(self.limits.idle_timeout)
-
-    def _log(self, head: Head, status: int, request_id: bytes) -> None:
-        ms = (time.monotonic() - head.begin) * 1000
-        for access in self.access:
-            access(self._peer, head.method, head.target, head.version, status, ms, request_id)
+        now = time.monotonic()
+        line.popleft()
+        if not whole:
+            self._leave(course.on(Step.LOST, now))
+            return
+        if self._access is not None:
+            head, ms = exchange.head, (now - exchange.head.begin) * 1000
+            request_id = exchange.request_id
+            self._access(self._peer, head.method, head.target, head.version, exchange.status, ms, request_id)
+        if exchange.last:
+            self._leave(course.on(Step.LAST, now))
+        elif line:
+            self._start(line[0])
+            if course.held:
+                self._regulate()
+        elif course.phase is _WAITING:
+            course.on(_ANSWERED, now)
 
     def _refuse(self, error: TorchkeeperError) -> None:
-        """Answers what cannot be taken, after all earlier answers, and closes."""
-        self._closing = True
-        self._deadline = None
-        receiving, self._receiving = self._receiving, None
-        self._begin_discard()
-        if receiving is not None:
-            receiving.refuse(error)
+        """Answers what cannot be taken, after all earlier answers."""
+        receiving = self._course.phase is _BODY
+        self._course.on(Step.REFUSE, self._now)
+        self._turn_away(error, receiving)
+
+    def _turn_away(self, error: TorchkeeperError, receiving: bool) -> None:
+        if receiving:
+            self._line[-1].refuse(error)
             return
-        refused = Cycle(self, self._head, refusal=error)
-        self._cycles.append(refused)
-        if len(self._cycles) == 1:
+        refused = Exchange(self, self._head, error)
+        self._line.append(refused)
+        if len(self._line) == 1:
             self._start(refused)
 
-    def _begin_discard(self) -> None:
-        self._discard = self.limits.drain_bytes
+    # --- the course --------------------------------------------------------------------------------------
 
-    def _close(self, *, unread: bool) -> None:
-        """Closes, lingering if the client may still be sending (RFC 9112, section 9.6)."""
-        self._closing = True
-        if self.transport.is_closing():
+    def _leave(self, phase: Phase) -> None:
+        """Takes leave of the client; one that may still be sending must read its answer (RFC 9112, 9.6)."""
+        transport = self._transport
+        if phase is Phase.CLOSED:
+            transport.abort()
+        elif phase is Phase.CLOSING:
+            transport.close()
+        elif not transport.is_closing():
+            transport.resume_reading()
+            if transport.can_write_eof():  # TLS cannot
+                transport.write_eof()
+        self._watch(time.monotonic())
+
+    def _regulate(self) -> None:
+        """Reads on, or not: not while bodies or requests pile up, nor from a client that does not read."""
+        course, limits, line = self._course, self._limits, self._line
+        unread = line[-1].unread if line and course.phase is _BODY else 0
+        course.fill(time.monotonic(), len(line) > limits.max_pipelined or unread > limits.read_ahead)
+        transport, reads = self._transport, course.reads
+        if course.phase > _WAITING or transport.is_closing() or transport.is_reading() is reads:
             return
-        if unread or self._discard is not None:
-            if self._discard is None:
-                self._begin_discard()
-            self.transport.resume_reading()
-            if self.transport.can_write_eof():  # TLS cannot
-                self.transport.write_eof()
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self.loop.call_later(self.limits.drain_seconds, self.transport.close)
-            return
-        if self.drained is not None:
-            self._arm(self.limits.write_timeout)
-        self.transport.close()
+        if reads:
+            transport.resume_reading()
+        else:
+            transport.pause_reading()
 
-    # --- timers and shutdown -----------------------------------------------------------------------------
-
-    def _arm(self, seconds: float) -> None:
-        """Moves the deadline; the one timer looks at it when it fires, so moving costs next to nothing."""
-        due = self._deadline = time.monotonic() + seconds
-        if self._timer is None or due < self._timer_due:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer_due = due
-            self._timer = self.loop.call_later(seconds, self._on_timer)
+    def _watch(self, now: float) -> None:
+        """Has the timer look at the deadline; while requests come and go, it does so now and then."""
+        course = self._course
+        if self._timer is not None:
+            self._timer.cancel()
+        deadline = course.deadline
+        wait = course.glance if deadline is None else min(course.glance, deadline - now)
+        self._timer = self._loop.call_later(wait, self._on_timer)
 
     def _on_timer(self) -> None:
-        self._timer = None
-        if self._deadline is None:
+        course, now = self._course, time.monotonic()
+        if course.deadline is None or course.deadline > now:
+            self._watch(now)
             return
-        left = self._deadline - time.monotonic()
-        if left > 0:
-            self._arm(left)
-        elif self.drained is not None:
-            self.transport.abort()
-        elif self._receiving is not None or self._head_bytes:
-            self._refuse(RequestTimeout("The request was not sent in time."))
-        elif not self._cycles:
-            self.transport.close()
+        receiving = course.phase is _BODY
+        phase = course.expire(now)
+        if phase is Phase.REFUSED:
+            self._turn_away(RequestTimeout("The request was not sent in time."), receiving)
+            self._watch(now)
+        else:
+            self._leave(phase)
 
     def shutdown(self) -> float:
         """The server stops: the connection closes after its answer, or, if it is idle, when no request comes.
@@ -348,11 +353,10 @@ class Edge(asyncio.Protocol):
         Returns:
             the seconds that it waits for a request.
         """
-        self._stopping = True
-        if self._cycles:
-            self._cycles[-1].close_after = True
+        if self._line:
+            self._line[-1].last = True
             return 0.0
-        if self._closing:
-            return 0.0
-        self._arm(self.limits.last_call)
-        return self.limits.last_call
+        now = time.monotonic()
+        phase = self._course.on(Step.STOP, now)
+        self._watch(now)
+        return self._limits.last_call if phase <= _LAST_HEAD else 0.0

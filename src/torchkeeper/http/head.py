@@ -21,11 +21,11 @@ logger = logging.getLogger(__name__)
 Field = tuple[bytes, bytes]
 
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
-_KEEP_ALIVE = b"connection: keep-alive\r\n\r\n"
-_CLOSE = b"connection: close\r\n\r\n"
-_CHUNKED = b"transfer-encoding: chunked\r\n"
+_END = b"\r\n\r\n"
+_KEEP_ALIVE = b"connection: keep-alive" + _END
+_CLOSE = b"connection: close" + _END
 #: The statuses whose answers have no body, and what there is instead of a length.
-_EMPTY: dict[int, tuple[bytes, ...]] = {204: (), 205: (b"content-length: 0\r\n",)}
+_EMPTY: dict[int, tuple[bytes, ...]] = {204: (), 205: (b"content-length: 0",)}
 _NO_BODY = frozenset({*_EMPTY, 304})
 _LEFT_OUT = "the header field %r is none and is left out"
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -103,6 +103,11 @@ class _Known(enum.Enum):
     NONE = b""
 
 
+# Looked up for every answer, and members of an enum are slow to find.
+_NONE, _LENGTH, _CHUNKS, _BY_CLOSE = Framing.NONE, Framing.LENGTH, Framing.CHUNKS, Framing.CLOSE
+_REQUEST_ID, _NO_NAME = _Known.REQUEST_ID, _Known.NONE
+
+
 class AnswerHead:
     """The head of an answer, made from what an application says.
 
@@ -111,11 +116,14 @@ class AnswerHead:
         status: the application's.
         reason: the application's phrase; None for the status's own.
         fields: the application's, names as they shall be sent.
+        close: whether the connection closes behind this answer anyway.
     """
 
-    __slots__ = ("_block", "framing", "request_id", "status")
+    __slots__ = ("block", "close", "framing", "request_id", "status")
 
-    def __init__(self, request: Head, status: int, reason: bytes | None, fields: Iterable[Field]) -> None:
+    def __init__(
+        self, request: Head, status: int, reason: bytes | None, fields: Iterable[Field], *, close: bool
+    ) -> None:
         if not 200 <= status <= 999:
             _warn(request, "its status %s is none that an answer can have, 500 is sent", status)
             status, reason = 500, None
@@ -123,40 +131,41 @@ class AnswerHead:
         #: The answer's x-request-id, for the access log.
         self.request_id = b""
         lines = [_status_line(status, reason)]
-        framing = Framing.CHUNKS if request.version == "1.1" else Framing.CLOSE
+        framing = _CHUNKS if request.version == "1.1" else _BY_CLOSE
         for name, value in fields:
             start, known = _start(name)
-            if known is not None:
-                if known is _Known.REQUEST_ID:
-                    self.request_id = value
-                elif known is _Known.NONE:
-                    _warn(request, _LEFT_OUT, name)
-                    continue
-                else:
-                    framing = Framing.LENGTH
-                    if status in _EMPTY:
-                        continue
-            lines.append(start + value + b"\r\n")
+            lines.append(start + value)
+            if known is None:
+                continue
+            if known is _REQUEST_ID:
+                self.request_id = value
+            elif known is _NO_NAME:
+                lines.pop()
+                _warn(request, _LEFT_OUT, name)
+            else:
+                framing = _LENGTH
+                if status in _EMPTY:
+                    lines.pop()
         if status in _NO_BODY:
-            framing = Framing.NONE
+            framing = _NONE
             lines += _EMPTY.get(status, ())
-        elif framing is Framing.CHUNKS:
-            lines.append(_CHUNKED)
-        self.framing = framing if request.method != b"HEAD" else Framing.NONE
-        block = b"".join(lines)
-        if block.translate(None, _TEXT) != b"\r\n" * len(lines):
-            block = b"".join(_readable(request, lines))
-        self._block = block
-
-    def bytes(self, *, close: bool) -> bytes:
-        """The head as it is sent, with the word whether the connection closes after this answer."""
-        return self._block + (_CLOSE if close else _KEEP_ALIVE)
+        elif framing is _CHUNKS:
+            lines.append(b"transfer-encoding: chunked")
+        #: Whether the connection closes behind the answer. After an error it does, as TorchServe's.
+        self.close = close or status >= 400 or framing is _BY_CLOSE
+        lines.append(_CLOSE if self.close else _KEEP_ALIVE)
+        block = b"\r\n".join(lines)
+        if block.translate(None, _TEXT) != b"\r\n" * (len(lines) + 1):
+            block = b"\r\n".join(_readable(request, lines))
+        #: The bytes.
+        self.block = block
+        self.framing = framing if request.method != b"HEAD" else _NONE
 
 
 def _readable(request: Head, lines: list[bytes]) -> Iterator[bytes]:
     """The lines that are one line each."""
     for line in lines:
-        if line[:-2].translate(None, _TEXT):
+        if line.removesuffix(_END).translate(None, _TEXT):
             _warn(request, _LEFT_OUT, line.partition(b":")[0])
         else:
             yield line
@@ -176,7 +185,7 @@ def _start(name: bytes) -> tuple[bytes, _Known | None]:
 def _status_line(status: int, reason: bytes | None) -> bytes:
     """The answer's first line; a phrase cannot break out of it."""
     reason = _REASONS.get(status, b"") if reason is None else reason.translate(_BLANKED)
-    return b"HTTP/1.1 %d %b\r\n" % (status, reason)
+    return b"HTTP/1.1 %d %b" % (status, reason)
 
 
 def _warn(request: Head, what: str, which: object) -> None:

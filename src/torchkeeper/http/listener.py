@@ -8,19 +8,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import logging
 import os
 import socket
 import ssl
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
-import uvicorn
-from uvicorn.server import ServerState
 
 from torchkeeper.errors import SettingsError
+from torchkeeper.http.edge import Access, Connection
+from torchkeeper.http.limits import EdgeLimits
 from torchkeeper.http.tls_acceptor import Factory, TlsAcceptor, https_only
 from torchkeeper.setting_types import Address
 
@@ -40,7 +42,7 @@ class Listener:
         self._server: asyncio.Server | None = None
         self._connect: Factory | None = None
         self._acceptor: TlsAcceptor | None = None
-        self._state = ServerState()
+        self._connections: set[Connection] = set()
 
     def bind(self) -> None:
         """Takes the address.
@@ -69,42 +71,32 @@ class Listener:
         port: int = self._socket.getsockname()[1]
         return port
 
-    async def start(self, app: Any, protocol: type[asyncio.Protocol]) -> None:
-        """Begins to accept connections for an ASGI application."""
+    async def start(
+        self,
+        app: Any,
+        limits: EdgeLimits,
+        access: Access | None = None,
+        unasked: Callable[[int], None] = lambda status: None,
+    ) -> None:
+        """Begins to accept connections for an ASGI application; the other arguments are `Connection`'s."""
         if self._socket is None:
             raise RuntimeError("bind() comes before start()")
         loop = asyncio.get_running_loop()
-        connect = self._connect = self._factory(app, protocol)
+
+        def connect(app: Any = app) -> Connection:
+            return Connection(app, limits, self._connections, access, unasked)
+
+        self._connect = connect
         if self.address.scheme == "https":
             if self._context is None:
                 raise RuntimeError("an https address needs a context")
-            plain = self._factory(https_only, protocol)
+            plain = functools.partial(connect, https_only)
             self._acceptor = TlsAcceptor(self._socket, self._context, connect, plain)
             self._acceptor.start()
         elif self.address.path:
             self._server = await loop.create_unix_server(connect, sock=self._socket, backlog=_BACKLOG)
         else:
             self._server = await loop.create_server(connect, sock=self._socket, backlog=_BACKLOG)
-
-    def _factory(self, app: Any, protocol: type[asyncio.Protocol]) -> Factory:
-        """Makes the protocol of each connection."""
-        loop = asyncio.get_running_loop()
-        config = uvicorn.Config(
-            app,
-            http=protocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            proxy_headers=False,
-            access_log=False,
-            interface="asgi3",
-        )
-        config.load()
-
-        def connect() -> asyncio.Protocol:
-            return protocol(config=config, server_state=self._state, app_state={}, _loop=loop)  # type: ignore[call-arg]  # uvicorn's convention for protocol classes
-
-        return connect
 
     async def stop(self, deadline: float) -> None:
         """Stops accepting, lets running requests finish within `deadline` seconds, then cancels them.
@@ -114,21 +106,25 @@ class Listener:
         await self._close()
         if self._acceptor is not None:
             await self._acceptor.stop()
-        edges: list[Any] = list(self._state.connections)
-        last_call = max((edge.shutdown() for edge in edges), default=0.0)
+        last_call = max((connection.shutdown() for connection in self._connections), default=0.0)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(deadline):
                 await asyncio.sleep(last_call)
-                while self._state.tasks:
-                    await asyncio.wait(set(self._state.tasks))
-        for task in list(self._state.tasks):
+                while running := self._running():
+                    await asyncio.wait(running)
+        running = self._running()
+        for task in running:
             task.cancel()
-        if self._state.tasks:
-            await asyncio.wait(set(self._state.tasks))
+        if running:
+            await asyncio.wait(running)
         if self._socket is not None:
             self._socket.close()
         if self.address.path:
             Path(self.address.path).unlink(missing_ok=True)
+
+    def _running(self) -> set[asyncio.Task[None]]:
+        tasks = (connection.task for connection in self._connections)
+        return {task for task in tasks if task is not None and not task.done()}
 
     async def _close(self) -> None:
         """Closes the listening socket, but for connections that wait in it: closing would reset them.
