@@ -58,7 +58,7 @@ from torchkeeper.serving.books import Books
 from torchkeeper.setting_types import Address
 from torchkeeper.settings import Settings, snapshot_models, startup_models
 from torchkeeper.snapshot import Kind, Snapshots, snapshot_folder
-from torchkeeper.worker.process import Launcher
+from torchkeeper.worker.launcher import Launcher
 
 if TYPE_CHECKING:
     from torchkeeper.rpc.front import RpcFront

@@ -86,8 +86,25 @@ def test_a_successful_load_forgets_the_failures() -> None:
 
 def test_a_stopped_worker_drains_and_stays_stopped() -> None:
     life = Life(give_up_after=300)
-    for event in (Event.SPAWNED, Event.LOADED, Event.BATCH, Event.STOP, Event.IDLE):
+    for event in (Event.SPAWNED, Event.LOADED, Event.BATCH, Event.STOP):
         life.on(event, 1)
-    assert life.state is State.DRAINING
+    assert life.state is State.DRAINING, "it answers what it holds"
+    assert life.on(Event.IDLE, 1) is State.LEAVING
     assert life.on(Event.EXITED, 2) is State.STOPPED
     assert life.due is None
+
+
+@pytest.mark.parametrize("events", [(), (Event.EXITED,)])
+def test_a_worker_without_a_process_is_stopped_at_once(events: tuple[Event, ...]) -> None:
+    life = Life(give_up_after=300)
+    for event in events:
+        life.on(event, 1)
+    assert life.on(Event.STOP, 2) is State.STOPPED
+
+
+@pytest.mark.parametrize("events", [(Event.SPAWNED,), (Event.SPAWNED, Event.LOADED)])
+def test_a_worker_with_nothing_in_hand_leaves_at_once(events: tuple[Event, ...]) -> None:
+    life = Life(give_up_after=300)
+    for event in events:
+        life.on(event, 1)
+    assert life.on(Event.STOP, 2) is State.LEAVING

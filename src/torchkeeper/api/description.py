@@ -29,6 +29,7 @@ _STATUS = {
     State.READY: "READY",
     State.BUSY: "READY",
     State.DRAINING: "UNLOADING",
+    State.LEAVING: "UNLOADING",
     State.STOPPED: "UNLOADING",
     State.BACKING_OFF: "BACKING_OFF",
     State.GIVEN_UP: "GIVEN_UP",

@@ -25,8 +25,8 @@ from torchkeeper.metrics.system import cpu_count
 from torchkeeper.model_config import parse_model_config
 from torchkeeper.model_settings import GivenSettings, ModelSettings
 from torchkeeper.settings import Settings, secret_variables
+from torchkeeper.worker.launcher import Launch, Launcher
 from torchkeeper.worker.pool import Plan, Pool
-from torchkeeper.worker.process import Launch, Launcher
 
 logger = logging.getLogger(__name__)
 

@@ -8,19 +8,25 @@ else. When the front goes away, the life pipe closes and the worker leaves, also
 from __future__ import annotations
 
 import argparse
+import atexit
+import contextlib
 import logging
 import os
 import select
+import signal
 import socket
 import sys
 import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NoReturn
 
+from torchkeeper.deadlines import WORKER_STOP
 from torchkeeper.messages import Reply
 from torchkeeper.worker.loader import load
+from torchkeeper.worker.process_group import kill_members
 from torchkeeper.worker.replies import failure_of, last_line, log_traceback
 from torchkeeper.worker.service import Service, chosen, fault_in
 from torchkeeper.worker.wire import (
@@ -83,10 +89,11 @@ class Channel:
 
 
 def watch_life(life_fd: int) -> None:
-    """Starts the thread that ends this process when the front's end of the life pipe closes."""
+    """Starts the thread that ends this process and its descendants when the front closes the life pipe."""
 
     def wait() -> None:
         os.read(life_fd, 1)
+        kill_members(os.getpid())  # if it is the group's leader, this process too
         os._exit(EXIT_ORPHANED)
 
     threading.Thread(target=wait, name="life", daemon=True).start()
@@ -118,7 +125,19 @@ def _answer_batches(channel: Channel, service: Service) -> int:
         if isinstance(message, Batch):
             _answer(channel, service, message, raw)
         elif isinstance(message, Stop):
+            _tell_handler()
             return EXIT_STOPPED
+
+
+def _tell_handler() -> None:
+    """A handler's own function for SIGTERM runs now, with nothing in hand."""
+    if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, signal.SIG_IGN):
+        return
+    try:
+        signal.raise_signal(signal.SIGTERM)
+        time.sleep(0)  # the interpreter runs it between two steps, so one must follow
+    except Exception:  # noqa: BLE001 - user code
+        traceback.print_exc()
 
 
 def _answer(channel: Channel, service: Service, batch: Batch, raw: bytes) -> None:
@@ -164,20 +183,62 @@ class _Outbox:
         return self._channel.cancelled(self._batch_id)
 
 
-def run(channel_fd: int, life_fd: int) -> int:
-    """The whole life of a worker over the given descriptors; returns its exit code."""
+def live(channel_fd: int, life_fd: int, prepare: Callable[[], None] = lambda: None) -> NoReturn:
+    """The whole life of a worker over the given descriptors; ends the process, whatever happens."""
+    code = 1
+    try:
+        prepare()
+        code = _run(channel_fd, life_fd)
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+        if isinstance(leaving.code, str):
+            print(leaving.code, file=sys.stderr)
+    except BaseException:  # noqa: BLE001 - process main: nothing may escape into a template's stack
+        sys.excepthook(*sys.exc_info())
+    finally:
+        _leave(code)
+
+
+def _run(channel_fd: int, life_fd: int) -> int:
     for stream in (sys.stdout, sys.stderr):
         # Both are TextIOWrapper here. A line that has no form in UTF-8 must not fail who prints it.
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     # Handlers' own log lines are model_log lines, as in TorchServe.
     logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
+    for fd in (channel_fd, life_fd):
+        os.set_inheritable(fd, False)
     watch_life(life_fd)
-    with socket.socket(fileno=channel_fd) as sock:
-        sock.setblocking(True)
-        try:
-            return serve(Channel(sock))
-        except (BrokenPipeError, ConnectionResetError):
-            return EXIT_ORPHANED
+    # Closed with the process, not before: to the front a closed channel is a worker that can answer nobody.
+    sock = socket.socket(fileno=os.dup(channel_fd))
+    sock.setblocking(True)
+    try:
+        return serve(Channel(sock))
+    except (BrokenPipeError, ConnectionResetError):
+        return EXIT_ORPHANED
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends this process as an interpreter ends, but in time.
+
+    `atexit` functions run; among them are multiprocessing's, which ends daemonic children and waits for the
+    others, temporary folders' and logging's. Threads are not waited for: one that a handler never ends would
+    cost the worker its whole grace, and the functions would not be reached.
+    """
+
+    def too_late() -> None:
+        time.sleep(WORKER_STOP)
+        os._exit(code & 0xFF)
+
+    try:
+        threading.Thread(target=too_late, name="end", daemon=True).start()
+        atexit._run_exitfuncs()
+    except BaseException:  # noqa: BLE001 - process main
+        sys.excepthook(*sys.exc_info())
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code & 0xFF)
 
 
 def main() -> None:
@@ -186,10 +247,7 @@ def main() -> None:
     parser.add_argument("--channel", type=int, required=True)
     parser.add_argument("--life", type=int, required=True)
     arguments = parser.parse_args()
-    code = run(arguments.channel, arguments.life)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    live(arguments.channel, arguments.life)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from torchkeeper.deadlines import WORKER_STOP
 from torchkeeper.messages import ModelSpec
-from torchkeeper.worker.process import Launch, Launcher, WorkerProcess
+from torchkeeper.worker.launcher import Launch, Launcher
+from torchkeeper.worker.process import WorkerProcess
 from torchkeeper.worker.supervisor import Event, Life, State
 from torchkeeper.worker.wire import Load, Loaded, LoadFailed, Message, Stop, encode
 
@@ -90,8 +92,12 @@ class Worker:
         self.number = 0
         self.name = ""
         self.process: WorkerProcess | None = None
+        #: The making of its process.
+        self.launch: asyncio.Task[None] | None = None
         self.startup: asyncio.TimerHandle | None = None
         self.retry: asyncio.TimerHandle | None = None
+        #: The end of the time in which it may leave by itself.
+        self.grace: asyncio.TimerHandle | None = None
         self.verdict: str | None = None
         self.load_error: str | None = None
         self.started_at = time.time()
@@ -144,7 +150,6 @@ class Pool:
         self._leaving: set[Worker] = set()
         self._numbers = itertools.count()
         self._changed = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
         #: Timeouts since any worker answered last.
         self._unanswered = 0
 
@@ -188,15 +193,32 @@ class Pool:
         self._changed = asyncio.Event()
 
     def _dismiss(self, worker: Worker) -> None:
+        """Sends a worker away: it answers what it holds, and then has a grace to end in."""
         self._workers.remove(worker)
         self._cancel_timers(worker)
-        state = worker.life.on(Event.STOP, asyncio.get_running_loop().time())
-        if state is State.DRAINING:
-            self._leaving.add(worker)
-            self._listener.on_leaving(worker)
-            worker.send(encode(Stop()))
-        else:
+        loading = worker.life.state is State.LOADING
+        if worker.life.on(Event.STOP, asyncio.get_running_loop().time()) is State.STOPPED:
+            if worker.launch is not None:
+                worker.launch.cancel()
             worker.ended.set()
+            return
+        self._leaving.add(worker)
+        self._listener.on_leaving(worker)
+        worker.send(encode(Stop()))
+        if loading and worker.process is not None:
+            worker.process.terminate()  # it reads no orders until it has loaded
+        self._limit(worker)
+
+    def _limit(self, worker: Worker) -> None:
+        """Counts the grace of a worker that has nothing more in hand."""
+        if worker.life.state is State.LEAVING and worker.grace is None:
+            worker.grace = asyncio.get_running_loop().call_later(WORKER_STOP, self._grace_over, worker)
+
+    def _grace_over(self, worker: Worker) -> None:
+        text = "%s did not end within %g s of being told to; it is killed"
+        logger.warning(text, worker.name, WORKER_STOP, extra=worker.known)
+        if worker.process is not None:
+            worker.process.kill()
 
     def hope(self) -> Refusal | None:
         """None while some worker serves or may soon; else why not."""
@@ -221,7 +243,10 @@ class Pool:
             worker.process.kill()
 
     async def stop(self, deadline: float) -> bool:
-        """Dismisses all workers; those that do not end within `deadline` seconds are killed (then False)."""
+        """Dismisses all workers; those that do not end within `deadline` seconds are killed (then False).
+
+        A killed worker's end is told in time, whatever becomes of the process: nothing makes this longer.
+        """
         self._stopped = True
         self.scale(())
         leaving = list(self._leaving)
@@ -246,9 +271,7 @@ class Pool:
         worker.verdict = worker.load_error = None
         worker.started_at = time.time()
         worker.ended.clear()
-        task = asyncio.get_running_loop().create_task(self._launch(worker))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        worker.launch = asyncio.get_running_loop().create_task(self._launch(worker))
 
     async def _launch(self, worker: Worker) -> None:
         try:
@@ -261,9 +284,7 @@ class Pool:
             return
         worker.process = process
         loop = asyncio.get_running_loop()
-        if worker.life.on(Event.SPAWNED, loop.time()) is State.DRAINING:
-            process.kill()
-            return
+        worker.life.on(Event.SPAWNED, loop.time())
         process.send(encode(Load(worker.spec, self._plan.max_response_size)))
         worker.startup = loop.call_later(self._plan.startup_timeout, self._startup_expired, worker)
 
@@ -287,6 +308,7 @@ class Pool:
         else:
             self._unanswered = 0
             self._listener.on_message(worker, message, raw)
+            self._limit(worker)
 
     def on_line(self, process: WorkerProcess, stream: str, line: str) -> None:
         """A line that a worker printed."""
@@ -307,9 +329,9 @@ class Pool:
         self._after_exit(worker, cause, killed=killed)
 
     def _loaded(self, worker: Worker, message: Loaded) -> None:
-        self._cancel_timers(worker)
         if worker.life.on(Event.LOADED, asyncio.get_running_loop().time()) is not State.READY:
             return  # dismissed while it loaded: the order to stop is in its channel already
+        self._cancel_timers(worker)
         took, pid = message.seconds, message.pid
         logger.info("%s: model loaded in %.3f s (pid %d)", worker.name, took, pid, extra=worker.known)
         if worker.recovering:
@@ -342,10 +364,10 @@ class Pool:
 
     @staticmethod
     def _cancel_timers(worker: Worker) -> None:
-        for timer in (worker.startup, worker.retry):
+        for timer in (worker.startup, worker.retry, worker.grace):
             if timer is not None:
                 timer.cancel()
-        worker.startup = worker.retry = None
+        worker.startup = worker.retry = worker.grace = None
 
 
 def _log_retry(worker: Worker, cause: str, seconds: int) -> None:

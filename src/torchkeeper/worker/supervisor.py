@@ -17,7 +17,10 @@ class State(enum.Enum):
     LOADING = "loading"
     READY = "ready"
     BUSY = "busy"
+    #: Answers what it holds, then leaves.
     DRAINING = "draining"
+    #: Holds nothing; it has been told to leave.
+    LEAVING = "leaving"
     STOPPED = "stopped"
     BACKING_OFF = "backing off"
     GIVEN_UP = "given up"
@@ -43,21 +46,22 @@ _S, _E = State, Event
 TRANSITIONS: dict[tuple[State, Event], State] = {
     (_S.STARTING, _E.SPAWNED): _S.LOADING,
     (_S.STARTING, _E.EXITED): _S.BACKING_OFF,
-    (_S.STARTING, _E.STOP): _S.DRAINING,
+    (_S.STARTING, _E.STOP): _S.STOPPED,
     (_S.LOADING, _E.LOADED): _S.READY,
     (_S.LOADING, _E.EXITED): _S.BACKING_OFF,
-    (_S.LOADING, _E.STOP): _S.DRAINING,
+    (_S.LOADING, _E.STOP): _S.LEAVING,
     (_S.READY, _E.BATCH): _S.BUSY,
     (_S.READY, _E.EXITED): _S.BACKING_OFF,
-    (_S.READY, _E.STOP): _S.DRAINING,
+    (_S.READY, _E.STOP): _S.LEAVING,
     (_S.BUSY, _E.IDLE): _S.READY,
     (_S.BUSY, _E.EXITED): _S.BACKING_OFF,
     (_S.BUSY, _E.STOP): _S.DRAINING,
-    (_S.DRAINING, _E.SPAWNED): _S.DRAINING,
-    (_S.DRAINING, _E.LOADED): _S.DRAINING,
-    (_S.DRAINING, _E.IDLE): _S.DRAINING,
+    (_S.DRAINING, _E.IDLE): _S.LEAVING,
     (_S.DRAINING, _E.EXITED): _S.STOPPED,
     (_S.DRAINING, _E.STOP): _S.DRAINING,
+    (_S.LEAVING, _E.LOADED): _S.LEAVING,
+    (_S.LEAVING, _E.EXITED): _S.STOPPED,
+    (_S.LEAVING, _E.STOP): _S.LEAVING,
     (_S.BACKING_OFF, _E.DUE): _S.STARTING,
     (_S.BACKING_OFF, _E.EXPIRED): _S.GIVEN_UP,
     (_S.BACKING_OFF, _E.STOP): _S.STOPPED,

@@ -20,10 +20,10 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Callable
-from typing import NoReturn
+import weakref
 
 from torchkeeper.worker import main as worker_main
+from torchkeeper.worker.process_group import kill_members
 from torchkeeper.worker.wire import Exited, Fork, Forked, FrameReader, TemplateReady, encode
 
 _PR_SET_PDEATHSIG = 1
@@ -112,53 +112,41 @@ class Template:
     def _fork(self, order: Fork, channel: int, out: int, err: int, life: int) -> None:
         pid = os.fork()
         if pid == 0:
-            _live(lambda: self._become_worker(order, out, err), channel, life)
+            worker_main.live(channel, life, lambda: self._become_worker(order, out, err))
         for fd in (channel, out, err, life):
             os.close(fd)
         self._sock.sendall(encode(Forked(order.worker_id, pid)))
 
     def _become_worker(self, order: Fork, out: int, err: int) -> None:
+        os.setsid()
         signal.set_wakeup_fd(-1)
         for restored in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(restored, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         self._sock.close()
-        os.close(self._wake_read)
-        os.close(self._wake_write)
+        for fd in (self._wake_read, self._wake_write, *self._fds):  # those of the next orders too
+            os.close(fd)
         os.dup2(out, 1)
         os.dup2(err, 2)
         os.close(out)
         os.close(err)
         ctypes.CDLL(None).prctl(_PR_SET_NAME, order.title.encode()[:15])
         _reseed()
+        _leave_finalizers()
         if order.threads is not None and (torch := sys.modules.get("torch")) is not None:
             torch.set_num_threads(order.threads)
 
     def _report_exits(self) -> None:
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
-            if pid == 0:
+            if ended is None:
                 return
+            kill_members(ended.si_pid)
+            pid, status = os.waitpid(ended.si_pid, 0)
             self._sock.sendall(encode(Exited(pid, os.waitstatus_to_exitcode(status))))
-
-
-def _live(prepare: Callable[[], None], channel: int, life: int) -> NoReturn:
-    """The forked child: never returns into the template's loop, whatever happens."""
-    code = 1
-    try:
-        prepare()
-        code = worker_main.run(channel, life)
-    except SystemExit as leaving:
-        code = leaving.code if isinstance(leaving.code, int) else 1
-    except BaseException:  # noqa: BLE001 - process main: nothing may escape into the template's stack
-        sys.excepthook(*sys.exc_info())
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
-                stream.flush()
-        os._exit(code & 0xFF)
 
 
 def _reseed() -> None:
@@ -168,6 +156,12 @@ def _reseed() -> None:
         numpy.random.seed(int.from_bytes(os.urandom(4), "big"))
 
 
+def _leave_finalizers() -> None:
+    """What the template's imports made, temporary folders say, goes with the template and not with a fork."""
+    for finalizer in tuple(weakref.finalize._registry):  # type: ignore[attr-defined]  # there is no public list
+        finalizer.atexit = False
+
+
 def main() -> None:
     """Entry of the template process."""
     parser = argparse.ArgumentParser(prog="torchkeeper.worker.template")
@@ -175,6 +169,7 @@ def main() -> None:
     parser.add_argument("--parent", type=int, required=True)
     arguments = parser.parse_args()
     die_with_parent(arguments.parent)
+    os.set_inheritable(arguments.socket, False)
     warnings = import_shared()
     with socket.socket(fileno=arguments.socket) as sock:
         sock.setblocking(True)

@@ -1,0 +1,61 @@
+"""Descendants of workers that are gone: ended with their group, reaped as the front's children.
+
+A process that made a session of its own meant to stay, as it does under TorchServe: it is not sought, for
+once its parent is gone nothing tells it from others. It becomes a child of the front as well, which sees to
+it that no zombie stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import sys
+import time
+
+from torchkeeper.deadlines import KILLED
+from torchkeeper.worker.process_group import kill_members
+
+_PR_SET_CHILD_SUBREAPER = 36
+#: Seconds between two looks at a group that is being ended: the first, and at most.
+_SOON, _LATE = 0.005, 0.5
+#: Seconds that a zombie is given to be waited for by whoever started it.
+_ROUND = 1.0
+
+
+async def bury(group: int) -> None:
+    """Ends the descendants of a worker that is gone, and reaps those that became our children."""
+    pause, deadline = _SOON, time.monotonic() + KILLED
+    while kill_members(group) and time.monotonic() < deadline:
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-group, os.WNOHANG)[0]:
+                pass
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, _LATE)
+
+
+def adopt_orphans() -> None:
+    """Makes this process the parent of descendants that lose theirs (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+async def reap_orphans() -> None:
+    """Reaps for ever the adopted children that nobody waits for.
+
+    Whoever starts a child waits for it and is quick: a zombie that is there for a whole round is nobody's.
+    """
+    before = None
+    while True:
+        await asyncio.sleep(_ROUND)
+        try:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            found = None
+        pid = None if found is None else found.si_pid
+        if pid is not None and pid == before:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+            pid = None
+        before = pid

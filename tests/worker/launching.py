@@ -1,0 +1,134 @@
+"""Real worker processes without a server: a launcher in an event loop of the test's own, tiny handlers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+import pytest
+import uvloop
+
+from torchkeeper.messages import ModelSpec
+from torchkeeper.worker.launcher import Launch, Launcher
+from torchkeeper.worker.process import WorkerProcess
+from torchkeeper.worker.wire import Load, Message, encode
+
+T = TypeVar("T")
+#: Seconds for what must come; only a failing test waits for so long.
+LONG = 60.0
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def light_environ(folder: Path, **stubs: str) -> dict[str, str]:
+    """An environment in which what workers share is not there, so that a template starts in no time."""
+    folder.mkdir(exist_ok=True)
+    for name in ("torch", "numpy", "PIL"):
+        (folder / f"{name}.py").write_text(stubs.get(name, "raise ImportError('left out')\n"))
+    return {**os.environ, "PYTHONPATH": str(folder)}
+
+
+def spec_of(folder: Path, source: str) -> ModelSpec:
+    """A model that is nothing but a handler."""
+    folder.mkdir(exist_ok=True)
+    (folder / "handler.py").write_text(source)
+    return ModelSpec("m", "1.0", str(folder), {}, "handler.py", None, None, 1, None)
+
+
+class Witness:
+    """Remembers what a worker says, and waits for it."""
+
+    def __init__(self) -> None:
+        self.frames: list[Message] = []
+        self.lines: list[str] = []
+        self.exits: list[int | None] = []
+        self._changed = asyncio.Event()
+
+    def on_frame(self, worker: WorkerProcess, message: Message, raw: bytes) -> None:
+        self.frames.append(message)
+        self._changed.set()
+
+    def on_exit(self, worker: WorkerProcess, returncode: int | None) -> None:
+        self.exits.append(returncode)
+        self._changed.set()
+
+    def on_line(self, worker: WorkerProcess, stream: str, line: str) -> None:
+        self.lines.append(line)
+        self._changed.set()
+
+    async def until(self, what: Callable[[], object]) -> None:
+        async with asyncio.timeout(LONG):
+            while not what():
+                await self._changed.wait()
+                self._changed.clear()
+
+    async def exit(self) -> int | None:
+        await self.until(lambda: self.exits)
+        return self.exits[0]
+
+
+async def become(what: Callable[[], bool]) -> None:
+    """Waits for something that nobody tells."""
+    async with asyncio.timeout(LONG):
+        while not what():
+            await asyncio.sleep(0.005)
+
+
+def loaded(spec: ModelSpec) -> bytes:
+    return encode(Load(spec, 1 << 20))
+
+
+def launch_of(environ: dict[str, str], *, forked: bool) -> Launch:
+    return Launch("m", None, environ, from_template=forked)
+
+
+def state() -> tuple[set[str], set[int]]:
+    """The sockets and pipes of this process, and its children."""
+    held = set()
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # the one that lists them
+            held.add(os.readlink(f"/proc/self/fd/{fd}"))
+    ours = {what for what in held if what.startswith(("socket:", "pipe:"))}
+    return ours, {child.pid for child in psutil.Process().children()}
+
+
+@contextlib.contextmanager
+def no_reaper() -> Iterator[None]:
+    """This process adopts no orphans after the block."""
+    try:
+        yield
+    finally:
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0)
+
+
+def with_launcher(environ: dict[str, str], work: Callable[[Launcher], Awaitable[T]]) -> T:
+    """Runs work with a started launcher, and stops it; nothing may be left."""
+
+    async def whole() -> T:
+        launcher = Launcher(environ)
+        await launcher.start()
+        try:
+            return await work(launcher)
+        finally:
+            await launcher.stop()
+
+    return run(whole())
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Runs work in a loop of its own; no descriptor and no child of this process may be left."""
+    before = state()[1]
+    with no_reaper(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        result = runner.run(work)
+    assert state()[1] <= before, "processes are left"
+    return result
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="forked workers")
