@@ -14,6 +14,7 @@ import contextlib
 import ctypes
 import gc
 import importlib
+import io
 import os
 import random
 import select
@@ -130,6 +131,10 @@ class Template:
         os.dup2(err, 2)
         os.close(out)
         os.close(err)
+        # The template's own know of its descriptors that they are files, say, and fail on a pipe.
+        sys.stdout, sys.stderr = (
+            io.TextIOWrapper(io.BufferedWriter(io.FileIO(fd, "w", closefd=False))) for fd in (1, 2)
+        )
         ctypes.CDLL(None).prctl(_PR_SET_NAME, order.title.encode()[:15])
         _reseed()
         _leave_finalizers()
