@@ -7,12 +7,7 @@ them (the exit code of a worker, the last line of a traceback) travels in `cause
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable, Mapping
-
-#: The paths of KServe's protocols, v1 and v2.
-_KSERVE = re.compile(rb"/v[12](?:[/?]|$)")
 
 
 class TorchkeeperError(Exception):
@@ -39,20 +34,6 @@ class TorchkeeperError(Exception):
     def text(self) -> str:
         """Message and cause in one line, for protocols whose errors are a single text."""
         return f"{self.message.removesuffix('.')}: {self.cause}" if self.cause else self.message
-
-    def body(self, target: bytes = b"") -> bytes:
-        """The JSON that the protocol of a URL would send: KServe's {"error"}, or TorchServe's with `cause`.
-
-        Args:
-            target: path of the request, with or without its query. TorchServe's JSON has two spaces of indent
-                and a trailing newline.
-        """
-        if _KSERVE.match(target):
-            return json.dumps({"error": self.text}, separators=(",", ":")).encode()
-        fields: dict[str, object] = {"code": self.status, "type": self.type, "message": self.message}
-        if self.cause:
-            fields["cause"] = self.cause
-        return json.dumps(fields, indent=2).encode() + b"\n"
 
 
 class BadRequest(TorchkeeperError):

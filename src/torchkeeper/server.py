@@ -315,7 +315,7 @@ class _Server:
         application = Application(
             door.apis, described, self._books, max_body=limits.max_body, cors=_cors(self._settings)
         )
-        await door.listener.start(application, limits, self._books.access, self._books.responded)
+        await door.listener.start(application, limits, application.unasked, self._books.access)
         for name in door.names:
             logger.info("%s API bind to: %s (port %d)", name, door.listener.address, door.listener.port)
 

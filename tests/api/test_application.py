@@ -53,7 +53,7 @@ class Door:
     async def open(self) -> AsyncIterator[int]:
         listener = Listener("inference_address", Address("http", "127.0.0.1", 0))
         listener.bind()
-        await listener.start(self.application, self.limits, self._access, self.statuses.append)
+        await listener.start(self.application, self.limits, self.application.unasked, self._access)
         try:
             async with asyncio.timeout(30):
                 yield listener.port

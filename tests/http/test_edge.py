@@ -15,11 +15,17 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from torchkeeper.api.application import Application
 from torchkeeper.http.edge import Connection
 from torchkeeper.http.limits import EdgeLimits
+from torchkeeper.metrics.ledger import Ledger
+from torchkeeper.serving.apis import Api
+from torchkeeper.serving.books import Books
 
 App = Callable[..., Awaitable[None]]
 HOST = b"Host: x\r\n"
+#: What the server hands in for answers that no application gives.
+UNASKED = Application(Api.INFERENCE, {}, Books(Ledger()), max_body=1).unasked
 
 
 async def read_body(receive: Callable[[], Awaitable[dict[str, Any]]]) -> bytes:
@@ -47,7 +53,7 @@ async def listening(app: App, **limits: Any) -> AsyncIterator[tuple[socket.socke
     connections: set[Connection] = set()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(app, bounds, connections), sock=listener
+            lambda: Connection(app, bounds, connections, UNASKED), sock=listener
         )
         try:
             async with asyncio.timeout(30):

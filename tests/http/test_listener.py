@@ -19,7 +19,7 @@ import uvloop
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, load_pem_private_key, pkcs12
 from cryptography.x509 import load_pem_x509_certificate
 
-from torchkeeper.errors import SettingsError
+from torchkeeper.errors import SettingsError, TorchkeeperError
 from torchkeeper.http.limits import EdgeLimits
 from torchkeeper.http.listener import Listener
 from torchkeeper.http.tls import tls_context
@@ -31,6 +31,10 @@ LEAF = CA.issue_cert("127.0.0.1")
 HTTPS = Address("https", "127.0.0.1", 0)
 TORCHSERVES = b'{"status":"This TorchServe instance only accepts HTTPS requests"}'
 LOOPS: list[Callable[[], asyncio.AbstractEventLoop]] = [uvloop.new_event_loop, asyncio.new_event_loop]
+
+
+def unasked(error: TorchkeeperError, target: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    return error.status, [(b"content-length", b"0")], b""
 
 
 async def echo(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -90,7 +94,7 @@ def listening(
     stop = asyncio.Event()
 
     async def serve() -> None:
-        await listener.start(echo, limits)
+        await listener.start(echo, limits, unasked)
         started.set()
         await stop.wait()
         await listener.stop(1.0)
@@ -240,7 +244,7 @@ def test_connections_that_wait_to_be_accepted_when_the_server_stops_are_answered
     async def run() -> list[bytes]:
         listener = Listener("inference_address", Address("http", "127.0.0.1", 0))
         listener.bind()
-        await listener.start(echo, EdgeLimits(max_body=1000, last_call=0.1))
+        await listener.start(echo, EdgeLimits(max_body=1000, last_call=0.1), unasked)
         port = listener.port
         clients = [connect(port) for _ in range(3)]
         for client in clients:  # in one turn of the loop, so that it cannot have accepted any of them
@@ -265,7 +269,7 @@ def test_a_stop_without_a_descriptor_left_still_answers_what_runs() -> None:
     async def run() -> bytes:
         listener = Listener("inference_address", Address("http", "127.0.0.1", 0))
         listener.bind()
-        await listener.start(echo, EdgeLimits(max_body=1000, last_call=0.1))
+        await listener.start(echo, EdgeLimits(max_body=1000, last_call=0.1), unasked)
         loop = asyncio.get_running_loop()
         client = await loop.run_in_executor(None, connect, listener.port)
         client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nrun")
@@ -318,7 +322,7 @@ def test_an_https_address_is_never_served_in_the_clear() -> None:
         listener.bind()
         try:
             with pytest.raises(RuntimeError, match="needs a context"):
-                await listener.start(echo, EdgeLimits(max_body=1))
+                await listener.start(echo, EdgeLimits(max_body=1), unasked)
         finally:
             await listener.stop(0.0)
 

@@ -21,6 +21,7 @@ from torchkeeper.messages import Reply
 from torchkeeper.serving.apis import Api
 from torchkeeper.serving.ask import ClientGone
 from torchkeeper.serving.books import Books, Record
+from torchkeeper.serving.dialect import Dialect
 from torchkeeper.serving.request_id import new_request_id
 
 logger = logging.getLogger(__name__)
@@ -176,20 +177,33 @@ class Application:
             headers += [(name, value) for name, value in self._cors if name not in own]
         return headers
 
+    def unasked(self, error: TorchkeeperError, target: bytes) -> tuple[int, list[Header], bytes]:
+        """Status, headers and body for a request that did not come so far as to be accepted."""
+        self._books.responded(error.status)
+        headers, body = self._error(error, dialect_of(target), new_request_id())
+        return error.status, headers, body
+
     async def _send_error(
         self, scope: Scope, send: Send, error: TorchkeeperError, match: Match | None, request_id: str
     ) -> None:
-        form = ERROR_FORMS[dialect_of(scope["raw_path"]) if match is None else match.route.dialect]
+        dialect = dialect_of(scope["raw_path"]) if match is None else match.route.dialect
+        headers, body = self._error(error, dialect, request_id)
+        await self._respond(send, error.status, "", headers, body)
+
+    def _error(
+        self, error: TorchkeeperError, dialect: Dialect, request_id: str
+    ) -> tuple[list[Header], bytes]:
+        form = ERROR_FORMS[dialect]
+        body = form.body(error)
         headers: list[Header] = [
             (b"content-type", form.content_type),
             (b"x-request-id", request_id.encode()),
             *_NO_CACHE,
             *((name.encode(), value.encode()) for name, value in error.headers.items()),
             *self._cors,
+            (b"content-length", b"%d" % len(body)),
         ]
-        body = form.body(error)
-        headers.append((b"content-length", b"%d" % len(body)))
-        await self._respond(send, error.status, "", headers, body)
+        return headers, body
 
     async def _respond(
         self, send: Send, status: int, phrase: str, headers: list[Header], body: bytes

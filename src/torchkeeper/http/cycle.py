@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -20,11 +19,18 @@ logger = logging.getLogger(__name__)
 _NO_BODY, _CHUNKS = Framing.NONE, Framing.CHUNKS
 
 
+#: Status, header fields and body.
+Answer = tuple[int, list[Field], bytes]
+#: Makes the answer to an error that no application has seen, to a request for this target.
+Unasked = Callable[[TorchkeeperError, bytes], Answer]
+
+
 class Wire(Protocol):
     """What an exchange needs of its connection."""
 
     #: Set while the client reads too slowly: what an answer waits for before it goes on.
     drained: asyncio.Event | None
+    unasked: Unasked
 
     def write(self, data: bytes) -> None:
         """Sends bytes, if there still is somebody to send them to."""
@@ -34,24 +40,6 @@ class Wire(Protocol):
 
     def finished(self, exchange: Exchange, *, whole: bool) -> None:
         """The application is done; `whole`: the client has its answer, or is gone."""
-
-    def unasked(self, status: int) -> None:
-        """An answer was given without the application."""
-
-
-def error_response(error: TorchkeeperError, target: bytes = b"") -> tuple[int, list[Field], bytes]:
-    """Status, header fields and body of an error that no application has seen; the path decides the body."""
-    body = error.body(target)
-    fields = [
-        (b"content-type", b"application/json"),
-        (b"x-request-id", str(uuid.uuid4()).encode()),
-        (b"Pragma", b"no-cache"),
-        (b"Cache-Control", b"no-cache; no-store, must-revalidate, private"),
-        (b"Expires", b"Thu, 01 Jan 1970 00:00:00 UTC"),
-        *((name.encode(), value.encode()) for name, value in error.headers.items()),
-        (b"content-length", b"%d" % len(body)),
-    ]
-    return error.status, fields, body
 
 
 class Exchange:
@@ -165,10 +153,9 @@ class Exchange:
         self._wire.finished(self, whole=self._done or self._gone)
 
     def _answer(self, error: TorchkeeperError) -> None:
-        status, fields, body = error_response(error, self.head.target)
+        status, fields, body = self._wire.unasked(error, self.head.target)
         self._begin(status, None, fields)
         self._write(body, more=False)
-        self._wire.unasked(status)
 
     async def _receive(self) -> dict[str, Any]:
         if self._expects and not self._complete and not self._chunks and not self.status:

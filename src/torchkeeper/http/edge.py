@@ -17,7 +17,7 @@ import httptools
 
 from torchkeeper.errors import BadRequest, MethodNotAllowed, RequestTooLarge, TorchkeeperError
 from torchkeeper.http.course import Course, Phase, Step
-from torchkeeper.http.cycle import Exchange
+from torchkeeper.http.cycle import Exchange, Unasked
 from torchkeeper.http.head import Head
 from torchkeeper.http.limits import EdgeLimits, HeaderFieldsTooLarge, RequestTimeout
 
@@ -36,8 +36,8 @@ class Connection(asyncio.Protocol):
         app: the ASGI application that answers.
         limits: what a client may do.
         connections: those that are open or still have an application at work; this one enters and leaves it.
+        unasked: makes the answers that no application gives.
         access: writes an access line; None if nobody wants them.
-        unasked: told the status of each answer that no application gave.
     """
 
     def __init__(
@@ -45,8 +45,8 @@ class Connection(asyncio.Protocol):
         app: Any,
         limits: EdgeLimits,
         connections: set[Connection],
+        unasked: Unasked,
         access: Access | None = None,
-        unasked: Callable[[int], None] = lambda status: None,
     ) -> None:
         self.unasked = unasked
         #: Set while the client reads too slowly: what an answer waits for before it goes on.

@@ -14,13 +14,13 @@ import os
 import socket
 import ssl
 import stat
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from torchkeeper.errors import SettingsError
+from torchkeeper.http.cycle import Unasked
 from torchkeeper.http.edge import Access, Connection
 from torchkeeper.http.limits import EdgeLimits
 from torchkeeper.http.tls_acceptor import Factory, TlsAcceptor, https_only
@@ -72,11 +72,7 @@ class Listener:
         return port
 
     async def start(
-        self,
-        app: Any,
-        limits: EdgeLimits,
-        access: Access | None = None,
-        unasked: Callable[[int], None] = lambda status: None,
+        self, app: Any, limits: EdgeLimits, unasked: Unasked, access: Access | None = None
     ) -> None:
         """Begins to accept connections for an ASGI application; the other arguments are `Connection`'s."""
         if self._socket is None:
@@ -84,7 +80,7 @@ class Listener:
         loop = asyncio.get_running_loop()
 
         def connect(app: Any = app) -> Connection:
-            return Connection(app, limits, self._connections, access, unasked)
+            return Connection(app, limits, self._connections, unasked, access)
 
         self._connect = connect
         if self.address.scheme == "https":
