@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchkeeper.errors import SettingsError
+from torchkeeper.cli import checked_settings, torchserve_parser
+from torchkeeper.errors import LaunchRefused, SettingsError
 from torchkeeper.setting_layers import Layers, Origin
 from torchkeeper.setting_table import KEYS, Configured, Key
 from torchkeeper.settings import CommandLine, Settings, load_settings, startup_models
@@ -342,3 +343,54 @@ def test_whatever_a_key_is_given_is_read_or_refused(key: Key, text: str) -> None
     with contextlib.suppress(ValueError):
         read = key.read(text)
         assert not read.complaint or not key.own
+
+
+# --- what else starts TorchServe ----------------------------------------------------------------------------
+
+
+def test_a_file_in_javas_own_encoding_is_read(tmp_path: Path) -> None:
+    (tmp_path / "config.properties").write_bytes("# café\ncors_allowed_origin=ä\n".encode("latin-1"))
+    settings, warnings = load_settings(CommandLine(), {}, tmp_path)
+    assert settings.cors_allowed_origin == "ä"
+    assert not warnings
+
+
+@pytest.mark.parametrize("variable", ["ORIGIN", "MY-ORIGIN", "my.origin", "ORIGIN 1"])
+def test_a_placeholder_names_any_variable(tmp_path: Path, variable: str) -> None:
+    settings = load(tmp_path, f"cors_allowed_origin=<$${variable}$$>\n", {variable: "x"})
+    assert settings.cors_allowed_origin == "<x>"
+
+
+def test_an_empty_temp_is_none(tmp_path: Path) -> None:
+    assert load(tmp_path, environ={"TEMP": ""}).temp_dir == load(tmp_path).temp_dir
+
+
+def test_only_a_workflow_store_of_the_command_line_must_be_there(tmp_path: Path) -> None:
+    (tmp_path / "config.properties").write_text("workflow_store=/nowhere\nmodel_store=.\n")
+    settings, _ = checked_settings(torchserve_parser().parse_args(["--ncs"]), {}, tmp_path)
+    assert settings.workflow_store == Path("/nowhere")
+    flags = torchserve_parser().parse_args(["--ncs", "--workflow-store", "nope"])
+    with pytest.raises(LaunchRefused, match="--workflow-store directory not found: nope"):
+        checked_settings(flags, {}, tmp_path)
+
+
+def test_the_command_that_prints_settings_shows_what_is_said_of_models_and_where(tmp_path: Path) -> None:
+    models = '{"m": {"1.0": {"batchSize": "4"}}}'
+    kept = '{"models": {"k": {"2": {"marName": "k.mar", "minWorkers": 3}}}}'
+    (tmp_path / "c.properties").write_text(f"models={models}\nmodel_snapshot={kept}\njob_queue_size=7\n")
+    command = [sys.executable, "-c", "from torchkeeper.cli import torchkeeper; torchkeeper()", "config"]
+    done = subprocess.run(
+        [*command, "--ts-config", "c.properties", "--show-origin"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    path = tmp_path / "c.properties"
+    lines = done.stdout.splitlines()
+    assert f"job_queue_size=7\tfile {path}:3" in lines
+    assert f"models={models}\tfile {path}:1" in lines
+    assert lines[-2:] == [
+        f"models/m/1.0/batchSize=4\tfile {path}:1",
+        f"model_snapshot/k/2/minWorkers=3\tfile {path}:2",
+    ]

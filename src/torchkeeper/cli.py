@@ -10,11 +10,11 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from torchkeeper import TORCHSERVE_VERSION, __version__
-from torchkeeper.errors import SettingsError
+from torchkeeper.errors import LaunchRefused, SettingsError
 from torchkeeper.setting_table import KEYS
 from torchkeeper.settings import (
     CommandLine,
@@ -24,10 +24,6 @@ from torchkeeper.settings import (
     said_of_models,
     snapshot_models,
 )
-
-
-class Refused(Exception):
-    """The command cannot be carried out; the text is TorchServe's."""
 
 
 def torchserve_parser() -> argparse.ArgumentParser:
@@ -103,9 +99,9 @@ def torchserve(argv: Sequence[str] | None = None) -> int:
         print("TorchServe is already running, please use torchserve --stop to stop TorchServe.")
         return 1
     try:
-        settings, warnings = checked_settings(arguments)
-    except Refused as refused:
-        print(refused)
+        settings, warnings = checked_settings(arguments, process_environ(), Path.cwd())
+    except LaunchRefused as refused:
+        print(refused.message)
         return 1
     except SettingsError as error:
         print(f"Invalid configuration: {error.message}")
@@ -124,19 +120,20 @@ def _leave_at_signals() -> None:
         signal.signal(number, lambda number, frame: sys.exit(0))
 
 
-def checked_settings(arguments: argparse.Namespace) -> tuple[Settings, tuple[str, ...]]:
+def checked_settings(
+    arguments: argparse.Namespace, environ: Mapping[str, str], cwd: Path
+) -> tuple[Settings, tuple[str, ...]]:
     """The settings, after the checks that TorchServe's launcher makes, in its order and words.
 
     Raises:
-        Refused, SettingsError: something named is missing or wrong.
+        LaunchRefused, SettingsError: something named is missing or wrong.
     """
-    cwd = Path.cwd()
     for path, flag in (
         (arguments.log_config, "--log-config"),
         (arguments.cpp_log_config, "--cpp-log-config"),
     ):
         if path is not None and not path.is_file():
-            raise Refused(f"{flag} file not found: {path.absolute()}")
+            raise LaunchRefused(f"{flag} file not found: {path.absolute()}")
     command_line = CommandLine(
         ts_config=arguments.ts_config,
         model_store=arguments.model_store,
@@ -150,20 +147,10 @@ def checked_settings(arguments: argparse.Namespace) -> tuple[Settings, tuple[str
         log_level=arguments.log_level,
         kserve=arguments.kserve,
     )
-    try:
-        settings, warnings = load_settings(command_line, process_environ(), cwd)
-    except SettingsError as error:
-        if error.message.startswith(("--ts-config", "Invalid temp directory")):
-            raise Refused(error.message) from None
-        raise
-    if settings.model_store is None:
-        raise Refused("Missing mandatory parameter --model-store")
-    for path, flag in (
-        (settings.model_store, "--model-store"),
-        (settings.workflow_store, "--workflow-store"),
-    ):
+    settings, warnings = load_settings(command_line, environ, cwd)
+    for path, flag in ((settings.store, "--model-store"), (arguments.workflow_store, "--workflow-store")):
         if path is not None and not path.is_dir():
-            raise Refused(f"{flag} directory not found: {path}")
+            raise LaunchRefused(f"{flag} directory not found: {path}")
     snapshot_models(settings)
     return settings, warnings
 

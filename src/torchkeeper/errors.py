@@ -254,3 +254,7 @@ class SettingsError(TorchkeeperError):
     """A setting that cannot be used; `message` names key, value, file and line."""
 
     type = "InvalidConfiguration"
+
+
+class LaunchRefused(SettingsError):
+    """What TorchServe's launcher refuses; the text is TorchServe's and stands alone."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from torchkeeper.api.auth import KINDS, TokenRules, Tokens, new_key
+from torchkeeper.api.auth import TokenRules, Tokens, new_key
 from torchkeeper.errors import SettingsError
 from torchkeeper.keys.key import Key
 from torchkeeper.settings import Settings
@@ -109,10 +109,12 @@ def given_keys(settings: Settings) -> dict[Key, str]:
         SettingsError: one line that names the setting and the reason, never the key.
     """
     found: dict[Key, str] = {}
-    for kind in KINDS:
-        name = f"{kind.name.lower()}_key"
-        direct: str | None = getattr(settings, name)
-        path: Path | None = getattr(settings, f"{name}_file")
+    ways = {
+        Key.MANAGEMENT: ("management_key", settings.management_key, settings.management_key_file),
+        Key.INFERENCE: ("inference_key", settings.inference_key, settings.inference_key_file),
+        Key.API: ("api_key", settings.api_key, settings.api_key_file),
+    }
+    for kind, (name, direct, path) in ways.items():
         if direct and path is not None:
             raise SettingsError(f"{name} and {name}_file are both set; give the key one way only")
         if path is not None:

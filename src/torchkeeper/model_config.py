@@ -23,7 +23,7 @@ LATER = (
 
 
 def parse_model_config(text: str, where: str) -> tuple[GivenSettings, tuple[str, ...]]:
-    """The server's part of a model-config.yaml, and sentences about what was ignored.
+    """The server's part of a model-config.yaml, and sentences about what was ignored (but see `not_yet`).
 
     As in TorchServe a wrong type costs the key and an unreadable file the whole; both are said.
     """
@@ -38,5 +38,9 @@ def parse_model_config(text: str, where: str) -> tuple[GivenSettings, tuple[str,
     if not isinstance(found, dict):
         return GivenSettings(), (f"{where} is not a mapping, defaults are used",)
     given, complaints = from_yaml(found, where)
-    later = [f"{where}: {key} has no effect yet" for key in LATER if found.get(key)]
-    return given, (*complaints, *later)
+    return given, tuple(complaints)
+
+
+def not_yet(given: GivenSettings) -> tuple[str, ...]:
+    """The keys of a file that ask for what is not here yet."""
+    return tuple(key for key in LATER if given.raw.get(key))

@@ -18,7 +18,7 @@ _MARKED = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\f": "\\f"} | {
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_PLACEHOLDER = re.compile(r"\$\$(\w+)\$\$")
+_PLACEHOLDER = re.compile(r"\$\$([^$]+)\$\$")
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,14 @@ class Property:
     key: str
     value: str
     line: int
+
+
+def properties_text(data: bytes) -> str:
+    """The text of a file: UTF-8, or else ISO 8859-1 as Java reads every such file."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
 
 
 def parse_properties(text: str) -> list[Property]:

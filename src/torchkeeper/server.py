@@ -134,19 +134,18 @@ def doors_of(settings: Settings, context: ssl.SSLContext | None = None) -> tuple
     Under KServe one more on its port, for inference, unless something configured listens there.
     """
     wanted = [
-        (Api.INFERENCE, "Inference", "inference_address"),
-        (Api.MANAGEMENT, "Management", "management_address"),
+        (Api.INFERENCE, "Inference", "inference_address", settings.inference_address),
+        (Api.MANAGEMENT, "Management", "management_address", settings.management_address),
     ]
     if settings.enable_metrics_api:
-        wanted.append((Api.METRICS, "Metrics", "metrics_address"))
-    grouped: dict[object, list[tuple[Api, str, str]]] = {}
+        wanted.append((Api.METRICS, "Metrics", "metrics_address", settings.metrics_address))
+    grouped: dict[object, list[tuple[Api, str, str, Address]]] = {}
     for row in wanted:
-        address: Address = getattr(settings, row[2])
-        grouped.setdefault(address if address.port or address.path else row[2], []).append(row)
+        grouped.setdefault(row[3] if row[3].port or row[3].path else row[2], []).append(row)
     extra = settings.kserve and settings.kserve.http
     doors = tuple(
         Door(
-            Listener(rows[0][2], getattr(settings, rows[0][2]), context),
+            Listener(rows[0][2], rows[0][3], context),
             functools.reduce(operator.or_, (row[0] for row in rows)),
             tuple(row[1] for row in rows),
         )

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from torchkeeper import kserve
-from torchkeeper.errors import SettingsError
+from torchkeeper.errors import LaunchRefused, SettingsError
 from torchkeeper.log_config import LEVELS, LogConfig, LogLevels, parse_log_config
 from torchkeeper.model_settings import Told
 from torchkeeper.model_snapshot import VersionSnapshot
-from torchkeeper.properties import parse_properties, substitute
+from torchkeeper.properties import parse_properties, properties_text, substitute
 from torchkeeper.setting_layers import Layers, Origin, SettingReader
 from torchkeeper.setting_table import BY_NAME, KEYS, Configured, Effect
 from torchkeeper.snapshot import newest_snapshot, snapshot_folder
@@ -71,10 +71,10 @@ class Settings(Configured):
         """The model store, without which no server starts.
 
         Raises:
-            SettingsError: there is none.
+            LaunchRefused: there is none.
         """
         if self.model_store is None:
-            raise SettingsError("Missing mandatory parameter --model-store")
+            raise LaunchRefused("Missing mandatory parameter --model-store")
         return self.model_store
 
 
@@ -179,7 +179,7 @@ def find_config(
     if named is not None:
         path = cwd / named
         if not path.is_file():
-            raise SettingsError(f"--ts-config file not found: {named}")
+            raise LaunchRefused(f"--ts-config file not found: {named}")
         return path, None
     if _is_kserve(arguments, environ) and (named := environ.get(kserve.CONFIG_VARIABLE)):
         if not (cwd / named).is_file():
@@ -200,8 +200,8 @@ def _log_location(environ: Mapping[str, str], cwd: Path) -> Path:
 
 def _apply_file(layers: Layers, path: Path, environ: Mapping[str, str], reader: SettingReader) -> None:
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = properties_text(path.read_bytes())
+    except OSError as error:
         raise SettingsError(f"--ts-config file cannot be read: {path}: {error}") from None
     for entry in parse_properties(text):
         if entry.key not in BY_NAME:
@@ -251,16 +251,16 @@ def _log_config(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Log
 
 def _temp_dir(environ: Mapping[str, str]) -> Path:
     named = environ.get("TEMP")
-    if named is None:
+    if not named:
         try:
             return Path(tempfile.gettempdir())
         except FileNotFoundError:
-            raise SettingsError(
+            raise LaunchRefused(
                 "Invalid temp directory: none can be written to, please set the TEMP environment variable "
                 "to a folder that can (in a container: an emptyDir)."
             ) from None
     if not Path(named).is_dir():
-        raise SettingsError(f"Invalid temp directory: {named}, please check TEMP environment variable.")
+        raise LaunchRefused(f"Invalid temp directory: {named}, please check TEMP environment variable.")
     return Path(named)
 
 

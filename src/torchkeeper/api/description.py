@@ -16,7 +16,7 @@ import psutil
 from torchkeeper import TORCHSERVE_VERSION
 from torchkeeper.engine.models import Models
 from torchkeeper.engine.version import ModelVersion
-from torchkeeper.model_settings import TABLE, In
+from torchkeeper.model_settings import TABLE, In, Source
 from torchkeeper.worker.pool import Worker
 from torchkeeper.worker.supervisor import State
 
@@ -88,9 +88,13 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     customizedMetadata: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     #: Only there, and true, where the number of workers follows the load.
     autoscale: bool | msgspec.UnsetType = msgspec.UNSET
+    #: Only for those who ask: who says what holds.
+    settingOrigins: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
 
-def describe(found: ModelVersion, metadata: dict[str, Any] | None = None) -> Description:
+def describe(
+    found: ModelVersion, metadata: dict[str, Any] | None = None, *, origins: bool = False
+) -> Description:
     """A version as it is now; `metadata` is what its handler says of itself."""
     about, config, values = found.about, found.about.config, found.values()
     shown = {row.name: _whole(values[row.attribute]) for row in TABLE if In.DESCRIPTION in row.places}
@@ -114,8 +118,16 @@ def describe(found: ModelVersion, metadata: dict[str, Any] | None = None) -> Des
         jobQueueStatus=QueueStatus(found.dispatcher.room, found.dispatcher.waiting),
         customizedMetadata=msgspec.UNSET if metadata is None else metadata,
         autoscale=True if config.autoscale else msgspec.UNSET,
+        settingOrigins=setting_origins(found) if origins else msgspec.UNSET,
         **shown,
     )
+
+
+def setting_origins(found: ModelVersion) -> dict[str, str]:
+    """Who says what holds for a version, by the keys' names."""
+    told = found.about.config.origins
+    scaled = dict.fromkeys(("minWorkers", "maxWorkers"), Source.REQUEST.value) if found.scaled else {}
+    return {row.name: str(told[row.attribute]) for row in TABLE} | scaled
 
 
 def server_metadata(*, repository: bool) -> dict[str, Any]:

@@ -40,7 +40,11 @@ class ManagementApi:
         wanted = await _read(call, Describe)
         name, version = str(call.match.model), call.match.version
         found = await self._operations.describe(
-            name, version, customized=wanted.customized, request_id=call.request_id
+            name,
+            version,
+            customized=wanted.customized,
+            request_id=call.request_id,
+            origins=wanted.setting_origins,
         )
         return json_reply(found)
 

@@ -80,19 +80,20 @@ class Operations:
         return body
 
     async def describe(
-        self, name: str, version: str | None, *, customized: bool, request_id: str
+        self, name: str, version: str | None, *, customized: bool, request_id: str, origins: bool = False
     ) -> list[Description]:
-        """A version (None: the default one), or `all`; `customized` asks the handler of the one as well.
+        """A version (None: the default one), or `all`; `customized` asks the handler of the one as well,
+        `origins` says who says what holds.
 
         Raises:
             ModelNotFound, ModelVersionNotFound: it is not here.
             ServiceUnavailable, TorchkeeperError: its handler could not be asked.
         """
         if version == "all":
-            return [describe(found) for found in self._models.versions(name)]
+            return [describe(found, origins=origins) for found in self._models.versions(name)]
         found = self._models.find(name, version)
         metadata = await self._metadata(request_id, found, version) if customized else None
-        return [describe(found, metadata)]
+        return [describe(found, metadata, origins=origins)]
 
     async def _metadata(self, request_id: str, found: ModelVersion, version: str | None) -> dict[str, Any]:
         """What the handler says of itself; nothing where it says no mapping."""

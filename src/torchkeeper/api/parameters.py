@@ -58,6 +58,7 @@ class Describe(msgspec.Struct, frozen=True):
     """`GET /models/{model_name}`."""
 
     customized: bool = False
+    setting_origins: bool = False
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ from torchkeeper.doctor.configuration import (
 from torchkeeper.doctor.finding import Finding as Finding
 from torchkeeper.doctor.finding import Verdict as Verdict
 from torchkeeper.errors import SettingsError
+from torchkeeper.properties import properties_text
 from torchkeeper.setting_table import Configured
 from torchkeeper.settings import CommandLine, find_config
 from torchkeeper.store import SUFFIXES
@@ -33,10 +34,10 @@ def examine(
     """Everything there is to say about a set-up; the same file is taken as `torchserve` would take."""
     try:
         config, beaten = find_config(CommandLine(ts_config=ts_config), environ, cwd)
-        text = "" if config is None else config.read_text(encoding="utf-8")
+        text = "" if config is None else properties_text(config.read_bytes())
     except SettingsError as error:
         return (Finding(str(ts_config or "TS_CONFIG_FILE"), "file", Verdict.BROKEN, error.message),)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         return (Finding(str(config), "file", Verdict.BROKEN, f"cannot be read: {error}"),)
     where = "defaults" if config is None else config.name
     findings: list[Finding] = []

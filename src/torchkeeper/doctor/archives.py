@@ -20,7 +20,7 @@ from torchkeeper.doctor.source import (
 )
 from torchkeeper.errors import ArchiveError
 from torchkeeper.handler.builtin import BUILTIN, READY
-from torchkeeper.model_config import KNOWN, LATER, parse_model_config
+from torchkeeper.model_config import KNOWN, LATER, not_yet, parse_model_config
 from torchkeeper.setting_table import BY_NAME, Configured
 from torchkeeper.setting_types import ENVELOPES
 
@@ -263,12 +263,12 @@ def examine_model_config(content: bytes, setup: Configured) -> Iterator[_Check]:
     """What becomes of a model-config.yaml, key by key where there is something to say."""
     config, warnings = parse_model_config(content.decode(errors="replace"), "model-config.yaml")
     for warning in warnings:
-        if not warning.endswith("has no effect yet"):
-            yield "config file", Verdict.IGNORED, warning.removeprefix("model-config.yaml").lstrip(": ")
-    for key, value in config.raw.items():
+        yield "config file", Verdict.IGNORED, warning.removeprefix("model-config.yaml").lstrip(": ")
+    missing = not_yet(config)
+    for key in config.raw:
         what = f"model-config.yaml {key}"
         needs = _WITH_LATER.get(key)
-        if key in LATER and value:
+        if key in missing:
             yield what, Verdict.BROKEN, "torchkeeper does not have this yet"
         elif needs is not None and needs in LATER:
             yield what, Verdict.IGNORED, f"it belongs to {needs}, which torchkeeper does not have yet"

@@ -22,7 +22,7 @@ from torchkeeper.errors import ArchiveError, RequirementsFailed
 from torchkeeper.messages import Declared, ModelSpec, Sample
 from torchkeeper.metrics.instruments import Meter, NoMeter
 from torchkeeper.metrics.system import cpu_count
-from torchkeeper.model_config import parse_model_config
+from torchkeeper.model_config import not_yet, parse_model_config
 from torchkeeper.model_settings import GivenSettings, ModelSettings
 from torchkeeper.settings import Settings, secret_variables
 from torchkeeper.worker.launcher import Launch, Launcher
@@ -74,7 +74,7 @@ class Builder:
             logger.error("%s cannot be read, defaults are used: %s", name, error)
             return GivenSettings()
         config, warnings = parse_model_config(text, name)
-        for warning in warnings:
+        for warning in (*warnings, *(f"{name}: {key} has no effect yet" for key in not_yet(config))):
             logger.warning("%s", warning)
         return config
 

@@ -72,6 +72,8 @@ class ModelVersion:
         self.pool = pool
         self.min_workers = 0
         self.max_workers = 0
+        #: Whether the numbers of workers are those of a request to scale.
+        self.scaled = False
         self._specs = specs
         self._meter = meter
         self._scaling = asyncio.Lock()
@@ -152,6 +154,7 @@ class ModelVersion:
             if self._closed:
                 raise ModelVersionNotFound(self.name, self.version)
             self.min_workers, self.max_workers = low, high
+            self.scaled = True
             if low == 0:
                 await self.dispatcher.close()
             else:
