@@ -15,7 +15,8 @@ from torchkeeper.messages import Input, Kind, Reply
 from torchkeeper.metrics.instruments import Meter, NoMeter
 from torchkeeper.model_settings import GivenSettings, from_request
 from torchkeeper.settings import CommandLine, Settings, load_settings
-from torchkeeper.worker.process import Launch, Owner
+from torchkeeper.worker.launcher import Launch
+from torchkeeper.worker.process import Owner
 from torchkeeper.worker.wire import (
     Batch,
     FrameReader,
