@@ -98,6 +98,13 @@ def state() -> tuple[set[str], set[int]]:
     return ours, {child.pid for child in psutil.Process().children()}
 
 
+def template_of() -> psutil.Process:
+    """The template process of the launcher that runs."""
+    children = psutil.Process().children()
+    (found,) = (child for child in children if "torchkeeper.worker.template" in child.cmdline())
+    return found
+
+
 @contextlib.contextmanager
 def no_reaper() -> Iterator[None]:
     """This process adopts no orphans after the block."""

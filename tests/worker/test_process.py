@@ -19,6 +19,7 @@ from launching import (  # type: ignore[import-not-found]  # pytest puts this fo
     run,
     spec_of,
     state,
+    template_of,
     with_launcher,
 )
 
@@ -120,13 +121,6 @@ def test_a_worker_that_closes_its_channel_is_killed(
     assert "has closed its channel and is killed" in caplog.text
 
 
-def template_of(launcher: Launcher) -> psutil.Process:
-    (found,) = (
-        child for child in psutil.Process().children() if "torchkeeper.worker.template" in child.cmdline()
-    )
-    return found
-
-
 def test_a_kill_whose_effect_nobody_tells_is_an_end_all_the_same(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -135,7 +129,7 @@ def test_a_kill_whose_effect_nobody_tells_is_an_end_all_the_same(
     async def work(launcher: Launcher) -> None:
         witness = Witness()
         worker = await launcher.launch(witness, launch_of(environ, forked=True), None)
-        template = template_of(launcher)
+        template = template_of()
         template.suspend()
         worker.kill()
         assert await witness.exit() == -signal.SIGKILL
@@ -152,7 +146,7 @@ def test_a_fork_that_is_not_answered_costs_the_template_and_the_next_one_serves(
 ) -> None:
     async def work(launcher: Launcher) -> None:
         before = state()[0]
-        template = template_of(launcher)
+        template = template_of()
         template.suspend()
         with monkeypatch.context() as short:
             short.setattr(template_link, "FORK", 0.01)
@@ -170,7 +164,7 @@ def test_a_fork_that_is_not_answered_costs_the_template_and_the_next_one_serves(
 
 def test_a_cancelled_launch_leaves_nothing(environ: dict[str, str]) -> None:
     async def work(launcher: Launcher) -> None:
-        template = template_of(launcher)
+        template = template_of()
         before = state()
         for forked in (True, False):
             for turns in range(6):
@@ -232,7 +226,7 @@ def test_a_template_that_does_not_leave_is_killed(
     monkeypatch.setattr(template_link, "TEMPLATE_STOP", 0.01)
 
     async def work(launcher: Launcher) -> int:
-        template = template_of(launcher)
+        template = template_of()
         template.suspend()
         return template.pid
 

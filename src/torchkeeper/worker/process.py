@@ -226,7 +226,7 @@ class WorkerProcess(asyncio.Protocol):
             self._owner.on_frame(self, message, raw)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self._ended:
+        if not self._ended and self._timer is None:  # else it has been killed already
             self._after(_DEAF, self._deaf)
 
     def _deaf(self) -> None:
