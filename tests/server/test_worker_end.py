@@ -15,7 +15,8 @@ pytestmark = pytest.mark.slow
 
 #: A child that holds whatever its parent held, for as long as it may.
 HANDLER = """
-import atexit, logging, logging.handlers, multiprocessing, os, pathlib, signal, sys, tempfile, time
+import atexit, concurrent.futures, logging, logging.handlers, multiprocessing, os, pathlib, signal, sys
+import tempfile, threading, time
 
 OUT = pathlib.Path({out!r})
 
@@ -34,6 +35,9 @@ class Handler:
         self.child = multiprocessing.Process(target=wait, daemon=options.get("daemon", True))
         self.child.start()
         note(self.name + ".child", self.child.pid)
+        self.pool = concurrent.futures.ProcessPoolExecutor(1)
+        self.pool.submit(os.getpid).result()
+        threading.Thread(target=wait).start()
         atexit.register(note, self.name + ".atexit", "atexit")
         self.log = logging.getLogger("audit")
         file = logging.FileHandler(OUT / (self.name + ".audit"))

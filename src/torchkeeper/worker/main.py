@@ -51,6 +51,8 @@ EXIT_LOAD_FAILED = 3
 EXIT_ORPHANED = 4
 
 _CHUNK = 1 << 18
+#: Seconds of a worker's grace that executors get for what they have begun.
+_EXECUTORS = 1.0
 
 
 class Channel:
@@ -217,12 +219,17 @@ def _run(channel_fd: int, life_fd: int) -> int:
         return EXIT_ORPHANED
 
 
+def _end_executors() -> None:
+    for end in reversed(getattr(threading, "_threading_atexits", ())):
+        end()
+
+
 def _leave(code: int) -> NoReturn:
     """Ends this process as an interpreter ends, but in time.
 
-    `atexit` functions run; among them are multiprocessing's, which ends daemonic children and waits for the
-    others, temporary folders' and logging's. Threads are not waited for: one that a handler never ends would
-    cost the worker its whole grace, and the functions would not be reached.
+    Executors are shut down, then `atexit` functions run; among them are multiprocessing's, which ends
+    daemonic children and waits for the others, temporary folders' and logging's. Threads are not waited for:
+    one that a handler never ends would cost the worker its whole grace, and no function would be reached.
     """
 
     def too_late() -> None:
@@ -231,6 +238,9 @@ def _leave(code: int) -> NoReturn:
 
     try:
         threading.Thread(target=too_late, name="end", daemon=True).start()
+        executors = threading.Thread(target=_end_executors, name="executors", daemon=True)
+        executors.start()
+        executors.join(_EXECUTORS)
         atexit._run_exitfuncs()
     except BaseException:  # noqa: BLE001 - process main
         sys.excepthook(*sys.exc_info())
