@@ -23,6 +23,7 @@ from torchkeeper.model_snapshot import (
     parse_model_snapshot,
 )
 from torchkeeper.properties import parse_properties
+from torchkeeper.setting_table import KEYS, Key
 from torchkeeper.settings import CommandLine, Settings, load_settings, snapshot_models, startup_models
 from torchkeeper.snapshot import Snapshots, newest_snapshot
 
@@ -234,6 +235,18 @@ def test_a_password_is_for_its_owner_only(tmp_path: Path) -> None:
     path = Snapshots(tmp_path / "config").save("startup", settings, ())
     assert path is not None
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if not key.from_file], ids=lambda key: key.name)
+def test_a_key_that_is_given_from_outside_is_not_kept(tmp_path: Path, key: Key) -> None:
+    environ = {key.variable: "a-key-of-some-length"}
+    settings, _ = load_settings(CommandLine(), environ, tmp_path)
+    path = Snapshots(tmp_path / "logs" / "config").save("startup", settings, ())
+    assert path is not None
+    assert "a-key-of-some-length" not in path.read_text()
+    again, _ = load_settings(CommandLine(), environ, tmp_path)
+    assert again.config_file == path
+    assert getattr(again, key.name) == "a-key-of-some-length"
 
 
 def test_none_is_written_when_none_is_wanted(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,12 @@ class Origin:
     def __str__(self) -> str:
         place = f"{self.source}:{self.line}" if self.line else self.source
         return f"{self.kind} {place}".strip()
+
+
+def hint(unknown: str) -> str:
+    """The known key that an unknown one was meant to be, as the end of a sentence; or nothing."""
+    near = difflib.get_close_matches(unknown, BY_NAME, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 class Layers:

@@ -7,7 +7,6 @@ bad value is reported before anything heavy is imported.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tempfile
@@ -22,7 +21,7 @@ from torchkeeper.log_config import LEVELS, LogConfig, LogLevels, parse_log_confi
 from torchkeeper.model_settings import Told
 from torchkeeper.model_snapshot import VersionSnapshot
 from torchkeeper.properties import parse_properties, properties_text, substitute
-from torchkeeper.setting_layers import Layers, Origin, SettingReader
+from torchkeeper.setting_layers import Layers, Origin, SettingReader, hint
 from torchkeeper.setting_table import BY_NAME, KEYS, Configured, Effect
 from torchkeeper.snapshot import newest_snapshot, snapshot_folder
 from torchkeeper.store import find_stored, stored_names
@@ -59,7 +58,7 @@ class Settings(Configured):
     log_levels: LogLevels = field(default_factory=LogLevels)
     #: A configuration for logging.config.dictConfig, from --log-config.
     log_dict: Mapping[str, Any] | None = None
-    #: Key -> text of every key that is not at its default: what a snapshot keeps.
+    #: Key -> text of every key that is not at its default and may stand in a file: what a snapshot keeps.
     texts: Mapping[str, str] = field(default_factory=dict)
     #: Whether snapshots are written and restored.
     config_snapshots: bool = True
@@ -128,7 +127,11 @@ def load_settings(
         config_file=config_file,
         log_levels=levels,
         log_dict=log_config.python,
-        texts={name: text for name, (text, origin) in layers.texts.items() if origin.kind != "default"},
+        texts={
+            name: text
+            for name, (text, origin) in layers.texts.items()
+            if origin.kind != "default" and BY_NAME[name].from_file
+        },
         config_snapshots=not arguments.no_config_snapshots,
         kserve=opened,
     )
@@ -205,9 +208,7 @@ def _apply_file(layers: Layers, path: Path, environ: Mapping[str, str], reader: 
         raise SettingsError(f"--ts-config file cannot be read: {path}: {error}") from None
     for entry in parse_properties(text):
         if entry.key not in BY_NAME:
-            near = difflib.get_close_matches(entry.key, BY_NAME, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            reader.complain(f"unknown key {entry.key} ({path}:{entry.line})", f" is ignored{hint}")
+            reader.complain(f"unknown key {entry.key} ({path}:{entry.line})", f" is ignored{hint(entry.key)}")
             continue
         if not BY_NAME[entry.key].from_file:
             raise SettingsError(

@@ -19,13 +19,12 @@ from typing import Literal, Protocol
 from torchkeeper import TORCHSERVE_VERSION
 from torchkeeper.model_snapshot import ModelSnapshot, VersionSnapshot, format_model_snapshot
 from torchkeeper.properties import java_date, write_properties
+from torchkeeper.setting_table import BY_NAME
 
 logger = logging.getLogger(__name__)
 
 Kind = Literal["startup", "snapshot", "shutdown"]
 _NAME = re.compile(r"\d{17}-(startup|snapshot|shutdown)\.cfg")
-#: A snapshot that holds one of these is for its owner's eyes only.
-_SECRETS = ("keystore_pass",)
 #: What a folder says that will not take files later either.
 _BARRED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -83,7 +82,8 @@ class Snapshots:
             moment = self._next_moment()
             path = self._folder / f"{_stamp(moment)}-{kind}.cfg"
             models = ModelSnapshot(path.name, int(moment.timestamp() * 1000), tuple(versions))
-            secret = any(name in settings.texts for name in _SECRETS)
+            # What holds a secret is for its owner's eyes only.
+            secret = any(BY_NAME[name].secret for name in settings.texts)
             _write_whole(path, snapshot_text(settings, models, moment), 0o600 if secret else 0o644)
         except OSError as error:
             if error.errno in _BARRED:

@@ -33,6 +33,10 @@ def later(key: str) -> Verdict:
     [
         ("", []),
         ("enable_model_api=yes", [("enable_model_api", OTHER)]),
+        (
+            "strict_config=true\nenable_model_api=yes\njob_que=1\ndebug=false",
+            [("strict_config", WORKS), ("enable_model_api", BROKEN), ("job_que", BROKEN), ("debug", IGNORED)],
+        ),
         ("job_queue_size=0", [("job_queue_size", OTHER)]),
         ('models={"m": {"1.0": {"batchSize": 0}}}', [("models", OTHER)]),
         ('models={"m": {"1.0": {"batchSize": "x"}}}', [("models", BROKEN)]),

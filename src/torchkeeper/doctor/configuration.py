@@ -5,8 +5,8 @@ What is not here yet is asked of the table of settings, so that this page cannot
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,7 +15,7 @@ import yaml
 from torchkeeper.doctor.finding import Finding, Verdict
 from torchkeeper.errors import SettingsError
 from torchkeeper.properties import parse_properties, substitute
-from torchkeeper.setting_layers import Layers, Origin
+from torchkeeper.setting_layers import Layers, Origin, hint
 from torchkeeper.setting_table import BY_NAME, KEYS, Configured, Effect
 from torchkeeper.settings import named_url
 from torchkeeper.store import find_stored
@@ -37,6 +37,8 @@ def examine_properties(text: str, where: str, environ: Mapping[str, str]) -> tup
     A bad value is left at its default.
     """
     findings: list[Finding] = []
+    #: Those that strict_config refuses.
+    passed_over: list[Finding] = []
     layers = Layers()
     values = {key.name: key.read(key.default).value for key in KEYS}
 
@@ -50,6 +52,7 @@ def examine_properties(text: str, where: str, environ: Mapping[str, str]) -> tup
         values[name] = read.value
         why = f"{shown}{read.complaint}; {read.instead}"
         findings.append(Finding(place, name, Verdict.CHANGED, why) if read.complaint else _key(name, place))
+        passed_over.extend(findings[-1:] if read.complaint else [])
 
     for entry in parse_properties(text):
         place = f"{where}:{entry.line}"
@@ -62,14 +65,16 @@ def examine_properties(text: str, where: str, environ: Mapping[str, str]) -> tup
             layers.give(entry.key, text, Origin("file", where, entry.line))
             take(entry.key, text, place)
         else:
-            near = difflib.get_close_matches(entry.key, BY_NAME, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            findings.append(Finding(place, entry.key, Verdict.IGNORED, f"TorchServe has no such key{hint}"))
+            why = f"TorchServe has no such key{hint(entry.key)}"
+            passed_over.append(Finding(place, entry.key, Verdict.IGNORED, why))
+            findings.append(passed_over[-1])
     for name in layers.take_environment(environ):
         text, origin = layers.texts[name]
         take(name, text, str(origin))
     if barred := layers.barred_urls(environ):
         findings.append(Finding("environment", "allowed_urls", Verdict.IGNORED, barred))
+    if values["strict_config"]:
+        findings = [replace(one, verdict=Verdict.BROKEN) if one in passed_over else one for one in findings]
     return findings, Configured(**values)
 
 

@@ -27,8 +27,6 @@ from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 from torchkeeper.errors import SettingsError
 from torchkeeper.settings import Settings
 
-#: Settings that may say https.
-_ADDRESSES = ("inference_address", "management_address", "metrics_address")
 #: The first bytes of Java's older keystore format.
 _JKS = b"\xfe\xed\xfe\xed"
 
@@ -49,10 +47,13 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
     Raises:
         SettingsError: no certificate, or one that cannot be used; key, file and reason are named.
     """
-    https = [name for name in _ADDRESSES if getattr(settings, name).scheme == "https"]
-    if not https:
-        return None
-    return _context(_found(settings, f"{https[0]}={getattr(settings, https[0])}"))
+    addresses = {
+        "inference_address": settings.inference_address,
+        "management_address": settings.management_address,
+        "metrics_address": settings.metrics_address,
+    }
+    https = [f"{name}={address}" for name, address in addresses.items() if address.scheme == "https"]
+    return _context(_found(settings, https[0])) if https else None
 
 
 def pem_pair(settings: Settings) -> tuple[bytes, bytes]:
@@ -74,12 +75,12 @@ def _found(settings: Settings, wanted: str) -> _Identity:
         return _from_pem(settings.private_key_file, settings.certificate_file)
     if settings.keystore:
         return _from_keystore(settings.keystore, settings.keystore_type, settings.keystore_pass)
-    for have, lack in (
-        ("private_key_file", "certificate_file"),
-        ("certificate_file", "private_key_file"),
+    for have, path, lack in (
+        ("private_key_file", settings.private_key_file, "certificate_file"),
+        ("certificate_file", settings.certificate_file, "private_key_file"),
     ):
-        if getattr(settings, have):
-            raise SettingsError(f"{have}={getattr(settings, have)}: {lack} is missing, TLS needs both")
+        if path:
+            raise SettingsError(f"{have}={path}: {lack} is missing, TLS needs both")
     raise SettingsError(
         f"{wanted}: TLS needs a certificate; set private_key_file and "
         "certificate_file (PEM), or keystore and keystore_pass (PKCS12)"

@@ -163,11 +163,13 @@ class _Wanted:
 def _wanted(settings: Settings) -> list[_Wanted]:
     """One door per host and port, which APIs share (but never port 0); under KServe one more."""
     found: list[_Wanted] = []
-    for api, name in ((Api.INFERENCE, "inference"), (Api.MANAGEMENT, "management")):
-        keys = host_key, port_key = f"grpc_{name}_address", f"grpc_{name}_port"
-        host, port = getattr(settings, host_key), getattr(settings, port_key)
+    for api, name, host, port in (
+        (Api.INFERENCE, "inference", settings.grpc_inference_address, settings.grpc_inference_port),
+        (Api.MANAGEMENT, "management", settings.grpc_management_address, settings.grpc_management_port),
+    ):
+        keys = (f"grpc_{name}_address", port_key := f"grpc_{name}_port")
         asked_for = any(settings.origins[key].kind != "default" for key in keys)
-        row = _Wanted(port_key, host, port, api, (name,), _options(settings, name), asked_for)
+        row = _Wanted(port_key, host, port, api, (name,), _options(settings, api), asked_for)
         if port and found and (found[0].host, found[0].port) == (host, port):
             asked_for = asked_for or found[0].asked_for
             names = (*found[0].names, name)
@@ -176,15 +178,18 @@ def _wanted(settings: Settings) -> list[_Wanted]:
             found.append(row)
     opened = settings.kserve and settings.kserve.grpc
     if opened:
-        options = _options(settings, "inference")
+        options = _options(settings, Api.INFERENCE)
         port_key, apis, names = "kserve_grpc_port", Api.INFERENCE, ("KServe",)
         found.append(_Wanted(port_key, opened.host, opened.port, apis, names, options, True, plain=True))
     return found
 
 
-def _options(settings: Settings, name: str) -> Options:
-    age = getattr(settings, f"grpc_{name}_max_connection_age_ms")
-    grace = getattr(settings, f"grpc_{name}_max_connection_age_grace_ms")
+def _options(settings: Settings, api: Api) -> Options:
+    age = settings.grpc_inference_max_connection_age_ms
+    grace = settings.grpc_inference_max_connection_age_grace_ms
+    if api is Api.MANAGEMENT:
+        age = settings.grpc_management_max_connection_age_ms
+        grace = settings.grpc_management_max_connection_age_grace_ms
     return Options(settings.max_request_size, age, grace)
 
 
