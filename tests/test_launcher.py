@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from servers import Program
+
 
 def torchserve(folder: Path, *arguments: str, temp: Path | None = None) -> subprocess.CompletedProcess[str]:
     log = folder / f"said-{uuid.uuid4().hex}"
@@ -73,6 +75,38 @@ def test_start_start_again_stop(tmp_path: Path) -> None:
         stopped = torchserve(tmp_path, "--stop", "--foreground")
     assert (stopped.returncode, stopped.stdout) == (0, "")
     assert not (tmp_path / ".model_server.pid").exists()
+
+
+@pytest.mark.slow
+def test_a_server_in_the_foreground_is_found_too(tmp_path: Path) -> None:
+    """As notebooks do it: `!torchserve --start --foreground &`, and later `!torchserve --stop`."""
+    (tmp_path / "config.properties").write_text(ADDRESSES)
+    flags = ["--start", "--foreground", "--model-store", ".", "--ncs"]
+    environ = {**os.environ, "TMPDIR": str(tmp_path)}
+    server = Program([sys.executable, "-m", "torchkeeper.cli", *flags], tmp_path, environ)
+    server.wait_for("Model server started.")
+    assert (tmp_path / ".model_server.pid").read_text() == str(server.process.pid)
+    for again in (flags, ["--start", "--model-store", ".", "--ncs"]):
+        refused = torchserve(tmp_path, *again)
+        assert (refused.returncode, "already running" in refused.stdout) == (1, True)
+    stopped = torchserve(tmp_path, "--stop")
+    assert (stopped.returncode, stopped.stdout) == (0, "TorchServe has stopped.\n")
+    server.end()
+    assert not (tmp_path / ".model_server.pid").exists()
+
+
+@pytest.mark.slow
+def test_a_restarted_container_does_not_take_itself_for_another_server(tmp_path: Path) -> None:
+    """The file says the number of its own process, as one that was killed left it."""
+    (tmp_path / "config.properties").write_text(ADDRESSES)
+    program = (
+        "import os, pathlib, sys; from torchkeeper.cli import torchserve\n"
+        "pathlib.Path('.model_server.pid').write_text(str(os.getpid()))\n"
+        "sys.exit(torchserve(['--foreground', '--model-store', '.', '--ncs']))"
+    )
+    server = Program([sys.executable, "-c", program], tmp_path, {**os.environ, "TMPDIR": str(tmp_path)})
+    server.wait_for("Model server started.")
+    server.end()
 
 
 @pytest.mark.slow

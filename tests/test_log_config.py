@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -187,6 +188,7 @@ def torchserve(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
         capture_output=True,
         text=True,
         timeout=30,
+        env={**os.environ, "TMPDIR": str(folder)},
     )
 
 

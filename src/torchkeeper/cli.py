@@ -107,7 +107,8 @@ def torchserve(argv: Sequence[str] | None = None) -> int:
         print(f"Invalid configuration: {error.message}")
         return 1
     if arguments.foreground:
-        return _serve(settings, warnings, arguments.ready_fd)
+        with launcher.found_by_stop():
+            return _serve(settings, warnings, arguments.ready_fd)
     return launcher.start_detached([sys.executable, "-m", "torchkeeper.cli", "--foreground", *argv])
 
 

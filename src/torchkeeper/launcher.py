@@ -40,6 +40,9 @@ def running_server() -> psutil.Process | None:
         return None
     except (ValueError, OSError):
         pid = -1
+    if pid == os.getpid():  # a container's first process has the same number after each restart
+        path.unlink(missing_ok=True)
+        return None
     try:
         process = psutil.Process(pid)
         if any(MARK in part for part in process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
@@ -65,7 +68,10 @@ def start_detached(command: Sequence[str]) -> int:
         start_new_session=True,
     )
     os.close(ready_write)
-    _write_pid(child.pid)  # from now on --stop finds it
+    try:
+        _write_pid(child.pid)  # from now on --stop finds it
+    except OSError as error:
+        print(f"torchserve --stop will not find the server: {error}", file=sys.stderr)
     try:
         with os.fdopen(ready_read, "rb") as pipe, _interruptible():
             ready = pipe.read(1)
@@ -113,11 +119,19 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _write_pid(pid: int) -> None:
+@contextlib.contextmanager
+def found_by_stop() -> Iterator[None]:
+    """This process is the server that `torchserve --stop` ends; where no file can be made, it is not."""
+    with contextlib.suppress(OSError):
+        _write_pid(os.getpid())
     try:
-        pid_file().write_text(str(pid))
-    except OSError as error:
-        print(f"torchserve --stop will not find the server: {error}", file=sys.stderr)
+        yield
+    finally:
+        _remove_pid(os.getpid())
+
+
+def _write_pid(pid: int) -> None:
+    pid_file().write_text(str(pid))
 
 
 def _remove_pid(pid: int) -> None:

@@ -175,7 +175,7 @@ def run(folder: Path, config: str, **environ: str) -> subprocess.CompletedProces
         text=True,
         capture_output=True,
         timeout=60,
-        env={**os.environ, "TEMP": str(folder), **environ},
+        env={**os.environ, "TEMP": str(folder), "TMPDIR": str(folder), **environ},
     )
 
 
