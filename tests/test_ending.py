@@ -57,7 +57,7 @@ def test_a_step_has_its_time_and_does_not_keep_the_next(caplog: pytest.LogCaptur
 
 #: A server's life in small: it says what it does; its argument says what its start does.
 LIFE = """
-import asyncio, sys, time
+import asyncio, concurrent.futures, sys
 from torchkeeper import ending
 
 ending.hold_signals()
@@ -76,15 +76,19 @@ async def life(kind):
     print("held", flush=True)
     sys.stdin.readline()
     end.hear()
+    threads.submit(bool).result()  # a thread that may get signals, too
     if await end.unless_asked(start(kind)):
         print("up", flush=True)
         await end.wait()
         drained = asyncio.create_task(asyncio.sleep(600))
         print("draining", flush=True)
         print(await end.unless_at_once(drained, 600.0), end.at_once, flush=True)
-    ending.hold_signals()
+    end.hear_no_more()
 
-asyncio.run(life(sys.argv[1]))
+with concurrent.futures.ThreadPoolExecutor() as threads:
+    asyncio.run(life(sys.argv[1]))
+    print("over", flush=True)
+    sys.stdin.readline()
 """
 
 
@@ -107,7 +111,10 @@ class Life:
         self.process.stdin.flush()
 
     def over(self) -> int:
-        rest, _ = self.process.communicate(timeout=60)
+        """Its exit code; a signal that comes too late changes nothing."""
+        assert self.says() == "over"
+        self.process.terminate()
+        rest, _ = self.process.communicate("\n", timeout=60)
         assert rest == ""
         return self.process.returncode
 

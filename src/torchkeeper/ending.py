@@ -22,7 +22,7 @@ _STDERR = 2
 
 
 def hold_signals() -> None:
-    """Lets signals wait until `Ending.hear`, or for good; threads that are made meanwhile never get any."""
+    """Lets signals wait until `Ending.hear`; threads that are made meanwhile never get any."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
 
@@ -45,6 +45,13 @@ class Ending:
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._on_signal, number)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+    def hear_no_more(self) -> None:
+        """One that comes while the interpreter ends is too late to mean anything; on the event loop."""
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
 
     def _on_signal(self, number: int) -> None:
         if not self._asked.is_set():

@@ -238,7 +238,7 @@ class _Server:
             code = 1
         finally:
             await self._stop()
-            hold_signals()  # one that comes while the interpreter ends is too late to mean anything
+            self._ending.hear_no_more()
         return _AT_ONCE if self._ending.at_once else code
 
     async def _start(self) -> None:

@@ -84,6 +84,9 @@ class StandInProcess:
             self.alive = False
             self._owner.on_exit(self, code)
 
+    def terminate(self) -> None:
+        self.kill()
+
     def kill(self) -> None:
         asyncio.get_running_loop().call_soon(self.end, -9)
 

@@ -13,6 +13,7 @@ import logging
 import sys
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torchkeeper.deadlines import KILLED
 from torchkeeper.worker.orphans import adopt_orphans, bury, reap_orphans
@@ -63,7 +64,8 @@ class Launcher:
             try:
                 await self._template()
             except OSError as error:
-                logger.error("workers cannot be forked yet: %s", error)
+                if not self._stopped:
+                    logger.error("workers cannot be forked yet: %s", error)
 
     async def stop(self) -> None:
         """Ends the template, within its deadlines; workers are stopped by their pools before."""
@@ -94,6 +96,7 @@ class Launcher:
             await asyncio.shield(making)
         except asyncio.CancelledError:
             worker.alive = False
+            making.add_done_callback(_seen)
             making.add_done_callback(lambda _: worker.discard())
             raise
         return worker
@@ -169,7 +172,7 @@ class Launcher:
         return task
 
 
-def _seen(task: asyncio.Task[TemplateLink]) -> None:
-    """A template that failed has been told of by those who waited for it, if there still are any."""
+def _seen(task: asyncio.Task[Any]) -> None:
+    """What failed has been told of by those who waited for it, if there still are any."""
     with contextlib.suppress(asyncio.CancelledError):
         task.exception()
