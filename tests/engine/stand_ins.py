@@ -166,13 +166,12 @@ class Dispatching:
         self.dispatcher.on_ready(worker)
         return channel
 
-    def ask(self, name: str, kind: Kind = Kind.PREDICT, envelope: str | None = None) -> asyncio.Future[Reply]:
-        """A request whose answer is wanted whole."""
-        return self.dispatcher.submit(_input(name, kind, envelope))
-
-    def ask_in_parts(self, name: str) -> asyncio.Future[Reply | Stream]:
-        """A request whose answer is wanted as it is made."""
-        return self.dispatcher.submit_streaming(_input(name))
+    def ask(
+        self, name: str, kind: Kind = Kind.PREDICT, *, envelope: str | None = None, in_parts: bool = False
+    ) -> asyncio.Future[Any]:
+        """A request; its answer is a Stream where parts are wanted and come."""
+        submit = self.dispatcher.submit_streaming if in_parts else self.dispatcher.submit
+        return submit(Input(name, kind, (Part("body", name.encode()),), {}, envelope))
 
     def channel(self, place: int = 0) -> Channel:
         return self.workers[place][1]
@@ -220,16 +219,12 @@ class Dispatching:
         self.dispatcher.on_lost(worker, loss)
 
 
-def _input(name: str, kind: Kind = Kind.PREDICT, envelope: str | None = None) -> Input:
-    return Input(name, kind, (Part("body", name.encode()),), {}, envelope)
-
-
 async def read(stream: Stream) -> list[bytes]:
     """All parts of a stream."""
     return [part.body async for part in stream]
 
 
-async def stream_of(ticket: asyncio.Future[Reply | Stream]) -> Stream:
+async def stream_of(ticket: asyncio.Future[Any]) -> Stream:
     """The answer, which has to be one in parts."""
     answer = await ticket
     assert isinstance(answer, Stream)

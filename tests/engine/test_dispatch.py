@@ -50,6 +50,15 @@ async def test_kinds_and_envelopes_are_not_mixed() -> None:
 
 
 @in_loop
+async def test_descriptions_go_one_by_one() -> None:
+    at_work = Dispatching(batch_size=4)
+    for name in "ab":
+        at_work.ask(name, Kind.DESCRIBE)
+    await turns()
+    assert at_work.batches()[0] == ["a"]
+
+
+@in_loop
 async def test_a_full_queue_refuses() -> None:
     at_work = Dispatching(workers=1, limit=1)
     at_work.ask("runs")
@@ -152,7 +161,7 @@ async def test_samples_are_passed_on_before_anybody_hears_the_answer() -> None:
 async def test_queue_time_ends_where_the_batch_begins_though_its_answer_comes_in_parts() -> None:
     at_work = Dispatching()
     before = time.monotonic()
-    at_work.ask_in_parts("a")
+    at_work.ask("a", in_parts=True)
     await turns()
     begun = time.monotonic()
     for _ in range(3):
@@ -218,7 +227,7 @@ async def test_some_deaths_are_final_at_once(retry: bool, loss: Loss) -> None:
 @in_loop
 async def test_a_stream_that_has_begun_ends_with_its_worker() -> None:
     at_work = Dispatching(batch_size=2)
-    begun, waits = at_work.ask_in_parts("begun"), at_work.ask_in_parts("waits")
+    begun, waits = at_work.ask("begun", in_parts=True), at_work.ask("waits", in_parts=True)
     await turns()
     at_work.parts(b"one", None)
     at_work.die()
@@ -348,7 +357,11 @@ async def test_a_client_that_left_is_not_sent_again() -> None:
 @in_loop
 async def test_parts_come_one_by_one_to_who_asked_for_them_and_joined_to_others() -> None:
     at_work = Dispatching(batch_size=3)
-    streamed, joined, silent = at_work.ask_in_parts("s"), at_work.ask("j"), at_work.ask_in_parts("n")
+    streamed, joined, silent = (
+        at_work.ask("s", in_parts=True),
+        at_work.ask("j"),
+        at_work.ask("n", in_parts=True),
+    )
     await turns()
     at_work.parts(b"s1 ", b"j1 ", None)
     at_work.parts(b"s2 ", b"j2 ", None)
@@ -362,7 +375,7 @@ async def test_parts_come_one_by_one_to_who_asked_for_them_and_joined_to_others(
 @in_loop
 async def test_joined_parts_are_bounded_streams_are_not() -> None:
     at_work = Dispatching(batch_size=2, max_response_size=10)
-    joined, streamed = at_work.ask("j"), at_work.ask_in_parts("s")
+    joined, streamed = at_work.ask("j"), at_work.ask("s", in_parts=True)
     await turns()
     for _ in range(3):
         at_work.parts(b"four", b"four")
@@ -377,7 +390,7 @@ async def test_joined_parts_are_bounded_streams_are_not() -> None:
 @in_loop
 async def test_one_reader_holds_its_worker_and_one_of_two_does_not() -> None:
     at_work = Dispatching(batch_size=2)
-    slow, quick = at_work.ask_in_parts("s"), at_work.ask_in_parts("q")
+    slow, quick = at_work.ask("s", in_parts=True), at_work.ask("q", in_parts=True)
     await turns()
     at_work.parts(bytes(FULL + 1), b"q")
     assert not at_work.channel().held
@@ -396,7 +409,7 @@ async def test_a_reader_that_does_not_catch_up_is_cut_off_and_the_worker_is_told
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     at_work = Dispatching(response_timeout=0.02)
-    ticket = at_work.ask_in_parts("s")
+    ticket = at_work.ask("s", in_parts=True)
     await turns()
     at_work.parts(bytes(FULL + 1))
     await until(lambda: at_work.channel().cancelled == [(1, (0,))])

@@ -90,6 +90,14 @@ def test_what_comes_back_goes_first_and_what_was_tried_goes_alone(loop: asyncio.
     assert names(queue.take(9)) == ["one", "two", "later"]
 
 
+def test_what_comes_back_keeps_the_order_of_what_came_back_before(loop: asyncio.AbstractEventLoop) -> None:
+    queue = EntryQueue(9)
+    queue.put(entry(loop, "last", 9))
+    queue.put_back([entry(loop, "two", 2)])
+    queue.put_back([entry(loop, "one", 1), entry(loop, "three", 3), entry(loop, "four", 4)])
+    assert names(queue.take(9)) == ["one", "two", "three", "four", "last"]
+
+
 def test_old_entries_are_found(loop: asyncio.AbstractEventLoop) -> None:
     queue = EntryQueue(10)
     for moment in range(4):

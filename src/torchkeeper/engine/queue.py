@@ -114,9 +114,11 @@ class EntryQueue:
         self._bytes += entry.size
 
     def put_back(self, entries: Iterable[Entry]) -> None:
-        """Returns entries that were taken but not served, in front of all others; no bound applies."""
-        for entry in reversed(list(entries)):
-            (self._again if entry.retried else self._lane(entry)).appendleft(entry)
+        """Returns entries that were taken but not served to their places in line; no bound applies."""
+        for entry in entries:
+            lane = self._again if entry.retried else self._lane(entry)
+            later = (place for place, other in enumerate(lane) if other.arrived > entry.arrived)
+            lane.insert(next(later, len(lane)), entry)
             self._count += 1
             self._bytes += entry.size
 
