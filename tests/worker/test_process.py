@@ -105,6 +105,26 @@ def test_a_death_is_told_at_once_whoever_holds_the_descriptors(
     with_launcher(environ, work)
 
 
+def test_workers_print_into_their_pipes_also_where_the_server_prints_into_a_file(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    async def work(launcher: Launcher) -> None:
+        witness = Witness()
+        worker = await launcher.launch(witness, launch_of(environ, forked=True), None)
+        worker.send(loaded(spec_of(tmp_path / "m", "print('half \\ud800')\n" + FINE)) + encode(Stop()))
+        assert await witness.exit() == 0
+        assert witness.lines == ["half \\ud800"]
+
+    before = os.dup(1)
+    with open(tmp_path / "server.log", "wb") as log:
+        os.dup2(log.fileno(), 1)
+    try:
+        with_launcher(environ, work)
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
+
+
 def test_a_worker_that_closes_its_channel_is_killed(
     environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
