@@ -8,12 +8,12 @@ from pathlib import Path
 from torchkeeper.handler.builtin import BUILTIN, READY
 from torchkeeper.model_config import LATER
 from torchkeeper.model_settings import TABLE, In, ModelKey
-from torchkeeper.setting_table import KEYS, Effect, Key
+from torchkeeper.setting_table import KEYS, Effect, SettingKey
 
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-def setting_row(key: Key) -> str:
+def setting_row(key: SettingKey) -> str:
     """The line of a key in docs/configuration.md."""
     default = f"`{key.default}`" if key.default else ""
     effect = {

@@ -21,7 +21,7 @@ from torchkeeper.model_settings import (
     GivenSettings,
     In,
     ModelSettings,
-    Source,
+    SettingSource,
     from_json,
     from_request,
     resolve,
@@ -88,7 +88,7 @@ def test_a_key_says_the_same_wherever_it_stands(tmp_path: Path, row: Any) -> Non
         assert not warnings
         assert told.values() == {row.attribute: kept}
         assert str(told.told[row.attribute]) == "model-config.yaml/m.yaml"
-    for place, source in ((In.MODELS, Source.MODELS), (In.SNAPSHOT, Source.SNAPSHOT)):
+    for place, source in ((In.MODELS, SettingSource.MODELS), (In.SNAPSHOT, SettingSource.SNAPSHOT)):
         complaints: list[str] = []
         told = from_json({row.name: value}, "m/1.0", source, complaints)
         assert told.values() == ({row.attribute: kept} if place in row.places else {})
@@ -123,9 +123,9 @@ def test_a_value_of_no_type_costs_the_key_in_yaml_and_names_it(row: Any) -> None
         ({"batchSize": None, "marName": "a.mar", "deviceType": 7}, {}),
     ],
 )
-@pytest.mark.parametrize("source", [Source.MODELS, Source.SNAPSHOT])
+@pytest.mark.parametrize("source", [SettingSource.MODELS, SettingSource.SNAPSHOT])
 def test_json_is_read_as_torchserve_reads_it(
-    found: dict[str, object], values: dict[str, object], source: Source
+    found: dict[str, object], values: dict[str, object], source: SettingSource
 ) -> None:
     complaints: list[str] = []
     assert from_json(found, "m/1.0", source, complaints).values() == values
@@ -215,10 +215,11 @@ JSON = st.recursive(
 
 
 @given(
-    st.dictionaries(st.sampled_from(sorted(OTHER)), JSON), st.sampled_from([Source.MODELS, Source.SNAPSHOT])
+    st.dictionaries(st.sampled_from(sorted(OTHER)), JSON),
+    st.sampled_from([SettingSource.MODELS, SettingSource.SNAPSHOT]),
 )
 def test_whatever_json_says_fits_is_complained_of_or_is_refused(
-    found: dict[str, object], source: Source
+    found: dict[str, object], source: SettingSource
 ) -> None:
     rules = {row.attribute: row.rule for row in TABLE}
     with contextlib.suppress(ValueError):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torchkeeper.cli import checked_settings, torchserve_parser
 from torchkeeper.errors import LaunchRefused, SettingsError
 from torchkeeper.setting_layers import Layers, Origin
-from torchkeeper.setting_table import KEYS, Configured, Key
+from torchkeeper.setting_table import KEYS, Configured, SettingKey
 from torchkeeper.settings import CommandLine, Settings, load_settings, startup_models
 
 
@@ -89,7 +89,11 @@ def test_the_metrics_mode_in_any_case(tmp_path: Path) -> None:
 def test_an_unknown_key_is_told_its_nearest(tmp_path: Path) -> None:
     (tmp_path / "config.properties").write_text("job_que_size=5\ncpu_launcher_enable=true\n")
     _, warnings = load_settings(CommandLine(), {}, tmp_path)
-    assert "did you mean job_queue_size?" in warnings[0]
+    place = f"{tmp_path / 'config.properties'}:1"
+    assert warnings[0] == (
+        f"unknown key job_que_size ({place}); did you mean job_queue_size?; it is ignored; "
+        "strict_config=true refuses it"
+    )
     assert "torchkeeper does not have the Intel extension yet" in warnings[1]
 
 
@@ -339,7 +343,7 @@ def test_every_key_is_a_field_of_the_settings_and_its_default_is_read_from_the_t
 
 
 @given(st.sampled_from(KEYS), st.text(max_size=30))
-def test_whatever_a_key_is_given_is_read_or_refused(key: Key, text: str) -> None:
+def test_whatever_a_key_is_given_is_read_or_refused(key: SettingKey, text: str) -> None:
     with contextlib.suppress(ValueError):
         read = key.read(text)
         assert not read.complaint or not key.own

@@ -23,7 +23,7 @@ from torchkeeper.model_snapshot import (
     parse_model_snapshot,
 )
 from torchkeeper.properties import parse_properties
-from torchkeeper.setting_table import KEYS, Key
+from torchkeeper.setting_table import KEYS, SettingKey
 from torchkeeper.settings import CommandLine, Settings, load_settings, snapshot_models, startup_models
 from torchkeeper.snapshot import Snapshots, newest_snapshot
 
@@ -238,7 +238,7 @@ def test_a_password_is_for_its_owner_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", [key for key in KEYS if not key.from_file], ids=lambda key: key.name)
-def test_a_key_that_is_given_from_outside_is_not_kept(tmp_path: Path, key: Key) -> None:
+def test_a_key_that_is_given_from_outside_is_not_kept(tmp_path: Path, key: SettingKey) -> None:
     environ = {key.variable: "a-key-of-some-length"}
     settings, _ = load_settings(CommandLine(), environ, tmp_path)
     path = Snapshots(tmp_path / "logs" / "config").save("startup", settings, ())

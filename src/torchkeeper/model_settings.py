@@ -42,7 +42,7 @@ class In(Flag):
     DESCRIPTION = auto()
 
 
-class Source(Enum):
+class SettingSource(Enum):
     """Who says something of a model."""
 
     REQUEST = "request"
@@ -82,7 +82,7 @@ class Told:
     """What somebody says, and who; `place` is the file, or the path in the JSON."""
 
     value: Any
-    source: Source
+    source: SettingSource
     place: str = ""
 
     def __str__(self) -> str:
@@ -246,8 +246,8 @@ def resolve(layers: Iterable[GivenSettings], settings: object = None) -> ModelSe
     for row in TABLE:
         told = next((one.told[row.attribute] for one in layers if row.attribute in one.told), None)
         if row.setting and settings is not None and (told is None or not told.value):
-            told = Told(getattr(settings, row.setting), Source.SETTING, row.setting)
-        origins[row.attribute] = told or Told(row.default, Source.DEFAULT)
+            told = Told(getattr(settings, row.setting), SettingSource.SETTING, row.setting)
+        origins[row.attribute] = told or Told(row.default, SettingSource.DEFAULT)
         values[row.attribute] = origins[row.attribute].value
     raw = next((one.raw for one in layers if one.raw), {})
     return ModelSettings(**values, raw=raw, origins=origins)
@@ -257,7 +257,7 @@ def from_request(parameters: Mapping[str, Any]) -> GivenSettings:
     """What a registration says; its parameters were checked when they were read."""
     return GivenSettings(
         {
-            row.attribute: Told(parameters[row.parameter], Source.REQUEST, row.parameter)
+            row.attribute: Told(parameters[row.parameter], SettingSource.REQUEST, row.parameter)
             for row in TABLE
             if row.parameter and parameters.get(row.parameter) not in (None, "")
         }
@@ -273,7 +273,7 @@ def from_yaml(found: Mapping[object, Any], where: str) -> tuple[GivenSettings, l
             continue
         value = found[row.name]
         if row.rule.fits(value):
-            told[row.attribute] = Told(row.rule.plain(value), Source.YAML, where)
+            told[row.attribute] = Told(row.rule.plain(value), SettingSource.YAML, where)
         else:
             complaints.append(f"{where}: {row.complaint(value)} and is ignored")
     low, high = told.get("min_workers"), told.get("max_workers")
@@ -283,7 +283,9 @@ def from_yaml(found: Mapping[object, Any], where: str) -> tuple[GivenSettings, l
     return GivenSettings(told, {str(key): value for key, value in found.items()}), complaints
 
 
-def from_json(found: Mapping[str, Any], path: str, source: Source, complaints: list[str]) -> GivenSettings:
+def from_json(
+    found: Mapping[str, Any], path: str, source: SettingSource, complaints: list[str]
+) -> GivenSettings:
     """What an object of the `models` JSON or of a snapshot says at that path.
 
     Numbers may stand in texts. A number out of range is a complaint, and the default holds; of a snapshot a
@@ -292,7 +294,7 @@ def from_json(found: Mapping[str, Any], path: str, source: Source, complaints: l
     Raises:
         ValueError: a value that TorchServe cannot read either; names it and its path.
     """
-    place = In.SNAPSHOT if source is Source.SNAPSHOT else In.MODELS
+    place = In.SNAPSHOT if source is SettingSource.SNAPSHOT else In.MODELS
     told: dict[str, Told] = {}
     for row in TABLE:
         given = found.get(row.name)
@@ -302,15 +304,15 @@ def from_json(found: Mapping[str, Any], path: str, source: Source, complaints: l
         try:
             value = row.rule.read(given)
         except TypeError:
-            if source is Source.SNAPSHOT:
+            if source is SettingSource.SNAPSHOT:
                 raise ValueError(complaint) from None
             complaints.append(complaint)
             continue
         except ValueError:
             raise ValueError(complaint) from None
-        if isinstance(value, int | float) and value < 0 and source is Source.SNAPSHOT:
+        if isinstance(value, int | float) and value < 0 and source is SettingSource.SNAPSHOT:
             raise ValueError(complaint)
-        if value == 0 and source is Source.MODELS:
+        if value == 0 and source is SettingSource.MODELS:
             complaints.append(f"{path}/{row.name}: 0 counts as nothing here")
         elif row.rule.fits(value):
             told[row.attribute] = Told(value, source, f"{path}/{row.name}")

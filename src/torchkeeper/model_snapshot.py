@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torchkeeper.model_rules import moment
-from torchkeeper.model_settings import TABLE, GivenSettings, In, Source, Told, from_json
+from torchkeeper.model_settings import TABLE, GivenSettings, In, SettingSource, Told, from_json
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class VersionSnapshot:
     ) -> VersionSnapshot:
         """With those of the values, by attribute, that snapshots keep."""
         told = {
-            row.attribute: Told(values[row.attribute], Source.SNAPSHOT, f"{name}/{version}/{row.name}")
+            row.attribute: Told(values[row.attribute], SettingSource.SNAPSHOT, f"{name}/{version}/{row.name}")
             for row in TABLE
             if In.SNAPSHOT in row.places and values.get(row.attribute) is not None
         }
@@ -118,7 +118,7 @@ def _version(name: str, number: str, fields: object, complaints: list[str]) -> V
         raise ValueError(f"{path} names no marName")
     default = str(fields.get("defaultVersion", True)).lower() == "true"
     # Before minWorkers was written there was one worker.
-    given = from_json({"minWorkers": 1, **fields}, path, Source.SNAPSHOT, complaints)
+    given = from_json({"minWorkers": 1, **fields}, path, SettingSource.SNAPSHOT, complaints)
     return VersionSnapshot(name, number, mar_name, default, given)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torchkeeper.errors import SettingsError
-from torchkeeper.setting_table import BY_NAME, KEYS, Key
+from torchkeeper.setting_table import BY_NAME, KEYS, SettingKey
 
 #: What must be true for the environment's allowed_urls to count.
 _TO_TAKE_URLS = ("enable_envvars_config", "use_env_allowed_urls")
@@ -38,7 +38,7 @@ def hint(unknown: str) -> str:
 class Layers:
     """The text of every key and where it comes from, each layer over the one before."""
 
-    def __init__(self, keys: Sequence[Key] = KEYS) -> None:
+    def __init__(self, keys: Sequence[SettingKey] = KEYS) -> None:
         self._keys = keys
         self.texts: dict[str, tuple[str, Origin]] = {
             key.name: (key.default, Origin("default")) for key in keys

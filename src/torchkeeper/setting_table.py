@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from torchkeeper import setting_types as form
-from torchkeeper.model_settings import GivenSettings, Source, from_json
+from torchkeeper.model_settings import GivenSettings, SettingSource, from_json
 from torchkeeper.model_snapshot import ModelSnapshot, parse_model_snapshot, read_json
 from torchkeeper.setting_types import Address, Form, Instead
 
@@ -44,7 +44,7 @@ class Read(Generic[T]):
 
 
 @dataclass(frozen=True)
-class Key:
+class SettingKey:
     """One key of config.properties."""
 
     name: str
@@ -137,7 +137,7 @@ def _read_models(value: str, complaints: list[str]) -> Mapping[str, Mapping[str,
         raise ValueError('must be JSON of the form {"<name>": {"<version>": {...}}}')
     return {
         name: {
-            version: from_json(fields, f"{name}/{version}", Source.MODELS, complaints)
+            version: from_json(fields, f"{name}/{version}", SettingSource.MODELS, complaints)
             for version, fields in versions.items()
         }
         for name, versions in found.items()
@@ -367,5 +367,5 @@ class Configured:
     )
 
 
-KEYS: tuple[Key, ...] = tuple(Key(one.name, **one.metadata) for one in fields(Configured))
+KEYS: tuple[SettingKey, ...] = tuple(SettingKey(one.name, **one.metadata) for one in fields(Configured))
 BY_NAME = {key.name: key for key in KEYS}

@@ -208,7 +208,9 @@ def _apply_file(layers: Layers, path: Path, environ: Mapping[str, str], reader: 
         raise SettingsError(f"--ts-config file cannot be read: {path}: {error}") from None
     for entry in parse_properties(text):
         if entry.key not in BY_NAME:
-            reader.complain(f"unknown key {entry.key} ({path}:{entry.line})", f" is ignored{hint(entry.key)}")
+            reader.complain(
+                f"unknown key {entry.key} ({path}:{entry.line}){hint(entry.key)}", "; it is ignored"
+            )
             continue
         if not BY_NAME[entry.key].from_file:
             raise SettingsError(

@@ -20,7 +20,7 @@ from torchkeeper.messages import Reply
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.serving.apis import Api
 from torchkeeper.serving.books import Books
-from torchkeeper.setting_table import Address
+from torchkeeper.setting_types import Address
 
 HOST = b"Host: x\r\n"
 MAX_BODY = 1000

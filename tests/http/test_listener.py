@@ -23,7 +23,7 @@ from torchkeeper.errors import SettingsError, TorchkeeperError
 from torchkeeper.http.limits import EdgeLimits
 from torchkeeper.http.listener import Listener
 from torchkeeper.http.tls import tls_context
-from torchkeeper.setting_table import Address
+from torchkeeper.setting_types import Address
 from torchkeeper.settings import CommandLine, Settings, load_settings
 
 CA = trustme.CA()

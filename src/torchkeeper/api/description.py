@@ -16,7 +16,7 @@ import psutil
 from torchkeeper import TORCHSERVE_VERSION
 from torchkeeper.engine.models import Models
 from torchkeeper.engine.version import ModelVersion
-from torchkeeper.model_settings import TABLE, In, Source
+from torchkeeper.model_settings import TABLE, In, SettingSource
 from torchkeeper.worker.pool import Worker
 from torchkeeper.worker.supervisor import State
 
@@ -126,7 +126,7 @@ def describe(
 def setting_origins(found: ModelVersion) -> dict[str, str]:
     """Who says what holds for a version, by the keys' names."""
     told = found.about.config.origins
-    scaled = dict.fromkeys(("minWorkers", "maxWorkers"), Source.REQUEST.value) if found.scaled else {}
+    scaled = dict.fromkeys(("minWorkers", "maxWorkers"), SettingSource.REQUEST.value) if found.scaled else {}
     return {row.name: str(told[row.attribute]) for row in TABLE} | scaled
 
 
