@@ -1,11 +1,14 @@
 """Frames: what goes in comes out, however the bytes are cut; what is no frame is an error."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from torchkeeper.messages import Failure, Input, Kind, Part, Reply, Sample
 from torchkeeper.worker.wire import (
+    MAX_HEADER,
     Batch,
     Cancel,
     FrameReader,
@@ -17,6 +20,7 @@ from torchkeeper.worker.wire import (
     encode,
     encode_batch,
     encode_replies,
+    sendable,
 )
 
 text = st.text(max_size=20)
@@ -99,3 +103,25 @@ def test_a_batch_that_lies_about_its_payload_is_an_error() -> None:
 
 def test_control_messages_carry_no_payload() -> None:
     assert FrameReader().feed(encode(Cancel(4, (0, 2)))) == [(Cancel(4, (0, 2)), b"")]
+
+
+def a_sample(name: str, value: Any = 1.0, label: Any = "value") -> Sample:
+    return Sample(name, value, "ms", "GAUGE", (("label", label),))
+
+
+@pytest.mark.parametrize(
+    "bad", [a_sample("\ud800"), a_sample("b", "text"), a_sample("b", label=3), a_sample("b", 1j)]
+)
+def test_a_number_that_cannot_be_sent_is_left_out(bad: Sample) -> None:
+    samples = [a_sample("a"), bad, a_sample("c")]
+    assert sendable(samples) == [samples[0], samples[2]]
+    assert sendable(samples[:1]) == samples[:1]
+    assert sendable([]) == []
+
+
+def test_of_too_many_numbers_the_newest_are_sent() -> None:
+    samples = [a_sample(str(number), label="x" * 2_000_000) for number in range(40)]
+    found = sendable(samples)
+    assert 5 < len(found) < 20
+    assert found == samples[-len(found) :]
+    assert len(encode_replies(1, [], found, 0.1)) < MAX_HEADER

@@ -19,12 +19,14 @@ def in_passes(count: int, ask: Callable[[Sequence[int]], Mapping[int, T]]) -> li
         ask: gets the places of some requests; gives the outcomes of one of them at least, and none of others.
     """
     outcomes: dict[int, T] = {}
-    groups = deque([list(range(count))] if count else [])
+    groups: deque[Sequence[int]] = deque([range(count)] if count else ())
     passes = 0
     while groups:
         group = groups.popleft()
         outcomes |= ask(group)
         passes += 1
+        if len(outcomes) == count:
+            break
         rest = [place for place in group if place not in outcomes]
         if len(rest) == len(group):
             raise RuntimeError(f"no outcome for any of {len(group)} requests")

@@ -264,18 +264,24 @@ def _checked(frame: bytes) -> bytes:
 
 def sendable(samples: Sequence[Sample]) -> Sequence[Sample]:
     """Those samples that the other side can read; of too many for a frame the newest."""
-    found = samples if _readable(samples) else [sample for sample in samples if _readable([sample])]
-    while found and len(_encoder.encode(found)) > MAX_HEADER // 2:
-        found = found[(len(found) + 1) // 2 :]
-    return found
+    size = _size(samples)
+    if size is None:
+        samples = [sample for sample in samples if _size([sample]) is not None]
+        size = _size(samples)
+    while size is not None and size > MAX_HEADER // 2:
+        samples = samples[(len(samples) + 1) // 2 :]
+        size = _size(samples)
+    return samples
 
 
-def _readable(samples: Sequence[Sample]) -> bool:
+def _size(samples: Sequence[Sample]) -> int | None:
+    """Bytes that the samples take in a frame; None if the other side could not read them."""
     try:
-        _samples.decode(_encoder.encode(samples))
+        encoded = _encoder.encode(samples)
+        _samples.decode(encoded)
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
-        return False
-    return True
+        return None
+    return len(encoded)
 
 
 def _heads(outcomes: Sequence[Outcome]) -> tuple[tuple[ReplyHead | None, ...], list[bytes]]:
