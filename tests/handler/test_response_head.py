@@ -1,4 +1,4 @@
-"""What a handler may say of its answer's head: checked alike where it is said and where it leaves the server."""
+"""What a handler may say of its answer's head: checked alike where it is said and where it is sent."""
 
 from __future__ import annotations
 

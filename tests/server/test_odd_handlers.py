@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from pathlib import Path
 
+import httpx
 import pytest
-from conftest import Server, Start, eventually  # type: ignore[import-not-found]  # pytest puts this folder on the path
+from conftest import (  # type: ignore[import-not-found]  # pytest puts this folder on the path
+    BIN,
+    Server,
+    Start,
+    eventually,
+    make_archive,
+)
 from rpc_client import Client, refusal  # type: ignore[import-not-found]  # likewise
 
 from torchkeeper.rpc.schema import INFERENCE, OPEN_INFERENCE
@@ -139,3 +148,33 @@ def test_the_same_by_grpc(serve: Start) -> None:
     client.channel.close()
     manage.channel.close()
     assert [worker.pid for worker in server.workers()] == [pid]
+
+
+PRINTS = """
+def handle(data, context):
+    print("\\ud800")
+    return data and ["fine"] * len(data)
+"""
+
+
+def test_a_server_whose_output_is_a_file_has_workers_that_may_print_anything(tmp_path: Path) -> None:
+    (tmp_path / "model_store").mkdir()
+    make_archive(tmp_path / "model_store", "m", PRINTS)
+    settings = "".join(
+        f"{api}_address=http://127.0.0.1:0\n" for api in ("inference", "management", "metrics")
+    )
+    (tmp_path / "config.properties").write_text(f"{settings}grpc_inference_port=0\ngrpc_management_port=0\n")
+    command = [BIN / "torchserve", "--foreground", "--ncs", "--disable-token-auth", "--ts-config"]
+    command += ["config.properties", "--model-store", "model_store", "--models", "m=m-1.0.mar"]
+    said = tmp_path / "said"
+    with said.open("wb") as out:
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        eventually(lambda: "Model server started." in said.read_text())
+        port = re.search(r"Inference API bind to: .* \(port (\d+)\)", said.read_text())
+        assert port is not None
+        answer = httpx.post(f"http://127.0.0.1:{port[1]}/predictions/m", content=b"x", timeout=60)
+        assert answer.text == "fine"
+    finally:
+        process.terminate()
+        process.wait(60)
