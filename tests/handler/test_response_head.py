@@ -15,8 +15,8 @@ def sent(status: int, phrase: str, *fields: tuple[str, str]) -> list[str]:
     request = Head()
     request.version = "1.1"
     raw = [(name.encode("latin-1", "replace"), value.encode(errors="replace")) for name, value in fields]
-    head = AnswerHead(request, status, phrase.encode("latin-1", "replace"), raw)
-    return head.bytes(close=False).decode(errors="replace").split("\r\n")
+    head = AnswerHead(request, status, phrase.encode("latin-1", "replace"), raw, close=False)
+    return head.block.decode(errors="replace").split("\r\n")
 
 
 @given(st.integers(-10, 1100))
