@@ -185,15 +185,6 @@ class _Outbox:
         return self._channel.cancelled(self._batch_id)
 
 
-def write_anything() -> None:
-    """Lines that have no form in the log's encoding are written escaped, and fail nobody who prints them.
-
-    To be called before the descriptors are exchanged: a wrapper asks its file for the position when it is set
-    anew, and a pipe in a file's place has none.
-    """
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # TextIOWrapper here
-
-
 def live(channel_fd: int, life_fd: int, prepare: Callable[[], None] = lambda: None) -> NoReturn:
     """The whole life of a worker over the given descriptors; ends the process, whatever happens."""
     code = 1
@@ -212,7 +203,8 @@ def live(channel_fd: int, life_fd: int, prepare: Callable[[], None] = lambda: No
 
 def _run(channel_fd: int, life_fd: int) -> int:
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # both are TextIOWrapper here
+        # Both are TextIOWrapper here. A line that has no form in UTF-8 must not fail who prints it.
+        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     # Handlers' own log lines are model_log lines, as in TorchServe.
     logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
     for fd in (channel_fd, life_fd):
@@ -265,7 +257,6 @@ def main() -> None:
     parser.add_argument("--channel", type=int, required=True)
     parser.add_argument("--life", type=int, required=True)
     arguments = parser.parse_args()
-    write_anything()
     live(arguments.channel, arguments.life)
 
 

@@ -175,7 +175,6 @@ def main() -> None:
     arguments = parser.parse_args()
     die_with_parent(arguments.parent)
     os.set_inheritable(arguments.socket, False)
-    worker_main.write_anything()
     warnings = import_shared()
     with socket.socket(fileno=arguments.socket) as sock:
         sock.setblocking(True)
