@@ -17,7 +17,7 @@ from stand_ins import (  # type: ignore[import-not-found]  # pytest puts this fo
 )
 
 from torchkeeper.engine.batching import PREPARE_BELOW, Done
-from torchkeeper.engine.stream import FULL, Closed
+from torchkeeper.engine.stream import FULL, OVERFULL, Closed
 from torchkeeper.errors import PredictionFailed, QueueFull, ServiceUnavailable, WorkerDied
 from torchkeeper.messages import Failure, Kind, Reply, Sample
 from torchkeeper.worker.pool import Loss, Refusal
@@ -402,6 +402,22 @@ async def test_one_reader_holds_its_worker_and_one_of_two_does_not() -> None:
     await until(lambda: not at_work.channel().held)
     at_work.answer(b"end", b"")
     assert len(await reading) == 3
+
+
+@in_loop
+async def test_a_slow_reader_whose_company_has_left_has_the_time_of_one_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torchkeeper.engine.hands.GRACE", 0.0)
+    at_work = Dispatching(batch_size=2)
+    slow, quick = at_work.ask("s", in_parts=True), at_work.ask("q", in_parts=True)
+    await turns()
+    at_work.parts(bytes(OVERFULL + 1), b"q")
+    assert at_work.channel().held
+    at_work.dispatcher.cancel(quick)
+    await turns()
+    assert at_work.channel().held
+    assert not (await stream_of(slow)).closed
 
 
 @in_loop

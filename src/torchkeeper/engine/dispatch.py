@@ -142,6 +142,7 @@ class Dispatcher:
                 for place, entry in enumerate(batch.entries):
                     if entry.ticket is ticket:
                         hands.worker.send(encode(Cancel(batch.batch_id, (place,))))
+                        hands.regulate()
                         return
 
     @property
