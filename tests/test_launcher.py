@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from servers import Program
+from servers import BIN, Program
 
 
 def torchserve(folder: Path, *arguments: str, temp: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -83,7 +83,7 @@ def test_a_server_in_the_foreground_is_found_too(tmp_path: Path) -> None:
     (tmp_path / "config.properties").write_text(ADDRESSES)
     flags = ["--start", "--foreground", "--model-store", ".", "--ncs"]
     environ = {**os.environ, "TMPDIR": str(tmp_path)}
-    server = Program([sys.executable, "-m", "torchkeeper.cli", *flags], tmp_path, environ)
+    server = Program([BIN / "torchserve", *flags], tmp_path, environ)
     server.wait_for("Model server started.")
     assert (tmp_path / ".model_server.pid").read_text() == str(server.process.pid)
     for again in (flags, ["--start", "--model-store", ".", "--ncs"]):

@@ -19,8 +19,8 @@ import psutil
 
 from torchkeeper.key_file import NAME as KEY_FILE
 
-#: What a process's command line must contain to be taken for our server.
-MARK = "torchkeeper"
+#: What a process's command line must contain to be taken for our server: the package, or the command.
+MARK, COMMAND = "torchkeeper", "torchserve"
 #: Seconds that `--stop --foreground` waits, TorchServe's.
 STOP_WAIT = 60.0
 STOPPED_EARLY = "TorchServe was stopped before it had started."
@@ -45,7 +45,8 @@ def running_server() -> psutil.Process | None:
         return None
     try:
         process = psutil.Process(pid)
-        if any(MARK in part for part in process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
+        ours = any(MARK in part or Path(part).name == COMMAND for part in process.cmdline())
+        if ours and process.status() != psutil.STATUS_ZOMBIE:
             return process
     except (psutil.Error, ValueError):
         pass
