@@ -84,12 +84,13 @@ class Application:
             if "refusal" in scope:  # nothing is done for a request that will not be whole
                 raise scope["refusal"]
             asked = scope["raw_path"], scope["method"]
-            match, handler = known = self.known.get(asked) or self._route(*asked)
+            known = self.known.get(asked)
+            match, handler = known or self._route(*asked)
             call = Call(match, scope, receive, request_id, self._max_body)
             if self._books.guarded:
                 await self._admit(call)
-            if asked not in self.known:
-                self._remember(asked, known)
+            if known is None:
+                self._remember(asked, (match, handler))
             reply = await handler(call)
         except ClientGone as left:
             record.close(left)
