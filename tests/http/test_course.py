@@ -110,6 +110,23 @@ def test_a_client_that_takes_nothing_has_another_patience_until_its_last_answer_
 
 
 @pytest.mark.parametrize("phase", [phase for phase in Phase if phase < Phase.LINGERING])
+def test_a_client_that_takes_something_is_slow_but_not_stuck(phase: Phase) -> None:
+    course = course_in(phase)
+    course.block(10.0, True)
+    course.took(14.0)
+    assert course.deadline == 19.0
+    course.on(Step.LOST, 14.0)
+    assert course.deadline is None
+
+
+def test_a_client_that_takes_the_rest_of_its_last_answer_slowly_has_it_whole() -> None:
+    course = course_in(Phase.CLOSING, 1.0)
+    course.took(5.0)
+    assert course.deadline == 10.0
+    assert course.expire(10.0) is Phase.CLOSED
+
+
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase < Phase.LINGERING])
 def test_a_client_that_is_not_read_cannot_be_late_and_has_its_whole_patience_afterwards(phase: Phase) -> None:
     course = course_in(phase)
     course.fill(1.0, True)
@@ -195,6 +212,10 @@ class Connections(RuleBasedStateMachine):
     def the_client_reads_or_not(self, blocked: bool) -> None:
         self.course.block(self.now, blocked)
 
+    @rule()
+    def the_client_takes_something(self) -> None:
+        self.course.took(self.now)
+
     @rule(full=st.booleans())
     def much_piles_up_or_not(self, full: bool) -> None:
         self.course.fill(self.now, full)
@@ -223,5 +244,5 @@ class Connections(RuleBasedStateMachine):
             assert self.phase <= Phase.LINGERING
 
 
-Connections.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+Connections.TestCase.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
 TestConnections = Connections.TestCase

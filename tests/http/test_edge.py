@@ -446,6 +446,7 @@ BUFFERED = LARGE // 8
 #: Seconds without any progress after which the other side is taken to have stopped. Too short a time would
 #: only make these tests see less, not fail.
 STILL = 0.3
+START = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % LARGE)]}
 LOOPS = pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
@@ -503,8 +504,7 @@ class Streaming:
         self.progress = asyncio.Event()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        headers = [(b"content-length", b"%d" % LARGE)]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send(START)
         while self.sent < LARGE:
             piece = bytes([self.sent // CHUNK]) * CHUNK
             await send({"type": "http.response.body", "body": piece, "more_body": self.sent + CHUNK < LARGE})
@@ -584,6 +584,48 @@ def test_an_answer_does_not_wait_for_a_client_that_left(loop_factory: LoopFactor
             assert connection.task is not None
             await connection.task
             assert not connections
+
+    run_on(loop_factory, work())
+
+
+@LOOPS
+@pytest.mark.parametrize("close", [b"", b"Connection: close\r\n"])
+def test_a_client_that_takes_nothing_is_let_go(loop_factory: LoopFactory, close: bytes) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await send({"type": "http.response.body", "body": bytes(LARGE)})
+
+    async def work() -> None:
+        async with listening(app, write_timeout=0.1) as (listener, connections):
+            with client_of(listener) as client:
+                client.send(get(b"/", close))
+                while not connections:
+                    await asyncio.sleep(0)
+                while connections:
+                    await asyncio.sleep(0.01)
+
+    run_on(loop_factory, work())
+
+
+@pytest.mark.slow
+@LOOPS
+def test_a_client_that_takes_its_answer_slowly_has_it_whole(loop_factory: LoopFactory) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await send({"type": "http.response.body", "body": bytes(LARGE)})
+
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        async with listening(app, write_timeout=2.0) as (listener, _):
+            with client_of(listener) as client:
+                client.send(get(b"/", b"Connection: close\r\n"))
+                begin, taken = loop.time(), 0
+                while loop.time() < begin + 4.0:  # far longer than it may take nothing
+                    taken += len(await loop.sock_recv(client, CHUNK))
+                    await asyncio.sleep(0.1)
+                assert taken < LARGE
+                taken += len(await receive_all(client))
+                assert taken > LARGE
 
     run_on(loop_factory, work())
 

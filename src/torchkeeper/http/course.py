@@ -198,6 +198,13 @@ class Course:
         self._blocked = now if blocked else None
         self._hold(now)
 
+    def took(self, now: float) -> None:
+        """The client took some of what it is sent: slow, but not stuck."""
+        if self._blocked is not None:
+            self._blocked = now
+        if self.phase is Phase.CLOSING:
+            self._since = now
+
     def fill(self, now: float, full: bool) -> None:
         """As much as may pile up has come and waits, or no longer."""
         self._full = full

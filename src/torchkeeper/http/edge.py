@@ -72,6 +72,8 @@ class Connection(asyncio.Protocol):
         self._discard = limits.drain_bytes
         #: Requests without a whole answer, in their order; the first is being answered.
         self._line: deque[Exchange] = deque()
+        #: Bytes of answers that the client had not taken when the timer last looked.
+        self._untaken = 0
         self._timer: asyncio.TimerHandle | None = None
 
     # --- transport ---------------------------------------------------------------------------------------
@@ -109,6 +111,7 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.drained = asyncio.Event()
+        self._untaken = self._transport.get_write_buffer_size()
         self._course.block(time.monotonic(), True)
         self._regulate()
 
@@ -336,6 +339,9 @@ class Connection(asyncio.Protocol):
 
     def _on_timer(self) -> None:
         course, now = self._course, time.monotonic()
+        untaken, self._untaken = self._untaken, self._transport.get_write_buffer_size()
+        if self._untaken < untaken:
+            course.took(now)
         if course.deadline is None or course.deadline > now:
             self._watch(now)
             return
