@@ -33,8 +33,7 @@ from torchkeeper.worker.wire import (
 class StandInProcess:
     """Does what a worker process does, on the event loop: loads, answers when told, stops, is killed."""
 
-    def __init__(self, launcher: StandInLauncher, owner: Owner, tag: object) -> None:
-        self.tag = tag
+    def __init__(self, launcher: StandInLauncher, owner: Owner) -> None:
         self.pid = 0
         self.alive = True
         self.spec: Any = None
@@ -67,7 +66,7 @@ class StandInProcess:
         for batch, _ in self.held:
             replies = [Reply(b"done") for _ in batch.requests]
             ((message, raw),) = FrameReader().feed(encode_replies(batch.batch_id, replies, (), 0.0))
-            self._owner.on_frame(self, message, raw)
+            self._owner.on_frame(message, raw)
         self.held.clear()
         self._leave()
 
@@ -77,12 +76,12 @@ class StandInProcess:
 
     def _report(self, message: Message) -> None:
         ((message, raw),) = FrameReader().feed(encode(message))
-        self._owner.on_frame(self, message, raw)
+        self._owner.on_frame(message, raw)
 
     def end(self, code: int) -> None:
         if self.alive:
             self.alive = False
-            self._owner.on_exit(self, code)
+            self._owner.on_exit(code)
 
     def terminate(self) -> None:
         self.kill()
@@ -102,8 +101,8 @@ class StandInLauncher:
         self.processes: list[StandInProcess] = []
         self.load_error: str | None = None
 
-    async def launch(self, owner: Owner, launch: Launch, tag: object) -> Any:
-        process = StandInProcess(self, owner, tag)
+    async def launch(self, owner: Owner, launch: Launch) -> Any:
+        process = StandInProcess(self, owner)
         self.processes.append(process)
         return process
 

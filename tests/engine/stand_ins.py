@@ -8,13 +8,14 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-from torchkeeper.engine.batching import Policy, make_policy
-from torchkeeper.engine.dispatch import Dispatcher, Rules
-from torchkeeper.engine.queue import EntryQueue
+from torchkeeper.engine.batching.policies import BatchRules, make_policy
+from torchkeeper.engine.batching.policy import Event as PolicyEvent
+from torchkeeper.engine.batching.policy import Lane, Policy, Send, View
+from torchkeeper.engine.dispatch import Dispatcher, DispatchRules
 from torchkeeper.engine.stream import Stream
 from torchkeeper.messages import Failure, Input, Kind, ModelSpec, Part, Reply, Sample
 from torchkeeper.metrics.instruments import NoMeter
-from torchkeeper.worker.pool import Loss, Pool, Refusal, Worker
+from torchkeeper.pool.worker import Loss, Worker
 from torchkeeper.worker.process import WorkerProcess
 from torchkeeper.worker.supervisor import Event, Life
 from torchkeeper.worker.wire import (
@@ -83,29 +84,17 @@ class Channel:
         self.killed = True
 
 
-def serving_worker(worker_id: int = 0) -> tuple[Worker, Channel]:
+def serving_worker(
+    worker_id: int = 0, kill: Callable[[Worker, str], None] = lambda worker, why: None
+) -> tuple[Worker, Channel]:
     """A worker that has loaded its model."""
-    worker = Worker(worker_id, SPEC, Life(60.0))
+    worker = Worker(worker_id, SPEC, Life(60.0), kill)
     worker.name = f"W-{9000 + worker_id}-m_1.0"
     channel = Channel()
     worker.process = cast(WorkerProcess, channel)
     worker.life.on(Event.SPAWNED, 0.0)
     worker.life.on(Event.LOADED, 0.0)
     return worker, channel
-
-
-class StandIn:
-    """A pool without processes."""
-
-    def __init__(self) -> None:
-        self.refusal: Refusal | None = None
-        self.killed: list[tuple[Worker, str]] = []
-
-    def hope(self) -> Refusal | None:
-        return self.refusal
-
-    def kill(self, worker: Worker, why: str) -> None:
-        self.killed.append((worker, why))
 
 
 class Times(NoMeter):
@@ -124,10 +113,26 @@ class Times(NoMeter):
         self.overheads.append(overhead)
 
 
-def connect(dispatcher: Dispatcher, pool: StandIn, times: Times) -> None:
-    """What a model version does with its dispatcher before the first request."""
-    dispatcher.attach(cast(Pool, pool))
-    dispatcher.measure(times)
+class Told(Policy):
+    """A policy that keeps what it is told, and decides what a test wants, else what another would."""
+
+    def __init__(self, other: Policy) -> None:
+        self._other = other
+        self.events: list[PolicyEvent] = []
+        self.wants: list[Send | float | None] = []
+
+    def lane(self, request: Input) -> Lane:
+        return self._other.lane(request)
+
+    def observe(self, event: PolicyEvent) -> None:
+        self.events.append(event)
+        self._other.observe(event)
+
+    def admit(self, lane: Lane, waiting: int, now: float) -> str | None:
+        return self._other.admit(lane, waiting, now)
+
+    def decide(self, view: View, now: float) -> Send | float | None:
+        return self.wants.pop(0) if self.wants else self._other.decide(view, now)
 
 
 class Dispatching:
@@ -146,22 +151,29 @@ class Dispatching:
         job_ticket: bool = False,
         max_response_size: int = 1000,
     ) -> None:
-        rules = Rules(response_timeout, client_timeout, retry, job_ticket, max_response_size)
-        self.queue = EntryQueue(limit)
-        self.policy = policy or make_policy("greedy", batch_size, 0)
-        self.dispatcher = Dispatcher(rules, self.queue, self.policy, lambda named: "No worker is available")
-        self.pool = StandIn()
+        rules = DispatchRules(limit, response_timeout, client_timeout, retry, job_ticket, max_response_size)
+        self.policy = Told(policy or make_policy("greedy", BatchRules(batch_size, 0)))
         self.times = Times()
         self.samples: list[Sample] = []
-        self.dispatcher.on_sample = self.samples.append
-        connect(self.dispatcher, self.pool, self.times)
+        self.killed: list[tuple[Worker, str]] = []
+        self.dispatcher = Dispatcher(
+            rules,
+            self.policy,
+            lambda named: "No worker is available",
+            lambda: self.times,
+            self.samples.append,
+        )
+        self.dispatcher.measure()
+        self.dispatcher.on_availability(None)
         self.workers: list[tuple[Worker, Channel]] = []
         for _ in range(workers):
             self.hire()
 
     def hire(self) -> Channel:
         """One more worker, ready to serve."""
-        worker, channel = serving_worker(len(self.workers))
+        worker, channel = serving_worker(
+            len(self.workers), lambda *who_and_why: self.killed.append(who_and_why)
+        )
         self.workers.append((worker, channel))
         self.dispatcher.on_ready(worker)
         return channel
@@ -171,7 +183,7 @@ class Dispatching:
     ) -> asyncio.Future[Any]:
         """A request; its answer is a Stream where parts are wanted and come."""
         submit = self.dispatcher.submit_streaming if in_parts else self.dispatcher.submit
-        return submit(Input(name, kind, (Part("body", name.encode()),), {}, envelope))
+        return submit(request(name, kind, envelope))
 
     def channel(self, place: int = 0) -> Channel:
         return self.workers[place][1]
@@ -217,6 +229,10 @@ class Dispatching:
         worker.process = None
         worker.life.on(Event.EXITED, time.monotonic(), loss.cause)
         self.dispatcher.on_lost(worker, loss)
+
+
+def request(name: str, kind: Kind = Kind.PREDICT, envelope: str | None = None) -> Input:
+    return Input(name, kind, (Part("body", name.encode()),), {}, envelope)
 
 
 async def read(stream: Stream) -> list[bytes]:

@@ -11,16 +11,18 @@ from stand_ins import (  # type: ignore[import-not-found]  # pytest puts this fo
     Dispatching,
     in_loop,
     read,
+    request,
     stream_of,
     turns,
     until,
 )
 
-from torchkeeper.engine.batching import PREPARE_BELOW, Done
+from torchkeeper.engine.batching.greedy import PREPARE_BELOW
+from torchkeeper.engine.batching.policy import Arrived, Done, Left, Lost, Send, Sent
 from torchkeeper.engine.stream import FULL, OVERFULL, Closed
 from torchkeeper.errors import PredictionFailed, QueueFull, ServiceUnavailable, WorkerDied
 from torchkeeper.messages import Failure, Kind, Reply, Sample
-from torchkeeper.worker.pool import Loss, Refusal
+from torchkeeper.pool.worker import NOBODY, Loss, Refusal
 from torchkeeper.worker.wire import encode_parts, encode_replies
 
 # --- who is taken ----------------------------------------------------------------------------------------
@@ -89,12 +91,11 @@ async def test_job_tickets_are_as_many_as_idle_workers() -> None:
 async def test_where_nobody_can_be_expected_requests_are_refused_and_those_that_wait_are_told() -> None:
     at_work = Dispatching(workers=0)
     waits = at_work.ask("waits for a first worker")
-    at_work.pool.refusal = Refusal("no worker could be started: why", 7)
+    at_work.dispatcher.on_availability(Refusal("no worker could be started: why", time.monotonic() + 6.5))
     with pytest.raises(ServiceUnavailable) as refused:
         at_work.ask("refused")
     assert refused.value.cause == "no worker could be started: why"
     assert refused.value.headers == {"Retry-After": "7"}
-    at_work.dispatcher.on_availability()
     with pytest.raises(ServiceUnavailable) as told:
         await waits
     assert told.value.headers == {"Retry-After": "7"}
@@ -115,7 +116,7 @@ async def test_what_waits_goes_to_the_first_worker_that_is_ready() -> None:
 
 def short_batches(at_work: Dispatching) -> None:
     """Teaches the policy that a second batch may be prepared."""
-    at_work.policy.observe(Done(1, PREPARE_BELOW / 2))
+    at_work.policy.observe(Done(0, 1, PREPARE_BELOW / 2))
 
 
 @in_loop
@@ -276,8 +277,8 @@ async def test_who_is_dismissed_answers_what_it_holds_and_gets_no_more() -> None
 async def test_a_worker_that_does_not_answer_is_killed() -> None:
     at_work = Dispatching(response_timeout=0.01)
     at_work.ask("a")
-    await until(lambda: bool(at_work.pool.killed))
-    worker, why = at_work.pool.killed[0]
+    await until(lambda: bool(at_work.killed))
+    worker, why = at_work.killed[0]
     assert worker is at_work.workers[0][0]
     assert why == "no answer within 0.01 s (response timeout)"
 
@@ -476,8 +477,8 @@ async def test_nothing_is_sent_again_where_all_workers_were_sent_away() -> None:
     closing = asyncio.create_task(at_work.dispatcher.close())
     await turns()
     at_work.dismiss()
-    at_work.pool.refusal = Refusal("the model is scaled to 0 workers", 1)
     at_work.die()
+    at_work.dispatcher.on_availability(NOBODY)
     with pytest.raises(WorkerDied):
         await ticket
     await closing
@@ -503,3 +504,59 @@ async def test_the_oldest_wait_is_that_of_the_head() -> None:
     assert at_work.dispatcher.oldest_wait() == 0
     at_work.ask("a")
     assert at_work.dispatcher.oldest_wait() > 0
+
+
+# --- what the policy is told, and how it is obeyed --------------------------------------------------------
+
+
+@in_loop
+async def test_the_policy_hears_of_each_request_and_batch() -> None:
+    at_work = Dispatching(workers=0, batch_size=2)
+    lane = at_work.policy.lane(request("a"))
+    leaves = at_work.ask("leaves")
+    for name in "ab":
+        at_work.ask(name)
+    at_work.dispatcher.cancel(leaves)
+    at_work.hire()
+    at_work.answer()
+    assert at_work.policy.events == [
+        *[Arrived(lane)] * 3,
+        Left(lane),
+        Sent(0, lane, 2),
+        Done(0, 2, 0.0),
+    ]
+    at_work.policy.events.clear()
+    at_work.ask("c")
+    await turns()
+    at_work.die()
+    assert at_work.policy.events == [Arrived(lane), Sent(0, lane, 1), Lost(0, 1), Arrived(lane)]
+    at_work.dispatcher.on_availability(NOBODY)
+    assert at_work.policy.events[4:] == [Left(lane)]
+
+
+@in_loop
+async def test_a_policy_may_name_the_lane() -> None:
+    at_work = Dispatching(workers=0, batch_size=4)
+    at_work.ask("first")
+    at_work.ask("second", envelope="kserve")
+    at_work.policy.wants.append(Send(0, 4, at_work.policy.lane(request("x", envelope="kserve"))))
+    at_work.hire()
+    assert at_work.batches() == [["second"]]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [Send(0, 0), Send(0, -1), Send(7, 1), Send(0, 1, "no lane"), 0.0, float("nan"), float("inf")],
+    ids=str,
+)
+@in_loop
+async def test_a_decision_that_cannot_be_obeyed_holds_nobody_up(
+    wanted: Send | float, caplog: pytest.LogCaptureFixture
+) -> None:
+    at_work = Dispatching(batch_size=4)
+    at_work.policy.wants = [wanted]
+    ticket = at_work.ask("a")
+    await turns()
+    at_work.answer()
+    assert (await ticket).body == b"a"
+    assert len([line for line in caplog.records if "the batching policy Told wanted to" in line.message]) == 1

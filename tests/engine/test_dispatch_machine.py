@@ -7,6 +7,7 @@ nothing is in two places, bounds hold, lanes keep their order, and in the end ea
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from stand_ins import Dispatching, read, turns  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
-from torchkeeper.engine.batching import PREPARE_BELOW, Done, make_policy
+from torchkeeper.engine.batching.greedy import PREPARE_BELOW
+from torchkeeper.engine.batching.policies import BatchRules, make_policy
+from torchkeeper.engine.batching.policy import Arrived, Done, Lane, Left, Sent
 from torchkeeper.engine.stream import Closed, Stream
 from torchkeeper.errors import PredictionFailed, QueueFull, WorkerDied
 from torchkeeper.messages import Failure, Kind
@@ -92,8 +95,8 @@ class Machine(RuleBasedStateMachine):
     @initialize(size=st.integers(1, 4), limit=st.integers(1, 12), name=st.sampled_from(["greedy", "delay"]))
     def begin(self, size: int, limit: int, name: str) -> None:
         self.batch_size, self.limit = size, limit
-        policy = make_policy(name, size, 0)
-        policy.observe(Done(1, PREPARE_BELOW / 2))
+        policy = make_policy(name, BatchRules(size, 0))
+        policy.observe(Done(0, 1, PREPARE_BELOW / 2))
         self.work: Dispatching = self.do(
             lambda: Dispatching(workers=0, batch_size=size, limit=limit, policy=policy)
         )
@@ -185,6 +188,21 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def bounds_hold(self) -> None:
         assert all(len(batches) <= 2 for batches in self.held.values())
+
+    @invariant()
+    def the_policy_knows_what_waits(self) -> None:
+        if not hasattr(self, "work"):
+            return
+        waiting: Counter[Lane] = Counter()
+        for event in self.work.policy.events:
+            if isinstance(event, Arrived):
+                waiting[event.lane] += 1
+            elif isinstance(event, Left):
+                waiting[event.lane] -= 1
+            elif isinstance(event, Sent):
+                waiting[event.lane] -= event.count
+        assert all(count >= 0 for count in waiting.values())
+        assert sum(waiting.values()) == self.work.dispatcher.waiting
 
     def teardown(self) -> None:
         """Everybody who is left is answered, and the dispatcher can close."""

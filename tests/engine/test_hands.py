@@ -33,7 +33,7 @@ class Held:
     def take(self, names: str, *, in_parts: bool = True) -> list[Entry]:
         loop = asyncio.get_running_loop()
         entries = [
-            Entry(Input(name, Kind.PREDICT, (), {}), loop.create_future(), 0, 0, in_parts=in_parts)
+            Entry(Input(name, Kind.PREDICT, (), {}), loop.create_future(), 0, 0, "lane", in_parts=in_parts)
             for name in names
         ]
         self.hands.take(InHand(1, entries))
@@ -124,7 +124,7 @@ async def test_one_slow_reader_does_not_hold_the_others() -> None:
 async def test_an_answer_that_is_wanted_whole_is_not_held_by_a_slow_reader() -> None:
     held = Held()
     (slow,) = held.take("s")
-    whole = Entry(Input("w", Kind.PREDICT, (), {}), asyncio.get_running_loop().create_future(), 0, 0)
+    whole = Entry(Input("w", Kind.PREDICT, (), {}), asyncio.get_running_loop().create_future(), 0, 0, "lane")
     held.hands.batches[0].entries.append(whole)
     held.fill(slow)
     assert not held.channel.held

@@ -17,7 +17,6 @@ import uvloop
 
 from torchkeeper.messages import ModelSpec
 from torchkeeper.worker.launcher import Launch, Launcher
-from torchkeeper.worker.process import WorkerProcess
 from torchkeeper.worker.wire import Load, Message, encode
 
 T = TypeVar("T")
@@ -50,15 +49,15 @@ class Witness:
         self.exits: list[int | None] = []
         self._changed = asyncio.Event()
 
-    def on_frame(self, worker: WorkerProcess, message: Message, raw: bytes) -> None:
+    def on_frame(self, message: Message, raw: bytes) -> None:
         self.frames.append(message)
         self._changed.set()
 
-    def on_exit(self, worker: WorkerProcess, returncode: int | None) -> None:
+    def on_exit(self, returncode: int | None) -> None:
         self.exits.append(returncode)
         self._changed.set()
 
-    def on_line(self, worker: WorkerProcess, stream: str, line: str) -> None:
+    def on_line(self, stream: str, line: str) -> None:
         self.lines.append(line)
         self._changed.set()
 

@@ -22,11 +22,12 @@ from launching import (  # type: ignore[import-not-found]  # pytest puts this fo
 )
 
 from torchkeeper.messages import Input, Kind, ModelSpec, Part
+from torchkeeper.pool.worker import NOBODY, Loss, Refusal, Worker
 from torchkeeper.worker import pool as pool_module
 from torchkeeper.worker import process, template_link
 from torchkeeper.worker.launcher import Launcher
-from torchkeeper.worker.pool import Loss, Plan, Pool, Worker
-from torchkeeper.worker.supervisor import Event, State
+from torchkeeper.worker.pool import Plan, Pool
+from torchkeeper.worker.supervisor import State
 from torchkeeper.worker.wire import Message, Replies, encode_batch
 
 pytestmark = linux
@@ -57,9 +58,10 @@ class Requests:
         self.lost: list[Loss] = []
         self.answered = 0
         self.told: list[str] = []
+        self.nobody: Refusal | None = NOBODY
 
     def hand(self, worker: Worker, body: bytes) -> None:
-        worker.life.on(Event.BATCH, time.monotonic())
+        worker.took()
         request = Input("r", Kind.PREDICT, (Part("body", body),), {})
         worker.send(encode_batch(1, [request]))
 
@@ -69,7 +71,7 @@ class Requests:
     def on_message(self, worker: Worker, message: Message, raw: bytes) -> None:
         if isinstance(message, Replies):
             self.answered += 1
-            worker.life.on(Event.IDLE, time.monotonic())
+            worker.freed()
 
     def on_leaving(self, worker: Worker) -> None:
         self.told.append("leaving")
@@ -77,8 +79,8 @@ class Requests:
     def on_lost(self, worker: Worker, loss: Loss) -> None:
         self.lost.append(loss)
 
-    def on_availability(self) -> None:
-        self.told.append("availability")
+    def on_availability(self, nobody: Refusal | None) -> None:
+        self.nobody = nobody
 
 
 class Scene:
@@ -258,7 +260,7 @@ def test_a_killed_worker_with_no_answer_in_time_is_said_to_have_timed_out(play: 
     async def act(scene: Scene) -> None:
         worker = await scene.loaded()
         scene.requests.hand(worker, b"sleep")
-        scene.pool.kill(worker, "no answer within 1 s (response timeout)")
+        worker.kill("no answer within 1 s (response timeout)")
         await become(lambda: len(scene.requests.ready) == 2)
         (loss,) = scene.requests.lost
         assert (loss.cause, loss.killed, loss.timed_out) == (
@@ -281,3 +283,18 @@ def test_a_killed_worker_with_no_answer_in_time_is_said_to_have_timed_out(play: 
 )
 def test_ends_in_words(returncode: int | None, words: str) -> None:
     assert pool_module.describe_end(returncode) == words
+
+
+def test_who_uses_the_pool_is_told_whether_anybody_may_serve(play: Play) -> None:
+    async def act(scene: Scene) -> None:
+        scene.pool.scale([scene.spec("raise ValueError('no model')\n")])
+        assert scene.requests.nobody is None, "the first one may still come up"
+        await become(lambda: scene.requests.nobody is not None)
+        refusal = scene.requests.nobody
+        assert refusal is not None
+        assert "ValueError: no model" in refusal.cause
+        assert refusal.retry_after(time.monotonic()) >= 1
+        scene.pool.scale([])
+        assert scene.requests.nobody is NOBODY
+
+    play(act)

@@ -72,7 +72,7 @@ def test_a_worker_loads_and_leaves_when_told_to(
 ) -> None:
     async def work(launcher: Launcher) -> None:
         witness = Witness()
-        worker = await launcher.launch(witness, launch_of(environ, forked=forked), None)
+        worker = await launcher.launch(witness, launch_of(environ, forked=forked))
         worker.send(loaded(spec_of(tmp_path / "m", FINE)))
         await witness.until(lambda: witness.frames)
         assert isinstance(witness.frames[0], Loaded)
@@ -93,7 +93,7 @@ def test_a_death_is_told_at_once_whoever_holds_the_descriptors(
 
     async def work(launcher: Launcher) -> None:
         witness = Witness()
-        worker = await launcher.launch(witness, launch_of(environ, forked=forked), None)
+        worker = await launcher.launch(witness, launch_of(environ, forked=forked))
         worker.send(loaded(spec_of(tmp_path / "m", source)))
         assert await witness.exit() == code
         await become(lambda: not psutil.pid_exists(child_in(witness)))
@@ -132,7 +132,7 @@ def test_a_worker_that_closes_its_channel_is_killed(
 
     async def work(launcher: Launcher) -> None:
         witness = Witness()
-        worker = await launcher.launch(witness, launch_of(environ, forked=True), None)
+        worker = await launcher.launch(witness, launch_of(environ, forked=True))
         source = "import os, time\nos.closerange(3, 256)\ntime.sleep(1000)\n"
         worker.send(loaded(spec_of(tmp_path / "m", source)))
         assert await witness.exit() == -signal.SIGKILL
@@ -148,7 +148,7 @@ def test_a_kill_whose_effect_nobody_tells_is_an_end_all_the_same(
 
     async def work(launcher: Launcher) -> None:
         witness = Witness()
-        worker = await launcher.launch(witness, launch_of(environ, forked=True), None)
+        worker = await launcher.launch(witness, launch_of(environ, forked=True))
         template = template_of()
         template.suspend()
         worker.kill()
@@ -171,11 +171,11 @@ def test_a_fork_that_is_not_answered_costs_the_template_and_the_next_one_serves(
         with monkeypatch.context() as short:
             short.setattr(template_link, "FORK", 0.01)
             with pytest.raises(TemplateFailed, match="did not fork a worker within"):
-                await launcher.launch(Witness(), launch_of(environ, forked=True), None)
+                await launcher.launch(Witness(), launch_of(environ, forked=True))
         await become(lambda: not psutil.pid_exists(template.pid))
         await become(lambda: len(state()[0]) < len(before))
         witness = Witness()
-        worker = await launcher.launch(witness, launch_of(environ, forked=True), None)
+        worker = await launcher.launch(witness, launch_of(environ, forked=True))
         worker.send(loaded(spec_of(tmp_path / "m", FINE)) + encode(Stop()))
         assert await witness.exit() == 0
 
@@ -190,9 +190,7 @@ def test_a_cancelled_launch_leaves_nothing(environ: dict[str, str]) -> None:
             for turns in range(6):
                 template.suspend()
                 witness = Witness()
-                task = asyncio.ensure_future(
-                    launcher.launch(witness, launch_of(environ, forked=forked), None)
-                )
+                task = asyncio.ensure_future(launcher.launch(witness, launch_of(environ, forked=forked)))
                 for _ in range(turns):
                     await asyncio.sleep(0)
                 task.cancel()
@@ -216,7 +214,7 @@ def test_a_template_that_never_gets_ready_is_killed(
         launcher = Launcher(environ)
         first = asyncio.ensure_future(launcher.start())
         await become(lambda: bool(state()[1]))
-        second = asyncio.ensure_future(launcher.launch(Witness(), launch_of(environ, forked=True), None))
+        second = asyncio.ensure_future(launcher.launch(Witness(), launch_of(environ, forked=True)))
         if end == "timeout":
             await first
             with pytest.raises(TemplateFailed, match="was not ready within"):
@@ -260,7 +258,7 @@ def test_no_zombie_stays_of_a_process_that_outlived_its_worker(
 
     async def work(launcher: Launcher) -> None:
         witness = Witness()
-        worker = await launcher.launch(witness, launch_of(environ, forked=True), None)
+        worker = await launcher.launch(witness, launch_of(environ, forked=True))
         worker.send(loaded(spec_of(tmp_path / "m", DAEMON + FINE)))
         await witness.until(lambda: witness.lines)
         worker.kill()
@@ -280,6 +278,6 @@ def test_after_its_end_a_launcher_launches_nothing(environ: dict[str, str]) -> N
         await launcher.start()
         await launcher.stop()
         with pytest.raises(OSError, match="the server stops"):
-            await launcher.launch(Witness(), launch_of(environ, forked=True), None)
+            await launcher.launch(Witness(), launch_of(environ, forked=True))
 
     run(work())

@@ -17,7 +17,7 @@ from torchkeeper import TORCHSERVE_VERSION
 from torchkeeper.engine.models import Models
 from torchkeeper.engine.version import ModelVersion
 from torchkeeper.model_settings import TABLE, In, SettingSource
-from torchkeeper.worker.pool import Worker
+from torchkeeper.pool.worker import Worker
 from torchkeeper.worker.supervisor import State
 
 #: What TorchServe calls its extensions of KServe v2.

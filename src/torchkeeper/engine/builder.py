@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import msgspec
 
 from torchkeeper.archive import Archive
-from torchkeeper.engine.batching import make_policy
-from torchkeeper.engine.dispatch import Dispatcher, Rules
-from torchkeeper.engine.queue import EntryQueue
+from torchkeeper.engine.batching.policies import BatchRules, make_policy
+from torchkeeper.engine.dispatch import Dispatcher, DispatchRules
 from torchkeeper.engine.requirements import Place, install
 from torchkeeper.engine.version import About, ModelVersion
 from torchkeeper.errors import ArchiveError, RequirementsFailed
@@ -110,20 +109,21 @@ class Builder:
         """
         config = about.config
         spec = self._spec(about, archive, handler)
-        policy = make_policy(config.batch_policy, config.batch_size, config.max_batch_delay)
+        policy = make_policy(config.batch_policy, BatchRules(config.batch_size, config.max_batch_delay))
         dispatcher = Dispatcher(
-            Rules(
+            DispatchRules(
+                config.job_queue_size,
                 config.response_timeout,
                 config.client_timeout / 1000,
                 config.retry_on_worker_death,
                 config.use_job_ticket,
                 self._settings.max_response_size,
             ),
-            EntryQueue(config.job_queue_size),
             policy,
             lambda explicit: refusal_text(about.name, about.version, explicit),
+            lambda: self._sinks.meter(about.name, about.version, config.batch_size),
+            self._sinks.sample,
         )
-        dispatcher.on_sample = self._sinks.sample
         plan = Plan(
             f"{about.name}_{about.version}",
             config.startup_timeout,
@@ -132,14 +132,12 @@ class Builder:
             Launch(about.name, None, self._environ, config.preload, python),
         )
         pool = Pool(plan, self._launcher, dispatcher, self._sinks.line, lambda: next(self._ports))
-        dispatcher.attach(pool)
         devices = self._devices(config)
         return ModelVersion(
             about,
             dispatcher,
             pool,
             lambda new, total: self._specs(spec, devices, new, total),
-            lambda: self._sinks.meter(about.name, about.version, config.batch_size),
             on_gpu=bool(devices),
         )
 

@@ -16,15 +16,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from torchkeeper.engine.batching import Done, Policy, Send, View
+from torchkeeper.engine.admission import Admission
+from torchkeeper.engine.batching.policy import (
+    Arrived,
+    Done,
+    Left,
+    Lost,
+    Policy,
+    Send,
+    Sent,
+    View,
+    first_come,
+    objection,
+)
 from torchkeeper.engine.hands import Hands, InHand
 from torchkeeper.engine.queue import Entry, EntryQueue, Full
+from torchkeeper.engine.retry import is_sent_again
 from torchkeeper.engine.stream import Stream
-from torchkeeper.errors import PredictionFailed, QueueFull, ServiceUnavailable, WorkerDied
+from torchkeeper.errors import PredictionFailed, WorkerDied
 from torchkeeper.messages import Failure, Input, Reply, Sample
 from torchkeeper.metrics.instruments import Meter, NoMeter
-from torchkeeper.worker.pool import Loss, Pool, Worker
-from torchkeeper.worker.supervisor import State
+from torchkeeper.pool.worker import Loss, Refusal, Worker
 from torchkeeper.worker.wire import (
     Cancel,
     Intermediate,
@@ -39,9 +51,11 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Rules:
+class DispatchRules:
     """What a model's settings say about serving; times in seconds."""
 
+    #: Requests that may wait.
+    queue_limit: int
     response_timeout: float
     client_timeout: float
     retry_on_worker_death: bool
@@ -51,39 +65,47 @@ class Rules:
 
 
 class Dispatcher:
-    """Matches waiting requests with workers."""
+    """Matches waiting requests with workers, which the pool reports (`pool.worker.WorkerEvents`).
+
+    Args:
+        sentence: as `Admission` takes it.
+        make_meter: makes what measures this version, at its start.
+        record: takes the numbers that a handler recorded.
+    """
 
     def __init__(
-        self, rules: Rules, queue: EntryQueue, policy: Policy, refusal: Callable[[bool], str]
+        self,
+        rules: DispatchRules,
+        policy: Policy,
+        sentence: Callable[[bool], str],
+        make_meter: Callable[[], Meter],
+        record: Callable[[Sample], None],
     ) -> None:
         self._rules = rules
-        self._queue = queue
         self._policy = policy
-        self._refusal = refusal
+        self._admission = Admission(sentence)
+        self._make_meter = make_meter
+        self._meter: Meter = NoMeter()
+        self._record = record
+        self._queue = EntryQueue(rules.queue_limit, on_left=lambda lane: policy.observe(Left(lane)))
         self._hands: dict[int, Hands] = {}
         #: Workers that answer what they hold and get nothing more.
         self._leaving: dict[int, Hands] = {}
-        self._closed = False
         self._emptied = asyncio.Event()
-        self._pool: Pool | None = None
         self._next_batch = 0
         self._pumping = False
         self._wake: asyncio.TimerHandle | None = None
-        self.on_sample: Callable[[Sample], None] = lambda sample: None
-        self._meter: Meter = NoMeter()
+        #: What was wrong with the policy's last decision.
+        self._objected: str | None = None
 
-    def measure(self, meter: Meter) -> None:
-        """Names what measures this version; called once, before any request."""
-        self._meter = meter
-        meter.watch(self._queue.__len__)
+    def measure(self) -> None:
+        """This version is served from now on, and measured; called once, before any request."""
+        self._meter = self._make_meter()
+        self._meter.watch(self._queue.__len__)
 
     def unmeasure(self) -> None:
         """This version is gone: what was measured of it as it is now is forgotten."""
         self._meter.close()
-
-    def attach(self, pool: Pool) -> None:
-        """Names the pool whose workers serve this version; called once, before any request."""
-        self._pool = pool
 
     # --- requests ----------------------------------------------------------------------------------------
 
@@ -107,25 +129,28 @@ class Dispatcher:
     def _submit(self, request: Input, explicit_version: bool, *, in_parts: bool) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
         now = time.monotonic()
-        if self._closed or not self._hands:
-            self._check_hope(explicit_version)
+        if self._admission.closed or not self._hands:
+            self._admission.check(explicit_version)
         size = 0
         for part in request.parts:
             size += len(part.value)
-        entry = Entry(request, loop.create_future(), now, size, named=explicit_version, in_parts=in_parts)
+        lane, ticket = self._policy.lane(request), loop.create_future()
+        entry = Entry(request, ticket, now, size, lane, named=explicit_version, in_parts=in_parts)
+        waiting = len(self._queue)
         try:
-            if not self._policy.admit(len(self._queue), now) or (
-                self._rules.use_job_ticket and len(self._queue) >= self.idle()
-            ):
+            if self._rules.use_job_ticket and waiting >= self.idle():
                 raise Full("no idle worker can take it at once (useJobTicket)")
+            if (why := self._policy.admit(lane, waiting, now)) is not None:
+                raise Full(why)
             self._queue.put(entry)
         except Full as full:
-            raise QueueFull(self._refusal(explicit_version), cause=str(full)) from None
+            raise self._admission.full(str(full), explicit_version) from None
+        self._policy.observe(Arrived(lane))
         self._meter.accepted(explicit_version)
         if not self._pumping:
             self._pumping = True
             loop.call_soon(self._pump)
-        return entry.ticket
+        return ticket
 
     def cancel(self, ticket: asyncio.Future[Any]) -> None:
         """The client left: a waiting or prepared request is not computed, a running one's handler can see it.
@@ -135,7 +160,7 @@ class Dispatcher:
         ticket.cancel()
         if not ticket.cancelled() and ticket.exception() is None and isinstance(ticket.result(), Stream):
             ticket.result().close()
-        if self._closed:
+        if self._admission.closed:
             asyncio.get_running_loop().call_soon(self._pump)
         for hands in (*self._hands.values(), *self._leaving.values()):
             for batch in hands.batches:
@@ -151,9 +176,9 @@ class Dispatcher:
         return len(self._queue)
 
     def oldest_wait(self) -> float:
-        """Seconds that the request which goes next has waited; 0 when none waits."""
-        head = self._queue.head()
-        return 0.0 if head is None else time.monotonic() - head.arrived
+        """Seconds that the oldest request has waited; 0 when none waits."""
+        oldest = self._queue.oldest()
+        return 0.0 if oldest is None else time.monotonic() - oldest
 
     @property
     def room(self) -> int:
@@ -162,30 +187,17 @@ class Dispatcher:
 
     def open(self) -> None:
         """Takes requests again."""
-        self._closed = False
+        self._admission.closed = False
 
     async def close(self) -> None:
         """Refuses new requests from now on; returns when those that were taken are answered."""
-        self._closed = True
+        self._admission.closed = True
         while len(self._queue) or self._in_hand():
             self._emptied.clear()
             await self._emptied.wait()
 
     def _in_hand(self) -> bool:
         return any(hands.batches for hands in (*self._hands.values(), *self._leaving.values()))
-
-    def _check_hope(self, explicit_version: bool) -> None:
-        assert self._pool is not None
-        if self._closed:
-            raise ServiceUnavailable(
-                self._refusal(explicit_version),
-                cause="the model is scaled to 0 workers or being unregistered",
-            )
-        hope = self._pool.hope()
-        if hope is not None:
-            raise ServiceUnavailable(
-                self._refusal(explicit_version), cause=hope.cause, retry_after=hope.retry_after
-            )
 
     def idle(self) -> int:
         """Workers that serve and have nothing in hand."""
@@ -197,31 +209,34 @@ class Dispatcher:
         self._pumping = False
         now = time.monotonic()
         self._expire(now)
-        while True:
-            head = self._queue.head()
-            if head is None:
-                if self._closed and not self._in_hand():
-                    self._emptied.set()
-                return
-            decision: Send | float | None
-            if head.retried:
-                decision = self._place_alone()
-            else:
-                views = [hands.view for hands in self._hands.values()]
-                decision = self._policy.decide(View(self._queue.ready(head), head.arrived, views), now)
+        while self._queue.again:
+            idle = next((hands for hands in self._hands.values() if not hands.batches), None)
+            if idle is None:
+                return  # what is sent again goes before all others, and alone
+            self._send(idle, [self._queue.take_again()])
+        while lanes := self._queue.lanes():
+            view = View(lanes, [hands.view for hands in self._hands.values()])
+            decision = self._decide(view, now)
             if isinstance(decision, Send):
-                self._send(self._hands[decision.worker_id], self._queue.take(decision.count))
+                lane = lanes[0].lane if decision.lane is None else decision.lane
+                self._send(self._hands[decision.worker_id], self._queue.take(lane, decision.count))
                 continue
             if decision is not None:
                 self._wake_at(decision)
             return
+        if self._admission.closed and not self._in_hand():
+            self._emptied.set()
 
-    def _place_alone(self) -> Send | None:
-        """A request that was in a dead worker's hands goes to an idle worker, or waits for one."""
-        for hands in self._hands.values():
-            if not hands.batches:
-                return Send(hands.view.worker_id, 1)
-        return None
+    def _decide(self, view: View, now: float) -> Send | float | None:
+        """The policy's decision, or the simplest one where that cannot be obeyed."""
+        decision = self._policy.decide(view, now)
+        why = objection(decision, view, now)
+        if why is None:
+            return decision
+        if why != self._objected:
+            self._objected = why
+            logger.error("the batching policy %s wanted %s", type(self._policy).__name__, why)
+        return first_come(view)
 
     def _send(self, hands: Hands, entries: list[Entry]) -> None:
         if not entries:
@@ -229,6 +244,7 @@ class Dispatcher:
         self._next_batch += 1
         batch = InHand(self._next_batch, entries)
         hands.take(batch)
+        self._policy.observe(Sent(hands.worker.worker_id, entries[0].lane, len(entries)))
         hands.worker.send(encode_batch(batch.batch_id, [entry.input for entry in entries]))
 
     def _wake_at(self, moment: float) -> None:
@@ -241,8 +257,8 @@ class Dispatcher:
         if timeout <= 0:
             return
         for entry in self._queue.older_than(now - timeout):
-            cause = f"the request waited longer than clientTimeoutInMills ({timeout * 1000:g} ms)"
-            entry.fail(ServiceUnavailable(self._refusal(False), cause=cause))
+            self._policy.observe(Left(entry.lane))
+            entry.fail(self._admission.late(timeout))
         if len(self._queue):
             self._wake_at(now + timeout)
 
@@ -256,10 +272,7 @@ class Dispatcher:
         self._pump()
 
     def _on_timeout(self, hands: Hands) -> None:
-        assert self._pool is not None
-        self._pool.kill(
-            hands.worker, f"no answer within {self._rules.response_timeout:g} s (response timeout)"
-        )
+        hands.worker.kill(f"no answer within {self._rules.response_timeout:g} s (response timeout)")
 
     def _on_slow(self, hands: Hands, entry: Entry) -> None:
         request_id = entry.input.request_id
@@ -290,49 +303,50 @@ class Dispatcher:
 
     def on_lost(self, worker: Worker, loss: Loss) -> None:
         """A worker is gone: what it held is sent again or answered with the cause."""
-        self._meter.lost(worker.name, worker.life.state is not State.STOPPED)
+        self._meter.lost(worker.name, loss.replaced)
         hands = self._hands.pop(worker.worker_id, None) or self._leaving.pop(worker.worker_id, None)
         if hands is not None:
-            running, *prepared = hands.drop() or (None,)
-            for batch in reversed(prepared):
-                self._queue.put_back(entry for entry in batch.entries if not entry.gone)
-            if running is not None:
-                self._after_death(worker, running.entries, loss)
-        self.on_availability()
+            held = hands.drop()
+            self._policy.observe(Lost(worker.worker_id, sum(len(batch.entries) for batch in held)))
+            for batch in reversed(held[1:]):
+                self._put_back([entry for entry in batch.entries if not entry.gone])
+            if held:
+                self._after_death(worker, held[0].entries, loss)
         self._pump()
 
-    def on_availability(self) -> None:
-        """If nobody can be expected to serve any more, those who wait are told so."""
-        assert self._pool is not None
-        hope = self._pool.hope()
-        if hope is None:
+    def on_availability(self, nobody: Refusal | None) -> None:
+        """Whether somebody can be expected to serve; if not, those who wait are told so."""
+        self._admission.nobody = nobody
+        if nobody is None:
             return
         for entry in self._queue.drain():
-            entry.fail(
-                ServiceUnavailable(self._refusal(False), cause=hope.cause, retry_after=hope.retry_after)
-            )
-        if self._closed:
+            self._policy.observe(Left(entry.lane))
+            entry.fail(self._admission.unavailable(nobody))
+        if self._admission.closed:
             self._pump()
 
     def _after_death(self, worker: Worker, entries: list[Entry], loss: Loss) -> None:
         again = []
-        # A hang has cost the client a whole response timeout; sending it again would cost another. And where
-        # all workers were sent away there is nobody to send it to.
-        last = loss.timed_out or not self._rules.retry_on_worker_death or (self._closed and not self._hands)
+        anybody = not self._admission.closed or bool(self._hands)  # else all workers were sent away
         for entry in entries:
             if entry.gone:
                 continue
-            fails = last or entry.retried or entry.stream is not None
-            what, request_id = "fails" if fails else "is sent again", entry.input.request_id
+            retried = is_sent_again(entry, loss, allowed=self._rules.retry_on_worker_death, anybody=anybody)
+            what, request_id = "is sent again" if retried else "fails", entry.input.request_id
             known = {**worker.known, "request_id": request_id}
             logger.warning("%s was lost: request %s %s", worker.name, request_id, what, extra=known)
-            if fails:
-                entry.fail(WorkerDied(loss.cause, killed=loss.killed))
-            else:
+            if retried:
                 entry.retried = True
                 entry.parts, entry.joined = [], 0
                 again.append(entry)
-        self._queue.put_back(again)
+            else:
+                entry.fail(WorkerDied(loss.cause, killed=loss.killed))
+        self._put_back(again)
+
+    def _put_back(self, entries: list[Entry]) -> None:
+        self._queue.put_back(entries)
+        for entry in entries:
+            self._policy.observe(Arrived(entry.lane))
 
     def _forward(self, hands: Hands, message: Intermediate, raw: bytes) -> None:
         hands.arm()
@@ -355,7 +369,7 @@ class Dispatcher:
     def _answer(self, hands: Hands, message: Replies, raw: bytes) -> None:
         now = time.monotonic()
         batch = hands.finish(now)
-        self._policy.observe(Done(len(batch.entries), message.seconds))
+        self._policy.observe(Done(hands.worker.worker_id, len(batch.entries), message.seconds))
         meter = self._meter
         streamed = False
         meter.batch(len(batch.entries), message.seconds, max(now - batch.begun - message.seconds, 0.0))
@@ -372,5 +386,5 @@ class Dispatcher:
         if streamed:
             meter.streamed()
         for sample in message.samples:
-            self.on_sample(sample)
+            self._record(sample)
         self._pump()

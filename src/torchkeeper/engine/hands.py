@@ -16,10 +16,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torchkeeper.engine.batching import WorkerView
+from torchkeeper.engine.batching.policy import WorkerView
 from torchkeeper.engine.queue import Entry
-from torchkeeper.worker.pool import Worker
-from torchkeeper.worker.supervisor import Event
+from torchkeeper.pool.worker import Worker
 
 #: Seconds that readers who keep up wait, at most, for one of their batch whose stream is overfull.
 GRACE = 1.0
@@ -72,7 +71,7 @@ class Hands:
         """One more batch; the worker has been sent it, or is about to be."""
         if not self.batches:
             batch.begun = time.monotonic()
-            self.worker.life.on(Event.BATCH, batch.begun)
+            self.worker.took()
             self.arm()
         self.batches.append(batch)
         self.view.batches += 1
@@ -87,7 +86,7 @@ class Hands:
             self.batches[0].begun = now
             self.arm()
         else:
-            self.worker.life.on(Event.IDLE, now)
+            self.worker.freed()
         if self._patience is not None:
             self.regulate()
         return batch

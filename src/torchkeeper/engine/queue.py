@@ -1,29 +1,27 @@
 """The waiting requests of one model version. The dispatcher is its only owner; nobody else touches it.
 
-Bounded by count, by bytes and, where the model asks for it, by age. What may share a batch (one kind, one
-envelope) waits in one lane; order of arrival is kept within a lane, and the lane whose head waits longest
-goes next.
+Bounded by count, by bytes and, where the model asks for it, by age. What may share a batch waits in one lane,
+which the batching policy names; order of arrival is kept within a lane. What is sent again waits apart: it
+goes first, and alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
+from torchkeeper.engine.batching.policy import Lane, LaneView
 from torchkeeper.engine.stream import Stream
 from torchkeeper.errors import TorchkeeperError
-from torchkeeper.messages import Input, Kind, Reply
+from torchkeeper.messages import Input, Reply
 
 #: Bytes of payload that may wait per model version: a bound on memory, far above what a full queue holds
 #: at usual request sizes.
 MAX_BYTES = 1 << 30
-
-
-_Lane = tuple[Kind, str | None]
 
 
 class Entry(msgspec.Struct, eq=False):
@@ -34,6 +32,8 @@ class Entry(msgspec.Struct, eq=False):
     ticket: asyncio.Future[Any]
     arrived: float
     size: int
+    #: What it has in common with the requests that may be in one batch with it.
+    lane: Lane
     #: Whether it was in the hands of a worker that died; such a request is sent again once, alone.
     retried: bool = False
     #: Whether the request's URL named the model's version.
@@ -84,12 +84,22 @@ class Full(Exception):
 
 
 class EntryQueue:
-    """Entries that wait for a worker."""
+    """Entries that wait for a worker.
 
-    def __init__(self, limit: int, max_bytes: int = MAX_BYTES) -> None:
+    Args:
+        limit: how many may wait.
+        max_bytes: how many bytes of payload they may have.
+        on_left: told the lane of each entry that is dropped because its client has left.
+    """
+
+    def __init__(
+        self, limit: int, max_bytes: int = MAX_BYTES, on_left: Callable[[Lane], None] = lambda lane: None
+    ) -> None:
         self.limit = limit
         self._max_bytes = max_bytes
-        self._lanes: dict[_Lane, deque[Entry]] = {}
+        self._on_left = on_left
+        #: None of them empty.
+        self._lanes: dict[Lane, deque[Entry]] = {}
         self._again: deque[Entry] = deque()
         self._count = 0
         self._bytes = 0
@@ -122,77 +132,103 @@ class EntryQueue:
             self._count += 1
             self._bytes += entry.size
 
-    def head(self) -> Entry | None:
-        """The entry that goes next; entries whose clients left are dropped on the way."""
-        best: Entry | None = None
-        for lane in (self._again, *self._lanes.values()):
-            while lane and lane[0].ticket.done():
-                self._remove(lane.popleft())
-            if not lane:
-                continue
-            if lane is self._again:
-                return lane[0]
-            if best is None or lane[0].arrived < best.arrived:
-                best = lane[0]
-        return best
+    def lanes(self) -> list[LaneView]:
+        """The lanes in which somebody waits, the one whose head waits longest first.
 
-    def take(self, limit: int) -> list[Entry]:
-        """Up to `limit` entries of the head's lane; a description, and what is sent again, come alone."""
-        head = self.head()
-        if head is None:
-            return []
-        if head.retried:
-            self._remove(self._again.popleft())
-            return [head]
-        lane = self._lane(head)
-        if head.input.kind is Kind.DESCRIBE:
-            limit = 1
+        Clients that left may be among those that wait behind a head.
+        """
+        views = []
+        for key in tuple(self._lanes):
+            lane = self._lanes[key]
+            self._drop_heads(lane)
+            if lane:
+                views.append(LaneView(key, len(lane), lane[0].arrived))
+            else:
+                del self._lanes[key]
+        if len(views) > 1:
+            views.sort(key=lambda view: view.oldest)
+        return views
+
+    def oldest(self) -> float | None:
+        """When the entry arrived that has waited longest; None when none waits."""
+        moments = [lane[0].arrived for lane in (self._again, *self._lanes.values()) if lane]
+        return min(moments, default=None)
+
+    def take(self, lane: Lane, limit: int) -> list[Entry]:
+        """Up to `limit` entries of a lane, in their order."""
+        waiting = self._lanes.get(lane)
         taken: list[Entry] = []
-        while lane and len(taken) < limit:
-            entry = lane.popleft()
+        while waiting and len(taken) < limit:
+            entry = waiting.popleft()
             self._remove(entry)
-            if not entry.gone:
+            if entry.gone:
+                self._on_left(lane)
+            else:
                 taken.append(entry)
+        if waiting is not None and not waiting:
+            del self._lanes[lane]
         return taken
 
-    def ready(self, head: Entry) -> int:
-        """How many entries could go with the head in one batch (clients that left may be among them)."""
-        return 1 if head.retried or head.input.kind is Kind.DESCRIBE else len(self._lane(head))
+    @property
+    def again(self) -> bool:
+        """Whether an entry waits to be sent again."""
+        self._drop_heads(self._again)
+        return bool(self._again)
+
+    def take_again(self) -> Entry:
+        """The entry that is sent again next; `again` tells whether there is one."""
+        entry = self._again.popleft()
+        self._remove(entry)
+        return entry
 
     def drain(self) -> list[Entry]:
-        """All entries, oldest lane first; the queue is empty afterwards."""
-        entries: list[Entry] = []
-        while taken := self.take(self._count or 1):
-            entries.extend(taken)
-        return entries
+        """All entries whose clients wait; the queue is empty afterwards."""
+        entries = [entry for lane in (self._again, *self._lanes.values()) for entry in lane]
+        self._again.clear()
+        self._lanes.clear()
+        self._count = self._bytes = 0
+        for entry in entries:
+            if entry.gone:
+                self._on_left(entry.lane)
+        return [entry for entry in entries if not entry.gone]
 
     def older_than(self, moment: float) -> list[Entry]:
-        """Removes and returns the entries that arrived before `moment`."""
+        """Removes and returns the entries of the lanes that arrived before `moment`."""
         old: list[Entry] = []
-        for lane in self._lanes.values():
+        for key in tuple(self._lanes):
+            lane = self._lanes[key]
             while lane and lane[0].arrived < moment:
                 entry = lane.popleft()
                 self._remove(entry)
                 old.append(entry)
+            if not lane:
+                del self._lanes[key]
         return old
 
     def _lane(self, entry: Entry) -> deque[Entry]:
-        """Where entries wait that can share a batch with this one."""
-        key = (entry.input.kind, entry.input.envelope)
-        lane = self._lanes.get(key)
+        lane = self._lanes.get(entry.lane)
         if lane is None:
-            lane = self._lanes[key] = deque()
+            lane = self._lanes[entry.lane] = deque()
         return lane
 
     def _remove(self, entry: Entry) -> None:
         self._count -= 1
         self._bytes -= entry.size
 
+    def _drop_heads(self, lane: deque[Entry]) -> None:
+        while lane and lane[0].gone:
+            entry = lane.popleft()
+            self._remove(entry)
+            self._on_left(entry.lane)
+
     def _drop_gone(self) -> None:
         for lane in (*self._lanes.values(), self._again):
-            kept = [entry for entry in lane if not entry.gone]
-            for entry in lane:
+            entries = list(lane)
+            lane.clear()
+            lane.extend(entry for entry in entries if not entry.gone)
+            for entry in entries:
                 if entry.gone:
                     self._remove(entry)
-            lane.clear()
-            lane.extend(kept)
+                    self._on_left(entry.lane)
+        for key in [key for key, lane in self._lanes.items() if not lane]:
+            del self._lanes[key]

@@ -17,7 +17,6 @@ from torchkeeper.engine.autoscale import TICK, Autoscale, Load
 from torchkeeper.engine.dispatch import Dispatcher
 from torchkeeper.errors import CleaningTimedOut, ModelVersionNotFound
 from torchkeeper.messages import ModelSpec
-from torchkeeper.metrics.instruments import Meter
 from torchkeeper.model_settings import ModelSettings
 from torchkeeper.worker.pool import Pool
 from torchkeeper.worker.supervisor import State
@@ -51,7 +50,6 @@ class ModelVersion:
         dispatcher: Dispatcher,
         pool: Pool,
         specs: Callable[[int, int], list[ModelSpec]],
-        meter: Callable[[], Meter],
         *,
         on_gpu: bool,
     ) -> None:
@@ -62,7 +60,6 @@ class ModelVersion:
             dispatcher: gets the requests.
             pool: has the workers.
             specs: what so many new workers load, of so many in all.
-            meter: makes what measures this version.
             on_gpu: whether its workers get GPUs.
         """
         self.about = about
@@ -75,7 +72,6 @@ class ModelVersion:
         #: Whether the numbers of workers are those of a request to scale.
         self.scaled = False
         self._specs = specs
-        self._meter = meter
         self._scaling = asyncio.Lock()
         self._closed = False
         self._autoscaler: asyncio.Task[None] | None = None
@@ -115,7 +111,7 @@ class ModelVersion:
     def start(self, low: int, high: int) -> None:
         """Begins the first workers; they report when they are ready."""
         self.min_workers, self.max_workers = low, high
-        self.dispatcher.measure(self._meter())
+        self.dispatcher.measure()
         self._resize(low)
         if self.about.config.autoscale:
             self._autoscaler = asyncio.get_running_loop().create_task(self._autoscale())

@@ -81,7 +81,7 @@ class Launcher:
         for task in self._tasks:
             task.cancel()
 
-    async def launch(self, owner: Owner, launch: Launch, tag: object) -> WorkerProcess:
+    async def launch(self, owner: Owner, launch: Launch) -> WorkerProcess:
         """A new worker process whose channel is open; it waits for its Load frame.
 
         It may end, and be reported, before this returns; `alive` tells.
@@ -89,7 +89,7 @@ class Launcher:
         Raises:
             OSError: no process could be made.
         """
-        worker = WorkerProcess(next(self._ids), owner, tag)
+        worker = WorkerProcess(next(self._ids), owner)
         # What was begun is finished, then undone: nobody clears up half-made processes and transports.
         making = self._keep(self._make(worker, launch))
         try:

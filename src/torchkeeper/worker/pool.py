@@ -1,7 +1,7 @@
 """The workers of one model version: started, watched, replaced, stopped.
 
-A thin shell around `worker.supervisor`: it makes processes, arms timers and tells the dispatcher who is
-ready and who is lost. It never looks into requests.
+A thin shell around the table of lives: it makes processes, arms timers and tells the dispatcher who is ready
+and who is lost. It never looks into requests.
 """
 
 from __future__ import annotations
@@ -9,17 +9,15 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import math
 import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from torchkeeper.deadlines import WORKER_STOP
 from torchkeeper.messages import ModelSpec
+from torchkeeper.pool.worker import NOBODY, Loss, Refusal, Worker, WorkerEvents, describe_end
 from torchkeeper.worker.launcher import Launch, Launcher
-from torchkeeper.worker.process import WorkerProcess
 from torchkeeper.worker.supervisor import Event, Life, State
 from torchkeeper.worker.wire import Load, Loaded, LoadFailed, Message, Stop, encode
 
@@ -35,23 +33,6 @@ _NO_RESPONSE = (
 
 
 @dataclass(frozen=True)
-class Loss:
-    """How a worker was lost."""
-
-    cause: str
-    killed: bool
-    timed_out: bool
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why nobody can be expected to serve now, and when to come again (seconds)."""
-
-    cause: str
-    retry_after: int
-
-
-@dataclass(frozen=True)
 class Plan:
     """What the pool needs to know of a model version; times in seconds."""
 
@@ -62,72 +43,6 @@ class Plan:
     launch: Launch
 
 
-class Listener(Protocol):
-    """Who uses the workers: the dispatcher."""
-
-    def on_ready(self, worker: Worker) -> None:
-        """The worker has loaded the model."""
-
-    def on_message(self, worker: Worker, message: Message, raw: bytes) -> None:
-        """The worker sent something about a batch."""
-
-    def on_leaving(self, worker: Worker) -> None:
-        """The worker finishes what it holds and then leaves."""
-
-    def on_lost(self, worker: Worker, loss: Loss) -> None:
-        """The worker is gone."""
-
-    def on_availability(self) -> None:
-        """`Pool.hope` may have changed."""
-
-
-class Worker:
-    """A place in the pool; the process in it may be replaced, the name changes with it."""
-
-    def __init__(self, worker_id: int, spec: ModelSpec, life: Life) -> None:
-        self.worker_id = worker_id
-        self.spec = spec
-        self.life = life
-        #: TorchServe's port number, which here is only a name.
-        self.number = 0
-        self.name = ""
-        self.process: WorkerProcess | None = None
-        #: The making of its process.
-        self.launch: asyncio.Task[None] | None = None
-        self.startup: asyncio.TimerHandle | None = None
-        self.retry: asyncio.TimerHandle | None = None
-        #: The end of the time in which it may leave by itself.
-        self.grace: asyncio.TimerHandle | None = None
-        self.verdict: str | None = None
-        self.load_error: str | None = None
-        self.started_at = time.time()
-        #: Whether its process was lost and no other has loaded the model since.
-        self.recovering = False
-        #: Seconds that loading the model took.
-        self.load_seconds = 0.0
-        self.ended = asyncio.Event()
-
-    @property
-    def known(self) -> dict[str, str]:
-        """What a log line about this worker says beside its text."""
-        return {"worker": self.name, "model": self.spec.name}
-
-    def send(self, frame: bytes) -> None:
-        """Hands a frame to the process, if there is one."""
-        if self.process is not None:
-            self.process.send(frame)
-
-    def hold(self) -> None:
-        """Reads nothing of what it sends, until `let_on`; it will have to wait with it."""
-        if self.process is not None:
-            self.process.hold()
-
-    def let_on(self) -> None:
-        """Reads again."""
-        if self.process is not None:
-            self.process.let_on()
-
-
 class Pool:
     """Keeps as many workers alive as it was told to."""
 
@@ -135,14 +50,14 @@ class Pool:
         self,
         plan: Plan,
         launcher: Launcher,
-        listener: Listener,
+        events: WorkerEvents,
         emit: Callable[[str, str, str], None],
         next_port: Callable[[], int],
     ) -> None:
         self._stopped = False
         self._plan = plan
         self._launcher = launcher
-        self._listener = listener
+        self._events = events
         self._emit = emit
         self._next_port = next_port
         self._workers: list[Worker] = []
@@ -168,9 +83,8 @@ class Pool:
             by_use = sorted(self._workers, key=lambda worker: _USE.get(worker.life.state, 0))
             for worker in by_use[:surplus]:
                 self._dismiss(worker)
-            self._listener.on_availability()
         for spec in specs[len(self._workers) :]:
-            worker = Worker(next(self._numbers), spec, Life(self._plan.give_up_after))
+            worker = Worker(next(self._numbers), spec, Life(self._plan.give_up_after), self._kill)
             self._workers.append(worker)
             self._begin(worker)
         self._notify()
@@ -189,6 +103,8 @@ class Pool:
             await self._changed.wait()
 
     def _notify(self) -> None:
+        """Tells those who wait for the pool, and those who use it, that it has changed."""
+        self._events.on_availability(self._nobody())
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -203,7 +119,7 @@ class Pool:
             worker.ended.set()
             return
         self._leaving.add(worker)
-        self._listener.on_leaving(worker)
+        self._events.on_leaving(worker)
         worker.send(encode(Stop()))
         if loading and worker.process is not None:
             worker.process.terminate()  # it reads no orders until it has loaded
@@ -220,19 +136,18 @@ class Pool:
         if worker.process is not None:
             worker.process.kill()
 
-    def hope(self) -> Refusal | None:
+    def _nobody(self) -> Refusal | None:
         """None while some worker serves or may soon; else why not."""
         if any(worker.life.hopeful for worker in self._workers):
             return None
         if not self._workers:
-            return Refusal("the model is scaled to 0 workers", 1)
-        now = asyncio.get_running_loop().time()
+            return NOBODY
         dues = [worker.life.due for worker in self._workers if worker.life.due is not None]
-        wait = math.ceil(max(min(dues) - now, 0)) if dues else 1
         causes = [worker.life.last_cause for worker in self._workers if worker.life.last_cause]
-        return Refusal(f"no worker could be started: {causes[-1] if causes else 'unknown'}", max(wait, 1))
+        why = f"no worker could be started: {causes[-1] if causes else 'unknown'}"
+        return Refusal(why, min(dues, default=None))
 
-    def kill(self, worker: Worker, why: str) -> None:
+    def _kill(self, worker: Worker, why: str) -> None:
         """Ends a worker that does not answer; it is replaced."""
         worker.verdict = why
         self._unanswered += 1
@@ -276,7 +191,7 @@ class Pool:
     async def _launch(self, worker: Worker) -> None:
         try:
             launch = replace(self._plan.launch, threads=worker.spec.threads)
-            process = await self._launcher.launch(self, launch, worker)
+            process = await self._launcher.launch(_Reports(self, worker), launch)
         except OSError as error:
             self._after_exit(worker, f"no process could be started: {error}", killed=False)
             return
@@ -290,36 +205,29 @@ class Pool:
 
     def _startup_expired(self, worker: Worker) -> None:
         worker.startup = None
-        self.kill(
+        self._kill(
             worker, f"the model was not loaded within {self._plan.startup_timeout:g} s (startup timeout)"
         )
 
-    # --- what a process reports (worker.process.Owner) ---------------------------------------------------
+    # --- what a process reports --------------------------------------------------------------------------
 
-    def on_frame(self, process: WorkerProcess, message: Message, raw: bytes) -> None:
-        """A frame of a worker: load reports are ours, the rest is the listener's."""
-        worker = process.tag
-        if not isinstance(worker, Worker):
-            return
+    def on_frame(self, worker: Worker, message: Message, raw: bytes) -> None:
+        """A frame of a worker: load reports are ours, the rest is the dispatcher's."""
         if isinstance(message, Loaded):
             self._loaded(worker, message)
         elif isinstance(message, LoadFailed):
             worker.load_error = message.cause
         else:
             self._unanswered = 0
-            self._listener.on_message(worker, message, raw)
+            self._events.on_message(worker, message, raw)
             self._limit(worker)
 
-    def on_line(self, process: WorkerProcess, stream: str, line: str) -> None:
+    def on_line(self, worker: Worker, stream: str, line: str) -> None:
         """A line that a worker printed."""
-        worker = process.tag
-        self._emit(worker.name if isinstance(worker, Worker) else self._plan.label, stream, line)
+        self._emit(worker.name, stream, line)
 
-    def on_exit(self, process: WorkerProcess, returncode: int | None) -> None:
-        """A worker process has ended."""
-        worker = process.tag
-        if not isinstance(worker, Worker):
-            return
+    def on_exit(self, worker: Worker, returncode: int | None) -> None:
+        """A worker's process has ended."""
         worker.process = None
         if worker.load_error is not None:
             cause = f"the model could not be loaded: {worker.load_error}"
@@ -338,29 +246,31 @@ class Pool:
             worker.recovering = False
             logger.info("Auto recovery succeeded, reset recoveryStartTS", extra=worker.known)
         worker.load_seconds = took
-        self._listener.on_ready(worker)
+        self._events.on_ready(worker)
         self._notify()
 
     def _after_exit(self, worker: Worker, cause: str, *, killed: bool) -> None:
         self._cancel_timers(worker)
         loop = asyncio.get_running_loop()
         now = loop.time()
-        loss = Loss(cause, killed, timed_out=worker.verdict is not None)
         state = worker.life.on(Event.EXITED, now, cause)
+        replaced = state is not State.STOPPED
+        loss = Loss(cause, killed, timed_out=worker.verdict is not None, replaced=replaced)
         worker.ended.set()
-        if state is not State.STOPPED:
+        if replaced:
             due = worker.life.due or now
             _log_retry(worker, cause, round(due - now))
             worker.retry = loop.call_at(due, self._again, worker)
         else:
             self._leaving.discard(worker)
-        self._listener.on_lost(worker, loss)
+        self._events.on_lost(worker, loss)
         self._notify()
 
     def _again(self, worker: Worker) -> None:
         worker.retry = None
         worker.life.on(Event.DUE, asyncio.get_running_loop().time())
         self._begin(worker)
+        self._notify()
 
     @staticmethod
     def _cancel_timers(worker: Worker) -> None:
@@ -368,6 +278,23 @@ class Pool:
             if timer is not None:
                 timer.cancel()
         worker.startup = worker.retry = worker.grace = None
+
+
+class _Reports:
+    """What one worker's process reports, on its way to the pool (`worker.process.Owner`)."""
+
+    def __init__(self, pool: Pool, worker: Worker) -> None:
+        self._pool = pool
+        self._worker = worker
+
+    def on_frame(self, message: Message, raw: bytes) -> None:
+        self._pool.on_frame(self._worker, message, raw)
+
+    def on_line(self, stream: str, line: str) -> None:
+        self._pool.on_line(self._worker, stream, line)
+
+    def on_exit(self, returncode: int | None) -> None:
+        self._pool.on_exit(self._worker, returncode)
 
 
 def _log_retry(worker: Worker, cause: str, seconds: int) -> None:
@@ -380,17 +307,3 @@ def _log_retry(worker: Worker, cause: str, seconds: int) -> None:
         milliseconds = time.time_ns() // 1_000_000
         logger.info("Auto recovery start timestamp: %d", milliseconds, extra=worker.known)
     logger.warning("Retry worker: %s in %d seconds.", worker.name, seconds, extra=worker.known)
-
-
-def describe_end(returncode: int | None) -> str:
-    """How a process ended, in words: its exit code or the signal that killed it."""
-    if returncode is None:
-        return "the worker process ended"
-    if returncode < 0:
-        try:
-            name = signal.Signals(-returncode).name
-        except ValueError:
-            name = f"signal {-returncode}"
-        hint = " (often the kernel's out-of-memory killer)" if returncode == -signal.SIGKILL else ""
-        return f"the worker process was killed by {name}{hint}"
-    return f"the worker process left with exit code {returncode}"

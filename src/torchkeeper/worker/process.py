@@ -37,13 +37,13 @@ _DEAF = 1.0
 class Owner(Protocol):
     """Who is told what a worker does."""
 
-    def on_frame(self, worker: WorkerProcess, message: Message, raw: bytes) -> None:
+    def on_frame(self, message: Message, raw: bytes) -> None:
         """A frame came from the worker."""
 
-    def on_exit(self, worker: WorkerProcess, returncode: int | None) -> None:
+    def on_exit(self, returncode: int | None) -> None:
         """The process has ended and what it sent has been read (None: nobody knows how)."""
 
-    def on_line(self, worker: WorkerProcess, stream: str, line: str) -> None:
+    def on_line(self, stream: str, line: str) -> None:
         """The worker printed a line on `stdout` or `stderr`."""
 
 
@@ -137,10 +137,8 @@ class _Pipe(asyncio.Protocol):
 class WorkerProcess(asyncio.Protocol):
     """A worker, from before its process is made until its end is reported."""
 
-    def __init__(self, worker_id: int, owner: Owner, tag: object) -> None:
+    def __init__(self, worker_id: int, owner: Owner) -> None:
         self.worker_id = worker_id
-        #: Whatever the owner wants to find again in its callbacks.
-        self.tag = tag
         self.pid: int | None = None
         self.alive = True
         self._owner = owner
@@ -206,7 +204,7 @@ class WorkerProcess(asyncio.Protocol):
             self._settle()
 
     async def _listen(self, stream: str, file: io.FileIO) -> None:
-        pipe = _Pipe(file, functools.partial(self._owner.on_line, self, stream))
+        pipe = _Pipe(file, functools.partial(self._owner.on_line, stream))
         self._pipes.append(pipe)
         await asyncio.get_running_loop().connect_read_pipe(lambda: pipe, file)
 
@@ -223,7 +221,7 @@ class WorkerProcess(asyncio.Protocol):
             self.kill()
             return
         for message, raw in frames:
-            self._owner.on_frame(self, message, raw)
+            self._owner.on_frame(message, raw)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._ended and self._timer is None:  # else it has been killed already
@@ -253,7 +251,7 @@ class WorkerProcess(asyncio.Protocol):
             self.data_received(_waiting(self._ends.channel.fileno()))
         self.alive = False
         self._close()
-        self._owner.on_exit(self, self._returncode)
+        self._owner.on_exit(self._returncode)
 
     def _close(self) -> None:
         for pipe in self._pipes:

@@ -1,0 +1,33 @@
+"""TorchServe's policy: a batch goes when it is full, or when its first request has waited long enough."""
+
+from __future__ import annotations
+
+from torchkeeper.engine.batching.policy import Event, Lane, Send, View, lane_of
+from torchkeeper.messages import Input
+
+
+class Delay:
+    """A batch goes when it is full or `max_delay` seconds after an idle worker saw its head."""
+
+    def __init__(self, batch_size: int, max_delay: float) -> None:
+        self._batch_size = batch_size
+        self._max_delay = max_delay
+
+    def lane(self, request: Input) -> Lane:
+        return lane_of(request)
+
+    def observe(self, event: Event) -> None:
+        """Nothing to learn: the rule is fixed."""
+
+    def admit(self, lane: Lane, waiting: int, now: float) -> str | None:
+        return None
+
+    def decide(self, view: View, now: float) -> Send | float | None:
+        idle = next((worker for worker in view.workers if worker.batches == 0), None)
+        if idle is None or not view.lanes:
+            return None
+        first = view.lanes[0]
+        due = max(first.oldest, idle.idle_since) + self._max_delay
+        if first.waiting >= self._batch_size or now >= due:
+            return Send(idle.worker_id, self._batch_size)
+        return due

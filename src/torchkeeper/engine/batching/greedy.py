@@ -1,0 +1,46 @@
+"""The default policy, greedy: no worker is idle while a request waits."""
+
+from __future__ import annotations
+
+from torchkeeper.engine.batching.policy import Done, Event, Lane, Send, View, WorkerView, lane_of
+from torchkeeper.messages import Input
+
+#: A batch is prepared behind a running one only if batches are shorter than this (seconds): preparing hides
+#: the front's turn-around of about a millisecond, which only short batches notice, and a request prepared
+#: behind a long one could not go to a worker that falls idle first.
+PREPARE_BELOW = 0.02
+#: Weight of the newest batch in the running mean of batch times.
+_NEWEST = 0.2
+
+
+class Greedy:
+    """Work-conserving: an idle worker takes what waits at once; batches grow while workers are busy."""
+
+    def __init__(self, batch_size: int) -> None:
+        self._batch_size = batch_size
+        self._seconds: float | None = None
+
+    def lane(self, request: Input) -> Lane:
+        return lane_of(request)
+
+    def observe(self, event: Event) -> None:
+        if isinstance(event, Done):
+            mean = self._seconds
+            self._seconds = event.seconds if mean is None else mean + _NEWEST * (event.seconds - mean)
+
+    def admit(self, lane: Lane, waiting: int, now: float) -> str | None:
+        return None
+
+    def decide(self, view: View, now: float) -> Send | float | None:
+        if not view.lanes:
+            return None
+        second: WorkerView | None = None
+        for worker in view.workers:
+            if worker.batches == 0:
+                return Send(worker.worker_id, self._batch_size)
+            if worker.batches == 1 and second is None:
+                second = worker
+        short = self._seconds is not None and self._seconds < PREPARE_BELOW
+        if second is not None and short and view.lanes[0].waiting >= self._batch_size:
+            return Send(second.worker_id, self._batch_size)
+        return None

@@ -1,0 +1,1 @@
+"""Workers as the front sees them: processes, their lives, and how many there are."""

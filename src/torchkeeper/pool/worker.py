@@ -1,0 +1,141 @@
+"""A worker as those see it who use it, and what they are told of it.
+
+The pool alone moves its life; the dispatcher says what it has in hand, and may have it ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from torchkeeper.messages import ModelSpec
+from torchkeeper.worker.process import WorkerProcess
+from torchkeeper.worker.supervisor import Event, Life
+from torchkeeper.worker.wire import Message
+
+
+@dataclass(frozen=True)
+class Loss:
+    """How a worker was lost."""
+
+    cause: str
+    killed: bool
+    timed_out: bool
+    #: Whether its place is filled again.
+    replaced: bool = True
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why nobody can be expected to serve, and when that may change (seconds of a monotonic clock)."""
+
+    cause: str
+    due: float | None = None
+
+    def retry_after(self, now: float) -> int:
+        """When to come again, in whole seconds from now."""
+        return 1 if self.due is None else max(math.ceil(self.due - now), 1)
+
+
+NOBODY = Refusal("the model is scaled to 0 workers")
+
+
+class WorkerEvents(Protocol):
+    """Who uses the workers, the dispatcher: what it is told of them."""
+
+    def on_ready(self, worker: Worker) -> None:
+        """The worker has loaded the model."""
+
+    def on_message(self, worker: Worker, message: Message, raw: bytes) -> None:
+        """The worker sent something about a batch."""
+
+    def on_leaving(self, worker: Worker) -> None:
+        """The worker finishes what it holds and then leaves."""
+
+    def on_lost(self, worker: Worker, loss: Loss) -> None:
+        """The worker is gone."""
+
+    def on_availability(self, nobody: Refusal | None) -> None:
+        """Whether some worker serves or may soon (None), or why not; told whenever it may have changed."""
+
+
+class Worker:
+    """A place in the pool; the process in it may be replaced, the name changes with it."""
+
+    def __init__(
+        self, worker_id: int, spec: ModelSpec, life: Life, kill: Callable[[Worker, str], None]
+    ) -> None:
+        self.worker_id = worker_id
+        self.spec = spec
+        #: The pool's: others read it.
+        self.life = life
+        self._kill = kill
+        #: TorchServe's port number, which here is only a name.
+        self.number = 0
+        self.name = ""
+        self.process: WorkerProcess | None = None
+        #: The making of its process.
+        self.launch: asyncio.Task[None] | None = None
+        self.startup: asyncio.TimerHandle | None = None
+        self.retry: asyncio.TimerHandle | None = None
+        #: The end of the time in which it may leave by itself.
+        self.grace: asyncio.TimerHandle | None = None
+        self.verdict: str | None = None
+        self.load_error: str | None = None
+        self.started_at = time.time()
+        #: Whether its process was lost and no other has loaded the model since.
+        self.recovering = False
+        #: Seconds that loading the model took.
+        self.load_seconds = 0.0
+        self.ended = asyncio.Event()
+
+    @property
+    def known(self) -> dict[str, str]:
+        """What a log line about this worker says beside its text."""
+        return {"worker": self.name, "model": self.spec.name}
+
+    def took(self) -> None:
+        """It has a batch in hand, after none."""
+        self.life.on(Event.BATCH, asyncio.get_running_loop().time())
+
+    def freed(self) -> None:
+        """It has nothing in hand any more."""
+        self.life.on(Event.IDLE, asyncio.get_running_loop().time())
+
+    def kill(self, why: str) -> None:
+        """Ends it, for it does not answer; its place is filled again."""
+        self._kill(self, why)
+
+    def send(self, frame: bytes) -> None:
+        """Hands a frame to the process, if there is one."""
+        if self.process is not None:
+            self.process.send(frame)
+
+    def hold(self) -> None:
+        """Reads nothing of what it sends, until `let_on`; it will have to wait with it."""
+        if self.process is not None:
+            self.process.hold()
+
+    def let_on(self) -> None:
+        """Reads again."""
+        if self.process is not None:
+            self.process.let_on()
+
+
+def describe_end(returncode: int | None) -> str:
+    """How a process ended, in words: its exit code or the signal that killed it."""
+    if returncode is None:
+        return "the worker process ended"
+    if returncode < 0:
+        try:
+            name = signal.Signals(-returncode).name
+        except ValueError:
+            name = f"signal {-returncode}"
+        hint = " (often the kernel's out-of-memory killer)" if returncode == -signal.SIGKILL else ""
+        return f"the worker process was killed by {name}{hint}"
+    return f"the worker process left with exit code {returncode}"
