@@ -28,6 +28,8 @@ _CLOSE = b"connection: close" + _END
 _EMPTY: dict[int, tuple[bytes, ...]] = {204: (), 205: (b"content-length: 0",)}
 _NO_BODY = frozenset({*_EMPTY, 304})
 _LEFT_OUT = "the header field %r is none and is left out"
+#: Names of a request's fields that mean something to the connection.
+_MEANT = frozenset({b"host", b"content-length", b"expect"})
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 #: What may stand in a field's value or a phrase: no control characters but the tab.
 _TEXT = bytes(byte for byte in range(256) if byte == 9 or (byte >= 32 and byte != 127))
@@ -64,11 +66,13 @@ class Head:
         """
         hosts = 0
         for name, value in self.lowered:
+            if name not in _MEANT:
+                continue
             if name == b"host":
                 hosts += 1
             elif name == b"content-length":
                 self.length = int(value)
-            elif name == b"expect":
+            else:
                 self.expects = self.version == "1.1" and value.lower() == b"100-continue"
         if hosts != 1 and self.version == "1.1":
             raise BadRequest(
@@ -133,7 +137,7 @@ class AnswerHead:
         lines = [_status_line(status, reason)]
         framing = _CHUNKS if request.version == "1.1" else _BY_CLOSE
         for name, value in fields:
-            start, known = _start(name)
+            start, known = _STARTS.get(name) or _start(name)
             lines.append(start + value)
             if known is None:
                 continue
@@ -155,7 +159,7 @@ class AnswerHead:
         self.close = close or status >= 400 or framing is _BY_CLOSE
         lines.append(_CLOSE if self.close else _KEEP_ALIVE)
         block = b"\r\n".join(lines)
-        if block.translate(None, _TEXT) != b"\r\n" * (len(lines) + 1):
+        if len(block.translate(None, _TEXT)) != 2 * (len(lines) + 1):  # more than the lines' own ends
             block = b"\r\n".join(_readable(request, lines))
         #: The bytes.
         self.block = block
@@ -171,14 +175,20 @@ def _readable(request: Head, lines: list[bytes]) -> Iterator[bytes]:
             yield line
 
 
-@functools.lru_cache(maxsize=256)
+#: How fields of the first names begin that were said: there are few, and a look costs less than a call.
+_STARTS: dict[bytes, tuple[bytes, _Known | None]] = {}
+_MOST_STARTS, _LONG_NAME = 256, 64
+
+
 def _start(name: bytes) -> tuple[bytes, _Known | None]:
     """How a field of this name begins, and what it means."""
-    if not _TOKEN.fullmatch(name):
-        return b"", _Known.NONE
-    lowered = name.lower()
-    known = next((known for known in _Known if known.value == lowered), None)
-    return name + b": ", known
+    found: tuple[bytes, _Known | None] = (b"", _NO_NAME)
+    if _TOKEN.fullmatch(name):
+        lowered = name.lower()
+        found = name + b": ", next((known for known in _Known if known.value == lowered), None)
+    if len(_STARTS) < _MOST_STARTS and len(name) < _LONG_NAME:
+        _STARTS[name] = found
+    return found
 
 
 @functools.lru_cache(maxsize=256)
