@@ -110,7 +110,7 @@ def test_workers_print_into_their_pipes_also_where_the_server_prints_into_a_file
 ) -> None:
     async def work(launcher: Launcher) -> None:
         witness = Witness()
-        worker = await launcher.launch(witness, launch_of(environ, forked=True), None)
+        worker = await launcher.launch(witness, launch_of(environ, forked=True))
         worker.send(loaded(spec_of(tmp_path / "m", "print('half \\ud800')\n" + FINE)) + encode(Stop()))
         assert await witness.exit() == 0
         assert witness.lines == ["half \\ud800"]
