@@ -34,11 +34,11 @@ FRONT = (
 )
 WORKERS = ("worker.main", "worker.template", "worker.loader", "worker.service", "worker.replies", "handler")
 PANTRY = (
-    *("messages", "errors", "settings", "setting_table", "properties", "model_config", "archive"),
+    *("wire.messages", "errors", "settings", "setting_table", "properties", "model_config", "archive"),
     *("setting_types", "setting_layers", "model_settings", "model_rules", "model_snapshot"),
-    *("log_config", "log_lines", "log_pace", "raw_tensors", "sagemaker", "snapshot", "kserve", "store"),
+    *("log_config", "log_lines", "log_pace", "wire.raw_tensors", "sagemaker", "snapshot", "kserve", "store"),
     *(
-        "worker.wire",
+        "wire.frames",
         "worker.supervisor",
         "worker.passes",
         "engine.batching",

@@ -16,8 +16,8 @@ import pytest
 
 from servers import eventually
 from torchkeeper.log import Logs, timestamp
-from torchkeeper.messages import Sample
 from torchkeeper.settings import CommandLine, Settings, load_settings
+from torchkeeper.wire.messages import Sample
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d,\d{3}"
 PREDICTION_TIME = Sample(

@@ -15,8 +15,8 @@ import pytest
 
 from torchkeeper.log import Logs
 from torchkeeper.log_lines import worker_model
-from torchkeeper.messages import Sample
 from torchkeeper.settings import CommandLine, Settings, load_settings
+from torchkeeper.wire.messages import Sample
 
 SAMPLE = Sample("PredictionTime", 0.05, "ms", "gauge", (("ModelName", "mnist"), ("Level", "Model")), "the-id")
 

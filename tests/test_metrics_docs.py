@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from torchkeeper.messages import Sample
 from torchkeeper.metrics.catalogue import read_catalogue
 from torchkeeper.metrics.front import Metrics
 from torchkeeper.metrics.instruments import OWN
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.metrics.text import render
 from torchkeeper.settings import CommandLine, load_settings
+from torchkeeper.wire.messages import Sample
 
 DOCS = Path(__file__).parents[1] / "docs"
 DASHBOARD = json.loads((DOCS / "grafana" / "torchkeeper.json").read_text())

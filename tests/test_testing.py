@@ -6,8 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from torchkeeper.messages import Failure, Reply
 from torchkeeper.testing import MockContext, run_handler
+from torchkeeper.wire.messages import Failure, Reply
 
 ECHO = """
 def handle(data, context):

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from torchkeeper.messages import Input, ModelSpec, Sample
-from torchkeeper.worker.wire import (
+from torchkeeper.wire.frames import (
     FrameReader,
     Intermediate,
     Load,
@@ -25,6 +24,7 @@ from torchkeeper.worker.wire import (
     encode,
     encode_batch,
 )
+from torchkeeper.wire.messages import Input, ModelSpec, Sample
 
 
 class Worker:

@@ -26,8 +26,8 @@ from torchkeeper.log_console import Console
 from torchkeeper.log_files import MAX_BYTES, RollingFile
 from torchkeeper.log_lines import JSON, PLAIN, timestamp
 from torchkeeper.log_pace import Pace
-from torchkeeper.messages import Sample
 from torchkeeper.settings import Settings
+from torchkeeper.wire.messages import Sample
 
 __all__ = ["Logs", "configure_python_logging", "timestamp"]
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
-from torchkeeper.messages import Sample
 from torchkeeper.metrics.java import java_double
+from torchkeeper.wire.messages import Sample
 
 #: Where a path names a model; for log lines only, the router decides what a path means.
 _MODEL = re.compile(r"/(?:predictions|explanations|models|v1/models|v2/models)/([^/?:]+)")

@@ -20,8 +20,8 @@ import torch
 from torchkeeper import TORCHSERVE_VERSION
 from torchkeeper.handler.context import Context, RequestProcessor
 from torchkeeper.handler.helpers import get_yaml_config
-from torchkeeper.messages import Failure, Input, Kind, ModelSpec, Part, Reply
 from torchkeeper.metrics.recorder import Recorder
+from torchkeeper.wire.messages import Failure, Input, Kind, ModelSpec, Part, Reply
 from torchkeeper.worker.loader import load
 
 #: One request: a raw body, or its parameters by name, each with a content type if wanted.

@@ -16,11 +16,11 @@ from torchkeeper.http.limits import EdgeLimits
 from torchkeeper.http.listener import Listener
 from torchkeeper.http.router import Endpoint
 from torchkeeper.keys.key import Key
-from torchkeeper.messages import Reply
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.serving.apis import Api
 from torchkeeper.serving.books import Books
 from torchkeeper.setting_types import Address
+from torchkeeper.wire.messages import Reply
 
 HOST = b"Host: x\r\n"
 MAX_BODY = 1000

@@ -6,8 +6,8 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from torchkeeper.api.metrics import MetricsApi
-from torchkeeper.messages import Declared
 from torchkeeper.metrics.registry import Family, Registry
+from torchkeeper.wire.messages import Declared
 
 ACCEPT = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3"
 

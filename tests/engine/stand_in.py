@@ -11,13 +11,10 @@ from typing import Any
 
 from torchkeeper.engine.builder import Builder, Sinks
 from torchkeeper.engine.models import Models
-from torchkeeper.messages import Input, Kind, Reply
 from torchkeeper.metrics.instruments import Meter, NoMeter
 from torchkeeper.model_settings import GivenSettings, from_request
 from torchkeeper.settings import CommandLine, Settings, load_settings
-from torchkeeper.worker.launcher import Launch
-from torchkeeper.worker.process import Owner
-from torchkeeper.worker.wire import (
+from torchkeeper.wire.frames import (
     Batch,
     FrameReader,
     Load,
@@ -28,6 +25,9 @@ from torchkeeper.worker.wire import (
     encode,
     encode_replies,
 )
+from torchkeeper.wire.messages import Input, Kind, Reply
+from torchkeeper.worker.launcher import Launch
+from torchkeeper.worker.process import Owner
 
 
 class StandInProcess:

@@ -23,7 +23,7 @@ from torchkeeper.engine.batching.policy import (
     lane_of,
     objection,
 )
-from torchkeeper.messages import Input, Kind
+from torchkeeper.wire.messages import Input, Kind
 
 
 def lanes(waiting: int, oldest: float = 0.0) -> list[LaneView]:

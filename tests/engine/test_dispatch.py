@@ -21,9 +21,9 @@ from torchkeeper.engine.batching.greedy import PREPARE_BELOW
 from torchkeeper.engine.batching.policy import Arrived, Done, Left, Lost, Send, Sent
 from torchkeeper.engine.stream import FULL, OVERFULL, Closed
 from torchkeeper.errors import PredictionFailed, QueueFull, ServiceUnavailable, WorkerDied
-from torchkeeper.messages import Failure, Kind, Reply, Sample
 from torchkeeper.pool.worker import NOBODY, Loss, Refusal
-from torchkeeper.worker.wire import encode_parts, encode_replies
+from torchkeeper.wire.frames import encode_parts, encode_replies
+from torchkeeper.wire.messages import Failure, Kind, Reply, Sample
 
 # --- who is taken ----------------------------------------------------------------------------------------
 

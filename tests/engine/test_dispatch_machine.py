@@ -22,7 +22,7 @@ from torchkeeper.engine.batching.policies import BatchRules, make_policy
 from torchkeeper.engine.batching.policy import Arrived, Done, Lane, Left, Sent
 from torchkeeper.engine.stream import Closed, Stream
 from torchkeeper.errors import PredictionFailed, QueueFull, WorkerDied
-from torchkeeper.messages import Failure, Kind
+from torchkeeper.wire.messages import Failure, Kind
 
 KINDS = st.sampled_from([Kind.PREDICT, Kind.PREDICT, Kind.EXPLAIN, Kind.DESCRIBE])
 PLACES = st.integers(0, 9)

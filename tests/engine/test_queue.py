@@ -7,7 +7,7 @@ import pytest
 
 from torchkeeper.engine.batching.policy import lane_of
 from torchkeeper.engine.queue import Entry, EntryQueue, Full
-from torchkeeper.messages import Input, Kind, Reply
+from torchkeeper.wire.messages import Input, Kind, Reply
 
 
 @pytest.fixture

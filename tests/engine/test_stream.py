@@ -8,7 +8,7 @@ import pytest
 
 from torchkeeper.engine.stream import FULL, Closed, Stream
 from torchkeeper.errors import PredictionFailed
-from torchkeeper.messages import Reply
+from torchkeeper.wire.messages import Reply
 
 
 async def read(stream: Stream) -> list[bytes]:

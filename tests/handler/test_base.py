@@ -11,8 +11,8 @@ import torch
 from torchkeeper.handler.base import BaseHandler
 from torchkeeper.handler.context import Context, RequestProcessor
 from torchkeeper.handler.errors import PredictionException
-from torchkeeper.messages import Failure, Kind, Reply
 from torchkeeper.testing import MockContext, run_handler
+from torchkeeper.wire.messages import Failure, Kind, Reply
 
 
 class Steps(BaseHandler):

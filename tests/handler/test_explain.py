@@ -17,8 +17,8 @@ from torchkeeper.handler.explain import LazyIntegratedGradients, batch_target
 from torchkeeper.handler.transforms import ToTensor
 from torchkeeper.handler.vision import VisionHandler
 from torchkeeper.handler.weights import load_eager
-from torchkeeper.messages import Failure, Kind, Reply
 from torchkeeper.testing import MockContext, Request, run_handler
+from torchkeeper.wire.messages import Failure, Kind, Reply
 
 MODEL = {"modelFile": "net.py", "serializedFile": "net.pth"}
 

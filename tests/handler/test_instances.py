@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from torchkeeper.handler.outcome import NO_LIST, WRONG_LENGTH
-from torchkeeper.messages import Failure, Input, Kind, ModelSpec, Part, Reply
+from torchkeeper.wire.messages import Failure, Input, Kind, ModelSpec, Part, Reply
 from torchkeeper.worker.loader import load
 from torchkeeper.worker.service import Service
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from torchkeeper.messages import Failure, Input, Kind, ModelSpec, Part, Reply
-from torchkeeper.raw_tensors import LENGTH_HEADER
+from torchkeeper.wire.messages import Failure, Input, Kind, ModelSpec, Part, Reply
+from torchkeeper.wire.raw_tensors import LENGTH_HEADER
 from torchkeeper.worker.loader import load
 from torchkeeper.worker.service import Service
 

@@ -12,8 +12,8 @@ import pytest
 
 from torchkeeper.handler.transforms import ToTensor
 from torchkeeper.handler.vision import VisionHandler
-from torchkeeper.messages import Kind, Reply
 from torchkeeper.testing import run_handler
+from torchkeeper.wire.messages import Kind, Reply
 
 MODEL = {"modelFile": "net.py", "serializedFile": "net.pth", "modelName": "digits"}
 

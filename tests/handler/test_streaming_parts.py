@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from torchkeeper.handler.streaming import Collector, send_intermediate_predict_response
-from torchkeeper.messages import Reply
 from torchkeeper.testing import MockContext, run_handler
+from torchkeeper.wire.messages import Reply
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from torchkeeper.handler.tensors import (
     output,
     stacked,
 )
-from torchkeeper.raw_tensors import BYTES
+from torchkeeper.wire.raw_tensors import BYTES
 
 shapes = st.lists(st.integers(0, 4), max_size=3)
 

@@ -18,8 +18,8 @@ from PIL import Image
 from torchkeeper.handler.errors import UnreadableRows
 from torchkeeper.handler.transforms import ToTensor
 from torchkeeper.handler.vision import ImageClassifier, VisionHandler
-from torchkeeper.messages import Failure, Reply
 from torchkeeper.testing import MockContext, Request, run_handler
+from torchkeeper.wire.messages import Failure, Reply
 
 MODEL = {"modelFile": "net.py", "serializedFile": "net.pth"}
 

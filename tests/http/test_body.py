@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from torchkeeper.errors import BadRequest
 from torchkeeper.http.body import MAX_PARAMETERS, MAX_PARTS, parse_parts, parse_query
-from torchkeeper.messages import Part
+from torchkeeper.wire.messages import Part
 
 URLENCODED = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data; boundary=x"

@@ -4,8 +4,8 @@ import pytest
 
 from torchkeeper.errors import BadEscape, MethodNotAllowed, ResourceNotFound
 from torchkeeper.http.router import Endpoint, resolve
-from torchkeeper.messages import Kind
 from torchkeeper.serving.apis import Api
+from torchkeeper.wire.messages import Kind
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from torchkeeper.messages import Declared
 from torchkeeper.metrics.catalogue import Catalogue, CatalogueError, parse_catalogue, read_catalogue
+from torchkeeper.wire.messages import Declared
 
 HOST = ("Level", "Hostname")
 VERSION = ("model_name", "model_version", "hostname")

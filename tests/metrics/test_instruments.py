@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from torchkeeper.messages import Declared
 from torchkeeper.metrics.catalogue import read_catalogue
 from torchkeeper.metrics.instruments import Instruments, NoMeter
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.metrics.registry import Family, Registry
+from torchkeeper.wire.messages import Declared
 
 
 def declared(registry: Registry) -> Registry:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from torchkeeper.messages import Declared, Sample
 from torchkeeper.metrics.intake import MAX_DETECTED, Intake
 from torchkeeper.metrics.registry import Registry
 from torchkeeper.metrics.text import render
+from torchkeeper.wire.messages import Declared, Sample
 
 DECLARED = (
     Declared("HandlerTime", "gauge", "ms", ("ModelName", "Level")),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from torchkeeper.messages import Sample
 from torchkeeper.metrics.line import parse_line
+from torchkeeper.wire.messages import Sample
 
 MODEL = (("ModelName", "m"), ("Level", "Model"))
 

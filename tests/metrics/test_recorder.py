@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import pytest
 
-from torchkeeper.messages import Declared, Sample
 from torchkeeper.metrics.declared import MetricsCacheYamlImpl
 from torchkeeper.metrics.errors import (
     MetricsCacheIOError,
@@ -18,6 +17,7 @@ from torchkeeper.metrics.errors import (
 )
 from torchkeeper.metrics.metric import CachingMetric, Dimension, Metric, MetricTypes
 from torchkeeper.metrics.recorder import Recorder
+from torchkeeper.wire.messages import Declared, Sample
 
 MODEL = (("ModelName", "m"), ("Level", "Model"))
 

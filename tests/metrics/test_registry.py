@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from torchkeeper.messages import Declared
 from torchkeeper.metrics.registry import MAX_CELLS, Family, Registry
+from torchkeeper.wire.messages import Declared
 
 
 def family(name: str, *labels: str, kind: str = "counter") -> Family:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from torchkeeper.messages import Declared
 from torchkeeper.metrics.intake import help_text
 from torchkeeper.metrics.registry import Family
 from torchkeeper.metrics.text import CONTENT_TYPE, render
+from torchkeeper.wire.messages import Declared
 
 
 def family(name: str, kind: str, unit: str, *labels: str) -> Family:

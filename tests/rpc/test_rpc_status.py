@@ -24,7 +24,6 @@ from torchkeeper.errors import (
     TorchkeeperError,
     WorkerDied,
 )
-from torchkeeper.messages import Reply
 from torchkeeper.rpc.status import (
     LONGEST,
     Dialect,
@@ -35,6 +34,7 @@ from torchkeeper.rpc.status import (
     code_of_status,
     details_of,
 )
+from torchkeeper.wire.messages import Reply
 
 BOTH: list[tuple[TorchkeeperError, str]] = [
     (ModelNotFound("m"), "NOT_FOUND"),

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchkeeper.errors import BadRequest, TorchkeeperError
-from torchkeeper.messages import Reply
-from torchkeeper.raw_tensors import AS_LISTS, LENGTH_HEADER
 from torchkeeper.rpc.schema import message
 from torchkeeper.rpc.tensors import body_of, response_of
+from torchkeeper.wire.messages import Reply
+from torchkeeper.wire.raw_tensors import AS_LISTS, LENGTH_HEADER
 
 ModelInferRequest = message("inference.ModelInferRequest")
 

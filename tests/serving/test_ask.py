@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from torchkeeper.errors import ModelNotFound, PredictionFailed, QueueFull
-from torchkeeper.messages import Input, Kind, Reply
 from torchkeeper.serving.ask import Ask, ClientGone
+from torchkeeper.wire.messages import Input, Kind, Reply
 
 REQUEST = Input("1", Kind.PREDICT, (), {})
 REPLY = Reply(b"7", 200, "", {}, None)

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from torchkeeper.messages import Failure, Input, Kind, Part, Reply
-from torchkeeper.worker.wire import Batch, LoadFailed, Outcome, RequestHead, encode, encode_batch
+from torchkeeper.wire.frames import Batch, LoadFailed, Outcome, RequestHead, encode, encode_batch
+from torchkeeper.wire.messages import Failure, Input, Kind, Part, Reply
 from workers import Worker
 
 HANDLER = '''

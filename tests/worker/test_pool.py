@@ -21,14 +21,14 @@ from launching import (  # type: ignore[import-not-found]  # pytest puts this fo
     with_launcher,
 )
 
-from torchkeeper.messages import Input, Kind, ModelSpec, Part
 from torchkeeper.pool.worker import NOBODY, Loss, Refusal, Worker
+from torchkeeper.wire.frames import Message, Replies, encode_batch
+from torchkeeper.wire.messages import Input, Kind, ModelSpec, Part
 from torchkeeper.worker import pool as pool_module
 from torchkeeper.worker import process, template_link
 from torchkeeper.worker.launcher import Launcher
 from torchkeeper.worker.pool import Plan, Pool
 from torchkeeper.worker.supervisor import State
-from torchkeeper.worker.wire import Message, Replies, encode_batch
 
 pytestmark = linux
 

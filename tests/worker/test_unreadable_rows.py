@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from torchkeeper.messages import Failure, Reply
 from torchkeeper.testing import Request, run_handler
+from torchkeeper.wire.messages import Failure, Reply
 
 ROW_BY_ROW = """
 from torchkeeper.handler.errors import UnreadableRow

@@ -9,8 +9,8 @@ from torchkeeper.api.management import json_reply
 from torchkeeper.api.openapi import document, page
 from torchkeeper.engine.models import Models
 from torchkeeper.http.router import Endpoint
-from torchkeeper.messages import Reply
 from torchkeeper.serving.apis import Api
+from torchkeeper.wire.messages import Reply
 
 
 class ApiDescription:

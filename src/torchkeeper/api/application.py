@@ -17,12 +17,12 @@ from torchkeeper.api.streaming import Streamed
 from torchkeeper.engine.stream import Closed
 from torchkeeper.errors import ResourceNotFound, TorchkeeperError
 from torchkeeper.http.router import Endpoint, Match, dialect_of, resolve
-from torchkeeper.messages import Reply
 from torchkeeper.serving.apis import Api
 from torchkeeper.serving.ask import ClientGone
 from torchkeeper.serving.books import Books, Record
 from torchkeeper.serving.dialect import Dialect
 from torchkeeper.serving.request_id import new_request_id
+from torchkeeper.wire.messages import Reply
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ import msgspec
 from torchkeeper.api.streaming import Streamed
 from torchkeeper.errors import RequestTooLarge
 from torchkeeper.http.router import Match
-from torchkeeper.messages import Reply
 from torchkeeper.serving.ask import A, Asked, ClientGone
+from torchkeeper.wire.messages import Reply
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -14,9 +14,9 @@ from torchkeeper.engine.stream import Stream
 from torchkeeper.errors import BadRequest
 from torchkeeper.http.body import parse_parts, parse_query
 from torchkeeper.http.router import Endpoint
-from torchkeeper.messages import Input, Part, Reply
 from torchkeeper.sagemaker import execution_parameters
 from torchkeeper.serving.ask import Ask
+from torchkeeper.wire.messages import Input, Part, Reply
 
 
 class InferenceApi:

@@ -16,9 +16,9 @@ from torchkeeper.engine.models import Models
 from torchkeeper.engine.version import ModelVersion
 from torchkeeper.errors import ServiceUnavailable
 from torchkeeper.http.router import Endpoint
-from torchkeeper.messages import Input, Part, Reply
 from torchkeeper.serving.ask import Ask
 from torchkeeper.serving.offload import offload
+from torchkeeper.wire.messages import Input, Part, Reply
 
 
 class KServeV1Api:

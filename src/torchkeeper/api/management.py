@@ -12,7 +12,7 @@ from torchkeeper.api.operations import Done, Operations, json_text
 from torchkeeper.api.parameters import Describe, Page, Register, Scale, T, read
 from torchkeeper.errors import MethodNotAllowed
 from torchkeeper.http.router import Endpoint
-from torchkeeper.messages import Reply
+from torchkeeper.wire.messages import Reply
 
 
 class ManagementApi:

@@ -17,9 +17,9 @@ from prometheus_client.openmetrics import exposition
 from torchkeeper.api.call import Call, Handler
 from torchkeeper.http.body import MAX_PARTS
 from torchkeeper.http.router import Endpoint
-from torchkeeper.messages import Reply
 from torchkeeper.metrics.registry import Registry, as_metric
 from torchkeeper.metrics.text import CONTENT_TYPE, render
+from torchkeeper.wire.messages import Reply
 
 
 class MetricsApi:

@@ -15,8 +15,8 @@ from torchkeeper.engine.models import Models
 from torchkeeper.engine.version import ModelVersion
 from torchkeeper.errors import MethodNotAllowed
 from torchkeeper.http.router import Endpoint
-from torchkeeper.messages import Reply
 from torchkeeper.serving.ask import Ask
+from torchkeeper.wire.messages import Reply
 
 
 class OpenInferenceApi:

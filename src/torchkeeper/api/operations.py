@@ -27,10 +27,10 @@ from torchkeeper.errors import (
     TorchkeeperError,
     WorkerDied,
 )
-from torchkeeper.messages import Input, Kind
 from torchkeeper.model_settings import from_request
 from torchkeeper.serving.ask import Ask
 from torchkeeper.settings import Settings
+from torchkeeper.wire.messages import Input, Kind
 
 logger = logging.getLogger(__name__)
 

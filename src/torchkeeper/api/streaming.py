@@ -16,7 +16,7 @@ from torchkeeper.api.coding import accepted
 from torchkeeper.api.error_form import torchserve_body
 from torchkeeper.engine.stream import Stream
 from torchkeeper.errors import TorchkeeperError
-from torchkeeper.messages import Reply
+from torchkeeper.wire.messages import Reply
 
 _EVENTS = "text/event-stream"
 #: A browser's line ends are three: each begins a `data:` line of its own.

@@ -8,7 +8,7 @@ from torchkeeper.api.auth import Tokens
 from torchkeeper.api.call import Call, Handler
 from torchkeeper.http.body import parse_query
 from torchkeeper.http.router import Endpoint
-from torchkeeper.messages import Reply
+from torchkeeper.wire.messages import Reply
 
 
 class TokenApi:

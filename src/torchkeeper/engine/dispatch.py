@@ -34,10 +34,9 @@ from torchkeeper.engine.queue import Entry, EntryQueue, Full
 from torchkeeper.engine.retry import is_sent_again
 from torchkeeper.engine.stream import Stream
 from torchkeeper.errors import PredictionFailed, WorkerDied
-from torchkeeper.messages import Failure, Input, Reply, Sample
 from torchkeeper.metrics.instruments import Meter, NoMeter
 from torchkeeper.pool.worker import Loss, Refusal, Worker
-from torchkeeper.worker.wire import (
+from torchkeeper.wire.frames import (
     Cancel,
     Intermediate,
     Message,
@@ -46,6 +45,7 @@ from torchkeeper.worker.wire import (
     encode,
     encode_batch,
 )
+from torchkeeper.wire.messages import Failure, Input, Reply, Sample
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ import msgspec
 from torchkeeper.engine.batching.policy import Lane, LaneView
 from torchkeeper.engine.stream import Stream
 from torchkeeper.errors import TorchkeeperError
-from torchkeeper.messages import Input, Reply
+from torchkeeper.wire.messages import Input, Reply
 
 #: Bytes of payload that may wait per model version: a bound on memory, far above what a full queue holds
 #: at usual request sizes.

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from torchkeeper.errors import TorchkeeperError
-from torchkeeper.messages import Reply
+from torchkeeper.wire.messages import Reply
 
 #: Bytes that wait for the reader, beyond which a stream is full, and from which on it is not any more.
 FULL = 1 << 20

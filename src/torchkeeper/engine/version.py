@@ -16,8 +16,8 @@ from typing import Any
 from torchkeeper.engine.autoscale import TICK, Autoscale, Load
 from torchkeeper.engine.dispatch import Dispatcher
 from torchkeeper.errors import CleaningTimedOut, ModelVersionNotFound
-from torchkeeper.messages import ModelSpec
 from torchkeeper.model_settings import ModelSettings
+from torchkeeper.wire.messages import ModelSpec
 from torchkeeper.worker.pool import Pool
 from torchkeeper.worker.supervisor import State
 

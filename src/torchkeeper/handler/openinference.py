@@ -16,7 +16,7 @@ from torchkeeper.handler.envelope import data_or_body
 from torchkeeper.handler.instances import InstancesEnvelope, Opened, kind_of, read_object
 from torchkeeper.handler.json_text import json_text
 from torchkeeper.handler.tensors import Tensor
-from torchkeeper.raw_tensors import AS_LISTS, BYTES, LENGTH_HEADER, MAX_TENSORS
+from torchkeeper.wire.raw_tensors import AS_LISTS, BYTES, LENGTH_HEADER, MAX_TENSORS
 
 #: model-config.yaml: a tensor [N, ...] is N instances.
 BATCH_DIM = "v2BatchDim"

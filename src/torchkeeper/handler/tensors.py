@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from torchkeeper.handler.json_text import json_text
-from torchkeeper.raw_tensors import BYTES, elements_of
+from torchkeeper.wire.raw_tensors import BYTES, elements_of
 
 #: bfloat16, which numpy does not know: the upper half of a float32.
 BF16 = "BF16"

@@ -13,7 +13,7 @@ from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 
 from torchkeeper.errors import BadRequest
-from torchkeeper.messages import Part
+from torchkeeper.wire.messages import Part
 
 #: Parameters that one request may have.
 MAX_PARTS = 1000

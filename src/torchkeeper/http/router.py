@@ -13,9 +13,9 @@ from urllib.parse import unquote_to_bytes
 
 from torchkeeper.errors import BadEscape, MethodNotAllowed, ResourceNotFound
 from torchkeeper.keys.key import Key
-from torchkeeper.messages import Kind
 from torchkeeper.serving.apis import Api
 from torchkeeper.serving.dialect import Dialect
+from torchkeeper.wire.messages import Kind
 
 
 class Endpoint(enum.Enum):

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from torchkeeper.messages import Declared
+from torchkeeper.wire.messages import Declared
 
 KINDS = ("counter", "gauge", "histogram")
 #: The file that counts when the setting metrics_config names none.

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 from torchkeeper.log_pace import Pace
-from torchkeeper.messages import Declared, Sample
 from torchkeeper.metrics.catalogue import Catalogue, CatalogueError, read_catalogue
 from torchkeeper.metrics.host import UNREADABLE, Host
 from torchkeeper.metrics.instruments import Instruments, VersionMeter
@@ -24,6 +23,7 @@ from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.metrics.line import PREFIX
 from torchkeeper.metrics.registry import Family, Registry
 from torchkeeper.settings import Settings
+from torchkeeper.wire.messages import Declared, Sample
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import psutil
 
-from torchkeeper.messages import Sample
 from torchkeeper.metrics.system import visible_gpus, visible_names
+from torchkeeper.wire.messages import Sample
 
 logger = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from torchkeeper.messages import Declared
 from torchkeeper.metrics.cell import Cell, Gauge
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.metrics.registry import Family, Registry
+from torchkeeper.wire.messages import Declared
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)

@@ -10,10 +10,10 @@ import logging
 
 import msgspec
 
-from torchkeeper.messages import Declared, Sample
 from torchkeeper.metrics.cell import Cell
 from torchkeeper.metrics.line import parse_line
 from torchkeeper.metrics.registry import Family, Registry
+from torchkeeper.wire.messages import Declared, Sample
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 
-from torchkeeper.messages import Sample
+from torchkeeper.wire.messages import Sample
 
 PREFIX = "[METRICS]"
 

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from torchkeeper.messages import Sample
+from torchkeeper.wire.messages import Sample
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from torchkeeper.messages import Declared, Sample
 from torchkeeper.metrics.errors import MetricsCacheKeyError, MetricsCacheTypeError, MetricsCacheValueError
 from torchkeeper.metrics.metric import MAX_PENDING, CachingMetric, Dimension, MetricTypes, unowned
+from torchkeeper.wire.messages import Declared, Sample
 
 TIME_UNITS = ("ms", "s")
 SIZE_UNITS = ("MB", "kB", "GB", "B")

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from prometheus_client.core import Metric
 
-from torchkeeper.messages import Declared
 from torchkeeper.metrics.cell import DEFAULT_BOUNDS, Cell, Counter, Gauge, Histogram
+from torchkeeper.wire.messages import Declared
 
 logger = logging.getLogger(__name__)
 

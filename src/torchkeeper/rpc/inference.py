@@ -15,7 +15,6 @@ from torchkeeper.engine.models import Models
 from torchkeeper.engine.stream import Stream
 from torchkeeper.errors import BadRequest, ServiceUnavailable, TorchkeeperError
 from torchkeeper.keys.key import Key
-from torchkeeper.messages import Input, Kind, Part, Reply
 from torchkeeper.rpc.calls import Calls, RpcCall, settle
 from torchkeeper.rpc.schema import INFERENCE, message, methods
 from torchkeeper.rpc.status import HandlerStatus, SequenceRequired, code_of
@@ -23,6 +22,7 @@ from torchkeeper.serving.ask import Ask, Asked, ClientGone
 from torchkeeper.serving.books import Books, Record
 from torchkeeper.serving.dialect import Dialect
 from torchkeeper.serving.request_id import new_request_id
+from torchkeeper.wire.messages import Input, Kind, Part, Reply
 
 PredictionResponse = message("org.pytorch.serve.grpc.inference.PredictionResponse")
 TorchServeHealthResponse = message("org.pytorch.serve.grpc.inference.TorchServeHealthResponse")

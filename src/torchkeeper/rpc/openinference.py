@@ -13,13 +13,13 @@ from torchkeeper.api.operations import Operations
 from torchkeeper.engine.models import Models
 from torchkeeper.errors import BadRequest
 from torchkeeper.keys.key import Key
-from torchkeeper.messages import Input, Kind, Part
 from torchkeeper.rpc.calls import Calls, RpcCall
 from torchkeeper.rpc.inference import checked
 from torchkeeper.rpc.schema import OPEN_INFERENCE, message, methods
 from torchkeeper.rpc.tensors import body_of, is_raw, response_of
 from torchkeeper.serving.ask import Ask
 from torchkeeper.serving.offload import offload
+from torchkeeper.wire.messages import Input, Kind, Part
 
 ENVELOPE = "kservev2"
 

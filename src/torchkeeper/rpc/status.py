@@ -21,8 +21,8 @@ from torchkeeper.errors import (
     QueueFull,
     TorchkeeperError,
 )
-from torchkeeper.messages import Reply
 from torchkeeper.serving.dialect import Dialect
+from torchkeeper.wire.messages import Reply
 
 #: Characters of a message that are sent: a status travels in a header, and peers bound those (8 KB).
 LONGEST = 1000

@@ -17,9 +17,9 @@ from typing import Any
 import msgspec
 
 from torchkeeper.errors import BadRequest, TorchkeeperError
-from torchkeeper.messages import Reply
-from torchkeeper.raw_tensors import AS_LISTS, BYTES, LENGTH_HEADER, MAX_TENSORS, elements_of
 from torchkeeper.rpc.schema import message
+from torchkeeper.wire.messages import Reply
+from torchkeeper.wire.raw_tensors import AS_LISTS, BYTES, LENGTH_HEADER, MAX_TENSORS, elements_of
 
 ModelInferResponse = message("inference.ModelInferResponse")
 

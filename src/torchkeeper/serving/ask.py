@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from torchkeeper.engine.dispatch import Dispatcher
 from torchkeeper.engine.models import Models
 from torchkeeper.engine.stream import Stream
-from torchkeeper.messages import Input, Reply
+from torchkeeper.wire.messages import Input, Reply
 
 A = TypeVar("A", Reply, Reply | Stream)
 

@@ -20,8 +20,8 @@ from torchkeeper import TORCHSERVE_VERSION
 from torchkeeper.handler.builtin import BUILTIN
 from torchkeeper.handler.context import Context
 from torchkeeper.handler.envelope import ENVELOPES, envelope_class
-from torchkeeper.messages import ModelSpec
 from torchkeeper.metrics.recorder import Recorder
+from torchkeeper.wire.messages import ModelSpec
 from torchkeeper.worker.service import Entry, Service
 
 #: A module's function of this name is its entry point unless the handler text names another.

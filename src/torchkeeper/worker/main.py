@@ -24,12 +24,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from torchkeeper.deadlines import WORKER_STOP
-from torchkeeper.messages import Reply
-from torchkeeper.worker.loader import load
-from torchkeeper.worker.process_group import kill_members
-from torchkeeper.worker.replies import failure_of, last_line, log_traceback
-from torchkeeper.worker.service import Service, chosen, fault_in
-from torchkeeper.worker.wire import (
+from torchkeeper.wire.frames import (
     Batch,
     Cancel,
     FrameReader,
@@ -44,6 +39,11 @@ from torchkeeper.worker.wire import (
     encode_parts,
     encode_replies,
 )
+from torchkeeper.wire.messages import Reply
+from torchkeeper.worker.loader import load
+from torchkeeper.worker.process_group import kill_members
+from torchkeeper.worker.replies import failure_of, last_line, log_traceback
+from torchkeeper.worker.service import Service, chosen, fault_in
 
 #: Exit codes of a worker, as the front reports them.
 EXIT_STOPPED = 0

@@ -15,11 +15,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from torchkeeper.deadlines import WORKER_STOP
-from torchkeeper.messages import ModelSpec
 from torchkeeper.pool.worker import NOBODY, Loss, Refusal, Worker, WorkerEvents, describe_end
+from torchkeeper.wire.frames import Load, Loaded, LoadFailed, Message, Stop, encode
+from torchkeeper.wire.messages import ModelSpec
 from torchkeeper.worker.launcher import Launch, Launcher
 from torchkeeper.worker.supervisor import Event, Life, State
-from torchkeeper.worker.wire import Load, Loaded, LoadFailed, Message, Stop, encode
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from torchkeeper.handler.context import STATUS, RequestProcessor
 from torchkeeper.handler.errors import PredictionException
 from torchkeeper.handler.response_head import checked_header, checked_phrase, checked_status
 from torchkeeper.handler.safe_text import safe_str
-from torchkeeper.messages import Failure, Reply
+from torchkeeper.wire.messages import Failure, Reply
 
 FAILED = "Prediction failed"
 OUT_OF_RESOURCES = "Out of resources"

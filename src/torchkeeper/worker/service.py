@@ -16,10 +16,10 @@ from torchkeeper.handler.context import Context, RequestProcessor
 from torchkeeper.handler.errors import UnreadableRows
 from torchkeeper.handler.outcome import WrongOutcome, check_one_per_row, drained
 from torchkeeper.handler.safe_text import safe_str
-from torchkeeper.messages import Failure, Input, Kind, Part, Reply, Sample
+from torchkeeper.wire.frames import sendable
+from torchkeeper.wire.messages import Failure, Input, Kind, Part, Reply, Sample
 from torchkeeper.worker.passes import in_passes
 from torchkeeper.worker.replies import FAILED, Replier, failure_of, log, log_traceback
-from torchkeeper.worker.wire import sendable
 
 Entry = Callable[[Any, Context], Any]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from torchkeeper.engine.batching.policy import Event, Lane, Send, View, lane_of
-from torchkeeper.messages import Input
+from torchkeeper.wire.messages import Input
 
 
 class Delay:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from torchkeeper.engine.batching.policy import Done, Event, Lane, Send, View, WorkerView, lane_of
-from torchkeeper.messages import Input
+from torchkeeper.wire.messages import Input
 
 #: A batch is prepared behind a running one only if batches are shorter than this (seconds): preparing hides
 #: the front's turn-around of about a millisecond, which only short batches notice, and a request prepared

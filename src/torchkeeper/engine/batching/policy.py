@@ -13,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from torchkeeper.messages import Input, Kind
+from torchkeeper.wire.messages import Input, Kind
 
 #: What requests that may share a batch have in common.
 Lane = Hashable

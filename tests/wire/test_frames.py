@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchkeeper.messages import Failure, Input, Kind, Part, Reply, Sample
-from torchkeeper.worker.wire import (
+from torchkeeper.wire.frames import (
     MAX_HEADER,
     Batch,
     Cancel,
@@ -22,6 +21,7 @@ from torchkeeper.worker.wire import (
     encode_replies,
     sendable,
 )
+from torchkeeper.wire.messages import Failure, Input, Kind, Part, Reply, Sample
 
 text = st.text(max_size=20)
 parts = st.builds(Part, text, st.binary(max_size=200), st.none() | text)

@@ -1,7 +1,7 @@
 """The nouns that cross borders between the front process, the template and the workers.
 
 Pure values: frozen, no I/O. A request's payload (`Input`) travels on to the worker; what its answer needs
-(the ticket: future, times, connection) never leaves the front. The wire (`worker.wire`) turns the messages
+(the ticket: future, times, connection) never leaves the front. The wire (`wire.frames`) turns the messages
 below into frames; `raw` parts of a frame hold the payload bytes, so that they are never copied into msgpack.
 """
 

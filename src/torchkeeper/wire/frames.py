@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from torchkeeper.messages import Failure, Input, Kind, ModelSpec, Part, Reply, Sample
+from torchkeeper.wire.messages import Failure, Input, Kind, ModelSpec, Part, Reply, Sample
 
 _LENGTHS = struct.Struct(">II")
 #: A header describes requests, it does not hold them; one larger than this is a broken stream.
