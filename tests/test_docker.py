@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from torchkeeper.settings import CommandLine, load_settings
+from torchkeeper.config.settings import CommandLine, load_settings
 
 DOCKER = Path(__file__).parents[1] / "docker"
 SCRIPT = DOCKER / "dockerd-entrypoint.sh"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from torchkeeper.config.model_config import LATER
+from torchkeeper.config.model_settings import TABLE, In, ModelKey
+from torchkeeper.config.table import KEYS, Effect, SettingKey
 from torchkeeper.handler.builtin import BUILTIN, READY
-from torchkeeper.model_config import LATER
-from torchkeeper.model_settings import TABLE, In, ModelKey
-from torchkeeper.setting_table import KEYS, Effect, SettingKey
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from torchkeeper import setting_types
+from torchkeeper.config import types as setting_types
 from torchkeeper.handler.envelope import ENVELOPES
 
 SRC = Path(__file__).parents[1] / "src"
@@ -34,9 +34,32 @@ FRONT = (
 )
 WORKERS = ("worker.main", "worker.template", "worker.loader", "worker.service", "worker.replies", "handler")
 PANTRY = (
-    *("wire.messages", "errors", "settings", "setting_table", "properties", "model_config", "archive"),
-    *("setting_types", "setting_layers", "model_settings", "model_rules", "model_snapshot"),
-    *("log_config", "log_lines", "log_pace", "wire.raw_tensors", "sagemaker", "snapshot", "kserve", "store"),
+    *(
+        "wire.messages",
+        "errors",
+        "config.settings",
+        "config.table",
+        "config.properties",
+        "config.model_config",
+        "archive",
+    ),
+    *(
+        "config.types",
+        "config.layers",
+        "config.model_settings",
+        "config.model_rules",
+        "config.model_snapshot",
+    ),
+    *(
+        "config.log_config",
+        "log_lines",
+        "log_pace",
+        "wire.raw_tensors",
+        "sagemaker",
+        "config.snapshot",
+        "config.kserve_pod",
+        "store",
+    ),
     *(
         "wire.frames",
         "worker.supervisor",
@@ -56,7 +79,7 @@ PANTRY = (
 )
 #: Modules that may read os.environ, and why.
 ENVIRON = {
-    "settings": "the one reader in the front",
+    "config.settings": "the one reader in the front",
     "handler.context": "TS_REQUEST_SEQUENCE_*, read inside a worker as TorchServe documents",
     "handler.base": "TS_IPEX_GPU_ENABLE, read inside a worker as TorchServe documents",
     "handler.streaming": "LOCAL_RANK, read inside a worker of a torchrun group",

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from torchkeeper.config.settings import CommandLine, Settings, load_settings, secret_variables
 from torchkeeper.errors import SettingsError
 from torchkeeper.key_file import KeyFile, announcement, given_keys, start_tokens
 from torchkeeper.keys.key import Key
-from torchkeeper.settings import CommandLine, Settings, load_settings, secret_variables
 
 LONG = "a-key-of-some-length"
 #: Minutes.

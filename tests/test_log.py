@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from servers import eventually
+from torchkeeper.config.settings import CommandLine, Settings, load_settings
 from torchkeeper.log import Logs, timestamp
-from torchkeeper.settings import CommandLine, Settings, load_settings
 from torchkeeper.wire.messages import Sample
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d,\d{3}"
@@ -234,7 +234,7 @@ LISTENERLESS = """
 import sys
 from pathlib import Path
 from torchkeeper.log import Logs
-from torchkeeper.settings import CommandLine, load_settings
+from torchkeeper.config.settings import CommandLine, load_settings
 
 settings, _ = load_settings(CommandLine(), {}, Path(sys.argv[1]))
 if sys.argv[2] == "closed":
@@ -268,7 +268,7 @@ import sys
 from pathlib import Path
 
 from torchkeeper.log import Logs
-from torchkeeper.settings import CommandLine, load_settings
+from torchkeeper.config.settings import CommandLine, load_settings
 
 folder = Path(sys.argv[1])
 settings, _ = load_settings(CommandLine(), {}, folder)

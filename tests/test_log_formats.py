@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from torchkeeper.config.settings import CommandLine, Settings, load_settings
 from torchkeeper.log import Logs
 from torchkeeper.log_lines import worker_model
-from torchkeeper.settings import CommandLine, Settings, load_settings
 from torchkeeper.wire.messages import Sample
 
 SAMPLE = Sample("PredictionTime", 0.05, "ms", "gauge", (("ModelName", "mnist"), ("Level", "Model")), "the-id")
@@ -194,7 +194,7 @@ FLOOD = """
 import sys
 from pathlib import Path
 from torchkeeper.log import Logs
-from torchkeeper.settings import CommandLine, load_settings
+from torchkeeper.config.settings import CommandLine, load_settings
 
 settings, _ = load_settings(CommandLine(), {}, Path(sys.argv[1]))
 with Logs(settings, max_waiting=1000) as logs:
@@ -228,7 +228,7 @@ CONFIGURED = """
 import logging, sys
 from pathlib import Path
 from torchkeeper.log import Logs, configure_python_logging
-from torchkeeper.settings import CommandLine, load_settings
+from torchkeeper.config.settings import CommandLine, load_settings
 
 settings, _ = load_settings(CommandLine(log_config=Path("log.yaml")), {}, Path.cwd())
 configure_python_logging(settings.log_dict)

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from torchkeeper.config.settings import CommandLine, load_settings
 from torchkeeper.metrics.catalogue import read_catalogue
 from torchkeeper.metrics.front import Metrics
 from torchkeeper.metrics.instruments import OWN
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.metrics.text import render
-from torchkeeper.settings import CommandLine, load_settings
 from torchkeeper.wire.messages import Sample
 
 DOCS = Path(__file__).parents[1] / "docs"

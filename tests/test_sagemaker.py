@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from torchkeeper.config.settings import CommandLine, Settings, load_settings
 from torchkeeper.errors import SettingsError
 from torchkeeper.sagemaker import execution_parameters
-from torchkeeper.settings import CommandLine, Settings, load_settings
 
 CONFIG = Path(__file__).parents[1] / "src" / "ts" / "configs" / "sagemaker_config.properties"
 ENVIRON = {

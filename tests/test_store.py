@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from torchkeeper.config.settings import CommandLine, load_settings, snapshot_models, startup_models
+from torchkeeper.config.snapshot import ModelSnapshot, VersionSnapshot, format_model_snapshot
 from torchkeeper.doctor.configuration import examine_properties, examine_store
 from torchkeeper.doctor.finding import Verdict
 from torchkeeper.engine.source import Source
 from torchkeeper.errors import ModelNotAt, SettingsError
-from torchkeeper.settings import CommandLine, load_settings, snapshot_models, startup_models
-from torchkeeper.snapshot import ModelSnapshot, VersionSnapshot, format_model_snapshot
 from torchkeeper.store import find_stored, stored_names
 
 

@@ -24,7 +24,7 @@ from torchkeeper.archive import (
     output_path,
     write_archive,
 )
-from torchkeeper.settings import process_environ
+from torchkeeper.config.settings import process_environ
 
 #: Handlers that are part of the server, by runtime; they are named, not packed.
 BUILTIN_HANDLERS = {

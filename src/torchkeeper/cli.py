@@ -14,9 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from torchkeeper import TORCHSERVE_VERSION, __version__
-from torchkeeper.errors import LaunchRefused, SettingsError
-from torchkeeper.setting_table import KEYS
-from torchkeeper.settings import (
+from torchkeeper.config.settings import (
     CommandLine,
     Settings,
     load_settings,
@@ -24,6 +22,8 @@ from torchkeeper.settings import (
     said_of_models,
     snapshot_models,
 )
+from torchkeeper.config.table import KEYS
+from torchkeeper.errors import LaunchRefused, SettingsError
 
 
 def torchserve_parser() -> argparse.ArgumentParser:

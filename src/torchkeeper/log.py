@@ -20,13 +20,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from torchkeeper.config.log_config import LEVELS
+from torchkeeper.config.settings import Settings
 from torchkeeper.errors import SettingsError
-from torchkeeper.log_config import LEVELS
 from torchkeeper.log_console import Console
 from torchkeeper.log_files import MAX_BYTES, RollingFile
 from torchkeeper.log_lines import JSON, PLAIN, timestamp
 from torchkeeper.log_pace import Pace
-from torchkeeper.settings import Settings
 from torchkeeper.wire.messages import Sample
 
 __all__ = ["Logs", "configure_python_logging", "timestamp"]

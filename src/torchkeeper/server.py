@@ -35,6 +35,10 @@ from torchkeeper.api.metrics import MetricsApi
 from torchkeeper.api.openinference import OpenInferenceApi
 from torchkeeper.api.operations import Operations
 from torchkeeper.api.token import TokenApi
+from torchkeeper.config.model_snapshot import VersionSnapshot
+from torchkeeper.config.settings import Settings, snapshot_models, startup_models
+from torchkeeper.config.snapshot import Kind, Snapshots, snapshot_folder
+from torchkeeper.config.types import Address
 from torchkeeper.deadlines import DRAIN, STEP, TEMPLATE_STOP, WORKER_STOP
 from torchkeeper.ending import Ending, hold_signals, step
 from torchkeeper.engine.builder import Builder, Sinks, worker_environ
@@ -51,13 +55,9 @@ from torchkeeper.log import Logs
 from torchkeeper.metrics.front import Metrics
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.metrics.system import cpu_count, gpu_count
-from torchkeeper.model_snapshot import VersionSnapshot
 from torchkeeper.serving.apis import Api
 from torchkeeper.serving.ask import Ask
 from torchkeeper.serving.books import Books
-from torchkeeper.setting_types import Address
-from torchkeeper.settings import Settings, snapshot_models, startup_models
-from torchkeeper.snapshot import Kind, Snapshots, snapshot_folder
 from torchkeeper.worker.launcher import Launcher
 
 if TYPE_CHECKING:

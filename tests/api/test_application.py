@@ -11,6 +11,7 @@ import pytest
 
 from torchkeeper.api.application import Application
 from torchkeeper.api.call import Call
+from torchkeeper.config.types import Address
 from torchkeeper.errors import InvalidKey
 from torchkeeper.http.limits import EdgeLimits
 from torchkeeper.http.listener import Listener
@@ -19,7 +20,6 @@ from torchkeeper.keys.key import Key
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.serving.apis import Api
 from torchkeeper.serving.books import Books
-from torchkeeper.setting_types import Address
 from torchkeeper.wire.messages import Reply
 
 HOST = b"Host: x\r\n"

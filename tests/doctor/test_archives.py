@@ -10,11 +10,11 @@ import torch
 
 from torchkeeper.archive import MANIFEST
 from torchkeeper.archiver import ModelArchiverConfig, archive_model
+from torchkeeper.config.model_config import LATER
 from torchkeeper.doctor.archives import examine_archive
 from torchkeeper.doctor.configuration import examine_properties
 from torchkeeper.doctor.finding import Finding, Verdict
 from torchkeeper.handler.builtin import BUILTIN, READY
-from torchkeeper.model_config import LATER
 
 WORKS, OTHER, IGNORED, BROKEN = Verdict.WORKS, Verdict.CHANGED, Verdict.IGNORED, Verdict.BROKEN
 

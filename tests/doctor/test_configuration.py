@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from torchkeeper.config.table import BY_NAME, KEYS, Effect
 from torchkeeper.doctor.configuration import (
     CHANGED,
     examine_log4j,
@@ -14,7 +15,6 @@ from torchkeeper.doctor.configuration import (
     examine_store,
 )
 from torchkeeper.doctor.finding import Finding, Verdict
-from torchkeeper.setting_table import BY_NAME, KEYS, Effect
 
 WORKS, OTHER, IGNORED, BROKEN = Verdict.WORKS, Verdict.CHANGED, Verdict.IGNORED, Verdict.BROKEN
 

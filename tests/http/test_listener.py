@@ -19,12 +19,12 @@ import uvloop
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, load_pem_private_key, pkcs12
 from cryptography.x509 import load_pem_x509_certificate
 
+from torchkeeper.config.settings import CommandLine, Settings, load_settings
+from torchkeeper.config.types import Address
 from torchkeeper.errors import SettingsError, TorchkeeperError
 from torchkeeper.http.limits import EdgeLimits
 from torchkeeper.http.listener import Listener
 from torchkeeper.http.tls import tls_context
-from torchkeeper.setting_types import Address
-from torchkeeper.settings import CommandLine, Settings, load_settings
 
 CA = trustme.CA()
 LEAF = CA.issue_cert("127.0.0.1")

@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509 import load_pem_x509_certificate
 
+from torchkeeper.config.settings import CommandLine, load_settings
 from torchkeeper.errors import SettingsError
 from torchkeeper.http import tls
 from torchkeeper.http.tls import tls_context
-from torchkeeper.settings import CommandLine, load_settings
 
 CA = trustme.CA()
 LEAF = CA.issue_cert("127.0.0.1", "localhost")

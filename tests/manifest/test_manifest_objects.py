@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchkeeper import deadlines
+from torchkeeper.config.table import BY_NAME
 from torchkeeper.manifest import Values, as_yaml, kserve_objects, kubernetes_objects
 from torchkeeper.manifest.values import PROTOCOLS
-from torchkeeper.setting_table import BY_NAME
 
 VALUES = st.builds(
     Values,

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from torchkeeper.api.metrics import MetricsApi
+from torchkeeper.config.settings import CommandLine, load_settings
 from torchkeeper.metrics.front import Metrics
 from torchkeeper.metrics.ledger import Ledger
-from torchkeeper.settings import CommandLine, load_settings
 from torchkeeper.wire.messages import Sample
 
 PRINTED = "[METRICS]HandlerTime.Milliseconds:2|#ModelName:m,Level:Model|#type:GAUGE|#hostname:h,1,id"

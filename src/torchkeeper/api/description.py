@@ -14,9 +14,9 @@ import msgspec
 import psutil
 
 from torchkeeper import TORCHSERVE_VERSION
+from torchkeeper.config.model_settings import TABLE, In, SettingSource
 from torchkeeper.engine.models import Models
 from torchkeeper.engine.version import ModelVersion
-from torchkeeper.model_settings import TABLE, In, SettingSource
 from torchkeeper.pool.worker import Worker
 from torchkeeper.worker.supervisor import State
 

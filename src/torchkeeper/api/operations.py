@@ -17,6 +17,8 @@ import msgspec
 
 from torchkeeper.api.description import Description, describe
 from torchkeeper.api.parameters import Page, Registration, Scale
+from torchkeeper.config.model_settings import from_request
+from torchkeeper.config.settings import Settings
 from torchkeeper.engine.models import Models, Wish
 from torchkeeper.engine.version import ModelVersion
 from torchkeeper.errors import (
@@ -27,9 +29,7 @@ from torchkeeper.errors import (
     TorchkeeperError,
     WorkerDied,
 )
-from torchkeeper.model_settings import from_request
 from torchkeeper.serving.ask import Ask
-from torchkeeper.settings import Settings
 from torchkeeper.wire.messages import Input, Kind
 
 logger = logging.getLogger(__name__)

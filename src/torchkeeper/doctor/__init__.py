@@ -10,6 +10,9 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from torchkeeper.config.properties import properties_text
+from torchkeeper.config.settings import CommandLine, find_config
+from torchkeeper.config.table import Configured
 from torchkeeper.doctor.archives import examine_archive
 from torchkeeper.doctor.configuration import (
     examine_log4j,
@@ -20,9 +23,6 @@ from torchkeeper.doctor.configuration import (
 from torchkeeper.doctor.finding import Finding as Finding
 from torchkeeper.doctor.finding import Verdict as Verdict
 from torchkeeper.errors import SettingsError
-from torchkeeper.properties import properties_text
-from torchkeeper.setting_table import Configured
-from torchkeeper.settings import CommandLine, find_config
 from torchkeeper.store import SUFFIXES
 
 _LOG4J = re.compile(r"-Dlog4j2?\.configurationFile=(?:file://)?(\S+)")

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from torchkeeper.archive import Archive, open_archive
+from torchkeeper.config.model_config import KNOWN, LATER, not_yet, parse_model_config
+from torchkeeper.config.table import BY_NAME, Configured
+from torchkeeper.config.types import ENVELOPES
 from torchkeeper.doctor.finding import Finding, Verdict
 from torchkeeper.doctor.pickles import PickleKind, scan_file
 from torchkeeper.doctor.source import (
@@ -20,9 +23,6 @@ from torchkeeper.doctor.source import (
 )
 from torchkeeper.errors import ArchiveError
 from torchkeeper.handler.builtin import BUILTIN, READY
-from torchkeeper.model_config import KNOWN, LATER, not_yet, parse_model_config
-from torchkeeper.setting_table import BY_NAME, Configured
-from torchkeeper.setting_types import ENVELOPES
 
 #: Keys of model-config.yaml that are not the server's but the handler's.
 _HANDLER_KEYS = ("pt2", "handler", "micro_batching")

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 import msgspec
 
 from torchkeeper.archive import Archive
+from torchkeeper.config.model_config import not_yet, parse_model_config
+from torchkeeper.config.model_settings import GivenSettings, ModelSettings
+from torchkeeper.config.settings import Settings, secret_variables
 from torchkeeper.engine.batching.policies import BatchRules, make_policy
 from torchkeeper.engine.dispatch import Dispatcher, DispatchRules
 from torchkeeper.engine.requirements import Place, install
@@ -20,9 +23,6 @@ from torchkeeper.engine.version import About, ModelVersion
 from torchkeeper.errors import ArchiveError, RequirementsFailed
 from torchkeeper.metrics.instruments import Meter, NoMeter
 from torchkeeper.metrics.system import cpu_count
-from torchkeeper.model_config import not_yet, parse_model_config
-from torchkeeper.model_settings import GivenSettings, ModelSettings
-from torchkeeper.settings import Settings, secret_variables
 from torchkeeper.wire.messages import Declared, ModelSpec, Sample
 from torchkeeper.worker.launcher import Launch, Launcher
 from torchkeeper.worker.pool import Plan, Pool

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from torchkeeper.archive import Archive, Manifest, open_archive
+from torchkeeper.config.model_settings import RUNTIMES, GivenSettings, ModelSettings, resolve
+from torchkeeper.config.settings import Settings
 from torchkeeper.engine.builder import Builder
 from torchkeeper.engine.source import Fetched, Source
 from torchkeeper.engine.threads import Check, in_thread
@@ -32,8 +34,6 @@ from torchkeeper.errors import (
     StartFailed,
     TorchkeeperError,
 )
-from torchkeeper.model_settings import RUNTIMES, GivenSettings, ModelSettings, resolve
-from torchkeeper.settings import Settings
 from torchkeeper.store import find_stored
 
 logger = logging.getLogger(__name__)

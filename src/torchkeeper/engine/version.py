@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torchkeeper.config.model_settings import ModelSettings
 from torchkeeper.engine.autoscale import TICK, Autoscale, Load
 from torchkeeper.engine.dispatch import Dispatcher
 from torchkeeper.errors import CleaningTimedOut, ModelVersionNotFound
-from torchkeeper.model_settings import ModelSettings
 from torchkeeper.wire.messages import ModelSpec
 from torchkeeper.worker.pool import Pool
 from torchkeeper.worker.supervisor import State

@@ -19,12 +19,12 @@ from typing import Any
 
 import psutil
 
+from torchkeeper.config.types import Address
 from torchkeeper.errors import SettingsError
 from torchkeeper.http.cycle import Unasked
 from torchkeeper.http.edge import Access, Connection
 from torchkeeper.http.limits import EdgeLimits
 from torchkeeper.http.tls_acceptor import Factory, TlsAcceptor, https_only
-from torchkeeper.setting_types import Address
 
 logger = logging.getLogger(__name__)
 

@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 
+from torchkeeper.config.settings import Settings
 from torchkeeper.errors import SettingsError
-from torchkeeper.settings import Settings
 
 #: The first bytes of Java's older keystore format.
 _JKS = b"\xfe\xed\xfe\xed"

@@ -6,7 +6,7 @@ that KServe ships for TorchServe, with our image, probes and rights.
 
 from __future__ import annotations
 
-from torchkeeper.kserve import PROTOCOLS
+from torchkeeper.config.kserve_pod import PROTOCOLS
 from torchkeeper.manifest.pod import (
     GRACE,
     METRICS_PORT,

@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from torchkeeper.config.kserve_pod import PROTOCOLS
 from torchkeeper.errors import SettingsError
-from torchkeeper.kserve import PROTOCOLS
 
 #: Where KServe's storage initializer can download from. A `pvc` is mounted, not downloaded.
 DOWNLOADED = ("gs", "s3", "hdfs", "webhdfs", "http", "https", "hf")

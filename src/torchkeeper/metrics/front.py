@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from torchkeeper.config.settings import Settings
 from torchkeeper.log_pace import Pace
 from torchkeeper.metrics.catalogue import Catalogue, CatalogueError, read_catalogue
 from torchkeeper.metrics.host import UNREADABLE, Host
@@ -22,7 +23,6 @@ from torchkeeper.metrics.intake import Intake, help_text
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.metrics.line import PREFIX
 from torchkeeper.metrics.registry import Family, Registry
-from torchkeeper.settings import Settings
 from torchkeeper.wire.messages import Declared, Sample
 
 logger = logging.getLogger(__name__)

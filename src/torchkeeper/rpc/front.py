@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha.reflection import SERVICE_NAME as REFLECTION
 from grpc_reflection.v1alpha.reflection import enable_server_reflection
 
 from torchkeeper.api.operations import Operations
+from torchkeeper.config.settings import Settings
 from torchkeeper.engine.models import Models
 from torchkeeper.errors import SettingsError
 from torchkeeper.http.tls import pem_pair
@@ -34,7 +35,6 @@ from torchkeeper.rpc.schema import (
 from torchkeeper.serving.apis import Api
 from torchkeeper.serving.ask import Ask
 from torchkeeper.serving.books import Books
-from torchkeeper.settings import Settings
 
 logger = logging.getLogger(__name__)
 

@@ -14,24 +14,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchkeeper.errors import SettingsError
-from torchkeeper.model_settings import TABLE, In
-from torchkeeper.model_snapshot import (
+from torchkeeper.config.model_settings import TABLE, In
+from torchkeeper.config.model_snapshot import (
     ModelSnapshot,
     VersionSnapshot,
     format_model_snapshot,
     parse_model_snapshot,
 )
-from torchkeeper.properties import parse_properties
-from torchkeeper.setting_table import KEYS, SettingKey
-from torchkeeper.settings import CommandLine, Settings, load_settings, snapshot_models, startup_models
-from torchkeeper.snapshot import Snapshots, newest_snapshot
+from torchkeeper.config.properties import parse_properties
+from torchkeeper.config.settings import CommandLine, Settings, load_settings, snapshot_models, startup_models
+from torchkeeper.config.snapshot import Snapshots, newest_snapshot
+from torchkeeper.config.table import KEYS, SettingKey
+from torchkeeper.errors import SettingsError
 
 # What TorchServe 0.12.0 itself wrote (on Java 17): `--models echo.mar echo=echo2.mar other=other.mar` (the
 # last with a model-config.yaml), then `PUT /models/other?min_worker=1&max_worker=3` and
 # `PUT /models/echo/2.0/set-default`, which left this file. cors_allowed_origin and the stray key were put
 # into config.properties for their escapes. Only paths were changed afterwards.
-RECORDED = Path(__file__).parent / "data" / "20261125043925467-snapshot.cfg"
+RECORDED = Path(__file__).parents[1] / "data" / "20261125043925467-snapshot.cfg"
 
 KEPT = tuple(row.attribute for row in TABLE if In.SNAPSHOT in row.places)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from torchkeeper.setting_table import Configured
-from torchkeeper.setting_types import Address
+from torchkeeper.config.table import Configured
+from torchkeeper.config.types import Address
 
 #: KServe sets one of these in every pod of an InferenceService.
 VARIABLES = ("PROTOCOL_VERSION", "INFERENCE_SERVICE_NAME")

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from torchkeeper.model_rules import moment
-from torchkeeper.model_settings import TABLE, GivenSettings, In, SettingSource, Told, from_json
+from torchkeeper.config.model_rules import moment
+from torchkeeper.config.model_settings import TABLE, GivenSettings, In, SettingSource, Told, from_json
 
 
 @dataclass(frozen=True)

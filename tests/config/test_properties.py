@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchkeeper.properties import java_date, parse_properties, write_properties
+from torchkeeper.config.properties import java_date, parse_properties, write_properties
 
 
 @given(st.dictionaries(st.text(), st.text()))

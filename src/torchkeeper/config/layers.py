@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torchkeeper.config.table import BY_NAME, KEYS, SettingKey
 from torchkeeper.errors import SettingsError
-from torchkeeper.setting_table import BY_NAME, KEYS, SettingKey
 
 #: What must be true for the environment's allowed_urls to count.
 _TO_TAKE_URLS = ("enable_envvars_config", "use_env_allowed_urls")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from enum import Enum, Flag, auto
 from typing import Any, TypeVar, cast
 
-from torchkeeper.model_rules import (
+from torchkeeper.config.model_rules import (
     Rule,
     boolean,
     choice,

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from torchkeeper.config.log_config import LEVELS, MAX_BYTES, LogConfig, LogLevels, parse_log_config
+from torchkeeper.config.settings import CommandLine, Settings, load_settings
 from torchkeeper.errors import SettingsError
-from torchkeeper.log_config import LEVELS, MAX_BYTES, LogConfig, LogLevels, parse_log_config
-from torchkeeper.settings import CommandLine, Settings, load_settings
 
 #: The elements of TorchServe's own file.
 USUAL = """<?xml version="1.0" encoding="UTF-8"?>

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import yaml
 
-from torchkeeper.model_settings import TABLE, GivenSettings, In, from_yaml
+from torchkeeper.config.model_settings import TABLE, GivenSettings, In, from_yaml
 
 #: The keys that the server reads.
 KNOWN = tuple(row.name for row in TABLE if In.YAML in row.places)

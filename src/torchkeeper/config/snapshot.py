@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from torchkeeper import TORCHSERVE_VERSION
-from torchkeeper.model_snapshot import ModelSnapshot, VersionSnapshot, format_model_snapshot
-from torchkeeper.properties import java_date, write_properties
-from torchkeeper.setting_table import BY_NAME
+from torchkeeper.config.model_snapshot import ModelSnapshot, VersionSnapshot, format_model_snapshot
+from torchkeeper.config.properties import java_date, write_properties
+from torchkeeper.config.table import BY_NAME
 
 logger = logging.getLogger(__name__)
 

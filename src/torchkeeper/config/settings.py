@@ -15,15 +15,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torchkeeper import kserve
+from torchkeeper.config import kserve_pod as kserve
+from torchkeeper.config.layers import Layers, Origin, SettingReader, hint
+from torchkeeper.config.log_config import LEVELS, LogConfig, LogLevels, parse_log_config
+from torchkeeper.config.model_settings import Told
+from torchkeeper.config.model_snapshot import VersionSnapshot
+from torchkeeper.config.properties import parse_properties, properties_text, substitute
+from torchkeeper.config.snapshot import newest_snapshot, snapshot_folder
+from torchkeeper.config.table import BY_NAME, KEYS, Configured, Effect
 from torchkeeper.errors import LaunchRefused, SettingsError
-from torchkeeper.log_config import LEVELS, LogConfig, LogLevels, parse_log_config
-from torchkeeper.model_settings import Told
-from torchkeeper.model_snapshot import VersionSnapshot
-from torchkeeper.properties import parse_properties, properties_text, substitute
-from torchkeeper.setting_layers import Layers, Origin, SettingReader, hint
-from torchkeeper.setting_table import BY_NAME, KEYS, Configured, Effect
-from torchkeeper.snapshot import newest_snapshot, snapshot_folder
 from torchkeeper.store import find_stored, stored_names
 
 _NAMED = re.compile(r"([^=#/:?]*)=(.*)", re.DOTALL)

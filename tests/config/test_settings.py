@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchkeeper.cli import checked_settings, torchserve_parser
+from torchkeeper.config.layers import Layers, Origin
+from torchkeeper.config.settings import CommandLine, Settings, load_settings, startup_models
+from torchkeeper.config.table import KEYS, Configured, SettingKey
 from torchkeeper.errors import LaunchRefused, SettingsError
-from torchkeeper.setting_layers import Layers, Origin
-from torchkeeper.setting_table import KEYS, Configured, SettingKey
-from torchkeeper.settings import CommandLine, Settings, load_settings, startup_models
 
 
 def load(folder: Path, text: str = "", environ: dict[str, str] | None = None, **flags: object) -> Settings:

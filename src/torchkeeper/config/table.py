@@ -13,10 +13,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from torchkeeper import setting_types as form
-from torchkeeper.model_settings import GivenSettings, SettingSource, from_json
-from torchkeeper.model_snapshot import ModelSnapshot, parse_model_snapshot, read_json
-from torchkeeper.setting_types import Address, Form, Instead
+from torchkeeper.config import types as form
+from torchkeeper.config.model_settings import GivenSettings, SettingSource, from_json
+from torchkeeper.config.model_snapshot import ModelSnapshot, parse_model_snapshot, read_json
+from torchkeeper.config.types import Address, Form, Instead
 
 T = TypeVar("T")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from torchkeeper.config.settings import CommandLine, Settings, load_settings
 from torchkeeper.errors import SettingsError
 from torchkeeper.server import doors_of
-from torchkeeper.settings import CommandLine, Settings, load_settings
 
 POD = {"PROTOCOL_VERSION": "v2"}
 #: TorchServe's sample for KServe: everything but gRPC on one port.

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from torchkeeper.api.description import Description
 from torchkeeper.api.parameters import Register, read
-from torchkeeper.errors import SettingsError
-from torchkeeper.model_config import parse_model_config
-from torchkeeper.model_settings import (
+from torchkeeper.config.model_config import parse_model_config
+from torchkeeper.config.model_settings import (
     TABLE,
     GivenSettings,
     In,
@@ -26,8 +25,9 @@ from torchkeeper.model_settings import (
     from_request,
     resolve,
 )
-from torchkeeper.setting_table import BY_NAME
-from torchkeeper.settings import CommandLine, Settings, load_settings, said_of_models
+from torchkeeper.config.settings import CommandLine, Settings, load_settings, said_of_models
+from torchkeeper.config.table import BY_NAME
+from torchkeeper.errors import SettingsError
 
 #: A value of each key that is not its default, as YAML and JSON hold it.
 OTHER: dict[str, Any] = {
