@@ -43,7 +43,6 @@ from torchkeeper.deadlines import DRAIN, STEP, TEMPLATE_STOP, WORKER_STOP
 from torchkeeper.ending import Ending, hold_signals, step
 from torchkeeper.engine.builder import Builder, Sinks, worker_environ
 from torchkeeper.engine.models import Models, Wish
-from torchkeeper.engine.threads import in_thread
 from torchkeeper.engine.version import ModelVersion
 from torchkeeper.errors import SettingsError, TorchkeeperError
 from torchkeeper.http.limits import EdgeLimits
@@ -52,9 +51,10 @@ from torchkeeper.http.router import Endpoint
 from torchkeeper.http.tls import tls_context
 from torchkeeper.key_file import announcement, start_tokens
 from torchkeeper.log import Logs
+from torchkeeper.machine.hardware import cpu_count, gpu_count
+from torchkeeper.machine.threads import in_thread
 from torchkeeper.metrics.front import Metrics
 from torchkeeper.metrics.ledger import Ledger
-from torchkeeper.metrics.system import cpu_count, gpu_count
 from torchkeeper.serving.apis import Api
 from torchkeeper.serving.ask import Ask
 from torchkeeper.serving.books import Books

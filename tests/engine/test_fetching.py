@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from torchkeeper.engine.source import Source
-from torchkeeper.engine.threads import Abandoned
 from torchkeeper.errors import ArchiveError, DownloadFailed, FileExists, ModelNotAt
+from torchkeeper.machine.threads import Abandoned
 
 ANY = (re.compile(".*"),)
 CONTENT = b"0123456789" * 1000

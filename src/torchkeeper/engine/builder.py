@@ -21,8 +21,8 @@ from torchkeeper.engine.dispatch import Dispatcher, DispatchRules
 from torchkeeper.engine.requirements import Place, install
 from torchkeeper.engine.version import About, ModelVersion
 from torchkeeper.errors import ArchiveError, RequirementsFailed
+from torchkeeper.machine.hardware import cpu_count
 from torchkeeper.metrics.instruments import Meter, NoMeter
-from torchkeeper.metrics.system import cpu_count
 from torchkeeper.wire.messages import Declared, ModelSpec, Sample
 from torchkeeper.worker.launcher import Launch, Launcher
 from torchkeeper.worker.pool import Plan, Pool

@@ -22,7 +22,6 @@ from torchkeeper.config.model_settings import RUNTIMES, GivenSettings, ModelSett
 from torchkeeper.config.settings import Settings
 from torchkeeper.engine.builder import Builder
 from torchkeeper.engine.source import Fetched, Source
-from torchkeeper.engine.threads import Check, in_thread
 from torchkeeper.engine.version import About, ModelVersion
 from torchkeeper.errors import (
     BadRequest,
@@ -34,6 +33,7 @@ from torchkeeper.errors import (
     StartFailed,
     TorchkeeperError,
 )
+from torchkeeper.machine.threads import Check, in_thread
 from torchkeeper.store import find_stored
 
 logger = logging.getLogger(__name__)

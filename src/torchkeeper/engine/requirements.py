@@ -20,8 +20,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torchkeeper.engine.threads import LAST_WORDS, in_thread
 from torchkeeper.errors import RequirementsFailed
+from torchkeeper.machine.threads import LAST_WORDS, in_thread
 
 #: Lines of the installer's output that an error repeats.
 _LAST_LINES = 5

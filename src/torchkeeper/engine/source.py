@@ -23,8 +23,8 @@ from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 from torchkeeper.engine.s3 import split_s3, stream
-from torchkeeper.engine.threads import Check, never
 from torchkeeper.errors import ArchiveError, DownloadFailed, FileExists, ModelNotAt
+from torchkeeper.machine.threads import Check, never
 from torchkeeper.store import find_stored
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from torchkeeper.metrics.system import visible_gpus, visible_names
+from torchkeeper.machine.hardware import visible_gpus, visible_names
 from torchkeeper.wire.messages import Sample
 
 logger = logging.getLogger(__name__)

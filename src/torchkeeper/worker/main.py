@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from torchkeeper.deadlines import WORKER_STOP
+from torchkeeper.machine.process_group import kill_members
 from torchkeeper.wire.frames import (
     Batch,
     Cancel,
@@ -41,7 +42,6 @@ from torchkeeper.wire.frames import (
 )
 from torchkeeper.wire.messages import Reply
 from torchkeeper.worker.loader import load
-from torchkeeper.worker.process_group import kill_members
 from torchkeeper.worker.replies import failure_of, last_line, log_traceback
 from torchkeeper.worker.service import Service, chosen, fault_in
 

@@ -15,7 +15,7 @@ import sys
 import time
 
 from torchkeeper.deadlines import KILLED
-from torchkeeper.worker.process_group import kill_members
+from torchkeeper.machine.process_group import kill_members
 
 _PR_SET_CHILD_SUBREAPER = 36
 #: Seconds between two looks at a group that is being ended: the first, and at most.

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from torchkeeper.deadlines import KILLED
+from torchkeeper.machine.process_group import kill_worker
 from torchkeeper.wire.frames import FrameReader, Message, WireError
-from torchkeeper.worker.process_group import kill_worker
 
 logger = logging.getLogger(__name__)
 

@@ -23,9 +23,9 @@ import socket
 import sys
 import weakref
 
+from torchkeeper.machine.process_group import kill_members
 from torchkeeper.wire.frames import Exited, Fork, Forked, FrameReader, TemplateReady, encode
 from torchkeeper.worker import main as worker_main
-from torchkeeper.worker.process_group import kill_members
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15

@@ -15,9 +15,9 @@ import sys
 from collections.abc import Callable, Mapping
 
 from torchkeeper.deadlines import FORK, KILLED, TEMPLATE_START, TEMPLATE_STOP
+from torchkeeper.machine.process_group import kill_members
 from torchkeeper.wire.frames import Exited, Fork, Forked, FrameReader, Message, TemplateReady, encode
 from torchkeeper.worker.process import Ends, WorkerProcess
-from torchkeeper.worker.process_group import kill_members
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from torchkeeper.metrics.system import cpu_count, gpu_count, visible_gpus
+from torchkeeper.machine.hardware import cpu_count, gpu_count, visible_gpus
 
 UUIDS = ("GPU-aa11", "GPU-ab22", "GPU-b033", "GPU-c044")
 

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from torchkeeper.engine import threads
-from torchkeeper.engine.threads import Abandoned, Check, in_thread
+from torchkeeper.machine import threads
+from torchkeeper.machine.threads import Abandoned, Check, in_thread
 
 
 def test_a_result_and_an_error() -> None:

@@ -1,0 +1,1 @@
+"""The machine underneath: its cores and GPUs, process groups, threads."""
