@@ -52,8 +52,8 @@ PANTRY = (
     ),
     *(
         "config.log_config",
-        "log_lines",
-        "log_pace",
+        "logs.lines",
+        "metrics.pace",
         "wire.raw_tensors",
         "sagemaker",
         "config.snapshot",

@@ -159,7 +159,8 @@ def checked_settings(
 def _serve(settings: Settings, warnings: tuple[str, ...], ready_fd: int | None) -> int:
     if ready_fd is not None:
         os.set_inheritable(ready_fd, False)  # whoever waits there waits for this process alone
-    from torchkeeper import log, server
+    from torchkeeper import server
+    from torchkeeper.logs import logs as log
 
     if settings.log_dict is not None:
         try:

@@ -50,7 +50,7 @@ from torchkeeper.http.listener import Listener
 from torchkeeper.http.router import Endpoint
 from torchkeeper.http.tls import tls_context
 from torchkeeper.key_file import announcement, start_tokens
-from torchkeeper.log import Logs
+from torchkeeper.logs.logs import Logs
 from torchkeeper.machine.hardware import cpu_count, gpu_count
 from torchkeeper.machine.threads import in_thread
 from torchkeeper.metrics.front import Metrics

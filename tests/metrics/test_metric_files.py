@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from torchkeeper.config.settings import CommandLine, load_settings
-from torchkeeper.log import Logs
+from torchkeeper.logs.logs import Logs
 from torchkeeper.wire.messages import Sample
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d,\d{3}"

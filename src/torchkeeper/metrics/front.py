@@ -15,13 +15,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 from torchkeeper.config.settings import Settings
-from torchkeeper.log_pace import Pace
 from torchkeeper.metrics.catalogue import Catalogue, CatalogueError, read_catalogue
 from torchkeeper.metrics.host import UNREADABLE, Host
 from torchkeeper.metrics.instruments import Instruments, VersionMeter
 from torchkeeper.metrics.intake import Intake, help_text
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.metrics.line import PREFIX
+from torchkeeper.metrics.pace import Pace
 from torchkeeper.metrics.registry import Family, Registry
 from torchkeeper.wire.messages import Declared, Sample
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchkeeper.log_pace import Pace
+from torchkeeper.metrics.pace import Pace
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,10 @@ from typing import Any
 from torchkeeper.config.log_config import LEVELS
 from torchkeeper.config.settings import Settings
 from torchkeeper.errors import SettingsError
-from torchkeeper.log_console import Console
-from torchkeeper.log_files import MAX_BYTES, RollingFile
-from torchkeeper.log_lines import JSON, PLAIN, timestamp
-from torchkeeper.log_pace import Pace
+from torchkeeper.logs.console import Console
+from torchkeeper.logs.files import MAX_BYTES, RollingFile
+from torchkeeper.logs.lines import JSON, PLAIN, timestamp
+from torchkeeper.metrics.pace import Pace
 from torchkeeper.wire.messages import Sample
 
 __all__ = ["Logs", "configure_python_logging", "timestamp"]

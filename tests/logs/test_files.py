@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from torchkeeper.log_files import RollingFile
+from torchkeeper.logs.files import RollingFile
 
 
 def noon(day: int) -> float:

@@ -16,7 +16,7 @@ import pytest
 
 from servers import eventually
 from torchkeeper.config.settings import CommandLine, Settings, load_settings
-from torchkeeper.log import Logs, timestamp
+from torchkeeper.logs.logs import Logs, timestamp
 from torchkeeper.wire.messages import Sample
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d,\d{3}"
@@ -153,7 +153,7 @@ def test_a_flush_returns_when_all_before_it_is_written(tmp_path: Path) -> None:
 def test_a_line_after_quiet_is_written_at_once_and_those_after_it_are_gathered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("torchkeeper.log._PER_SECOND", 0.001)
+    monkeypatch.setattr("torchkeeper.logs.logs._PER_SECOND", 0.001)
     path = tmp_path / "logs" / "model_log.log"
     with Logs(settings_for(tmp_path)) as logs:
         logs.model_line("W", "stdout", "one")
@@ -233,7 +233,7 @@ def test_a_text_that_is_no_unicode_costs_no_line(tmp_path: Path, capsys: pytest.
 LISTENERLESS = """
 import sys
 from pathlib import Path
-from torchkeeper.log import Logs
+from torchkeeper.logs.logs import Logs
 from torchkeeper.config.settings import CommandLine, load_settings
 
 settings, _ = load_settings(CommandLine(), {}, Path(sys.argv[1]))
@@ -267,7 +267,7 @@ SILENT = """
 import sys
 from pathlib import Path
 
-from torchkeeper.log import Logs
+from torchkeeper.logs.logs import Logs
 from torchkeeper.config.settings import CommandLine, load_settings
 
 folder = Path(sys.argv[1])

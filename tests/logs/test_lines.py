@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from torchkeeper.config.settings import CommandLine, Settings, load_settings
-from torchkeeper.log import Logs
-from torchkeeper.log_lines import worker_model
+from torchkeeper.logs.lines import worker_model
+from torchkeeper.logs.logs import Logs
 from torchkeeper.wire.messages import Sample
 
 SAMPLE = Sample("PredictionTime", 0.05, "ms", "gauge", (("ModelName", "mnist"), ("Level", "Model")), "the-id")
@@ -193,7 +193,7 @@ def test_files_can_be_switched_off(tmp_path: Path, level: str, capsys: pytest.Ca
 FLOOD = """
 import sys
 from pathlib import Path
-from torchkeeper.log import Logs
+from torchkeeper.logs.logs import Logs
 from torchkeeper.config.settings import CommandLine, load_settings
 
 settings, _ = load_settings(CommandLine(), {}, Path(sys.argv[1]))
@@ -227,7 +227,7 @@ def test_lines_that_nobody_takes_are_counted_and_the_flood_is_bounded(tmp_path: 
 CONFIGURED = """
 import logging, sys
 from pathlib import Path
-from torchkeeper.log import Logs, configure_python_logging
+from torchkeeper.logs.logs import Logs, configure_python_logging
 from torchkeeper.config.settings import CommandLine, load_settings
 
 settings, _ = load_settings(CommandLine(log_config=Path("log.yaml")), {}, Path.cwd())

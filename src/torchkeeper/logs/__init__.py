@@ -1,0 +1,1 @@
+"""What is written down, off the request's path."""
