@@ -41,7 +41,7 @@ PANTRY = (
         "config.table",
         "config.properties",
         "config.model_config",
-        "archive",
+        "archive.archive",
     ),
     *(
         "config.types",
@@ -58,7 +58,7 @@ PANTRY = (
         "sagemaker",
         "config.snapshot",
         "config.kserve_pod",
-        "store",
+        "archive.store",
     ),
     *(
         "wire.frames",
@@ -89,10 +89,10 @@ ENVIRON = {
 LATE = {
     "server": "gRPC is an extra",
     "cli": "a bad setting is answered before the server is imported",
-    "archiver": "progress bars are imported only where one is shown",
+    "archive.archiver": "progress bars are imported only where one is shown",
     "handler.weights": "loaders of formats that a model may not use",
     "handler.explain": "captum is an extra",
-    "engine.s3": "boto3 is an extra",
+    "archive.s3": "boto3 is an extra",
 }
 
 

@@ -1,4 +1,4 @@
-"""Import names of TorchServe's model archiver; see torchkeeper.archiver."""
+"""Import names of TorchServe's model archiver; see torchkeeper.archive.archiver."""
 
 from model_archiver.model_archiver import ModelArchiver as ModelArchiver
 from model_archiver.model_archiver import ModelArchiverConfig as ModelArchiverConfig

@@ -1,5 +1,5 @@
-"""See torchkeeper.archiver."""
+"""See torchkeeper.archive.archiver."""
 
-from torchkeeper.archiver import ArgParser as ArgParser
+from torchkeeper.archive.archiver import ArgParser as ArgParser
 
 __all__ = ["ArgParser"]

@@ -1,6 +1,6 @@
-"""See torchkeeper.archiver."""
+"""See torchkeeper.archive.archiver."""
 
-from torchkeeper.archiver import ModelArchiver as ModelArchiver
-from torchkeeper.archiver import ModelArchiverConfig as ModelArchiverConfig
+from torchkeeper.archive.archiver import ModelArchiver as ModelArchiver
+from torchkeeper.archive.archiver import ModelArchiverConfig as ModelArchiverConfig
 
 __all__ = ["ModelArchiver", "ModelArchiverConfig"]

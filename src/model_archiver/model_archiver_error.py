@@ -1,5 +1,5 @@
-"""See torchkeeper.archiver."""
+"""See torchkeeper.archive.archiver."""
 
-from torchkeeper.archiver import ModelArchiverError as ModelArchiverError
+from torchkeeper.archive.archiver import ModelArchiverError as ModelArchiverError
 
 __all__ = ["ModelArchiverError"]

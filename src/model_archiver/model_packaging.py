@@ -1,5 +1,5 @@
-"""See torchkeeper.archiver."""
+"""See torchkeeper.archive.archiver."""
 
-from torchkeeper.archiver import generate_model_archive as generate_model_archive
+from torchkeeper.archive.archiver import generate_model_archive as generate_model_archive
 
 __all__ = ["generate_model_archive"]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from torchkeeper.archive import MANIFEST
-from torchkeeper.archiver import ModelArchiverConfig, archive_model
+from torchkeeper.archive.archive import MANIFEST
+from torchkeeper.archive.archiver import ModelArchiverConfig, archive_model
 from torchkeeper.config.model_config import LATER
 from torchkeeper.doctor.archives import examine_archive
 from torchkeeper.doctor.configuration import examine_properties

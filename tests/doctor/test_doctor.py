@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from torchkeeper.archive import MANIFEST
+from torchkeeper.archive.archive import MANIFEST
 from torchkeeper.doctor import Finding, Verdict, examine
 from torchkeeper.doctor.report import show
 

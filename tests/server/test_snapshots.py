@@ -15,7 +15,7 @@ from typing import IO
 import httpx
 import pytest
 
-from torchkeeper.archive import MANIFEST
+from torchkeeper.archive.archive import MANIFEST
 
 HANDLER = """\
 def handle(data, context):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from torchkeeper.archive.store import find_stored, stored_names
 from torchkeeper.config import kserve_pod as kserve
 from torchkeeper.config.layers import Layers, Origin, SettingReader, hint
 from torchkeeper.config.log_config import LEVELS, LogConfig, LogLevels, parse_log_config
@@ -24,7 +25,6 @@ from torchkeeper.config.properties import parse_properties, properties_text, sub
 from torchkeeper.config.snapshot import newest_snapshot, snapshot_folder
 from torchkeeper.config.table import BY_NAME, KEYS, Configured, Effect
 from torchkeeper.errors import LaunchRefused, SettingsError
-from torchkeeper.store import find_stored, stored_names
 
 _NAMED = re.compile(r"([^=#/:?]*)=(.*)", re.DOTALL)
 

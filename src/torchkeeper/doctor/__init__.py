@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from torchkeeper.archive.store import SUFFIXES
 from torchkeeper.config.properties import properties_text
 from torchkeeper.config.settings import CommandLine, find_config
 from torchkeeper.config.table import Configured
@@ -23,7 +24,6 @@ from torchkeeper.doctor.configuration import (
 from torchkeeper.doctor.finding import Finding as Finding
 from torchkeeper.doctor.finding import Verdict as Verdict
 from torchkeeper.errors import SettingsError
-from torchkeeper.store import SUFFIXES
 
 _LOG4J = re.compile(r"-Dlog4j2?\.configurationFile=(?:file://)?(\S+)")
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from torchkeeper.archive import Archive, open_archive
+from torchkeeper.archive.archive import Archive, open_archive
 from torchkeeper.config.model_config import KNOWN, LATER, not_yet, parse_model_config
 from torchkeeper.config.table import BY_NAME, Configured
 from torchkeeper.config.types import ENVELOPES

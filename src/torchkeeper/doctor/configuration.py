@@ -12,13 +12,13 @@ from xml.etree import ElementTree
 
 import yaml
 
+from torchkeeper.archive.store import find_stored
 from torchkeeper.config.layers import Layers, Origin, hint
 from torchkeeper.config.properties import parse_properties, substitute
 from torchkeeper.config.settings import named_url
 from torchkeeper.config.table import BY_NAME, KEYS, Configured, Effect
 from torchkeeper.doctor.finding import Finding, Verdict
 from torchkeeper.errors import SettingsError
-from torchkeeper.store import find_stored
 
 #: Keys that work and yet differ from TorchServe, and how.
 CHANGED = {

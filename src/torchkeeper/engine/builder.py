@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from torchkeeper.archive import Archive
+from torchkeeper.archive.archive import Archive
+from torchkeeper.archive.requirements import Place, install
 from torchkeeper.config.model_config import not_yet, parse_model_config
 from torchkeeper.config.model_settings import GivenSettings, ModelSettings
 from torchkeeper.config.settings import Settings, secret_variables
 from torchkeeper.engine.batching.policies import BatchRules, make_policy
 from torchkeeper.engine.dispatch import Dispatcher, DispatchRules
-from torchkeeper.engine.requirements import Place, install
 from torchkeeper.engine.version import About, ModelVersion
 from torchkeeper.errors import ArchiveError, RequirementsFailed
 from torchkeeper.machine.hardware import cpu_count

@@ -17,11 +17,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torchkeeper.archive import Archive, Manifest, open_archive
+from torchkeeper.archive.archive import Archive, Manifest, open_archive
+from torchkeeper.archive.source import Fetched, Source
+from torchkeeper.archive.store import find_stored
 from torchkeeper.config.model_settings import RUNTIMES, GivenSettings, ModelSettings, resolve
 from torchkeeper.config.settings import Settings
 from torchkeeper.engine.builder import Builder
-from torchkeeper.engine.source import Fetched, Source
 from torchkeeper.engine.version import About, ModelVersion
 from torchkeeper.errors import (
     BadRequest,
@@ -34,7 +35,6 @@ from torchkeeper.errors import (
     TorchkeeperError,
 )
 from torchkeeper.machine.threads import Check, in_thread
-from torchkeeper.store import find_stored
 
 logger = logging.getLogger(__name__)
 

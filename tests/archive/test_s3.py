@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from torchkeeper.engine.s3 import split_s3
-from torchkeeper.engine.source import Source
+from torchkeeper.archive.s3 import split_s3
+from torchkeeper.archive.source import Source
 from torchkeeper.errors import DownloadFailed, ModelNotAt
 
 CONTENT = bytes(range(256)) * 10_000

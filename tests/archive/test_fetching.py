@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from torchkeeper.engine.source import Source
+from torchkeeper.archive.source import Source
 from torchkeeper.errors import ArchiveError, DownloadFailed, FileExists, ModelNotAt
 from torchkeeper.machine.threads import Abandoned
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torchkeeper.archive import (
+from torchkeeper.archive.archive import (
     FORMATS,
     NAME_PATTERN,
     Package,

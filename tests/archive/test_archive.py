@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from torchkeeper.archive import FORMATS, MANIFEST, open_archive, output_path
-from torchkeeper.archiver import ModelArchiverConfig, ModelArchiverError, archive_model
+from torchkeeper.archive.archive import FORMATS, MANIFEST, open_archive, output_path
+from torchkeeper.archive.archiver import ModelArchiverConfig, ModelArchiverError, archive_model
 from torchkeeper.errors import ArchiveError
 
 
@@ -126,7 +126,7 @@ def test_the_command_says_it_in_one_line_and_fails(inputs: Path) -> None:
     command = [
         sys.executable,
         "-c",
-        "import sys; from torchkeeper.archiver import *; sys.exit(torch_model_archiver())",
+        "import sys; from torchkeeper.archive.archiver import *; sys.exit(torch_model_archiver())",
     ]
     arguments = [
         "--model-name",

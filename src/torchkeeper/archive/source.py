@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
-from torchkeeper.engine.s3 import split_s3, stream
+from torchkeeper.archive.s3 import split_s3, stream
+from torchkeeper.archive.store import find_stored
 from torchkeeper.errors import ArchiveError, DownloadFailed, FileExists, ModelNotAt
 from torchkeeper.machine.threads import Check, never
-from torchkeeper.store import find_stored
 
 logger = logging.getLogger(__name__)
 
