@@ -18,7 +18,7 @@ PACKAGE = SRC / "torchkeeper"
 FRONT = (
     "cli",
     "launcher",
-    "key_file",
+    "keys.key_file",
     "server",
     "http",
     "api",
@@ -72,7 +72,7 @@ PANTRY = (
         "http.router",
         "metrics.ledger",
     ),
-    *("api.auth", "api.throttle", "deadlines", "manifest.values", "manifest.pod"),
+    *("keys.tokens", "keys.throttle", "deadlines", "manifest.values", "manifest.pod"),
     *("manifest.kserve", "manifest.kubernetes"),
     *("metrics.catalogue", "metrics.cell", "metrics.java", "metrics.line", "metrics.registry"),
     *("metrics.text", "metrics.instruments", "metrics.intake"),

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from torchkeeper.key_file import NAME as KEY_FILE
+from torchkeeper.keys.key_file import NAME as KEY_FILE
 
 #: What a process's command line must contain to be taken for our server: the package, or the command.
 MARK, COMMAND = "torchkeeper", "torchserve"

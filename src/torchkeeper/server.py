@@ -26,7 +26,6 @@ import uvloop
 from torchkeeper import TORCHSERVE_VERSION, __version__
 from torchkeeper.api.about import ApiDescription
 from torchkeeper.api.application import Application
-from torchkeeper.api.auth import Tokens
 from torchkeeper.api.call import Handler
 from torchkeeper.api.inference import InferenceApi
 from torchkeeper.api.kserve import KServeV1Api
@@ -49,7 +48,8 @@ from torchkeeper.http.limits import EdgeLimits
 from torchkeeper.http.listener import Listener
 from torchkeeper.http.router import Endpoint
 from torchkeeper.http.tls import tls_context
-from torchkeeper.key_file import announcement, start_tokens
+from torchkeeper.keys.key_file import announcement, start_tokens
+from torchkeeper.keys.tokens import Tokens
 from torchkeeper.logs.logs import Logs
 from torchkeeper.machine.hardware import cpu_count, gpu_count
 from torchkeeper.machine.threads import in_thread

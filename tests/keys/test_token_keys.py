@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchkeeper.api.auth import TokenRules, Tokens, bearer, new_key
-from torchkeeper.api.throttle import FREE, STEP
 from torchkeeper.errors import BadRequest, InvalidKey, TorchkeeperError
 from torchkeeper.keys.key import Key
+from torchkeeper.keys.throttle import FREE, STEP
+from torchkeeper.keys.tokens import TokenRules, Tokens, bearer, new_key
 
 AT = 1_764_000_000.0
 HOUR = 3600.0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchkeeper.api.throttle import ADDRESSES, FREE, LONGEST, STEP, WINDOW, Throttle, group
+from torchkeeper.keys.throttle import ADDRESSES, FREE, LONGEST, STEP, WINDOW, Throttle, group
 
 
 def failing(throttle: Throttle, times: int, address: str = "10.0.0.1", now: float = 100.0) -> list[float]:

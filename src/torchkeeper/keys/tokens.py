@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from torchkeeper.api.throttle import Throttle
 from torchkeeper.errors import BadRequest, InvalidKey, TorchkeeperError
 from torchkeeper.keys.key import Key
+from torchkeeper.keys.throttle import Throttle
 
 #: The form of the Authorization header, TorchServe's: the word is case-sensitive, blanks are ASCII.
 _BEARER = re.compile(r"Bearer\s+(\S+)", re.ASCII)

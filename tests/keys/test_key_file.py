@@ -11,8 +11,8 @@ import pytest
 
 from torchkeeper.config.settings import CommandLine, Settings, load_settings, secret_variables
 from torchkeeper.errors import SettingsError
-from torchkeeper.key_file import KeyFile, announcement, given_keys, start_tokens
 from torchkeeper.keys.key import Key
+from torchkeeper.keys.key_file import KeyFile, announcement, given_keys, start_tokens
 
 LONG = "a-key-of-some-length"
 #: Minutes.

@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from torchkeeper.api.auth import TokenRules, Tokens, new_key
 from torchkeeper.config.settings import Settings
 from torchkeeper.errors import SettingsError
 from torchkeeper.keys.key import Key
+from torchkeeper.keys.tokens import TokenRules, Tokens, new_key
 
 NAME = "key_file.json"
 #: Length of a key that is given from outside, in characters.
