@@ -40,9 +40,6 @@ from torchkeeper.config.snapshot import Kind, Snapshots, snapshot_folder
 from torchkeeper.config.types import Address
 from torchkeeper.deadlines import DRAIN, STEP, TEMPLATE_STOP, WORKER_STOP
 from torchkeeper.ending import Ending, hold_signals, step
-from torchkeeper.engine.builder import Builder, Sinks, worker_environ
-from torchkeeper.engine.models import Models, Wish
-from torchkeeper.engine.version import ModelVersion
 from torchkeeper.errors import SettingsError, TorchkeeperError
 from torchkeeper.http.limits import EdgeLimits
 from torchkeeper.http.listener import Listener
@@ -55,6 +52,9 @@ from torchkeeper.machine.hardware import cpu_count, gpu_count
 from torchkeeper.machine.threads import in_thread
 from torchkeeper.metrics.front import Metrics
 from torchkeeper.metrics.ledger import Ledger
+from torchkeeper.models.builder import Builder, Sinks, worker_environ
+from torchkeeper.models.registry import Models, Wish
+from torchkeeper.models.version import ModelVersion
 from torchkeeper.serving.apis import Api
 from torchkeeper.serving.ask import Ask
 from torchkeeper.serving.books import Books

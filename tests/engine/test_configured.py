@@ -9,9 +9,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.stand_in import House, archive, request, said, turns
+from models.stand_in import House, archive, request, said, turns
 from torchkeeper.api.description import describe
-from torchkeeper.engine.models import Wish
+from torchkeeper.models.registry import Wish
 
 
 def house_with(folder: Path, models: object) -> House:

@@ -55,7 +55,7 @@ def test_access_lines(tmp_path: Path) -> None:
 
 
 def test_the_servers_own_lines(tmp_path: Path) -> None:
-    logger = logging.getLogger("torchkeeper.engine.models")
+    logger = logging.getLogger("torchkeeper.models.registry")
     with Logs(settings_for(tmp_path)):
         logger.debug("nobody asked")
         logger.info("%d workers", 2)
@@ -71,7 +71,7 @@ def test_the_servers_own_lines(tmp_path: Path) -> None:
             logger.exception("it failed")
     logger.error("after the end")
     lines = lines_of(tmp_path / "logs" / "ts_log.log")
-    name = re.escape("torchkeeper.engine.models")
+    name = re.escape("torchkeeper.models.registry")
     expected = [
         rf"{TIME} \[INFO \] MainThread {name} - 2 workers",
         rf"{TIME} \[WARN \] MainThread {name} - careful",

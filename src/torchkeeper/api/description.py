@@ -15,8 +15,8 @@ import psutil
 
 from torchkeeper import TORCHSERVE_VERSION
 from torchkeeper.config.model_settings import TABLE, In, SettingSource
-from torchkeeper.engine.models import Models
-from torchkeeper.engine.version import ModelVersion
+from torchkeeper.models.registry import Models
+from torchkeeper.models.version import ModelVersion
 from torchkeeper.pool.worker import Worker
 from torchkeeper.worker.supervisor import State
 

@@ -12,10 +12,10 @@ import msgspec
 
 from torchkeeper.api.call import Call, Handler, answered
 from torchkeeper.api.coding import WORTHWHILE, chosen, decoded, encoded
-from torchkeeper.engine.models import Models
-from torchkeeper.engine.version import ModelVersion
 from torchkeeper.errors import ServiceUnavailable
 from torchkeeper.http.router import Endpoint
+from torchkeeper.models.registry import Models
+from torchkeeper.models.version import ModelVersion
 from torchkeeper.serving.ask import Ask
 from torchkeeper.serving.offload import offload
 from torchkeeper.wire.messages import Input, Part, Reply

@@ -11,10 +11,10 @@ from torchkeeper.api.call import Call, Handler
 from torchkeeper.api.description import TORCHSERVES_EXTENSIONS, model_metadata, server_metadata
 from torchkeeper.api.kserve import compact, infer, model_ready
 from torchkeeper.api.operations import Operations
-from torchkeeper.engine.models import Models
-from torchkeeper.engine.version import ModelVersion
 from torchkeeper.errors import MethodNotAllowed
 from torchkeeper.http.router import Endpoint
+from torchkeeper.models.registry import Models
+from torchkeeper.models.version import ModelVersion
 from torchkeeper.serving.ask import Ask
 from torchkeeper.wire.messages import Reply
 

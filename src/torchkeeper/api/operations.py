@@ -19,8 +19,6 @@ from torchkeeper.api.description import Description, describe
 from torchkeeper.api.parameters import Page, Registration, Scale
 from torchkeeper.config.model_settings import from_request
 from torchkeeper.config.settings import Settings
-from torchkeeper.engine.models import Models, Wish
-from torchkeeper.engine.version import ModelVersion
 from torchkeeper.errors import (
     BadRequest,
     CleaningTimedOut,
@@ -29,6 +27,8 @@ from torchkeeper.errors import (
     TorchkeeperError,
     WorkerDied,
 )
+from torchkeeper.models.registry import Models, Wish
+from torchkeeper.models.version import ModelVersion
 from torchkeeper.serving.ask import Ask
 from torchkeeper.wire.messages import Input, Kind
 

@@ -15,9 +15,9 @@ from grpc_reflection.v1alpha.reflection import enable_server_reflection
 
 from torchkeeper.api.operations import Operations
 from torchkeeper.config.settings import Settings
-from torchkeeper.engine.models import Models
 from torchkeeper.errors import SettingsError
 from torchkeeper.http.tls import pem_pair
+from torchkeeper.models.registry import Models
 from torchkeeper.rpc.calls import Calls
 from torchkeeper.rpc.health import HealthService
 from torchkeeper.rpc.inference import InferenceService

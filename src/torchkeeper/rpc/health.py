@@ -10,9 +10,9 @@ import contextlib
 from collections.abc import Collection
 from typing import Any
 
-from torchkeeper.engine.models import Models
 from torchkeeper.errors import ModelNotFound, TorchkeeperError
 from torchkeeper.keys.key import Key
+from torchkeeper.models.registry import Models
 from torchkeeper.rpc.calls import Calls, RpcCall
 from torchkeeper.rpc.schema import HEALTH, message, methods
 

@@ -11,10 +11,10 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from torchkeeper.engine.models import Models
 from torchkeeper.engine.stream import Stream
 from torchkeeper.errors import BadRequest, ServiceUnavailable, TorchkeeperError
 from torchkeeper.keys.key import Key
+from torchkeeper.models.registry import Models
 from torchkeeper.rpc.calls import Calls, RpcCall, settle
 from torchkeeper.rpc.schema import INFERENCE, message, methods
 from torchkeeper.rpc.status import HandlerStatus, SequenceRequired, code_of

@@ -10,9 +10,9 @@ from typing import Any
 
 from torchkeeper.api.description import model_metadata, server_metadata
 from torchkeeper.api.operations import Operations
-from torchkeeper.engine.models import Models
 from torchkeeper.errors import BadRequest
 from torchkeeper.keys.key import Key
+from torchkeeper.models.registry import Models
 from torchkeeper.rpc.calls import Calls, RpcCall
 from torchkeeper.rpc.inference import checked
 from torchkeeper.rpc.schema import OPEN_INFERENCE, message, methods

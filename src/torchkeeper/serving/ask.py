@@ -9,8 +9,8 @@ import asyncio
 from typing import Any, Generic, TypeVar
 
 from torchkeeper.engine.dispatch import Dispatcher
-from torchkeeper.engine.models import Models
 from torchkeeper.engine.stream import Stream
+from torchkeeper.models.registry import Models
 from torchkeeper.wire.messages import Input, Reply
 
 A = TypeVar("A", Reply, Reply | Stream)

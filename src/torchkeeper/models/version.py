@@ -1,6 +1,6 @@
 """One version of a model that is being served: its queue and workers, how many there are, how it ends.
 
-The registry (`engine.models`) finds versions; the builder (`engine.builder`) puts them together.
+The registry (`models.registry`) finds versions; the builder (`models.builder`) puts them together.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from torchkeeper.config.model_settings import ModelSettings
-from torchkeeper.engine.autoscale import TICK, Autoscale, Load
 from torchkeeper.engine.dispatch import Dispatcher
 from torchkeeper.errors import CleaningTimedOut, ModelVersionNotFound
+from torchkeeper.models.autoscale import TICK, Autoscale, Load
 from torchkeeper.wire.messages import ModelSpec
 from torchkeeper.worker.pool import Pool
 from torchkeeper.worker.supervisor import State

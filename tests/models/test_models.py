@@ -9,11 +9,8 @@ from typing import Any
 
 import pytest
 
-from engine.stand_in import House, archive, request, said, turns
+from models.stand_in import House, archive, request, said, turns
 from torchkeeper.api.operations import Operations
-from torchkeeper.engine.builder import Builder
-from torchkeeper.engine.models import Models, Wish
-from torchkeeper.engine.version import About, ModelVersion
 from torchkeeper.errors import (
     ArchiveError,
     BadRequest,
@@ -29,6 +26,9 @@ from torchkeeper.errors import (
     StartFailed,
     TorchkeeperError,
 )
+from torchkeeper.models.builder import Builder
+from torchkeeper.models.registry import Models, Wish
+from torchkeeper.models.version import About, ModelVersion
 from torchkeeper.serving.ask import Ask
 
 

@@ -19,10 +19,10 @@ from torchkeeper.config.model_settings import GivenSettings, ModelSettings
 from torchkeeper.config.settings import Settings, secret_variables
 from torchkeeper.engine.batching.policies import BatchRules, make_policy
 from torchkeeper.engine.dispatch import Dispatcher, DispatchRules
-from torchkeeper.engine.version import About, ModelVersion
 from torchkeeper.errors import ArchiveError, RequirementsFailed
 from torchkeeper.machine.hardware import cpu_count
 from torchkeeper.metrics.instruments import Meter, NoMeter
+from torchkeeper.models.version import About, ModelVersion
 from torchkeeper.wire.messages import Declared, ModelSpec, Sample
 from torchkeeper.worker.launcher import Launch, Launcher
 from torchkeeper.worker.pool import Plan, Pool

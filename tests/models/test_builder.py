@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.stand_in import House, archive, said
-from torchkeeper.engine.builder import worker_environ
-from torchkeeper.engine.models import Wish
+from models.stand_in import House, archive, said
 from torchkeeper.errors import RequirementsFailed
+from torchkeeper.models.builder import worker_environ
+from torchkeeper.models.registry import Wish
 
 
 async def scaled(house: House, *counts: int) -> list[int | None]:

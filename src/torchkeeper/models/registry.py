@@ -22,8 +22,6 @@ from torchkeeper.archive.source import Fetched, Source
 from torchkeeper.archive.store import find_stored
 from torchkeeper.config.model_settings import RUNTIMES, GivenSettings, ModelSettings, resolve
 from torchkeeper.config.settings import Settings
-from torchkeeper.engine.builder import Builder
-from torchkeeper.engine.version import About, ModelVersion
 from torchkeeper.errors import (
     BadRequest,
     CleaningTimedOut,
@@ -35,6 +33,8 @@ from torchkeeper.errors import (
     TorchkeeperError,
 )
 from torchkeeper.machine.threads import Check, in_thread
+from torchkeeper.models.builder import Builder
+from torchkeeper.models.version import About, ModelVersion
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from torchkeeper.config.model_settings import GivenSettings, from_request
 from torchkeeper.config.settings import CommandLine, Settings, load_settings
-from torchkeeper.engine.builder import Builder, Sinks
-from torchkeeper.engine.models import Models
 from torchkeeper.metrics.instruments import Meter, NoMeter
+from torchkeeper.models.builder import Builder, Sinks
+from torchkeeper.models.registry import Models
 from torchkeeper.wire.frames import (
     Batch,
     FrameReader,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchkeeper.engine.autoscale import DOWN_AFTER, UP_AFTER, UP_PAUSE, Autoscale, Load
+from torchkeeper.models.autoscale import DOWN_AFTER, UP_AFTER, UP_PAUSE, Autoscale, Load
 
 
 def waiting(seconds: float, workers: int, starting: int = 0) -> Load:

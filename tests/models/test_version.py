@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.stand_in import House, archive, request, said, turns
-from torchkeeper.engine.models import Wish
-from torchkeeper.engine.version import ModelVersion
+from models.stand_in import House, archive, request, said, turns
 from torchkeeper.errors import CleaningTimedOut, ModelVersionNotFound, ServiceUnavailable, WorkerDied
+from torchkeeper.models.registry import Wish
+from torchkeeper.models.version import ModelVersion
 
 
 @pytest.fixture
