@@ -55,10 +55,10 @@ from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.models.builder import Builder, Sinks, worker_environ
 from torchkeeper.models.registry import Models, Wish
 from torchkeeper.models.version import ModelVersion
+from torchkeeper.pool.launcher import Launcher
 from torchkeeper.serving.apis import Api
 from torchkeeper.serving.ask import Ask
 from torchkeeper.serving.books import Books
-from torchkeeper.worker.launcher import Launcher
 
 if TYPE_CHECKING:
     from torchkeeper.rpc.front import RpcFront

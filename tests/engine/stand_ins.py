@@ -14,6 +14,8 @@ from torchkeeper.engine.batching.policy import Lane, Policy, Send, View
 from torchkeeper.engine.dispatch import Dispatcher, DispatchRules
 from torchkeeper.engine.stream import Stream
 from torchkeeper.metrics.instruments import NoMeter
+from torchkeeper.pool.life import Event, Life
+from torchkeeper.pool.process import WorkerProcess
 from torchkeeper.pool.worker import Loss, Worker
 from torchkeeper.wire.frames import (
     Batch,
@@ -26,8 +28,6 @@ from torchkeeper.wire.frames import (
     encode_replies,
 )
 from torchkeeper.wire.messages import Failure, Input, Kind, ModelSpec, Part, Reply, Sample
-from torchkeeper.worker.process import WorkerProcess
-from torchkeeper.worker.supervisor import Event, Life
 
 SPEC = ModelSpec("m", "1.0", "/nowhere", {}, "handler.py", None, None, 1, None)
 DEATH = Loss("the worker process left with exit code 7", killed=False, timed_out=False)

@@ -11,8 +11,8 @@ from stand_ins import Channel, in_loop, serving_worker, turns, until  # type: ig
 from torchkeeper.engine.hands import Hands, InHand
 from torchkeeper.engine.queue import Entry
 from torchkeeper.engine.stream import FULL, OVERFULL, ROOM
+from torchkeeper.pool.life import State
 from torchkeeper.wire.messages import Input, Kind, Reply
-from torchkeeper.worker.supervisor import State
 
 
 class Held:

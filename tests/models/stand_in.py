@@ -14,6 +14,8 @@ from torchkeeper.config.settings import CommandLine, Settings, load_settings
 from torchkeeper.metrics.instruments import Meter, NoMeter
 from torchkeeper.models.builder import Builder, Sinks
 from torchkeeper.models.registry import Models
+from torchkeeper.pool.launcher import Launch
+from torchkeeper.pool.process import Owner
 from torchkeeper.wire.frames import (
     Batch,
     FrameReader,
@@ -26,8 +28,6 @@ from torchkeeper.wire.frames import (
     encode_replies,
 )
 from torchkeeper.wire.messages import Input, Kind, Reply
-from torchkeeper.worker.launcher import Launch
-from torchkeeper.worker.process import Owner
 
 
 class StandInProcess:

@@ -17,8 +17,8 @@ from torchkeeper import TORCHSERVE_VERSION
 from torchkeeper.config.model_settings import TABLE, In, SettingSource
 from torchkeeper.models.registry import Models
 from torchkeeper.models.version import ModelVersion
+from torchkeeper.pool.life import State
 from torchkeeper.pool.worker import Worker
-from torchkeeper.worker.supervisor import State
 
 #: What TorchServe calls its extensions of KServe v2.
 TORCHSERVES_EXTENSIONS = ("kserve", "kubeflow")

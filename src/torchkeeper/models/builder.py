@@ -23,9 +23,9 @@ from torchkeeper.errors import ArchiveError, RequirementsFailed
 from torchkeeper.machine.hardware import cpu_count
 from torchkeeper.metrics.instruments import Meter, NoMeter
 from torchkeeper.models.version import About, ModelVersion
+from torchkeeper.pool.launcher import Launch, Launcher
+from torchkeeper.pool.pool import Plan, Pool
 from torchkeeper.wire.messages import Declared, ModelSpec, Sample
-from torchkeeper.worker.launcher import Launch, Launcher
-from torchkeeper.worker.pool import Plan, Pool
 
 logger = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from torchkeeper.config.model_settings import ModelSettings
 from torchkeeper.engine.dispatch import Dispatcher
 from torchkeeper.errors import CleaningTimedOut, ModelVersionNotFound
 from torchkeeper.models.autoscale import TICK, Autoscale, Load
+from torchkeeper.pool.life import State
+from torchkeeper.pool.pool import Pool
 from torchkeeper.wire.messages import ModelSpec
-from torchkeeper.worker.pool import Pool
-from torchkeeper.worker.supervisor import State
 
 logger = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from torchkeeper.pool.life import Event, Life
+from torchkeeper.pool.process import WorkerProcess
 from torchkeeper.wire.frames import Message
 from torchkeeper.wire.messages import ModelSpec
-from torchkeeper.worker.process import WorkerProcess
-from torchkeeper.worker.supervisor import Event, Life
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,14 @@ from launching import (  # type: ignore[import-not-found]  # pytest puts this fo
     with_launcher,
 )
 
+from torchkeeper.pool import pool as pool_module
+from torchkeeper.pool import process, template_link
+from torchkeeper.pool.launcher import Launcher
+from torchkeeper.pool.life import State
+from torchkeeper.pool.pool import Plan, Pool
 from torchkeeper.pool.worker import NOBODY, Loss, Refusal, Worker
 from torchkeeper.wire.frames import Message, Replies, encode_batch
 from torchkeeper.wire.messages import Input, Kind, ModelSpec, Part
-from torchkeeper.worker import pool as pool_module
-from torchkeeper.worker import process, template_link
-from torchkeeper.worker.launcher import Launcher
-from torchkeeper.worker.pool import Plan, Pool
-from torchkeeper.worker.supervisor import State
 
 pytestmark = linux
 

@@ -23,11 +23,11 @@ from launching import (  # type: ignore[import-not-found]  # pytest puts this fo
     with_launcher,
 )
 
+from torchkeeper.pool import launcher as launcher_module
+from torchkeeper.pool import orphans, process, template_link
+from torchkeeper.pool.launcher import Launcher
+from torchkeeper.pool.template_link import TemplateFailed
 from torchkeeper.wire.frames import Loaded, LoadFailed, Stop, encode
-from torchkeeper.worker import launcher as launcher_module
-from torchkeeper.worker import orphans, process, template_link
-from torchkeeper.worker.launcher import Launcher
-from torchkeeper.worker.template_link import TemplateFailed
 
 pytestmark = linux
 

@@ -17,9 +17,9 @@ from typing import Any
 
 from torchkeeper.deadlines import KILLED
 from torchkeeper.machine.process_group import kill_members
-from torchkeeper.worker.orphans import adopt_orphans, bury, reap_orphans
-from torchkeeper.worker.process import Ends, Owner, WorkerProcess, make_ends
-from torchkeeper.worker.template_link import TemplateLink
+from torchkeeper.pool.orphans import adopt_orphans, bury, reap_orphans
+from torchkeeper.pool.process import Ends, Owner, WorkerProcess, make_ends
+from torchkeeper.pool.template_link import TemplateLink
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from torchkeeper.worker.supervisor import (
+from torchkeeper.pool.life import (
     BACKOFF,
     PROBE,
     TRANSITIONS,

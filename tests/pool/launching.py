@@ -15,9 +15,9 @@ import psutil
 import pytest
 import uvloop
 
+from torchkeeper.pool.launcher import Launch, Launcher
 from torchkeeper.wire.frames import Load, Message, encode
 from torchkeeper.wire.messages import ModelSpec
-from torchkeeper.worker.launcher import Launch, Launcher
 
 T = TypeVar("T")
 #: Seconds for what must come; only a failing test waits for so long.

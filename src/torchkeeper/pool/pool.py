@@ -15,11 +15,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from torchkeeper.deadlines import WORKER_STOP
+from torchkeeper.pool.launcher import Launch, Launcher
+from torchkeeper.pool.life import Event, Life, State
 from torchkeeper.pool.worker import NOBODY, Loss, Refusal, Worker, WorkerEvents, describe_end
 from torchkeeper.wire.frames import Load, Loaded, LoadFailed, Message, Stop, encode
 from torchkeeper.wire.messages import ModelSpec
-from torchkeeper.worker.launcher import Launch, Launcher
-from torchkeeper.worker.supervisor import Event, Life, State
 
 logger = logging.getLogger(__name__)
 
@@ -281,7 +281,7 @@ class Pool:
 
 
 class _Reports:
-    """What one worker's process reports, on its way to the pool (`worker.process.Owner`)."""
+    """What one worker's process reports, on its way to the pool (`pool.process.Owner`)."""
 
     def __init__(self, pool: Pool, worker: Worker) -> None:
         self._pool = pool
