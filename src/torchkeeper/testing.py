@@ -20,7 +20,7 @@ import torch
 from torchkeeper import TORCHSERVE_VERSION
 from torchkeeper.handler.context import Context, RequestProcessor
 from torchkeeper.handler.helpers import get_yaml_config
-from torchkeeper.metrics.recorder import Recorder
+from torchkeeper.handler.recorder import Recorder
 from torchkeeper.wire.messages import Failure, Input, Kind, ModelSpec, Part, Reply
 from torchkeeper.worker.loader import load
 

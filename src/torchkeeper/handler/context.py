@@ -141,7 +141,7 @@ class Context:
         gpu: index of the GPU, or None for the CPU.
         mms_version: version of the TorchServe interface, "0.12.0".
         limit_max_image_pixels: False lifts Pillow's limit on image sizes.
-        metrics: a `metrics.recorder.Recorder`.
+        metrics: a `handler.recorder.Recorder`.
         model_yaml_config: the whole model-config.yaml; None means {}.
     """
 

@@ -20,7 +20,7 @@ from torchkeeper import TORCHSERVE_VERSION
 from torchkeeper.handler.builtin import BUILTIN
 from torchkeeper.handler.context import Context
 from torchkeeper.handler.envelope import ENVELOPES, envelope_class
-from torchkeeper.metrics.recorder import Recorder
+from torchkeeper.handler.recorder import Recorder
 from torchkeeper.wire.messages import ModelSpec
 from torchkeeper.worker.service import Entry, Service
 

@@ -1,5 +1,5 @@
-"""A metric; see torchkeeper.metrics.metric."""
+"""A metric; see torchkeeper.handler.metric."""
 
-from torchkeeper.metrics.metric import CachingMetric as CachingMetric
+from torchkeeper.handler.metric import CachingMetric as CachingMetric
 
 __all__ = ["CachingMetric"]

@@ -1,5 +1,5 @@
-"""Labels of metrics; see torchkeeper.metrics.metric."""
+"""Labels of metrics; see torchkeeper.handler.metric."""
 
-from torchkeeper.metrics.metric import Dimension as Dimension
+from torchkeeper.handler.metric import Dimension as Dimension
 
 __all__ = ["Dimension"]

@@ -1,5 +1,5 @@
-"""The oldest form of a metric; see torchkeeper.metrics.metric."""
+"""The oldest form of a metric; see torchkeeper.handler.metric."""
 
-from torchkeeper.metrics.metric import Metric as Metric
+from torchkeeper.handler.metric import Metric as Metric
 
 __all__ = ["Metric"]

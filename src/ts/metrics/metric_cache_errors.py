@@ -1,11 +1,11 @@
-"""Errors of metrics; see torchkeeper.metrics.errors."""
+"""Errors of metrics; see torchkeeper.handler.metric_errors."""
 
-from torchkeeper.metrics.errors import GeneralMetricsCacheError as GeneralMetricsCacheError
-from torchkeeper.metrics.errors import MetricsCacheIOError as MetricsCacheIOError
-from torchkeeper.metrics.errors import MetricsCacheKeyError as MetricsCacheKeyError
-from torchkeeper.metrics.errors import MetricsCachePyYamlError as MetricsCachePyYamlError
-from torchkeeper.metrics.errors import MetricsCacheTypeError as MetricsCacheTypeError
-from torchkeeper.metrics.errors import MetricsCacheValueError as MetricsCacheValueError
+from torchkeeper.handler.metric_errors import GeneralMetricsCacheError as GeneralMetricsCacheError
+from torchkeeper.handler.metric_errors import MetricsCacheIOError as MetricsCacheIOError
+from torchkeeper.handler.metric_errors import MetricsCacheKeyError as MetricsCacheKeyError
+from torchkeeper.handler.metric_errors import MetricsCachePyYamlError as MetricsCachePyYamlError
+from torchkeeper.handler.metric_errors import MetricsCacheTypeError as MetricsCacheTypeError
+from torchkeeper.handler.metric_errors import MetricsCacheValueError as MetricsCacheValueError
 
 __all__ = [
     "GeneralMetricsCacheError",

@@ -1,5 +1,5 @@
-"""Metrics declared in a file; see torchkeeper.metrics.declared."""
+"""Metrics declared in a file; see torchkeeper.handler.declared."""
 
-from torchkeeper.metrics.declared import MetricsCacheYamlImpl as MetricsCacheYamlImpl
+from torchkeeper.handler.declared import MetricsCacheYamlImpl as MetricsCacheYamlImpl
 
 __all__ = ["MetricsCacheYamlImpl"]

@@ -1,5 +1,5 @@
-"""Types of metrics; see torchkeeper.metrics.metric."""
+"""Types of metrics; see torchkeeper.handler.metric."""
 
-from torchkeeper.metrics.metric import MetricTypes as MetricTypes
+from torchkeeper.handler.metric import MetricTypes as MetricTypes
 
 __all__ = ["MetricTypes"]

@@ -1,5 +1,5 @@
-"""Units of metrics; see torchkeeper.metrics.metric."""
+"""Units of metrics; see torchkeeper.handler.metric."""
 
-from torchkeeper.metrics.metric import Units as Units
+from torchkeeper.handler.metric import Units as Units
 
 __all__ = ["Units"]

@@ -11,15 +11,15 @@ from typing import Any
 
 import yaml
 
-from torchkeeper.metrics.errors import (
+from torchkeeper.handler.metric import MetricTypes
+from torchkeeper.handler.metric_errors import (
     MetricsCacheIOError,
     MetricsCacheKeyError,
     MetricsCachePyYamlError,
     MetricsCacheTypeError,
     MetricsCacheValueError,
 )
-from torchkeeper.metrics.metric import MetricTypes
-from torchkeeper.metrics.recorder import Recorder
+from torchkeeper.handler.recorder import Recorder
 
 SECTION = "model_metrics"
 

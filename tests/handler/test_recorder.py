@@ -7,16 +7,16 @@ from typing import Any, cast
 
 import pytest
 
-from torchkeeper.metrics.declared import MetricsCacheYamlImpl
-from torchkeeper.metrics.errors import (
+from torchkeeper.handler.declared import MetricsCacheYamlImpl
+from torchkeeper.handler.metric import CachingMetric, Dimension, Metric, MetricTypes
+from torchkeeper.handler.metric_errors import (
     MetricsCacheIOError,
     MetricsCacheKeyError,
     MetricsCachePyYamlError,
     MetricsCacheTypeError,
     MetricsCacheValueError,
 )
-from torchkeeper.metrics.metric import CachingMetric, Dimension, Metric, MetricTypes
-from torchkeeper.metrics.recorder import Recorder
+from torchkeeper.handler.recorder import Recorder
 from torchkeeper.wire.messages import Declared, Sample
 
 MODEL = (("ModelName", "m"), ("Level", "Model"))

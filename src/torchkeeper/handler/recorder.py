@@ -11,8 +11,12 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from torchkeeper.metrics.errors import MetricsCacheKeyError, MetricsCacheTypeError, MetricsCacheValueError
-from torchkeeper.metrics.metric import MAX_PENDING, CachingMetric, Dimension, MetricTypes, unowned
+from torchkeeper.handler.metric import MAX_PENDING, CachingMetric, Dimension, MetricTypes, unowned
+from torchkeeper.handler.metric_errors import (
+    MetricsCacheKeyError,
+    MetricsCacheTypeError,
+    MetricsCacheValueError,
+)
 from torchkeeper.wire.messages import Declared, Sample
 
 TIME_UNITS = ("ms", "s")
