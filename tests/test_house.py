@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from torchkeeper.config import types as setting_types
-from torchkeeper.handler.envelope import ENVELOPES
+from torchkeeper.envelope.envelope import ENVELOPES
 
 SRC = Path(__file__).parents[1] / "src"
 PACKAGE = SRC / "torchkeeper"

@@ -104,7 +104,7 @@ def test_a_file_holds_a_docstring_imports_and_all_only(path: Path) -> None:
             continue
         assert isinstance(node, ast.ImportFrom)
         assert node.module is not None
-        homes = ("torchkeeper.handler", "torchkeeper.metrics", "torchkeeper.testing")
+        homes = ("torchkeeper.handler", "torchkeeper.envelope", "torchkeeper.metrics", "torchkeeper.testing")
         assert node.module in ("torchkeeper", "ts.version") or node.module.startswith(homes)
 
 

@@ -17,9 +17,9 @@ from types import ModuleType
 from typing import Any
 
 from torchkeeper import TORCHSERVE_VERSION
+from torchkeeper.envelope.envelope import ENVELOPES, envelope_class
 from torchkeeper.handler.builtin import BUILTIN
 from torchkeeper.handler.context import Context
-from torchkeeper.handler.envelope import ENVELOPES, envelope_class
 from torchkeeper.handler.recorder import Recorder
 from torchkeeper.wire.messages import ModelSpec
 from torchkeeper.worker.service import Entry, Service

@@ -35,7 +35,7 @@ _SHARED_IMPORTS = (
     "torch",
     "PIL.Image",
     "torchkeeper.handler.vision",
-    "torchkeeper.handler.openinference",
+    "torchkeeper.envelope.kservev2",
 )
 
 

@@ -1,5 +1,5 @@
-"""The base of envelopes; see torchkeeper.handler.envelope."""
+"""The base of envelopes; see torchkeeper.envelope.envelope."""
 
-from torchkeeper.handler.envelope import BaseEnvelope as BaseEnvelope
+from torchkeeper.envelope.envelope import BaseEnvelope as BaseEnvelope
 
 __all__ = ["BaseEnvelope"]

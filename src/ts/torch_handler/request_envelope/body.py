@@ -1,5 +1,5 @@
-"""The envelope `body`; see torchkeeper.handler.envelope."""
+"""The envelope `body`; see torchkeeper.envelope.envelope."""
 
-from torchkeeper.handler.envelope import BodyEnvelope as BodyEnvelope
+from torchkeeper.envelope.envelope import BodyEnvelope as BodyEnvelope
 
 __all__ = ["BodyEnvelope"]

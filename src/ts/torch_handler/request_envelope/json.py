@@ -1,5 +1,5 @@
-"""The envelope `json`; see torchkeeper.handler.instances."""
+"""The envelope `json`; see torchkeeper.envelope.instances."""
 
-from torchkeeper.handler.instances import JSONEnvelope as JSONEnvelope
+from torchkeeper.envelope.instances import JSONEnvelope as JSONEnvelope
 
 __all__ = ["JSONEnvelope"]

@@ -1,5 +1,5 @@
-"""The envelope `kserve`; see torchkeeper.handler.instances."""
+"""The envelope `kserve`; see torchkeeper.envelope.instances."""
 
-from torchkeeper.handler.instances import KServeEnvelope as KServeEnvelope
+from torchkeeper.envelope.instances import KServeEnvelope as KServeEnvelope
 
 __all__ = ["KServeEnvelope"]

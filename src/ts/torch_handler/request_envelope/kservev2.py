@@ -1,5 +1,5 @@
-"""The envelope `kservev2`; see torchkeeper.handler.openinference."""
+"""The envelope `kservev2`; see torchkeeper.envelope.kservev2."""
 
-from torchkeeper.handler.openinference import KServev2Envelope as KServev2Envelope
+from torchkeeper.envelope.kservev2 import KServev2Envelope as KServev2Envelope
 
 __all__ = ["KServev2Envelope"]

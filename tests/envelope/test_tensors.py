@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchkeeper.handler.tensors import (
+from torchkeeper.envelope.tensors import (
     DTYPES,
     check_datatype,
     check_shape,

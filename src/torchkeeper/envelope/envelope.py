@@ -60,9 +60,9 @@ def data_or_body(row: Any) -> Any:
 #: Name in the setting `service_envelope` -> "module:Class"; only those that are asked for are imported.
 ENVELOPES: dict[str, str] = {
     "body": f"{__name__}:BodyEnvelope",
-    "json": "torchkeeper.handler.instances:JSONEnvelope",
-    "kserve": "torchkeeper.handler.instances:KServeEnvelope",
-    "kservev2": "torchkeeper.handler.openinference:KServev2Envelope",
+    "json": "torchkeeper.envelope.instances:JSONEnvelope",
+    "kserve": "torchkeeper.envelope.instances:KServeEnvelope",
+    "kservev2": "torchkeeper.envelope.kservev2:KServev2Envelope",
 }
 
 

@@ -1,6 +1,6 @@
 """The envelope of KServe v2, the Open Inference Protocol: named tensors in, named tensors out.
 
-Knows requests and answers; `handler.tensors` knows tensors. Source: Open Inference Protocol v2 with its
+Knows requests and answers; `envelope.tensors` knows tensors. Source: Open Inference Protocol v2 with its
 binary tensor data extension, and TorchServe's envelope `kservev2`: every input is one instance.
 """
 
@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torchkeeper.handler import tensors
-from torchkeeper.handler.envelope import data_or_body
-from torchkeeper.handler.instances import InstancesEnvelope, Opened, kind_of, read_object
+from torchkeeper.envelope import tensors
+from torchkeeper.envelope.envelope import data_or_body
+from torchkeeper.envelope.instances import InstancesEnvelope, Opened, kind_of, read_object
+from torchkeeper.envelope.tensors import Tensor
 from torchkeeper.handler.json_text import json_text
-from torchkeeper.handler.tensors import Tensor
 from torchkeeper.wire.raw_tensors import AS_LISTS, BYTES, LENGTH_HEADER, MAX_TENSORS
 
 #: model-config.yaml: a tensor [N, ...] is N instances.

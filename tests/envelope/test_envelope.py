@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from torchkeeper.envelope.envelope import ENVELOPES, BaseEnvelope, envelope_class
 from torchkeeper.handler.context import RequestProcessor
-from torchkeeper.handler.envelope import ENVELOPES, BaseEnvelope, envelope_class
 from torchkeeper.handler.errors import PredictionException
 from torchkeeper.testing import MockContext
 

@@ -16,8 +16,8 @@ from itertools import islice
 from types import GeneratorType
 from typing import Any
 
+from torchkeeper.envelope.envelope import BaseEnvelope, data_or_body
 from torchkeeper.handler.context import Context
-from torchkeeper.handler.envelope import BaseEnvelope, data_or_body
 from torchkeeper.handler.errors import PredictionException, UnreadableRows
 from torchkeeper.handler.json_text import json_text, read_json
 from torchkeeper.handler.outcome import check_one_per_row, drained

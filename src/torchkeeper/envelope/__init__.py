@@ -1,0 +1,1 @@
+"""Foreign request forms around a handler."""
