@@ -409,7 +409,7 @@ async def test_one_reader_holds_its_worker_and_one_of_two_does_not() -> None:
 async def test_a_slow_reader_whose_company_has_left_has_the_time_of_one_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("torchkeeper.engine.hands.GRACE", 0.0)
+    monkeypatch.setattr("torchkeeper.engine.in_hand.GRACE", 0.0)
     at_work = Dispatching(batch_size=2)
     slow, quick = at_work.ask("s", in_parts=True), at_work.ask("q", in_parts=True)
     await turns()

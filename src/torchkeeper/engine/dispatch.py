@@ -29,7 +29,7 @@ from torchkeeper.engine.batching.policy import (
     first_come,
     objection,
 )
-from torchkeeper.engine.hands import Hands, InHand
+from torchkeeper.engine.in_hand import Hands, InHand
 from torchkeeper.engine.queue import Entry, EntryQueue, Full
 from torchkeeper.engine.retry import is_sent_again
 from torchkeeper.engine.stream import Stream

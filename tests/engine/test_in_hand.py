@@ -8,7 +8,7 @@ import time
 import pytest
 from stand_ins import Channel, in_loop, serving_worker, turns, until  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
-from torchkeeper.engine.hands import Hands, InHand
+from torchkeeper.engine.in_hand import Hands, InHand
 from torchkeeper.engine.queue import Entry
 from torchkeeper.engine.stream import FULL, OVERFULL, ROOM
 from torchkeeper.pool.life import State
