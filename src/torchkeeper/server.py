@@ -33,6 +33,7 @@ from torchkeeper.api.management import ManagementApi
 from torchkeeper.api.metrics import MetricsApi
 from torchkeeper.api.openinference import OpenInferenceApi
 from torchkeeper.api.operations import Operations
+from torchkeeper.api.routes import Endpoint
 from torchkeeper.api.token import TokenApi
 from torchkeeper.config.model_snapshot import VersionSnapshot
 from torchkeeper.config.settings import Settings, snapshot_models, startup_models
@@ -43,7 +44,6 @@ from torchkeeper.ending import Ending, hold_signals, step
 from torchkeeper.errors import SettingsError, TorchkeeperError
 from torchkeeper.http.limits import EdgeLimits
 from torchkeeper.http.listener import Listener
-from torchkeeper.http.router import Endpoint
 from torchkeeper.http.tls import tls_context
 from torchkeeper.keys.key_file import announcement, start_tokens
 from torchkeeper.keys.tokens import Tokens

@@ -11,11 +11,11 @@ import pytest
 
 from torchkeeper.api.application import Application
 from torchkeeper.api.call import Call
+from torchkeeper.api.routes import Endpoint
 from torchkeeper.config.types import Address
 from torchkeeper.errors import InvalidKey
 from torchkeeper.http.limits import EdgeLimits
 from torchkeeper.http.listener import Listener
-from torchkeeper.http.router import Endpoint
 from torchkeeper.keys.key import Key
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.serving.apis import Api

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from torchkeeper.api.error_form import ERROR_FORMS
+from torchkeeper.api.routes import ROUTES, dialect_of
 from torchkeeper.errors import BadRequest, ServiceUnavailable, TorchkeeperError
-from torchkeeper.http.router import ROUTES, dialect_of
 from torchkeeper.serving.dialect import Dialect
 
 TORCHSERVE = b"""{

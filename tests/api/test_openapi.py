@@ -7,7 +7,7 @@ import json
 import pytest
 
 from torchkeeper.api.openapi import document, page
-from torchkeeper.http.router import ROUTES
+from torchkeeper.api.routes import ROUTES
 from torchkeeper.serving.apis import Api
 
 

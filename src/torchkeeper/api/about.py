@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torchkeeper.api.call import Call, Handler
 from torchkeeper.api.management import json_reply
 from torchkeeper.api.openapi import document, page
-from torchkeeper.http.router import Endpoint
+from torchkeeper.api.routes import Endpoint
 from torchkeeper.models.registry import Models
 from torchkeeper.serving.apis import Api
 from torchkeeper.wire.messages import Reply

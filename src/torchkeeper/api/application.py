@@ -13,10 +13,10 @@ from typing import Any
 
 from torchkeeper.api.call import Call, Handler, Receive, Scope, Send
 from torchkeeper.api.error_form import ERROR_FORMS
+from torchkeeper.api.routes import Endpoint, Match, dialect_of, resolve
 from torchkeeper.api.streaming import Streamed
 from torchkeeper.engine.stream import Closed
 from torchkeeper.errors import ResourceNotFound, TorchkeeperError
-from torchkeeper.http.router import Endpoint, Match, dialect_of, resolve
 from torchkeeper.serving.apis import Api
 from torchkeeper.serving.ask import ClientGone
 from torchkeeper.serving.books import Books, Record

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
+from torchkeeper.api.routes import Match
 from torchkeeper.api.streaming import Streamed
 from torchkeeper.errors import RequestTooLarge
-from torchkeeper.http.router import Match
 from torchkeeper.serving.ask import A, Asked, ClientGone
 from torchkeeper.wire.messages import Reply
 

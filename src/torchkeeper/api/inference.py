@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from torchkeeper.api.body import parse_parts, parse_query
 from torchkeeper.api.call import Call, Handler, answered
+from torchkeeper.api.routes import Endpoint
+from torchkeeper.api.sagemaker import execution_parameters
 from torchkeeper.api.streaming import Streamed, streamed
 from torchkeeper.engine.stream import Stream
 from torchkeeper.errors import BadRequest
-from torchkeeper.http.body import parse_parts, parse_query
-from torchkeeper.http.router import Endpoint
 from torchkeeper.models.registry import Models
-from torchkeeper.sagemaker import execution_parameters
 from torchkeeper.serving.ask import Ask
 from torchkeeper.wire.messages import Input, Part, Reply
 

@@ -12,8 +12,8 @@ import msgspec
 
 from torchkeeper.api.call import Call, Handler, answered
 from torchkeeper.api.coding import WORTHWHILE, chosen, decoded, encoded
+from torchkeeper.api.routes import Endpoint
 from torchkeeper.errors import ServiceUnavailable
-from torchkeeper.http.router import Endpoint
 from torchkeeper.models.registry import Models
 from torchkeeper.models.version import ModelVersion
 from torchkeeper.serving.ask import Ask

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from torchkeeper.api.call import Call, Handler
 from torchkeeper.api.operations import Done, Operations, json_text
 from torchkeeper.api.parameters import Describe, Page, Register, Scale, T, read
+from torchkeeper.api.routes import Endpoint
 from torchkeeper.errors import MethodNotAllowed
-from torchkeeper.http.router import Endpoint
 from torchkeeper.wire.messages import Reply
 
 

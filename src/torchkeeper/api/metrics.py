@@ -14,9 +14,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics import exposition
 
+from torchkeeper.api.body import MAX_PARTS
 from torchkeeper.api.call import Call, Handler
-from torchkeeper.http.body import MAX_PARTS
-from torchkeeper.http.router import Endpoint
+from torchkeeper.api.routes import Endpoint
 from torchkeeper.metrics.registry import Registry, as_metric
 from torchkeeper.metrics.text import CONTENT_TYPE, render
 from torchkeeper.wire.messages import Reply

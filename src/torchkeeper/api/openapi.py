@@ -14,7 +14,7 @@ import msgspec
 from torchkeeper import TORCHSERVE_VERSION
 from torchkeeper.api.description import Description
 from torchkeeper.api.parameters import Describe, Page, Register, Scale
-from torchkeeper.http.router import ROUTES, Endpoint, Route
+from torchkeeper.api.routes import ROUTES, Endpoint, Route
 from torchkeeper.keys.key import Key
 from torchkeeper.serving.apis import Api
 

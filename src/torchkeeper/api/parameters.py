@@ -11,9 +11,9 @@ from typing import Annotated, TypeVar, cast
 
 import msgspec
 
+from torchkeeper.api.body import parse_query
 from torchkeeper.config.model_settings import TABLE
 from torchkeeper.errors import BadRequest
-from torchkeeper.http.body import parse_query
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from torchkeeper.api.body import parse_query
 from torchkeeper.api.call import Call, Handler
-from torchkeeper.http.body import parse_query
-from torchkeeper.http.router import Endpoint
+from torchkeeper.api.routes import Endpoint
 from torchkeeper.keys.tokens import Tokens
 from torchkeeper.wire.messages import Reply
 

@@ -21,8 +21,8 @@ import psutil
 
 from torchkeeper.config.types import Address
 from torchkeeper.errors import SettingsError
-from torchkeeper.http.cycle import Unasked
-from torchkeeper.http.edge import Access, Connection
+from torchkeeper.http.connection import Access, Connection
+from torchkeeper.http.exchange import Unasked
 from torchkeeper.http.limits import EdgeLimits
 from torchkeeper.http.tls_acceptor import Factory, TlsAcceptor, https_only
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from torchkeeper.api.sagemaker import execution_parameters
 from torchkeeper.config.settings import CommandLine, Settings, load_settings
 from torchkeeper.errors import SettingsError
-from torchkeeper.sagemaker import execution_parameters
 
-CONFIG = Path(__file__).parents[1] / "src" / "ts" / "configs" / "sagemaker_config.properties"
+CONFIG = Path(__file__).parents[2] / "src" / "ts" / "configs" / "sagemaker_config.properties"
 ENVIRON = {
     "SAGEMAKER_MODEL_STORE": "/opt/ml/model",
     "SAGEMAKER_BIND_TO_PORT": "8080",

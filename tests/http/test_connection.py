@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from torchkeeper.api.application import Application
-from torchkeeper.http.edge import Connection
+from torchkeeper.http.connection import Connection
 from torchkeeper.http.limits import EdgeLimits
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.serving.apis import Api

@@ -2,8 +2,8 @@
 
 import pytest
 
+from torchkeeper.api.routes import Endpoint, resolve
 from torchkeeper.errors import BadEscape, MethodNotAllowed, ResourceNotFound
-from torchkeeper.http.router import Endpoint, resolve
 from torchkeeper.serving.apis import Api
 from torchkeeper.wire.messages import Kind
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from torchkeeper.api.body import MAX_PARAMETERS, MAX_PARTS, parse_parts, parse_query
 from torchkeeper.errors import BadRequest
-from torchkeeper.http.body import MAX_PARAMETERS, MAX_PARTS, parse_parts, parse_query
 from torchkeeper.wire.messages import Part
 
 URLENCODED = "application/x-www-form-urlencoded"

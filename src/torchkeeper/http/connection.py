@@ -17,7 +17,7 @@ import httptools
 
 from torchkeeper.errors import BadRequest, MethodNotAllowed, RequestTooLarge, TorchkeeperError
 from torchkeeper.http.course import Course, Phase, Step
-from torchkeeper.http.cycle import Exchange, Unasked
+from torchkeeper.http.exchange import Exchange, Unasked
 from torchkeeper.http.head import Head
 from torchkeeper.http.limits import EdgeLimits, HeaderFieldsTooLarge, RequestTimeout
 
