@@ -32,7 +32,6 @@ from torchkeeper.api.kserve import KServeV1Api
 from torchkeeper.api.management import ManagementApi
 from torchkeeper.api.metrics import MetricsApi
 from torchkeeper.api.openinference import OpenInferenceApi
-from torchkeeper.api.operations import Operations
 from torchkeeper.api.routes import Endpoint
 from torchkeeper.api.token import TokenApi
 from torchkeeper.config.model_snapshot import VersionSnapshot
@@ -59,6 +58,7 @@ from torchkeeper.pool.launcher import Launcher
 from torchkeeper.serving.apis import Api
 from torchkeeper.serving.ask import Ask
 from torchkeeper.serving.books import Books
+from torchkeeper.serving.operations import Operations
 
 if TYPE_CHECKING:
     from torchkeeper.rpc.front import RpcFront

@@ -12,8 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchkeeper.api.description import Description
-from torchkeeper.api.parameters import Register, read
 from torchkeeper.config.model_config import parse_model_config
 from torchkeeper.config.model_settings import (
     TABLE,
@@ -28,6 +26,8 @@ from torchkeeper.config.model_settings import (
 from torchkeeper.config.settings import CommandLine, Settings, load_settings, said_of_models
 from torchkeeper.config.table import BY_NAME
 from torchkeeper.errors import SettingsError
+from torchkeeper.serving.description import Description
+from torchkeeper.serving.parameters import Register, read
 
 #: A value of each key that is not its default, as YAML and JSON hold it.
 OTHER: dict[str, Any] = {

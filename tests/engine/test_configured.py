@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from models.stand_in import House, archive, request, said, turns
-from torchkeeper.api.description import describe
 from torchkeeper.models.registry import Wish
+from torchkeeper.serving.description import describe
 
 
 def house_with(folder: Path, models: object) -> House:

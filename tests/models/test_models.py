@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from models.stand_in import House, archive, request, said, turns
-from torchkeeper.api.operations import Operations
 from torchkeeper.errors import (
     ArchiveError,
     BadRequest,
@@ -30,6 +29,7 @@ from torchkeeper.models.builder import Builder
 from torchkeeper.models.registry import Models, Wish
 from torchkeeper.models.version import About, ModelVersion
 from torchkeeper.serving.ask import Ask
+from torchkeeper.serving.operations import Operations
 
 
 async def nothing() -> None:

@@ -1,4 +1,4 @@
-"""What the management URLs mean: parameters in, one of `api.operations`, its answer as JSON out.
+"""What the management URLs mean: parameters in, one of `serving.operations`, its answer as JSON out.
 
 Source of parameters and statuses: TorchServe's management API.
 """
@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from torchkeeper.api.call import Call, Handler
-from torchkeeper.api.operations import Done, Operations, json_text
-from torchkeeper.api.parameters import Describe, Page, Register, Scale, T, read
 from torchkeeper.api.routes import Endpoint
 from torchkeeper.errors import MethodNotAllowed
+from torchkeeper.serving.operations import Done, Operations, json_text
+from torchkeeper.serving.parameters import Describe, Page, Register, Scale, T, read
 from torchkeeper.wire.messages import Reply
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 
 from torchkeeper import TORCHSERVE_VERSION
-from torchkeeper.api.description import Description
-from torchkeeper.api.parameters import Describe, Page, Register, Scale
 from torchkeeper.api.routes import ROUTES, Endpoint, Route
 from torchkeeper.keys.key import Key
 from torchkeeper.serving.apis import Api
+from torchkeeper.serving.description import Description
+from torchkeeper.serving.parameters import Describe, Page, Register, Scale
 
 _METHODS = ("get", "post", "put")
 _NAMES = {"{m}": "model_name", "{v}": "model_version"}

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from torchkeeper.api.call import Call, Handler
-from torchkeeper.api.description import TORCHSERVES_EXTENSIONS, model_metadata, server_metadata
 from torchkeeper.api.kserve import compact, infer, model_ready
-from torchkeeper.api.operations import Operations
 from torchkeeper.api.routes import Endpoint
 from torchkeeper.errors import MethodNotAllowed
 from torchkeeper.models.registry import Models
 from torchkeeper.models.version import ModelVersion
 from torchkeeper.serving.ask import Ask
+from torchkeeper.serving.description import TORCHSERVES_EXTENSIONS, model_metadata, server_metadata
+from torchkeeper.serving.operations import Operations
 from torchkeeper.wire.messages import Reply
 
 

@@ -13,7 +13,6 @@ import grpc
 from grpc_reflection.v1alpha.reflection import SERVICE_NAME as REFLECTION
 from grpc_reflection.v1alpha.reflection import enable_server_reflection
 
-from torchkeeper.api.operations import Operations
 from torchkeeper.config.settings import Settings
 from torchkeeper.errors import SettingsError
 from torchkeeper.http.tls import pem_pair
@@ -35,6 +34,7 @@ from torchkeeper.rpc.schema import (
 from torchkeeper.serving.apis import Api
 from torchkeeper.serving.ask import Ask
 from torchkeeper.serving.books import Books
+from torchkeeper.serving.operations import Operations
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""TorchServe's management service: fields in, one of `api.operations`, its sentence or JSON out.
+"""TorchServe's management service: fields in, one of `serving.operations`, its sentence or JSON out.
 
 Source: TorchServe's gRPC API. Numbers that are 0 or less count as not given, because proto3 cannot tell 0
 from nothing: so scaling to 0 workers takes REST.
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from torchkeeper.api.operations import Operations, json_text
-from torchkeeper.api.parameters import Page, Register, Scale, fitting
 from torchkeeper.errors import BadRequest
 from torchkeeper.keys.key import Key
 from torchkeeper.rpc.calls import Calls, RpcCall
 from torchkeeper.rpc.schema import MANAGEMENT, message, methods
 from torchkeeper.rpc.status import ModelApiDisabled
 from torchkeeper.serving.dialect import Dialect
+from torchkeeper.serving.operations import Operations, json_text
+from torchkeeper.serving.parameters import Page, Register, Scale, fitting
 
 ManagementResponse = message("org.pytorch.serve.grpc.management.ManagementResponse")
 

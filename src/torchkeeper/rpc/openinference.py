@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from torchkeeper.api.description import model_metadata, server_metadata
-from torchkeeper.api.operations import Operations
 from torchkeeper.errors import BadRequest
 from torchkeeper.keys.key import Key
 from torchkeeper.models.registry import Models
@@ -18,7 +16,9 @@ from torchkeeper.rpc.inference import checked
 from torchkeeper.rpc.schema import OPEN_INFERENCE, message, methods
 from torchkeeper.rpc.tensors import body_of, is_raw, response_of
 from torchkeeper.serving.ask import Ask
+from torchkeeper.serving.description import model_metadata, server_metadata
 from torchkeeper.serving.offload import offload
+from torchkeeper.serving.operations import Operations
 from torchkeeper.wire.messages import Input, Kind, Part
 
 ENVELOPE = "kservev2"

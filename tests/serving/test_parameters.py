@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchkeeper.api.parameters import Page, Register, Scale, read
 from torchkeeper.errors import BadRequest
+from torchkeeper.serving.parameters import Page, Register, Scale, read
 
 
 def test_the_query_is_read_and_blank_values_count_as_absent() -> None:

@@ -15,8 +15,6 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from torchkeeper.api.description import Description, describe
-from torchkeeper.api.parameters import Page, Registration, Scale
 from torchkeeper.config.model_settings import from_request
 from torchkeeper.config.settings import Settings
 from torchkeeper.errors import (
@@ -30,6 +28,8 @@ from torchkeeper.errors import (
 from torchkeeper.models.registry import Models, Wish
 from torchkeeper.models.version import ModelVersion
 from torchkeeper.serving.ask import Ask
+from torchkeeper.serving.description import Description, describe
+from torchkeeper.serving.parameters import Page, Registration, Scale
 from torchkeeper.wire.messages import Input, Kind
 
 logger = logging.getLogger(__name__)
