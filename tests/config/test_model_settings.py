@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from torchkeeper.api.body import parse_parameters
 from torchkeeper.config.model_config import parse_model_config
 from torchkeeper.config.model_settings import (
     TABLE,
@@ -27,7 +28,7 @@ from torchkeeper.config.settings import CommandLine, Settings, load_settings, sa
 from torchkeeper.config.table import BY_NAME
 from torchkeeper.errors import SettingsError
 from torchkeeper.serving.description import Description
-from torchkeeper.serving.parameters import Register, read
+from torchkeeper.serving.parameters import Register, T, fitting
 
 #: A value of each key that is not its default, as YAML and JSON hold it.
 OTHER: dict[str, Any] = {
@@ -53,6 +54,11 @@ OTHER: dict[str, Any] = {
     "v2Inputs": [{"name": "x", "datatype": "FP32", "shape": [-1]}],
     "v2Outputs": [{"name": "y", "datatype": "FP32", "shape": [-1]}],
 }
+
+
+def read(kind: type[T], query: bytes, content_type: str | None, body: bytes) -> T:
+    """The parameters of a request over HTTP."""
+    return fitting(kind, parse_parameters(query, content_type, body))
 
 
 def settings_of(folder: Path, text: str = "") -> tuple[Settings, tuple[str, ...]]:

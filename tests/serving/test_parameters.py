@@ -9,8 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from torchkeeper.api.body import parse_parameters
 from torchkeeper.errors import BadRequest
-from torchkeeper.serving.parameters import Page, Register, Scale, read
+from torchkeeper.serving.parameters import Page, Register, Scale, T, fitting
+
+
+def read(kind: type[T], query: bytes, content_type: str | None, body: bytes) -> T:
+    """The parameters of a request over HTTP."""
+    return fitting(kind, parse_parameters(query, content_type, body))
 
 
 def test_the_query_is_read_and_blank_values_count_as_absent() -> None:

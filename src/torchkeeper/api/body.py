@@ -9,6 +9,7 @@ import functools
 from email.message import Message
 from urllib.parse import parse_qsl
 
+import msgspec
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 
@@ -151,3 +152,25 @@ def _multipart(boundary: str, body: bytes) -> list[Part]:
     if body and not collector.ended:
         raise BadRequest("The form cannot be read: it ends before its closing boundary")
     return collector.parts
+
+
+def parse_parameters(query: bytes, content_type: str | None, body: bytes) -> dict[str, object]:
+    """The parameters of a management request: the query's, and over them those of a JSON object in the body.
+
+    Raises:
+        BadRequest: the body is no JSON object.
+    """
+    values: dict[str, object] = {
+        part.name: part.value.decode("utf-8", "replace") for part in parse_query(query) if part.value
+    }
+    if body and (content_type or "").split(";")[0].strip().lower() == "application/json":
+        try:
+            found = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise BadRequest(f"The body is not JSON: {error}") from None
+        except RecursionError:
+            raise BadRequest("The body is nested too deeply.") from None
+        if not isinstance(found, dict):
+            raise BadRequest("The body must be a JSON object of parameters.")
+        values |= {name: value for name, value in found.items() if value is not None}
+    return values

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from torchkeeper.api.body import parse_parameters
 from torchkeeper.api.call import Call, Handler
 from torchkeeper.api.routes import Endpoint
 from torchkeeper.errors import MethodNotAllowed
 from torchkeeper.serving.operations import Done, Operations, json_text
-from torchkeeper.serving.parameters import Describe, Page, Register, Scale, T, read
+from torchkeeper.serving.parameters import Describe, Page, Register, Scale, T, fitting
 from torchkeeper.wire.messages import Reply
 
 
@@ -84,4 +85,5 @@ def _status(done: Done) -> Reply:
 
 async def _read(call: Call, kind: type[T]) -> T:
     body = await call.body()
-    return read(kind, call.scope["query_string"], call.header(b"content-type"), body)
+    given = parse_parameters(call.scope["query_string"], call.header(b"content-type"), body)
+    return fitting(kind, given)

@@ -1,4 +1,4 @@
-"""The parameters of management requests: typed, bounded, read from the query or a JSON body.
+"""The parameters of management requests: typed and bounded, whatever the protocol they came by.
 
 Pure. The same types are the schemas of the OpenAPI document. Source of names and defaults: TorchServe's
 management API. Unlike there, a value that does not fit is a 400 that names it, and nothing changes.
@@ -11,7 +11,6 @@ from typing import Annotated, TypeVar, cast
 
 import msgspec
 
-from torchkeeper.api.body import parse_query
 from torchkeeper.config.model_settings import TABLE
 from torchkeeper.errors import BadRequest
 
@@ -66,28 +65,6 @@ class Page(msgspec.Struct, frozen=True):
 
     limit: int = 100
     next_page_token: _Count = 0
-
-
-def read(kind: type[T], query: bytes, content_type: str | None, body: bytes) -> T:
-    """The parameters of a request: the query's, and over them those of a JSON object in the body.
-
-    Raises:
-        BadRequest: a value does not fit, or the body is no JSON object.
-    """
-    values: dict[str, object] = {
-        part.name: part.value.decode("utf-8", "replace") for part in parse_query(query) if part.value
-    }
-    if body and (content_type or "").split(";")[0].strip().lower() == "application/json":
-        try:
-            found = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise BadRequest(f"The body is not JSON: {error}") from None
-        except RecursionError:
-            raise BadRequest("The body is nested too deeply.") from None
-        if not isinstance(found, dict):
-            raise BadRequest("The body must be a JSON object of parameters.")
-        values |= {name: value for name, value in found.items() if value is not None}
-    return fitting(kind, values)
 
 
 def fitting(kind: type[T], values: dict[str, object]) -> T:
