@@ -14,14 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from torchkeeper import TORCHSERVE_VERSION, __version__
-from torchkeeper.config.settings import (
-    CommandLine,
-    Settings,
-    load_settings,
-    process_environ,
-    said_of_models,
-    snapshot_models,
-)
+from torchkeeper.archive.startup import snapshot_models
+from torchkeeper.config.settings import CommandLine, Settings, load_settings, process_environ, said_of_models
 from torchkeeper.config.table import KEYS
 from torchkeeper.errors import LaunchRefused, SettingsError
 

@@ -34,8 +34,9 @@ from torchkeeper.api.metrics import MetricsApi
 from torchkeeper.api.openinference import OpenInferenceApi
 from torchkeeper.api.routes import Endpoint
 from torchkeeper.api.token import TokenApi
+from torchkeeper.archive.startup import snapshot_models, startup_models
 from torchkeeper.config.model_snapshot import VersionSnapshot
-from torchkeeper.config.settings import Settings, snapshot_models, startup_models
+from torchkeeper.config.settings import Settings
 from torchkeeper.config.snapshot import Kind, Snapshots, snapshot_folder
 from torchkeeper.config.types import Address
 from torchkeeper.deadlines import DRAIN, STEP, TEMPLATE_STOP, WORKER_STOP

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from torchkeeper.archive.source import Source
+from torchkeeper.archive.startup import snapshot_models, startup_models
 from torchkeeper.archive.store import find_stored, stored_names
-from torchkeeper.config.settings import CommandLine, load_settings, snapshot_models, startup_models
+from torchkeeper.config.settings import CommandLine, load_settings
 from torchkeeper.config.snapshot import ModelSnapshot, VersionSnapshot, format_model_snapshot
 from torchkeeper.doctor.configuration import examine_properties, examine_store
 from torchkeeper.doctor.finding import Verdict

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from torchkeeper.archive.startup import startup_models
 from torchkeeper.cli import checked_settings, torchserve_parser
 from torchkeeper.config.layers import Layers, Origin
-from torchkeeper.config.settings import CommandLine, Settings, load_settings, startup_models
+from torchkeeper.config.settings import CommandLine, Settings, load_settings
 from torchkeeper.config.table import KEYS, Configured, SettingKey
 from torchkeeper.errors import LaunchRefused, SettingsError
 

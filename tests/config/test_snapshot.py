@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from torchkeeper.archive.startup import snapshot_models, startup_models
 from torchkeeper.config.model_settings import TABLE, In
 from torchkeeper.config.model_snapshot import (
     ModelSnapshot,
@@ -22,7 +23,7 @@ from torchkeeper.config.model_snapshot import (
     parse_model_snapshot,
 )
 from torchkeeper.config.properties import parse_properties
-from torchkeeper.config.settings import CommandLine, Settings, load_settings, snapshot_models, startup_models
+from torchkeeper.config.settings import CommandLine, Settings, load_settings
 from torchkeeper.config.snapshot import Snapshots, newest_snapshot
 from torchkeeper.config.table import KEYS, SettingKey
 from torchkeeper.errors import SettingsError

@@ -5,15 +5,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchkeeper.models.autoscale import DOWN_AFTER, UP_AFTER, UP_PAUSE, Autoscale, Load
+from torchkeeper.models.autoscale import DOWN_AFTER, UP_AFTER, UP_PAUSE, Autoscale, Demand
 
 
-def waiting(seconds: float, workers: int, starting: int = 0) -> Load:
-    return Load(oldest_wait=seconds, idle=0, workers=workers, starting=starting)
+def waiting(seconds: float, workers: int, starting: int = 0) -> Demand:
+    return Demand(oldest_wait=seconds, idle=0, workers=workers, starting=starting)
 
 
-def resting(workers: int) -> Load:
-    return Load(oldest_wait=0.0, idle=workers, workers=workers, starting=0)
+def resting(workers: int) -> Demand:
+    return Demand(oldest_wait=0.0, idle=workers, workers=workers, starting=0)
 
 
 def test_a_long_wait_brings_one_worker_more_up_to_the_bound() -> None:
@@ -58,7 +58,7 @@ def test_the_bounds_hold_whatever_happens(story: list[tuple[float, int, int, flo
     policy, now, workers = Autoscale(1, 5), 0.0, 1
     for wait, idle, starting, step in story:
         now += step
-        target = policy.decide(Load(wait, min(idle, workers), workers, min(starting, workers)), now)
+        target = policy.decide(Demand(wait, min(idle, workers), workers, min(starting, workers)), now)
         assert 1 <= target <= 5
         assert abs(target - workers) <= 1
         workers = target

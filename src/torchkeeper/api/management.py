@@ -11,7 +11,7 @@ from torchkeeper.api.body import parse_parameters
 from torchkeeper.api.call import Call, Handler
 from torchkeeper.api.routes import Endpoint
 from torchkeeper.errors import MethodNotAllowed
-from torchkeeper.serving.operations import Done, Operations, json_text
+from torchkeeper.serving.operations import Change, Operations, json_text
 from torchkeeper.serving.parameters import Describe, Page, Register, Scale, T, fitting
 from torchkeeper.wire.messages import Reply
 
@@ -79,8 +79,8 @@ def json_reply(value: object, status: int = 200) -> Reply:
     return Reply(json_text(value), status, "", {}, "application/json")
 
 
-def _status(done: Done) -> Reply:
-    return json_reply({"status": done.sentence}, 200 if done.complete else 202)
+def _status(change: Change) -> Reply:
+    return json_reply({"status": change.sentence}, 200 if change.complete else 202)
 
 
 async def _read(call: Call, kind: type[T]) -> T:

@@ -15,12 +15,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torchkeeper.archive.store import find_stored, stored_names
 from torchkeeper.config import kserve_pod as kserve
 from torchkeeper.config.layers import Layers, Origin, SettingReader, hint
 from torchkeeper.config.log_config import LEVELS, LogConfig, LogLevels, parse_log_config
 from torchkeeper.config.model_settings import Told
-from torchkeeper.config.model_snapshot import VersionSnapshot
 from torchkeeper.config.properties import parse_properties, properties_text, substitute
 from torchkeeper.config.snapshot import newest_snapshot, snapshot_folder
 from torchkeeper.config.table import BY_NAME, KEYS, Configured, Effect
@@ -267,44 +265,10 @@ def _temp_dir(environ: Mapping[str, str]) -> Path:
     return Path(named)
 
 
-def startup_models(settings: Settings) -> list[tuple[str | None, str]]:
-    """The start-up models as (name or None, archive), with `all` spelled out from the model store.
-
-    None when a snapshot says what is loaded (`snapshot_models`).
-    Source: TorchServe's --models forms: `a.mar`, `name=a.mar`, commas or blanks between, or `all`.
-    """
-    if settings.model_snapshot is not None:
-        return []
-    wanted = settings.load_models
-    if len(wanted) == 1 and wanted[0].lower() == "all":
-        return [(None, name) for name in stored_names(settings.store)]
-    return [named_url(text) for text in wanted]
-
-
 def named_url(text: str) -> tuple[str | None, str]:
     """Name and URL of `name=url`; a `=` inside a URL (`#sha256=…`, `?key=…`) names nothing."""
     named = _NAMED.fullmatch(text)
     return (named[1], named[2]) if named else (None, text)
-
-
-def snapshot_models(settings: Settings) -> tuple[VersionSnapshot, ...]:
-    """The versions that the configuration's snapshot names, in its order; none without a snapshot.
-
-    Raises:
-        SettingsError: an archive is not in the model store: as in TorchServe the server must not start.
-    """
-    snapshot = settings.model_snapshot
-    if snapshot is None:
-        return ()
-    store = settings.model_store
-    origin = settings.origins["model_snapshot"]
-    for version in snapshot.versions:
-        if store is None or find_stored(store, version.mar_name) is None:
-            raise SettingsError(
-                f"Model archive file for model :{version.name}, version :{version.version} not found "
-                f"in model store: no {version.mar_name} in {store} ({origin.source})"
-            )
-    return snapshot.versions
 
 
 def said_of_models(settings: Settings) -> tuple[Told, ...]:

@@ -19,7 +19,7 @@ UP_PAUSE = 2.0
 DOWN_AFTER = 30.0
 
 
-class Load(msgspec.Struct, frozen=True, gc=False):
+class Demand(msgspec.Struct, frozen=True, gc=False):
     """What the policy sees of a version."""
 
     #: Seconds that the oldest waiting request has waited; 0 when none waits.
@@ -41,20 +41,22 @@ class Autoscale:
         self._last_up = float("-inf")
         self._idle_since: float | None = None
 
-    def decide(self, load: Load, now: float) -> int:
+    def decide(self, demand: Demand, now: float) -> int:
         """How many workers there should be now."""
-        if load.workers < self._low:
+        if demand.workers < self._low:
             return self._low
-        if load.oldest_wait > 0 or load.idle == 0:
+        if demand.oldest_wait > 0 or demand.idle == 0:
             self._idle_since = None
         elif self._idle_since is None:
             self._idle_since = now
-        wants_more = load.oldest_wait > UP_AFTER and load.starting == 0 and now - self._last_up >= UP_PAUSE
-        if wants_more and load.workers < self._high:
+        wants_more = (
+            demand.oldest_wait > UP_AFTER and demand.starting == 0 and now - self._last_up >= UP_PAUSE
+        )
+        if wants_more and demand.workers < self._high:
             self._last_up = now
-            return load.workers + 1
+            return demand.workers + 1
         idle_for = 0.0 if self._idle_since is None else now - self._idle_since
-        if idle_for >= DOWN_AFTER and load.workers > self._low:
+        if idle_for >= DOWN_AFTER and demand.workers > self._low:
             self._idle_since = now
-            return load.workers - 1
-        return load.workers
+            return demand.workers - 1
+        return demand.workers

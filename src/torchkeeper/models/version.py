@@ -16,7 +16,7 @@ from typing import Any
 from torchkeeper.config.model_settings import ModelSettings
 from torchkeeper.engine.dispatch import Dispatcher
 from torchkeeper.errors import CleaningTimedOut, ModelVersionNotFound
-from torchkeeper.models.autoscale import TICK, Autoscale, Load
+from torchkeeper.models.autoscale import TICK, Autoscale, Demand
 from torchkeeper.pool.life import State
 from torchkeeper.pool.pool import Pool
 from torchkeeper.wire.messages import ModelSpec
@@ -134,8 +134,8 @@ class ModelVersion:
                     continue
                 workers = self.pool.workers
                 starting = len(workers) - self.loaded_workers()
-                load = Load(self.dispatcher.oldest_wait(), self.dispatcher.idle(), len(workers), starting)
-                target = policy.decide(load, asyncio.get_running_loop().time())
+                demand = Demand(self.dispatcher.oldest_wait(), self.dispatcher.idle(), len(workers), starting)
+                target = policy.decide(demand, asyncio.get_running_loop().time())
                 if target != len(workers):
                     logger.info("%s %s: autoscaling to %d workers", self.name, self.version, target)
                     self._resize(target)

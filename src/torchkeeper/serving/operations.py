@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Done:
+class Change:
     """What was done, in TorchServe's sentence; not `complete`: workers are still on their way."""
 
     sentence: str
@@ -135,7 +135,7 @@ class Operations:
             task.add_done_callback(_log_failure)
             raise
 
-    async def register(self, wanted: Registration) -> Done:
+    async def register(self, wanted: Registration) -> Change:
         """Registers a version and starts its workers.
 
         Raises:
@@ -146,7 +146,7 @@ class Operations:
             raise BadRequest("Parameter url is required.")
         return await self._whole(self._register(wanted, wanted.url))
 
-    async def _register(self, wanted: Registration, url: str) -> Done:
+    async def _register(self, wanted: Registration, url: str) -> Change:
         found = await self._models.register(
             Wish(
                 url=url,
@@ -160,12 +160,12 @@ class Operations:
         said = f'Model "{found.name}" Version: {found.version} registered with {workers} initial workers'
         if workers == 0:
             await self._changed()
-            return Done(f"{said}. Use scale workers API to add workers for the model.")
+            return Change(f"{said}. Use scale workers API to add workers for the model.")
         if not wanted.synchronous:
             await self._changed()
-            return Done(PROCESSING, complete=False)
+            return Change(PROCESSING, complete=False)
         await self._settled(found)
-        return Done(said)
+        return Change(said)
 
     async def _settled(self, found: ModelVersion) -> None:
         """Waits for a new version's workers; one that cannot load is unregistered again."""
@@ -216,7 +216,7 @@ class Operations:
         if late is not None:
             raise late
 
-    async def scale(self, name: str, version: str | None, wanted: Scale) -> Done:
+    async def scale(self, name: str, version: str | None, wanted: Scale) -> Change:
         """Sets how many workers a version (None: the default one) has.
 
         Raises:
@@ -231,19 +231,19 @@ class Operations:
         found = self._models.find(name, version)
         if not wanted.synchronous:
             self._begun(self._scaled(found, low, high)).add_done_callback(_log_failure)
-            return Done(PROCESSING, complete=False)
+            return Change(PROCESSING, complete=False)
         await self._whole(self._scaled(found, low, high))
         cause = await found.pool.settled()
         if cause is not None:
             raise StartFailed(found.name, found.version, cause)
         said = f"Workers scaled to {low} for model: {found.name}"
-        return Done(said if version is None else f"{said}, version: {version}")
+        return Change(said if version is None else f"{said}, version: {version}")
 
     async def _scaled(self, found: ModelVersion, low: int, high: int) -> None:
         await found.scale(low, high)
         await self._changed()
 
-    async def set_default(self, name: str, version: str) -> Done:
+    async def set_default(self, name: str, version: str) -> Change:
         """Makes a version the default one.
 
         Raises:
@@ -251,9 +251,9 @@ class Operations:
         """
         self._models.set_default(name, version)
         await self._changed()
-        return Done(f'Default version successfully updated for model "{name}" to "{version}"')
+        return Change(f'Default version successfully updated for model "{name}" to "{version}"')
 
-    async def unregister(self, name: str, version: str | None) -> Done:
+    async def unregister(self, name: str, version: str | None) -> Change:
         """Takes a version (None: the default one) away.
 
         Raises:
@@ -261,7 +261,7 @@ class Operations:
             CleaningTimedOut: it is gone, but not all that it had taken was answered.
         """
         await self._whole(self._unregister(name, version))
-        return Done(f'Model "{name}" unregistered')
+        return Change(f'Model "{name}" unregistered')
 
     async def _unregister(self, name: str, version: str | None) -> None:
         try:
