@@ -1,1 +1,1 @@
-"""What each URL means; no sockets here."""
+"""What each URL means, and how answers and errors look there; no sockets here."""

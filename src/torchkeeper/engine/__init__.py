@@ -1,1 +1,1 @@
-"""The hall: who waits, and who goes next."""
+"""Who waits, and who goes next: queue, batching policies, dispatch."""

@@ -1,1 +1,1 @@
-"""The porch: bytes to requests and back."""
+"""Bytes to requests and back: connections, limits, TLS. Knows no path and no model."""

@@ -1,1 +1,1 @@
-"""Numbers: what handlers record and what the server counts."""
+"""What the front counts, and how it is read."""

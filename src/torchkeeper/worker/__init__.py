@@ -1,1 +1,1 @@
-"""The hatch between the front process and the workers."""
+"""The child process: it loads a model and calls its handler, batch after batch."""
