@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 from stand_ins import (  # type: ignore[import-not-found]  # pytest puts this folder on the path
@@ -18,6 +19,7 @@ from stand_ins import (  # type: ignore[import-not-found]  # pytest puts this fo
 )
 
 from torchkeeper.engine.batching.greedy import PREPARE_BELOW
+from torchkeeper.engine.batching.policies import BatchRules, make_policy
 from torchkeeper.engine.batching.policy import Arrived, Done, Left, Lost, Send, Sent
 from torchkeeper.engine.stream import FULL, OVERFULL, Closed
 from torchkeeper.errors import PredictionFailed, QueueFull, ServiceUnavailable, WorkerDied
@@ -294,6 +296,49 @@ async def test_who_waits_too_long_is_told_so() -> None:
     assert "clientTimeoutInMills (10 ms)" in str(late.value.cause)
     at_work.answer()
     assert (await runs).body == b"runs"
+
+
+@in_loop
+async def test_who_waits_too_long_to_be_sent_again_is_told_so() -> None:
+    at_work = Dispatching(client_timeout=0.01)
+    again = at_work.ask("again")
+    await turns()
+    at_work.die()
+    with pytest.raises(ServiceUnavailable) as late:
+        await again
+    assert "clientTimeoutInMills (10 ms)" in str(late.value.cause)
+    assert at_work.dispatcher.waiting == 0
+    lane = at_work.policy.lane(request("again"))
+    assert at_work.policy.events[-2:] == [Arrived(lane), Left(lane)]
+
+
+@pytest.mark.parametrize("policy", ["greedy", "delay"])
+@in_loop
+async def test_how_long_a_request_may_wait_counts_from_its_arrival(
+    policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a later request nor a batch that is waited for makes it longer."""
+    loop, moments = asyncio.get_running_loop(), list[float]()
+    call_at = loop.call_at
+
+    def note(when: float, *args: Any, **context: Any) -> asyncio.TimerHandle:
+        if when > time.monotonic() + 500.0:
+            moments.append(when)
+        return call_at(when, *args, **context)
+
+    monkeypatch.setattr(loop, "call_at", note)
+    rules = BatchRules(9, 5_000_000)
+    at_work = Dispatching(client_timeout=1000.0, policy=make_policy(policy, rules))
+    at_work.ask("runs, if nothing is waited for")
+    await turns()
+    at_work.ask("waits")
+    latest = time.monotonic() + 1000.0
+    await turns()
+    await until(lambda: time.monotonic() > latest - 1000.0)
+    at_work.ask("later")
+    await turns()
+    assert moments
+    assert moments[-1] <= latest
 
 
 # --- clients that leave ----------------------------------------------------------------------------------

@@ -113,6 +113,18 @@ def test_old_entries_are_found(loop: asyncio.AbstractEventLoop) -> None:
     assert len(queue) == 2
 
 
+def test_what_is_to_be_sent_again_grows_old_like_the_rest(loop: asyncio.AbstractEventLoop) -> None:
+    queue = EntryQueue(10)
+    for name, arrived in (("new", 3), ("old", 1)):
+        again = entry(loop, name, arrived)
+        again.retried = True
+        queue.put_back([again])
+    queue.put(entry(loop, "explained", 1, Kind.EXPLAIN))
+    assert names(queue.older_than(2)) == ["old", "explained"]
+    assert take(queue) == ["new"]
+    assert queue.lanes() == []
+
+
 def test_drain_empties_all_lanes(loop: asyncio.AbstractEventLoop) -> None:
     queue = EntryQueue(10)
     queue.put(entry(loop, "p"))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -208,7 +209,7 @@ class Dispatcher:
     def _pump(self) -> None:
         self._pumping = False
         now = time.monotonic()
-        self._expire(now)
+        late = self._expire(now)
         while self._queue.again:
             idle = next((hands for hands in self._hands.values() if not hands.batches), None)
             if idle is None:
@@ -222,7 +223,7 @@ class Dispatcher:
                 self._send(self._hands[decision.worker_id], self._queue.take(lane, decision.count))
                 continue
             if decision is not None:
-                self._wake_at(decision)
+                self._wake_at(min(decision, late))
             return
         if self._admission.closed and not self._in_hand():
             self._emptied.set()
@@ -252,15 +253,19 @@ class Dispatcher:
             self._wake.cancel()
         self._wake = asyncio.get_running_loop().call_at(moment, self._pump)
 
-    def _expire(self, now: float) -> None:
+    def _expire(self, now: float) -> float:
+        """Fails those who have waited too long; returns when the next one will have."""
         timeout = self._rules.client_timeout
         if timeout <= 0:
-            return
+            return math.inf
         for entry in self._queue.older_than(now - timeout):
             self._policy.observe(Left(entry.lane))
             entry.fail(self._admission.late(timeout))
-        if len(self._queue):
-            self._wake_at(now + timeout)
+        oldest = self._queue.oldest()
+        if oldest is None:
+            return math.inf
+        self._wake_at(oldest + timeout)
+        return oldest + timeout
 
     # --- what the pool reports ---------------------------------------------------------------------------
 

@@ -193,16 +193,14 @@ class EntryQueue:
         return [entry for entry in entries if not entry.gone]
 
     def older_than(self, moment: float) -> list[Entry]:
-        """Removes and returns the entries of the lanes that arrived before `moment`."""
+        """Removes and returns the entries that arrived before `moment`, those to be sent again included."""
         old: list[Entry] = []
-        for key in tuple(self._lanes):
-            lane = self._lanes[key]
+        for lane in (self._again, *self._lanes.values()):
             while lane and lane[0].arrived < moment:
                 entry = lane.popleft()
                 self._remove(entry)
                 old.append(entry)
-            if not lane:
-                del self._lanes[key]
+        self._drop_empty()
         return old
 
     def _lane(self, entry: Entry) -> deque[Entry]:
@@ -230,5 +228,8 @@ class EntryQueue:
                 if entry.gone:
                     self._remove(entry)
                     self._on_left(entry.lane)
+        self._drop_empty()
+
+    def _drop_empty(self) -> None:
         for key in [key for key, lane in self._lanes.items() if not lane]:
             del self._lanes[key]
