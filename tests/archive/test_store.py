@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,9 @@ def store(tmp_path: Path) -> Path:
     (store / "team" / "linked.model").symlink_to(outside / "5f3a")
     (store / "broken.mar").symlink_to(outside / "gone")
     (store / "plain.mar").touch()
+    (store / ".quarantine-1f").touch()
+    (store / ".quarantine-2f").mkdir()
+    (store / ".quarantine-2f" / "hidden.mar").touch()
     return store
 
 
@@ -56,6 +60,11 @@ REFUSED = [
     "..",
     "broken.mar",
     "absent.mar",
+    ".quarantine-1f",
+    "./.quarantine-1f",
+    "elsewhere/.quarantine-1f",
+    "/opt/models/.quarantine-1f",
+    ".quarantine-2f/hidden.mar",
     "../cache/secret.mar",
     "team/../../cache/secret.mar",
     "..data/../../cache/secret.mar",
@@ -111,6 +120,16 @@ def test_all_of_the_store(tmp_path: Path, store: Path) -> None:
     command_line = CommandLine(model_store=store, models=("all",), no_config_snapshots=True)
     settings, _ = load_settings(command_line, {}, tmp_path)
     assert startup_models(settings) == [(None, name) for name in names]
+
+
+def test_what_is_not_checked_yet_is_not_there(tmp_path: Path, store: Path) -> None:
+    """While an archive is fetched, no name of the store leads to it."""
+    source = Source(store, (re.compile("file://.*"),))
+    fetched = source.fetch((tmp_path / "cache" / "secret.mar").as_uri())
+    for name in (fetched.path.name, str(fetched.path), fetched.name):
+        assert find_stored(store, name) is None
+    fetched.keep()
+    assert find_stored(store, "secret.mar") is not None
 
 
 def test_a_link_to_the_store_itself(tmp_path: Path, store: Path) -> None:

@@ -23,7 +23,7 @@ from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 from torchkeeper.archive.s3 import split_s3, stream
-from torchkeeper.archive.store import find_stored
+from torchkeeper.archive.store import QUARANTINE, find_stored
 from torchkeeper.errors import ArchiveError, DownloadFailed, FileExists, ModelNotAt
 from torchkeeper.machine.threads import Check, never
 
@@ -124,7 +124,7 @@ class Source:
         place = self._store / name
         if place.exists():
             raise FileExists(name)
-        with tempfile.NamedTemporaryFile(dir=self._store, prefix=".quarantine-", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=self._store, prefix=QUARANTINE, delete=False) as file:
             fetched = Fetched(Path(file.name), name, place)
             self._coming.add(fetched.path)
             try:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 #: How the names of archives end.
 SUFFIXES = (".mar", ".model", ".tar.gz")
+#: How the names of downloads begin that have not been checked yet; nobody can ask for them.
+QUARANTINE = ".quarantine-"
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,9 @@ def find_stored(store: Path, name: str) -> Stored | None:
     # An absolute path that names the store itself is one in it.
     inside = path.relative_to(store) if path.is_absolute() and path.is_relative_to(store) else path
     for wanted in (inside, Path(path.name)):
-        if wanted.parts and not wanted.is_absolute() and os.path.exists(store / wanted):
+        if not wanted.parts or wanted.is_absolute() or any(map(_quarantined, wanted.parts)):
+            continue
+        if os.path.exists(store / wanted):
             return Stored(store / wanted, str(wanted))
     return None
 
@@ -47,3 +51,7 @@ def stored_names(store: Path) -> list[str]:
         for entry in store.iterdir()
         if not entry.name.startswith(".") and (entry.is_dir() or entry.name.endswith(SUFFIXES))
     )
+
+
+def _quarantined(part: str) -> bool:
+    return part.startswith(QUARANTINE)
