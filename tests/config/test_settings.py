@@ -106,6 +106,8 @@ def test_start_up_models(tmp_path: Path) -> None:
     assert startup_models(every) == [(None, "a.mar"), (None, "b.tar.gz"), (None, "folder")]
     named = load(tmp_path, models=("x=a.mar,b.tar.gz", ""))
     assert startup_models(named) == [("x", "a.mar"), (None, "b.tar.gz")]
+    url = "https://h/a.mar"
+    assert startup_models(load(tmp_path, models=(url, f"x={url}", url))) == [(None, url), ("x", url)]
     pinned = load(tmp_path, models=("a.mar#sha256=00", "x=a.mar#sha256=00", "https://h/a.mar?key=1"))
     assert startup_models(pinned) == [
         *((None, "a.mar#sha256=00"), ("x", "a.mar#sha256=00"), (None, "https://h/a.mar?key=1"))

@@ -300,6 +300,25 @@ def test_a_start_up_model_that_failed_is_remembered_until_it_is_there(house: Hou
     asyncio.run(run())
 
 
+def test_a_start_up_model_that_is_there_already_is_missed_by_nobody(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in TorchServe: listed twice, or two archives of one name and version, is a warning."""
+    archive(house.store, "m")
+    (house.store / "copy.mar").write_bytes((house.store / "m-1.0.mar").read_bytes())
+
+    async def run() -> None:
+        for name, url in ((None, "m-1.0.mar"), (None, "m-1.0.mar"), ("m", "copy.mar")):
+            await house.models.load_at_start(name, url)
+        (found,) = house.models
+        await house.models.settle(found)
+        assert found.about.mar_name == "m-1.0.mar"
+        assert house.models.unready() == []
+        assert "copy.mar: Model version 1.0 is already registered for model m" in caplog.text
+
+    asyncio.run(run())
+
+
 def test_a_model_of_the_store_by_its_name(house: House) -> None:
     archive(house.store, "m").rename(house.store / "m.mar")
 

@@ -9,7 +9,7 @@ from torchkeeper.errors import SettingsError
 
 
 def startup_models(settings: Settings) -> list[tuple[str | None, str]]:
-    """The start-up models as (name or None, archive), with `all` spelled out from the model store.
+    """The start-up models as (name or None, archive), each once, with `all` spelled out from the model store.
 
     None when a snapshot says what is loaded (`snapshot_models`).
     Source: TorchServe's --models forms: `a.mar`, `name=a.mar`, commas or blanks between, or `all`.
@@ -19,7 +19,7 @@ def startup_models(settings: Settings) -> list[tuple[str | None, str]]:
     wanted = settings.load_models
     if len(wanted) == 1 and wanted[0].lower() == "all":
         return [(None, name) for name in stored_names(settings.store)]
-    return [named_url(text) for text in wanted]
+    return list(dict.fromkeys(map(named_url, wanted)))
 
 
 def snapshot_models(settings: Settings) -> tuple[VersionSnapshot, ...]:

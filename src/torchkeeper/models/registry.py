@@ -124,9 +124,14 @@ class Models:
     # --- changes -----------------------------------------------------------------------------------------
 
     async def load_at_start(self, name: str | None, url: str) -> None:
-        """Registers a start-up model; one that cannot be read is a warning, and the server goes on."""
+        """Registers a start-up model; one that cannot be read is a warning, and the server goes on.
+
+        So is one whose name and version are there already, as in TorchServe; nobody misses that one.
+        """
         try:
             await self.register(Wish(url, name, at_startup=True))
+        except Conflict as error:
+            logger.warning("Failed to load model: %s: %s", url, error)
         except (TorchkeeperError, OSError) as error:
             logger.warning("Failed to load model: %s: %s", url, error)
             self._failed[name, url] = str(error)
