@@ -52,8 +52,8 @@ class InferenceApi:
         body = await call.body()
         query = parse_query(scope["query_string"]) if scope["query_string"] else ()
         parts = (*query, *parse_parts(call.header(b"content-type"), body))
-        if not body:
-            headers.setdefault("content-length", "0")
+        if not body and call.header(b"content-length") is None:
+            headers["content-length"] = "0"
         if match.url_path is not None:
             headers["url_path"] = match.url_path
         model = str(match.model) if match.route.endpoint is not Endpoint.INVOKE else self._invoked(parts)

@@ -82,9 +82,14 @@ async def infer(call: Call, ask: Ask, envelope: str) -> Reply:
 
 
 async def _packed(reply: Reply, accept: str | None) -> Reply:
-    """The reply in the coding that the client likes, where that pays."""
+    """The reply in the coding that the client likes, where that pays and the handler has not seen to it."""
     if accept is None or len(reply.body) < WORTHWHILE or (coding := chosen(accept)) is None:
         return reply
+    names = {name.lower(): name for name in reply.headers}
+    if "content-encoding" in names:
+        return reply
+    vary = names.get("vary", "Vary")
+    varies = (reply.headers.get(vary), "Accept-Encoding")
     body = await offload(len(reply.body), encoded, reply.body, coding)
-    headers = {**reply.headers, "Content-Encoding": coding, "Vary": "Accept-Encoding"}
+    headers = {**reply.headers, "Content-Encoding": coding, vary: ", ".join(filter(None, varies))}
     return msgspec.structs.replace(reply, body=body, headers=headers)
