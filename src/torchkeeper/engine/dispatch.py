@@ -30,6 +30,7 @@ from torchkeeper.engine.batching.policy import (
     first_come,
     objection,
 )
+from torchkeeper.engine.crew import Crew
 from torchkeeper.engine.in_hand import Hands, InHand
 from torchkeeper.engine.queue import Entry, EntryQueue, Full
 from torchkeeper.engine.retry import is_sent_again
@@ -89,9 +90,7 @@ class Dispatcher:
         self._meter: Meter = NoMeter()
         self._record = record
         self._queue = EntryQueue(rules.queue_limit, on_left=lambda lane: policy.observe(Left(lane)))
-        self._hands: dict[int, Hands] = {}
-        #: Workers that answer what they hold and get nothing more.
-        self._leaving: dict[int, Hands] = {}
+        self._crew = Crew()
         self._emptied = asyncio.Event()
         self._next_batch = 0
         self._pumping = False
@@ -130,7 +129,7 @@ class Dispatcher:
     def _submit(self, request: Input, explicit_version: bool, *, in_parts: bool) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
         now = time.monotonic()
-        if self._admission.closed or not self._hands:
+        if self._admission.closed or not self._crew:
             self._admission.check(explicit_version)
         size = 0
         for part in request.parts:
@@ -163,13 +162,11 @@ class Dispatcher:
             ticket.result().close()
         if self._admission.closed:
             asyncio.get_running_loop().call_soon(self._pump)
-        for hands in (*self._hands.values(), *self._leaving.values()):
-            for batch in hands.batches:
-                for place, entry in enumerate(batch.entries):
-                    if entry.ticket is ticket:
-                        hands.worker.send(encode(Cancel(batch.batch_id, (place,))))
-                        hands.regulate()
-                        return
+        held = self._crew.holder(ticket)
+        if held is not None:
+            hands, batch, place = held
+            hands.worker.send(encode(Cancel(batch.batch_id, (place,))))
+            hands.regulate()
 
     @property
     def waiting(self) -> int:
@@ -193,16 +190,13 @@ class Dispatcher:
     async def close(self) -> None:
         """Refuses new requests from now on; returns when those that were taken are answered."""
         self._admission.closed = True
-        while len(self._queue) or self._in_hand():
+        while len(self._queue) or self._crew.busy:
             self._emptied.clear()
             await self._emptied.wait()
 
-    def _in_hand(self) -> bool:
-        return any(hands.batches for hands in (*self._hands.values(), *self._leaving.values()))
-
     def idle(self) -> int:
         """Workers that serve and have nothing in hand."""
-        return sum(1 for hands in self._hands.values() if not hands.batches)
+        return sum(1 for _ in self._crew.idle())
 
     # --- batches -----------------------------------------------------------------------------------------
 
@@ -211,21 +205,21 @@ class Dispatcher:
         now = time.monotonic()
         late = self._expire(now)
         while self._queue.again:
-            idle = next((hands for hands in self._hands.values() if not hands.batches), None)
+            idle = next(self._crew.idle(), None)
             if idle is None:
                 return  # what is sent again goes before all others, and alone
             self._send(idle, [self._queue.take_again()])
         while lanes := self._queue.lanes():
-            view = View(lanes, [hands.view for hands in self._hands.values()])
+            view = View(lanes, self._crew.views())
             decision = self._decide(view, now)
             if isinstance(decision, Send):
                 lane = lanes[0].lane if decision.lane is None else decision.lane
-                self._send(self._hands[decision.worker_id], self._queue.take(lane, decision.count))
+                self._send(self._crew[decision.worker_id], self._queue.take(lane, decision.count))
                 continue
             if decision is not None:
                 self._wake_at(min(decision, late))
             return
-        if self._admission.closed and not self._in_hand():
+        if self._admission.closed and not self._crew.busy:
             self._emptied.set()
 
     def _decide(self, view: View, now: float) -> Send | float | None:
@@ -273,7 +267,7 @@ class Dispatcher:
         """A worker has loaded the model."""
         self._meter.loaded(worker.name, worker.load_seconds)
         timeout = self._rules.response_timeout
-        self._hands[worker.worker_id] = Hands(worker, timeout, self._on_timeout, self._on_slow)
+        self._crew.join(Hands(worker, timeout, self._on_timeout, self._on_slow))
         self._pump()
 
     def _on_timeout(self, hands: Hands) -> None:
@@ -290,7 +284,7 @@ class Dispatcher:
 
     def on_message(self, worker: Worker, message: Message, raw: bytes) -> None:
         """A worker answered its running batch, or sent parts of the answers; anything else is ignored."""
-        hands = self._hands.get(worker.worker_id) or self._leaving.get(worker.worker_id)
+        hands = self._crew.find(worker.worker_id)
         if hands is None or not hands.batches or not isinstance(message, Replies | Intermediate):
             return
         if message.batch_id != hands.batches[0].batch_id:
@@ -302,14 +296,12 @@ class Dispatcher:
 
     def on_leaving(self, worker: Worker) -> None:
         """A worker was dismissed: it answers what it holds and gets nothing more."""
-        hands = self._hands.pop(worker.worker_id, None)
-        if hands is not None:
-            self._leaving[worker.worker_id] = hands
+        self._crew.dismiss(worker.worker_id)
 
     def on_lost(self, worker: Worker, loss: Loss) -> None:
         """A worker is gone: what it held is sent again or answered with the cause."""
         self._meter.lost(worker.name, loss.replaced)
-        hands = self._hands.pop(worker.worker_id, None) or self._leaving.pop(worker.worker_id, None)
+        hands = self._crew.lose(worker.worker_id)
         if hands is not None:
             held = hands.drop()
             self._policy.observe(Lost(worker.worker_id, sum(len(batch.entries) for batch in held)))
@@ -332,7 +324,7 @@ class Dispatcher:
 
     def _after_death(self, worker: Worker, entries: list[Entry], loss: Loss) -> None:
         again = []
-        anybody = not self._admission.closed or bool(self._hands)  # else all workers were sent away
+        anybody = not self._admission.closed or bool(self._crew)  # else all workers were sent away
         for entry in entries:
             if entry.gone:
                 continue

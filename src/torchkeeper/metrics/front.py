@@ -79,9 +79,7 @@ class Metrics:
         for metric in catalogue.ts:
             self.registry.add(Family(metric, help_text(metric)), logged=True)
         self._own = self.registry.logged()
-        self._instruments = Instruments(self.registry, hostname, ledger)
-        self._instruments.flush = self.flush
-        self._instruments.changed = self._changed
+        self._instruments = Instruments(self.registry, hostname, ledger, self.flush, self._changed)
         detect = settings.model_metrics_auto_detect and mode != "off"
         self._intake = Intake(self.registry, catalogue.model, hostname, detect=detect)
         #: What handlers find declared in `context.metrics`.

@@ -135,9 +135,18 @@ class Instruments:
         registry: holds the metrics that metrics.yaml declares; those it lacks are not measured.
         hostname: value of the label of that name.
         ledger: the counts of requests.
+        flush: called after rare events, whose numbers would be gone before they are written.
+        changed: called when numbers came after their response's status.
     """
 
-    def __init__(self, registry: Registry, hostname: str, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        hostname: str,
+        ledger: Ledger,
+        flush: Callable[[], None] = lambda: None,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
         self._registry = registry
         self._known = {"Level": "Host", "Hostname": hostname, "hostname": hostname}
         self._ledger = ledger
@@ -149,10 +158,8 @@ class Instruments:
         self._entered = [0] * len(EVENTS)
         self.lag = self.bind("torchkeeper_event_loop_lag_seconds").update
         self._depths: dict[tuple[str, str], Callable[[], int]] = {}
-        #: Called after rare events, whose numbers would be gone before they are written.
-        self.flush: Callable[[], None] = lambda: None
-        #: Called when numbers came after their response's status.
-        self.changed: Callable[[], None] = lambda: None
+        self.flush = flush
+        self.changed = changed
         registry.refresh(self._refresh)
 
     def responded(self, status: int) -> None:

@@ -1,0 +1,69 @@
+"""The workers of a version that hold batches: some serve, others answer what they hold and leave."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+from torchkeeper.engine.batching.policy import WorkerView
+from torchkeeper.engine.in_hand import Hands, InHand
+
+
+class Crew:
+    """Hands by worker."""
+
+    def __init__(self) -> None:
+        self._serving: dict[int, Hands] = {}
+        self._leaving: dict[int, Hands] = {}
+
+    def __len__(self) -> int:
+        """Workers that serve."""
+        return len(self._serving)
+
+    def __getitem__(self, worker_id: int) -> Hands:
+        """A worker that serves."""
+        return self._serving[worker_id]
+
+    def join(self, hands: Hands) -> None:
+        """A worker serves from now on."""
+        self._serving[hands.worker.worker_id] = hands
+
+    def dismiss(self, worker_id: int) -> None:
+        """A worker gets nothing more."""
+        hands = self._serving.pop(worker_id, None)
+        if hands is not None:
+            self._leaving[worker_id] = hands
+
+    def lose(self, worker_id: int) -> Hands | None:
+        """A worker is gone; what it had in hand."""
+        return self._serving.pop(worker_id, None) or self._leaving.pop(worker_id, None)
+
+    def find(self, worker_id: int) -> Hands | None:
+        """A worker that serves or leaves."""
+        return self._serving.get(worker_id) or self._leaving.get(worker_id)
+
+    def views(self) -> list[WorkerView]:
+        """What a policy may know of those that serve."""
+        return [hands.view for hands in self._serving.values()]
+
+    def idle(self) -> Iterator[Hands]:
+        """Those that serve and have nothing in hand."""
+        return (hands for hands in self._serving.values() if not hands.batches)
+
+    @property
+    def busy(self) -> bool:
+        """Whether anybody has anything in hand."""
+        return any(hands.batches for hands in self._all())
+
+    def holder(self, ticket: asyncio.Future[Any]) -> tuple[Hands, InHand, int] | None:
+        """In whose hands, in which batch and at which place of it a request is."""
+        for hands in self._all():
+            for batch in hands.batches:
+                for place, entry in enumerate(batch.entries):
+                    if entry.ticket is ticket:
+                        return hands, batch, place
+        return None
+
+    def _all(self) -> tuple[Hands, ...]:
+        return (*self._serving.values(), *self._leaving.values())

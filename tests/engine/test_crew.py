@@ -1,0 +1,54 @@
+"""Who serves, who leaves, who holds what."""
+
+from __future__ import annotations
+
+import asyncio
+
+from stand_ins import in_loop, serving_worker  # type: ignore[import-not-found]  # pytest puts this folder on the path
+
+from torchkeeper.engine.crew import Crew
+from torchkeeper.engine.in_hand import Hands, InHand
+from torchkeeper.engine.queue import Entry
+from torchkeeper.wire.messages import Input, Kind
+
+
+def hands_of(worker_id: int) -> Hands:
+    worker, _ = serving_worker(worker_id)
+    return Hands(worker, 60.0, lambda hands: None, lambda hands, entry: None)
+
+
+def entry() -> Entry:
+    ticket: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    return Entry(Input("r", Kind.PREDICT, (), {}), ticket, 0, 0, "lane")
+
+
+@in_loop
+async def test_a_worker_joins_serves_is_dismissed_and_lost() -> None:
+    crew = Crew()
+    first, second = hands_of(1), hands_of(2)
+    crew.join(first)
+    crew.join(second)
+    assert (len(crew), crew[1], list(crew.idle())) == (2, first, [first, second])
+    crew.dismiss(1)
+    assert (len(crew), crew.find(1), [view.worker_id for view in crew.views()]) == (1, first, [2])
+    assert crew.lose(1) is first
+    assert crew.find(1) is None
+    assert crew.lose(1) is None
+    crew.dismiss(1)
+    assert crew.find(1) is None
+
+
+@in_loop
+async def test_who_leaves_still_holds_what_it_has() -> None:
+    crew = Crew()
+    hands = hands_of(1)
+    crew.join(hands)
+    held, other = entry(), entry()
+    batch = InHand(7, [other, held])
+    hands.take(batch)
+    crew.dismiss(1)
+    assert crew.busy
+    assert crew.holder(held.ticket) == (hands, batch, 1)
+    assert crew.holder(entry().ticket) is None
+    hands.drop()
+    assert not crew.busy
