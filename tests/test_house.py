@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "keys": {"config", "errors"},
     "manifest": {"config", "deadlines", "errors"},
     "metrics": {"config", "machine", "wire"},
-    "doctor": {"archive", "config", "errors", "handler"},
+    "doctor": {"archive", "config", "errors", "handler", "wire"},
     "engine": {"errors", "metrics", "pool", "wire"},
     "launcher": {"keys"},
     "logs": {"config", "errors", "metrics", "wire"},

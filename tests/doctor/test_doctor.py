@@ -108,7 +108,7 @@ def test_files_beside_and_files_named(home: Path) -> None:
     (home / "log4j2.xml").write_text('<C><Root level="beside"/></C>')
     (home / "elsewhere.xml").write_text('<C><Root level="named"/></C>')
     (home / "config.properties").write_text(DOCKER)
-    assert broken(examine(None, None, {}, home)) == ["ts_metrics.summary"]
+    assert broken(examine(None, None, {}, home)) == ["ts_metrics"]
     (home / "config.properties").write_text(
         DOCKER
         + f"vmargs=-Xmx1g -Dlog4j.configurationFile=file://{home}/elsewhere.xml\nmetrics_config=gone.yaml\n"

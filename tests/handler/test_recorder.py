@@ -189,6 +189,7 @@ def test_metrics_declared_in_a_file(tmp_path: Path) -> None:
         ("model_metrics:", MetricsCacheValueError),
         ("model_metrics: {timer: []}", MetricsCacheKeyError),
         ("model_metrics: {gauge: [{name: x}]}", MetricsCacheKeyError),
+        ("model_metrics: {gauge: 5}", MetricsCacheTypeError),
     ],
 )
 def test_a_wrong_file_is_named(tmp_path: Path, content: str, error: type[Exception]) -> None:

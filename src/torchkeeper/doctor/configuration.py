@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
-import yaml
-
 from torchkeeper.archive.store import find_stored
 from torchkeeper.config.layers import Layers, Origin, hint
 from torchkeeper.config.properties import parse_properties, substitute
@@ -19,6 +17,7 @@ from torchkeeper.config.settings import named_url
 from torchkeeper.config.table import BY_NAME, KEYS, Configured, Effect
 from torchkeeper.doctor.finding import Finding, Verdict
 from torchkeeper.errors import SettingsError
+from torchkeeper.wire.metrics_yaml import HANDLERS, SERVERS, MetricsYamlError, load_metrics_yaml, metrics_of
 
 #: Keys that work and yet differ from TorchServe, and how.
 CHANGED = {
@@ -133,34 +132,22 @@ def _is_there(store: Path, name: str) -> tuple[Verdict, str]:
 
 # --- files beside it ------------------------------------------------------------------------------------
 
-_METRIC_KINDS = ("counter", "gauge", "histogram")
-
 
 def examine_metrics(text: str, where: str) -> list[Finding]:
     """What becomes of a metrics.yaml."""
     try:
-        found = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        return [Finding(where, "metrics", Verdict.BROKEN, f"no valid YAML: {' '.join(str(error).split())}")]
-    if not isinstance(found, dict):
-        return [Finding(where, "metrics", Verdict.BROKEN, "not a mapping")]
+        found = load_metrics_yaml(text)
+    except MetricsYamlError as error:
+        return [Finding(where, "metrics", Verdict.BROKEN, " ".join(str(error).split()))]
     findings = []
-    for section in ("ts_metrics", "model_metrics"):
-        kinds = found.get(section)
-        if not isinstance(kinds, dict):
+    for section in (SERVERS, HANDLERS):
+        try:
+            metrics = metrics_of(found.get(section))
+        except MetricsYamlError as error:
+            findings.append(Finding(where, section, Verdict.BROKEN, str(error)))
             continue
-        findings += [
-            Finding(where, f"{section}.{kind}", Verdict.BROKEN, f"must be one of {', '.join(_METRIC_KINDS)}")
-            for kind in kinds
-            if kind not in _METRIC_KINDS
-        ]
-        entries = [entry for entries in kinds.values() if isinstance(entries, list) for entry in entries]
-        whole = all(isinstance(one, dict) and {"name", "unit", "dimensions"} <= one.keys() for one in entries)
-        if not whole:
-            why = "each metric needs name, unit and dimensions"
-            findings.append(Finding(where, section, Verdict.BROKEN, why))
-        else:
-            findings.append(Finding(where, section, Verdict.WORKS, f"{len(entries)} metrics"))
+        if section in found:
+            findings.append(Finding(where, section, Verdict.WORKS, f"{len(metrics)} metrics"))
     return findings
 
 

@@ -6,12 +6,9 @@ Source: TorchServe's `ts.metrics.metric_cache_yaml_impl`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from torchkeeper.handler.metric import MetricTypes
 from torchkeeper.handler.metric_errors import (
     MetricsCacheIOError,
     MetricsCacheKeyError,
@@ -20,8 +17,14 @@ from torchkeeper.handler.metric_errors import (
     MetricsCacheValueError,
 )
 from torchkeeper.handler.recorder import Recorder
+from torchkeeper.wire.metrics_yaml import HANDLERS, Flaw, MetricsYamlError, load_metrics_yaml, metrics_of
 
-SECTION = "model_metrics"
+#: What TorchServe raises for what is wrong with a file.
+_RAISED: Mapping[Flaw, type[Exception]] = {
+    Flaw.YAML: MetricsCachePyYamlError,
+    Flaw.FORM: MetricsCacheTypeError,
+    Flaw.KEY: MetricsCacheKeyError,
+}
 
 
 class MetricsCacheYamlImpl(Recorder):
@@ -42,34 +45,31 @@ class MetricsCacheYamlImpl(Recorder):
             raise MetricsCacheTypeError(f"a metrics file is named by its path, not by {config_file_path!r}")
         self.config_file_path = config_file_path
         try:
-            self._file = yaml.safe_load(Path(config_file_path).read_text(encoding="utf-8"))
+            self._file = load_metrics_yaml(Path(config_file_path).read_text(encoding="utf-8"))
         except OSError as error:
             raise MetricsCacheIOError(f"Error reading {config_file_path} file: {error}") from error
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
+        except UnicodeDecodeError as error:
             raise MetricsCachePyYamlError(f"Error parsing file {config_file_path}: {error}") from error
-        if not isinstance(self._file, dict):
-            raise MetricsCacheTypeError(f"{config_file_path} must hold a mapping with the key {SECTION}")
+        except MetricsYamlError as error:
+            raise self._raised(error) from error
 
     def initialize_cache(self) -> None:
         """Declares the file's metrics.
 
         Raises:
             MetricsCacheKeyError: no such section, an unknown type, or a metric that lacks a key.
+            MetricsCacheTypeError: something in it is no mapping or no list.
             MetricsCacheValueError: the section is empty.
         """
-        if SECTION not in self._file:
-            raise MetricsCacheKeyError(f"'{SECTION}' key not found in {self.config_file_path}")
-        section = self._file[SECTION]
+        if HANDLERS not in self._file:
+            raise MetricsCacheKeyError(f"'{HANDLERS}' key not found in {self.config_file_path}")
+        section = self._file[HANDLERS]
         if not section:
-            raise MetricsCacheValueError(f"Missing `{SECTION}` specification")
-        for kind, metrics in section.items():
-            if kind not in {member.value for member in MetricTypes}:
-                raise MetricsCacheKeyError(f"Invalid metric type: {kind!r}")
-            for metric in metrics or ():
-                self._declare(metric, MetricTypes(kind))
+            raise MetricsCacheValueError(f"Missing `{HANDLERS}` specification")
+        try:
+            self.declare(metrics_of(section))
+        except MetricsYamlError as error:
+            raise self._raised(error) from error
 
-    def _declare(self, metric: dict[str, Any], kind: MetricTypes) -> None:
-        missing = [key for key in ("name", "unit", "dimensions") if key not in metric]
-        if missing:
-            raise MetricsCacheKeyError(f"Key not found in cache spec: {missing[0]!r} of {metric}")
-        self.add_metric_to_cache(metric["name"], metric["unit"], metric["dimensions"], kind)
+    def _raised(self, error: MetricsYamlError) -> Exception:
+        return _RAISED[error.flaw](f"Error parsing file {self.config_file_path}: {error}")

@@ -1,20 +1,24 @@
-"""metrics.yaml: which metrics exist, of which type, with which unit and labels.
+"""The metrics that the server counts and those that handlers may record, as a metrics.yaml declares them.
 
-Read once, in the front; workers get the model metrics with the model's specification. Source of the file's
-form: TorchServe's metrics configuration.
+Read once, in the front; workers get the handlers' metrics with the model's specification.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from torchkeeper.wire.messages import Declared
+from torchkeeper.wire.metrics_yaml import (
+    HANDLERS,
+    SERVERS,
+    MetricsYamlError,
+    load_metrics_yaml,
+    metrics_of,
+)
 
-KINDS = ("counter", "gauge", "histogram")
 #: The file that counts when the setting metrics_config names none.
 DEFAULT_FILE = Path(__file__).with_name("metrics.yaml")
 
@@ -48,38 +52,18 @@ def parse_catalogue(text: str) -> Catalogue:
     """The catalogue in a file's text; of two metrics of one name the later counts.
 
     Raises:
-        CatalogueError: it is no YAML, an unknown type, or a metric without name or unit.
+        CatalogueError: it is no metrics.yaml.
     """
     try:
-        found = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise CatalogueError(f"is no YAML: {error}") from None
-    if not isinstance(found, dict):
-        raise CatalogueError("must hold a mapping with the keys ts_metrics and model_metrics")
-    return Catalogue(_section(found, "ts_metrics"), _section(found, "model_metrics"))
+        found = load_metrics_yaml(text)
+    except MetricsYamlError as error:
+        raise CatalogueError(str(error)) from None
+    return Catalogue(_section(found, SERVERS), _section(found, HANDLERS))
 
 
-def _section(found: dict[str, Any], name: str) -> tuple[Declared, ...]:
-    section = found.get(name) or {}
-    if not isinstance(section, dict):
-        raise CatalogueError(f"{name} must be a mapping of {', '.join(KINDS)}")
-    declared: dict[str, Declared] = {}
-    for kind, metrics in section.items():
-        if kind not in KINDS:
-            raise CatalogueError(f"{name}: {kind!r} is not one of {', '.join(KINDS)}")
-        for metric in metrics or ():
-            entry = _declared(metric, kind, name)
-            declared[entry.name] = entry
-    return tuple(declared.values())
-
-
-def _declared(metric: Any, kind: str, section: str) -> Declared:
-    if not isinstance(metric, dict):
-        raise CatalogueError(f"{section}: {metric!r} is no metric with name, unit and dimensions")
-    for key in ("name", "unit"):
-        if not metric.get(key):
-            raise CatalogueError(f"{section}: Metric {key} cannot be empty: {metric}")
-    dimensions = metric.get("dimensions") or ()
-    if not isinstance(dimensions, list | tuple):
-        raise CatalogueError(f"{section}: dimensions of {metric['name']} must be a list of names")
-    return Declared(str(metric["name"]), kind, str(metric["unit"]), tuple(map(str, dimensions)))
+def _section(found: Mapping[str, Any], name: str) -> tuple[Declared, ...]:
+    try:
+        metrics = metrics_of(found.get(name))
+    except MetricsYamlError as error:
+        raise CatalogueError(f"{name}: {error}") from None
+    return tuple({metric.name: metric for metric in metrics}.values())
