@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
@@ -10,11 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from torchkeeper.archive.archive import MANIFEST
 from torchkeeper.doctor import Finding, Verdict, examine
-from torchkeeper.doctor.report import show
 
 DATA = Path(__file__).parents[1] / "data"
 # The configuration of TorchServe's Docker image.
@@ -148,12 +145,3 @@ def test_the_command(home: Path) -> None:
     assert bad.returncode == 1
     line = "would not run  config.properties  model_store: Missing mandatory parameter --model-store"
     assert line in bad.stdout.splitlines()
-
-
-def test_a_terminal_gets_a_table() -> None:
-    out = io.StringIO()
-    finding = Finding("m.mar", "handler", Verdict.BROKEN, "why [not] that")
-    show((finding,), Console(file=out, force_terminal=True, width=100))
-    assert "m.mar" in out.getvalue()
-    assert "why [not] that" in out.getvalue()
-    assert "│" in out.getvalue()

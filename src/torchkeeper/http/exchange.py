@@ -101,6 +101,7 @@ class Exchange:
 
     def feed(self, body: bytes) -> int:
         """Takes a piece of the body; returns how much came so far."""
+        self._expects = False  # the client waits no more
         self._chunks.append(body)
         self.unread += len(body)
         self._size += len(body)
@@ -158,7 +159,7 @@ class Exchange:
         self._write(body, more=False)
 
     async def _receive(self) -> dict[str, Any]:
-        if self._expects and not self._complete and not self._chunks and not self.status:
+        if self._expects and not self._complete and not self.status:
             self._expects = False
             self._wire.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         while not (self._chunks or self._complete or self._gone or self._refusal):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import select
 import sys
 import threading
 
@@ -58,6 +59,8 @@ class Console:
 
 def _emit(text: str) -> None:
     """Past Python's own buffer, which would be flushed, and block, when the interpreter ends."""
+    if sys.stdout is None:  # the process was started without one
+        return
     try:
         fd = sys.stdout.fileno()
     except (OSError, ValueError):
@@ -66,4 +69,9 @@ def _emit(text: str) -> None:
         return
     data = memoryview(text.encode("utf-8", "backslashreplace"))
     while data:
-        data = data[os.write(fd, data) :]
+        try:
+            data = data[os.write(fd, data) :]
+        except BlockingIOError:  # another process that has this pipe has made it non-blocking
+            room = select.poll()
+            room.register(fd, select.POLLOUT)
+            room.poll()
