@@ -34,10 +34,8 @@ from torchkeeper.api.metrics import MetricsApi
 from torchkeeper.api.openinference import OpenInferenceApi
 from torchkeeper.api.routes import Endpoint
 from torchkeeper.api.token import TokenApi
-from torchkeeper.archive.startup import snapshot_models, startup_models
-from torchkeeper.config.model_snapshot import VersionSnapshot
+from torchkeeper.archive.startup import startup_models
 from torchkeeper.config.settings import Settings
-from torchkeeper.config.snapshot import Kind, Snapshots, snapshot_folder
 from torchkeeper.config.types import Address
 from torchkeeper.deadlines import DRAIN, STEP, TEMPLATE_STOP, WORKER_STOP
 from torchkeeper.ending import Ending, hold_signals, step
@@ -49,12 +47,11 @@ from torchkeeper.keys.key_file import announcement, start_tokens
 from torchkeeper.keys.tokens import Tokens
 from torchkeeper.logs.logs import Logs
 from torchkeeper.machine.hardware import cpu_count, gpu_count
-from torchkeeper.machine.threads import in_thread
 from torchkeeper.metrics.front import Metrics
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.models.builder import Builder, Sinks, worker_environ
-from torchkeeper.models.registry import Models, Wish
-from torchkeeper.models.version import ModelVersion
+from torchkeeper.models.keeper import Keeper
+from torchkeeper.models.registry import Models
 from torchkeeper.pool.launcher import Launcher
 from torchkeeper.serving.apis import Api
 from torchkeeper.serving.ask import Ask
@@ -211,11 +208,10 @@ class _Server:
         sinks = Sinks(metrics.line, metrics.sample, metrics.meter, metrics.declared)
         self._models = Models(settings, Builder(settings, child_environ, self._launcher, sinks, self._gpus))
         self._ask = Ask(self._models)
-        self._operations = Operations(self._ask, self._models, settings, self._changed)
+        self._keeper = Keeper(settings, self._models)
+        self._operations = Operations(self._ask, self._models, settings, self._keeper.changed)
         access = logs.access if logs.writes_access else None
         self._books = Books(self._ledger, tokens, self._metrics.responded, access)
-        self._snapshots = Snapshots(snapshot_folder(settings.log_location))
-        self._saving = asyncio.Lock()
         self._ending = Ending()
         self._template: asyncio.Task[None] | None = None
         #: Whether all of it has been started.
@@ -251,7 +247,7 @@ class _Server:
         # It imports what workers share while archives are read; a worker waits for it, nothing else does.
         self._template = asyncio.get_running_loop().create_task(self._launcher.start())
         try:
-            await self._restore()
+            await self._keeper.restore()
         except (TorchkeeperError, OSError) as error:
             raise _CannotStart(f"the snapshot cannot be restored: {error}") from error
         for name, url in startup_models(self._settings):
@@ -264,7 +260,7 @@ class _Server:
                 await self._rpc.start(self._ask, self._models, self._operations, self._books)
             except SettingsError as error:
                 raise _CannotStart(error.message) from error
-        await self._save("startup")
+        await self._keeper.save("startup")
 
     def _endpoints(self) -> dict[Endpoint, Handler]:
         """What answers each URL."""
@@ -280,35 +276,6 @@ class _Server:
             **page.endpoints(),
         }
 
-    async def _restore(self) -> None:
-        """Registers what the snapshot names; nothing without one."""
-        for kept in snapshot_models(self._settings):
-            found = await self._models.register(
-                Wish(kept.mar_name, kept.name, given=kept.given, at_startup=True)
-            )
-            if found.version != kept.version:
-                logger.warning(
-                    "the snapshot's version %s of model %s is now version %s: that is what %s holds",
-                    *(kept.version, kept.name, found.version, kept.mar_name),
-                )
-            if kept.default_version:
-                self._models.set_default(found.name, found.version)
-
-    async def _save(self, kind: Kind) -> None:
-        """Writes a snapshot of what is served now; one at a time, in their order."""
-        async with self._saving:
-            kept = [self._kept(found) for found in self._models]
-            await in_thread(lambda check: self._snapshots.save(kind, self._settings, kept))
-
-    def _kept(self, found: ModelVersion) -> VersionSnapshot:
-        return VersionSnapshot.of(
-            found.name,
-            found.version,
-            found.about.mar_name,
-            default_version=self._models.default_version(found.name) == found.version,
-            values=found.values(),
-        )
-
     async def _open(self, door: Door, endpoints: Mapping[Endpoint, Handler]) -> None:
         limits = EdgeLimits(max_body=self._settings.max_request_size)
         described = {**endpoints, **ApiDescription(door.apis, self._models).endpoints()}
@@ -318,10 +285,6 @@ class _Server:
         await door.listener.start(application, limits, application.unasked, self._books.access)
         for name in door.names:
             logger.info("%s API bind to: %s (port %d)", name, door.listener.address, door.listener.port)
-
-    async def _changed(self) -> None:
-        """What is served has changed."""
-        await self._save("snapshot")
 
     async def _stop(self) -> None:
         """The way down, also of a server that is half up: each step has its time, and none is left out."""
@@ -334,7 +297,7 @@ class _Server:
         await step("the listeners", drained)
         await step("changes of the models", self._operations.stop())
         if self._up:  # what is half up must not be what the next start goes on from
-            await step("the snapshots", self._save("shutdown"))
+            await step("the snapshots", self._keeper.save("shutdown"))
         patience = 0.0 if self._ending.at_once else WORKER_STOP
         await step("the workers", self._models.stop(patience), patience + STEP)
         await step("the template", self._launcher.stop(), TEMPLATE_STOP + STEP)

@@ -23,7 +23,7 @@ from torchkeeper.config.table import BY_NAME
 
 logger = logging.getLogger(__name__)
 
-Kind = Literal["startup", "snapshot", "shutdown"]
+SnapshotKind = Literal["startup", "snapshot", "shutdown"]
 _NAME = re.compile(r"\d{17}-(startup|snapshot|shutdown)\.cfg")
 #: What a folder says that will not take files later either.
 _BARRED = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -68,7 +68,7 @@ class Snapshots:
         #: Whether the folder turned out to be none that files can be made in; said once, then left alone.
         self._barred = False
 
-    def save(self, kind: Kind, settings: Kept, versions: Iterable[VersionSnapshot]) -> Path | None:
+    def save(self, kind: SnapshotKind, settings: Kept, versions: Iterable[VersionSnapshot]) -> Path | None:
         """Writes a snapshot, whole or not at all; returns its path, None when none is wanted.
 
         A disk that fails is an error in the log and not the server's end; where nothing may be written, as in
