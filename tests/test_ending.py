@@ -10,13 +10,7 @@ import sys
 
 import pytest
 
-from torchkeeper.deadlines import DRAIN, LAST, WORKER_STOP
 from torchkeeper.ending import step
-from torchkeeper.manifest.pod import GRACE, PRE_STOP
-
-
-def test_a_pod_waits_for_the_last_resort() -> None:
-    assert DRAIN + WORKER_STOP + LAST < GRACE - PRE_STOP
 
 
 async def forever() -> None:

@@ -207,12 +207,6 @@ def test_nothing_said_is_the_defaults() -> None:
     assert resolve(()) == ModelSettings(origins=resolve(()).origins)
 
 
-def test_a_bad_pair_of_workers_is_torchserves_sentence() -> None:
-    told, warnings = parse_model_config("minWorkers: 3\nmaxWorkers: 2\nbatchSize: 2\n", "m.yaml")
-    assert warnings == ("Invalid model config in mar, minWorkers:3, maxWorkers:2",)
-    assert told.values() == {"batch_size": 2}
-
-
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from torchkeeper.archive.startup import startup_models
-from torchkeeper.cli import checked_settings, torchserve_parser
-from torchkeeper.config.layers import Layers, Origin
 from torchkeeper.config.settings import CommandLine, Settings, load_settings
-from torchkeeper.config.table import KEYS, Configured, SettingKey
-from torchkeeper.errors import LaunchRefused, SettingsError
+from torchkeeper.errors import SettingsError
 
 
 def load(folder: Path, text: str = "", environ: dict[str, str] | None = None, **flags: object) -> Settings:
@@ -71,6 +62,7 @@ def test_syntax(tmp_path: Path) -> None:
         ("job_queue_size=4294967296", "must be at most 2147483647"),
         ("blacklist_env_vars=(", "is not a regular expression"),
         ("models={", "is not JSON"),
+        ("metrics_config=~nobody-of-that-name/m.yaml", "names the home of a user that cannot be found"),
         ("service_envelope=$$UNSET$$", "Invalid Environment Variable UNSET"),
     ],
 )
@@ -112,45 +104,6 @@ def test_start_up_models(tmp_path: Path) -> None:
     assert startup_models(pinned) == [
         *((None, "a.mar#sha256=00"), ("x", "a.mar#sha256=00"), (None, "https://h/a.mar?key=1"))
     ]
-
-
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torchkeeper.cli", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said", "code"),
-    [
-        (["--version"], "TorchServe Version is 0.12.0", 0),
-        (["--start"], "Missing mandatory parameter --model-store", 1),
-        (["--start", "--model-store", "nope"], "--model-store directory not found: nope", 1),
-        (["--start", "--ts-config", "nope"], "--ts-config file not found: nope", 1),
-    ],
-)
-def test_what_torchserve_says(tmp_path: Path, arguments: list[str], said: str, code: int) -> None:
-    done = run(tmp_path, *arguments)
-    assert (done.stdout.strip(), done.returncode) == (said, code)
-
-
-def test_start_and_stop_exclude_each_other(tmp_path: Path) -> None:
-    done = run(tmp_path, "--start", "--stop")
-    assert done.returncode == 2
-    assert "not allowed with argument" in done.stderr
-
-
-def test_a_bad_value_is_answered_before_anything_loads(tmp_path: Path) -> None:
-    (tmp_path / "config.properties").write_text("job_queue_size=banana\n")
-    probe = (
-        "import sys; from torchkeeper.cli import torchserve; code = torchserve(['--model-store', '.']);"
-        "print(code, [name for name in ('torch', 'uvloop', 'torchkeeper.server') if name in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", probe], cwd=tmp_path, capture_output=True, text=True, timeout=30
-    )
-    first, last = done.stdout.strip().splitlines()
-    assert first.startswith("Invalid configuration: job_queue_size=banana (")
-    assert last == "1 []"
 
 
 # --- what TorchServe reads leniently ------------------------------------------------------------------------
@@ -304,16 +257,6 @@ def test_allowed_urls_that_do_not_count_are_said(
     assert f"TS_ALLOWED_URLS has no effect: {why}" in warnings
 
 
-@given(st.permutations(range(len(KEYS))), st.sampled_from(["true", "TRUE"]))
-def test_no_rule_depends_on_the_order_of_the_table(order: list[int], spelling: str) -> None:
-    environ = {"TS_ALLOWED_URLS": "https://e/.*", "TS_USE_ENV_ALLOWED_URLS": spelling, "TS_DEBUG": "true"}
-    layers = Layers(tuple(KEYS[index] for index in order))
-    layers.give("enable_envvars_config", spelling, Origin("file"))
-    layers.take_environment(environ)
-    assert layers.texts["allowed_urls"] == ("https://e/.*", Origin("environment", "TS_ALLOWED_URLS"))
-    assert layers.texts["debug"][0] == "true"
-
-
 # --- folders ------------------------------------------------------------------------------------------------
 
 
@@ -337,21 +280,6 @@ def test_metrics_lie_in_logs_wherever_other_logs_lie(
 # --- the table and the fields -------------------------------------------------------------------------------
 
 
-def test_every_key_is_a_field_of_the_settings_and_its_default_is_read_from_the_table() -> None:
-    plain = Configured()
-    assert [field.name for field in dataclasses.fields(Configured)] == [key.name for key in KEYS]
-    for key in KEYS:
-        assert getattr(plain, key.name) == (key.read(key.default).value)
-        assert not key.read(key.default).complaint
-
-
-@given(st.sampled_from(KEYS), st.text(max_size=30))
-def test_whatever_a_key_is_given_is_read_or_refused(key: SettingKey, text: str) -> None:
-    with contextlib.suppress(ValueError):
-        read = key.read(text)
-        assert not read.complaint or not key.own
-
-
 # --- what else starts TorchServe ----------------------------------------------------------------------------
 
 
@@ -370,34 +298,3 @@ def test_a_placeholder_names_any_variable(tmp_path: Path, variable: str) -> None
 
 def test_an_empty_temp_is_none(tmp_path: Path) -> None:
     assert load(tmp_path, environ={"TEMP": ""}).temp_dir == load(tmp_path).temp_dir
-
-
-def test_only_a_workflow_store_of_the_command_line_must_be_there(tmp_path: Path) -> None:
-    (tmp_path / "config.properties").write_text("workflow_store=/nowhere\nmodel_store=.\n")
-    settings, _ = checked_settings(torchserve_parser().parse_args(["--ncs"]), {}, tmp_path)
-    assert settings.workflow_store == Path("/nowhere")
-    flags = torchserve_parser().parse_args(["--ncs", "--workflow-store", "nope"])
-    with pytest.raises(LaunchRefused, match="--workflow-store directory not found: nope"):
-        checked_settings(flags, {}, tmp_path)
-
-
-def test_the_command_that_prints_settings_shows_what_is_said_of_models_and_where(tmp_path: Path) -> None:
-    models = '{"m": {"1.0": {"batchSize": "4"}}}'
-    kept = '{"models": {"k": {"2": {"marName": "k.mar", "minWorkers": 3}}}}'
-    (tmp_path / "c.properties").write_text(f"models={models}\nmodel_snapshot={kept}\njob_queue_size=7\n")
-    command = [sys.executable, "-c", "from torchkeeper.cli import torchkeeper; torchkeeper()", "config"]
-    done = subprocess.run(
-        [*command, "--ts-config", "c.properties", "--show-origin"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-    path = tmp_path / "c.properties"
-    lines = done.stdout.splitlines()
-    assert f"job_queue_size=7\tfile {path}:3" in lines
-    assert f"models={models}\tfile {path}:1" in lines
-    assert lines[-2:] == [
-        f"models/m/1.0/batchSize=4\tfile {path}:1",
-        f"model_snapshot/k/2/minWorkers=3\tfile {path}:2",
-    ]

@@ -11,18 +11,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from config.versions import kept
 from torchkeeper.archive.startup import snapshot_models, startup_models
-from torchkeeper.config.model_settings import TABLE, In
-from torchkeeper.config.model_snapshot import (
-    ModelSnapshot,
-    VersionSnapshot,
-    format_model_snapshot,
-    parse_model_snapshot,
-)
-from torchkeeper.config.properties import parse_properties
 from torchkeeper.config.settings import CommandLine, Settings, load_settings
 from torchkeeper.config.snapshot import Snapshots, newest_snapshot
 from torchkeeper.config.table import KEYS, SettingKey
@@ -33,14 +24,6 @@ from torchkeeper.errors import SettingsError
 # `PUT /models/echo/2.0/set-default`, which left this file. cors_allowed_origin and the stray key were put
 # into config.properties for their escapes. Only paths were changed afterwards.
 RECORDED = Path(__file__).parents[1] / "data" / "20261125043925467-snapshot.cfg"
-
-KEPT = tuple(row.attribute for row in TABLE if In.SNAPSHOT in row.places)
-
-
-def kept(name: str, version: str, mar_name: str, default: bool, *values: object) -> VersionSnapshot:
-    """With the values of the first keys that snapshots keep, in TorchServe's order."""
-    given = dict(zip(KEPT, values, strict=False))
-    return VersionSnapshot.of(name, version, mar_name, default_version=default, values=given)
 
 
 ECHO = kept("echo", "1.0", "echo.mar", False, 1, 1, 1, 100, 120, 120, "python")
@@ -81,13 +64,6 @@ def test_a_snapshot_of_torchserves_is_read(tmp_path: Path) -> None:
     assert not [text for text in warnings if text.startswith(("version", "tsConfigFile"))]
 
 
-def test_its_models_are_written_back_byte_for_byte() -> None:
-    values = {found.key: found.value for found in parse_properties(RECORDED.read_text())}
-    models = parse_model_snapshot(values["model_snapshot"], [])
-    assert models is not None
-    assert format_model_snapshot(models) == values["model_snapshot"]
-
-
 def test_a_file_of_ours_has_torchserves_lines(tmp_path: Path) -> None:
     store = store_with(tmp_path, "echo.mar", "echo2.mar", "other.mar")
     settings, _ = settings_of(tmp_path, ts_config=RECORDED, model_store=store)
@@ -106,45 +82,7 @@ def test_a_file_of_ours_has_torchserves_lines(tmp_path: Path) -> None:
     assert {line for line in lines if not line.startswith(changed)} == expected
 
 
-def test_a_snapshot_of_the_kserve_image_lacks_fields() -> None:
-    text = (
-        '{"name":"startup.cfg","modelCount":1,"models":{"mnist":{"1.0":{"defaultVersion":true,'
-        '"marName":"mnist.mar","minWorkers":"1","maxWorkers":5,"batchSize":1,"maxBatchDelay":10,'
-        '"responseTimeout":120}}}}'
-    )
-    complaints: list[str] = []
-    assert parse_model_snapshot(text, complaints) == ModelSnapshot(
-        "startup.cfg", 0, (kept("mnist", "1.0", "mnist.mar", True, 1, 5, 1, 10, 120),)
-    )
-    assert not complaints
-
-
 # --- ours -----------------------------------------------------------------------------------------------
-
-VERSIONS = st.lists(
-    st.builds(
-        kept,
-        st.text(),
-        st.text(),
-        st.text(min_size=1),
-        st.booleans(),
-        st.integers(0, 99),
-        st.integers(0, 99),
-        st.integers(1, 999),
-        st.integers(0, 99_999),
-        st.one_of(st.integers(1, 999), st.floats(0, 999, exclude_min=True)),
-        st.integers(1, 999),
-        st.sampled_from(["python", "python3"]),
-        st.integers(1, 8),
-    ),
-    unique_by=lambda version: (version.name, version.version),
-)
-
-
-@given(VERSIONS)
-def test_a_round_trip(versions: list[VersionSnapshot]) -> None:
-    snapshot = ModelSnapshot("n.cfg", 1, tuple(sorted(versions, key=lambda version: version.name)))
-    assert parse_model_snapshot(format_model_snapshot(snapshot), []) == snapshot
 
 
 def test_a_round_trip_over_the_disk(tmp_path: Path) -> None:

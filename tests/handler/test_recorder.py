@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from torchkeeper.handler.declared import MetricsCacheYamlImpl
-from torchkeeper.handler.metric import CachingMetric, Dimension, Metric, MetricTypes
+from torchkeeper.handler.metric import Dimension, MetricTypes
 from torchkeeper.handler.metric_errors import (
-    MetricsCacheIOError,
     MetricsCacheKeyError,
-    MetricsCachePyYamlError,
     MetricsCacheTypeError,
     MetricsCacheValueError,
 )
@@ -140,66 +136,3 @@ def test_what_the_server_declares_is_known_to_handlers(recorder: Recorder) -> No
         Sample("Hits", 2, "Count", "COUNTER", (), ""),
         Sample("HandlerTime", 1, "Milliseconds", "GAUGE", MODEL, "a,b"),
     ]
-
-
-def test_metrics_made_without_a_recorder_reach_it(recorder: Recorder) -> None:
-    CachingMetric("x", "count").add_or_update(1)
-    old = Metric("y", 5, "MB", [Dimension("Kind", "v")], "a")
-    old.update(7)
-    old.reset()
-    assert recorder.drain() == [
-        Sample("x", 1, "Count", "COUNTER", (), ""),
-        Sample("y", 7, "Megabytes", "COUNTER", (("Kind", "v"),), "a"),
-        Sample("y", 0, "Megabytes", "COUNTER", (("Kind", "v"),), "a"),
-    ]
-    assert str(old).startswith("y.Megabytes:5|#Kind:v|#hostname:")
-    assert old.to_dict()["RequestId"] == "a"
-
-
-def test_a_dimension_shows_itself() -> None:
-    assert str(Dimension("Kind", 3)) == "Kind:3"
-    assert Dimension("Kind", 3).to_dict() == {"Name": "Kind", "Value": 3}
-
-
-DECLARED = """
-dimensions: [&model "ModelName", &level "Level"]
-model_metrics:
-  gauge:
-    - {name: HandlerTime, unit: ms, dimensions: [*model, *level]}
-  counter: []
-"""
-
-
-def test_metrics_declared_in_a_file(tmp_path: Path) -> None:
-    (tmp_path / "metrics.yaml").write_text(DECLARED)
-    recorder = MetricsCacheYamlImpl(str(tmp_path / "metrics.yaml"))
-    recorder.model_name = "m"
-    recorder.initialize_cache()
-    assert recorder.cache_keys() == ["gauge:HandlerTime"]
-    recorder.add_time("HandlerTime", 2)
-    assert [sample.dimensions for sample in recorder.drain()] == [MODEL]
-
-
-@pytest.mark.parametrize(
-    ("content", "error"),
-    [
-        ("a: [", MetricsCachePyYamlError),
-        ("[]", MetricsCacheTypeError),
-        ("a: 1", MetricsCacheKeyError),
-        ("model_metrics:", MetricsCacheValueError),
-        ("model_metrics: {timer: []}", MetricsCacheKeyError),
-        ("model_metrics: {gauge: [{name: x}]}", MetricsCacheKeyError),
-        ("model_metrics: {gauge: 5}", MetricsCacheTypeError),
-    ],
-)
-def test_a_wrong_file_is_named(tmp_path: Path, content: str, error: type[Exception]) -> None:
-    (tmp_path / "metrics.yaml").write_text(content)
-    with pytest.raises(error):
-        MetricsCacheYamlImpl(tmp_path / "metrics.yaml").initialize_cache()
-
-
-def test_no_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(MetricsCacheIOError, match=r"none\.yaml"):
-        MetricsCacheYamlImpl(tmp_path / "none.yaml")
-    with pytest.raises(MetricsCacheTypeError, match="named by its path"):
-        MetricsCacheYamlImpl(cast(Any, None))

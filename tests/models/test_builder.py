@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from models.stand_in import House, archive, said
-from torchkeeper.errors import RequirementsFailed
+from torchkeeper.errors import ArchiveError, RequirementsFailed
 from torchkeeper.models.builder import worker_environ
 from torchkeeper.models.registry import Wish
 
@@ -92,3 +92,22 @@ def test_workers_get_no_secrets(tmp_path: Path) -> None:
     environ = {"PATH": "/bin", "HIDDEN_ONE": "x", "TS_KEYSTORE_PASS": "x", "TS_MANAGEMENT_KEY": "x"}
     assert "PATH" in worker_environ(house.settings, environ)
     assert "HIDDEN_ONE" not in worker_environ(house.settings, environ)
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("9" * 30, "its manifest cannot be handed to workers: "),
+        ("[" * 100_000 + "]" * 100_000, "cannot be read: "),
+    ],
+    ids=["a number of 30 digits", "100,000 lists"],
+)
+def test_a_manifest_that_no_worker_can_be_told_is_refused(tmp_path: Path, value: str, why: str) -> None:
+    house = House(tmp_path)
+    (house.store / "m" / "MAR-INF").mkdir(parents=True)
+    manifest = f'{{"model": {{"modelName": "m", "handler": "h"}}, "mine": {value}}}'
+    (house.store / "m" / "MAR-INF" / "MANIFEST.json").write_text(manifest)
+    with pytest.raises(ArchiveError) as raised:
+        asyncio.run(house.models.register(Wish("m", given=said(initial_workers=1))))
+    assert why in raised.value.message
+    assert not house.models.names()

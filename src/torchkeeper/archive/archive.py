@@ -231,8 +231,16 @@ class Package:
 
 
 def created_on(epoch: str | None) -> datetime:
-    """The archive's time: SOURCE_DATE_EPOCH (reproducible-builds.org, in UTC), else now."""
-    return datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now()
+    """The archive's time: SOURCE_DATE_EPOCH (reproducible-builds.org, in UTC), else now.
+
+    Raises:
+        ValueError: it is no number of seconds that an archive can hold.
+    """
+    if not epoch:
+        return datetime.now()
+    if not re.fullmatch(r"\d{1,10}", epoch, re.ASCII) or int(epoch) >= 1 << 32:
+        raise ValueError(f"SOURCE_DATE_EPOCH={epoch} must be a number of seconds from 0 to {(1 << 32) - 1}")
+    return datetime.fromtimestamp(int(epoch), UTC)
 
 
 def make_manifest(model: Mapping[str, str], runtime: str, moment: datetime) -> dict[str, Any]:

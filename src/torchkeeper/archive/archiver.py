@@ -149,7 +149,10 @@ def archive_model(config: ModelArchiverConfig) -> Path:
             )
         print(f"WARNING - Overwriting {target} ...", file=sys.stderr)
     files, model = _collect(config)
-    moment = created_on(process_environ().get("SOURCE_DATE_EPOCH"))
+    try:
+        moment = created_on(process_environ().get("SOURCE_DATE_EPOCH"))
+    except ValueError as error:
+        raise ModelArchiverError(str(error)) from None
     package = Package(config.model_name, make_manifest(model, config.runtime, moment), files)
     try:
         with _progress(files) as progress:

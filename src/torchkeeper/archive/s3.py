@@ -21,7 +21,10 @@ _CHUNK = 1 << 20
 
 def split_s3(url: str) -> tuple[str, str] | None:
     """Bucket and key of an S3 URL; None for any other."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
     path = unquote(parts.path).lstrip("/")
     if parts.scheme == "s3":
         return (parts.netloc, path) if parts.netloc and path else None

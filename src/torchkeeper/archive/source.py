@@ -118,14 +118,16 @@ class Source:
 
     def _download(self, url: str, pin: str | None, s3: tuple[str, str] | None, check: Check) -> Fetched:
         self._check_allowed(url)
-        name = Path(unquote(urlsplit(url).path)).name
-        if not name or name.startswith("."):
-            raise ModelNotAt(f"Model not found at: {url}")
+        name = _file_name(url)
         place = self._store / name
-        if place.exists():
-            raise FileExists(name)
-        with tempfile.NamedTemporaryFile(dir=self._store, prefix=QUARANTINE, delete=False) as file:
-            fetched = Fetched(Path(file.name), name, place)
+        try:
+            if place.exists():
+                raise FileExists(name)
+            descriptor, quarantine = tempfile.mkstemp(dir=self._store, prefix=QUARANTINE)
+        except OSError as error:
+            raise _not_kept(url, error) from error
+        with open(descriptor, "wb") as file:
+            fetched = Fetched(Path(quarantine), name, place)
             self._coming.add(fetched.path)
             try:
                 digest = _copy(stream(url, *s3) if s3 else self._open(url), file, check)
@@ -134,7 +136,7 @@ class Source:
             except BaseException as error:
                 fetched.discard()
                 if isinstance(error, OSError):
-                    raise DownloadFailed(url, f"it cannot be kept: {error.strerror}") from error
+                    raise _not_kept(url, error) from error
                 raise
             finally:
                 self._coming.discard(fetched.path)
@@ -173,6 +175,25 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         self._check(newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _file_name(url: str) -> str:
+    """What the store calls what a URL leads to.
+
+    Raises:
+        ModelNotAt: it names no file, or one that a store cannot have.
+    """
+    try:
+        name = Path(unquote(urlsplit(url).path)).name
+    except ValueError:
+        name = ""
+    if not name or name.startswith(".") or "\0" in name:
+        raise ModelNotAt(f"Model not found at: {url}")
+    return name
+
+
+def _not_kept(url: str, error: OSError) -> DownloadFailed:
+    return DownloadFailed(url, f"it cannot be kept: {error.strerror}")
 
 
 def _copy(chunks: Iterable[bytes], file: IO[bytes], check: Check) -> str:

@@ -5,6 +5,9 @@ Source of keys and meanings: TorchServe's model-config.yaml. Pure; the text come
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 import yaml
 
 from torchkeeper.config.model_settings import TABLE, GivenSettings, In, from_yaml
@@ -37,8 +40,22 @@ def parse_model_config(text: str, where: str) -> tuple[GivenSettings, tuple[str,
         return GivenSettings(), ()
     if not isinstance(found, dict):
         return GivenSettings(), (f"{where} is not a mapping, defaults are used",)
-    given, complaints = from_yaml(found, where)
-    return given, tuple(complaints)
+    kept, lost = _sendable(found)
+    given, complaints = from_yaml(kept, where)
+    return given, (*complaints, *(f"{where}: {sentence} and is ignored" for sentence in lost))
+
+
+def _sendable(found: dict[object, Any]) -> tuple[dict[object, Any], list[str]]:
+    """What workers, who get the file's values, can be sent; and sentences about the rest."""
+    kept, lost = {}, []
+    for key, value in found.items():
+        try:
+            msgspec.msgpack.encode(value)
+        except (OverflowError, RecursionError, TypeError, ValueError) as error:
+            lost.append(f"{key} cannot be handed to workers ({error})")
+        else:
+            kept[key] = value
+    return kept, lost
 
 
 def not_yet(given: GivenSettings) -> tuple[str, ...]:

@@ -6,8 +6,8 @@ fraction and lists of one; from YAML it takes nothing but the type.
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeVar
@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 #: The greatest of Java's whole numbers.
 _INT = 2**31 - 1
+#: Greater numbers are none: NaN and infinity are not, nor are whole numbers that no float can hold.
+_GREATEST = sys.float_info.max
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def _is_whole(value: object, low: int, high: int) -> bool:
 
 
 def _is_time(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= _GREATEST
 
 
 def _alone(value: Any) -> Any:
@@ -57,7 +59,7 @@ def _read_whole(value: Any) -> int:
     value = _alone(value)
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d{1,19}", value, re.ASCII):
         return int(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -_GREATEST <= value <= _GREATEST:
         raise ValueError("no number")
     return int(value)
 
@@ -66,10 +68,10 @@ def _read_time(value: Any) -> float:
     value = _alone(value)
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("no number")
-    number = float(value)
-    if not math.isfinite(number):
+    number = float(value) if isinstance(value, str) else value
+    if not -_GREATEST <= number <= _GREATEST:
         raise ValueError("no number")
-    return number
+    return float(number)
 
 
 def _never(value: Any) -> Any:

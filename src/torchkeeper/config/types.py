@@ -30,7 +30,8 @@ class Address:
     path: str = ""
 
     def __str__(self) -> str:
-        return f"unix:{self.path}" if self.path else f"{self.scheme}://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"unix:{self.path}" if self.path else f"{self.scheme}://{host}:{self.port}"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,18 @@ def _protocol(value: str) -> bool:
 protocol = Form(_protocol, boolean.lenient)
 #: A text that is as it was written, blanks and all.
 password = Form[str](lambda value: value)
-path = Form[Path | None](lambda value: Path(value.strip()).expanduser() if value.strip() else None)
+
+
+def _path(value: str) -> Path | None:
+    if not value.strip():
+        return None
+    try:
+        return Path(value.strip()).expanduser()
+    except RuntimeError:
+        raise ValueError("names the home of a user that cannot be found") from None
+
+
+path = Form(_path)
 comma_list = Form(lambda value: tuple(part.strip() for part in value.split(",") if part.strip()))
 
 

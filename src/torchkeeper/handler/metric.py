@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+from torchkeeper.handler.safe_text import safe_str
 from torchkeeper.wire.messages import Sample
 
 logger = logging.getLogger(__name__)
@@ -107,16 +108,16 @@ class CachingMetric:
         """
         try:
             number = self._checked(value, dimension_values)
-        except (TypeError, ValueError, OverflowError) as error:
+        except Exception as error:  # noqa: BLE001 - a value of the user's may raise anything
             logger.error(
                 "Failed to update metric with name:%s and dimensions: %s with value: %s: %s",
                 self.metric_name,
-                list(dimension_values or ()),
-                value,
-                error,
+                safe_str(dimension_values),
+                safe_str(value),
+                safe_str(error),
             )
             return
-        labels = zip(self.dimension_names, map(str, dimension_values), strict=True)
+        labels = zip(self.dimension_names, map(safe_str, dimension_values), strict=True)
         kind = self.metric_type.name
         self.samples.append(
             Sample(self.metric_name, number, self.unit, kind, tuple(labels), request_id or "")

@@ -105,7 +105,7 @@ class Builder:
         """A version without workers yet; `python` is the interpreter of its workers, if not the server's.
 
         Raises:
-            ArchiveError: nobody names a handler.
+            ArchiveError: nobody names a handler, or workers cannot be told of it.
         """
         config = about.config
         spec = self._spec(about, archive, handler)
@@ -157,7 +157,7 @@ class Builder:
         handler = handler or archive.manifest.handler or settings.default_service_handler
         if not handler:
             raise ArchiveError(f"{about.url}: neither the manifest nor the request names a handler")
-        return ModelSpec(
+        spec = ModelSpec(
             name=about.name,
             version=about.version,
             model_dir=str(archive.model_dir.resolve()),
@@ -172,6 +172,11 @@ class Builder:
             model_config=about.config.raw,
             metrics=self._sinks.declared,
         )
+        try:
+            msgspec.msgpack.encode(spec)
+        except (OverflowError, RecursionError, TypeError, ValueError) as error:
+            raise ArchiveError(f"{about.url}: its manifest cannot be handed to workers: {error}") from None
+        return spec
 
     def _devices(self, config: ModelSettings) -> list[int]:
         if config.device_type == "cpu":

@@ -1,0 +1,216 @@
+"""Where archives come from: the store, and downloads, of which nothing unchecked comes into the store."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import re
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from torchkeeper.archive.source import Source
+from torchkeeper.errors import ArchiveError, DownloadFailed, FileExists, ModelNotAt
+from torchkeeper.machine.threads import Abandoned
+
+ANY = (re.compile(".*"),)
+CONTENT = b"0123456789" * 1000
+
+
+class Host(http.server.BaseHTTPRequestHandler):
+    """Sends the content: all of it, less than it promised, from elsewhere, or what is no HTTP at all."""
+
+    def do_GET(self) -> None:
+        if self.path == "/odd.mar":
+            self.wfile.write(b"good day\r\n\r\n")
+            return
+        if self.path.startswith("/to/"):
+            self.send_response(302)
+            self.send_header("Location", self.path.removeprefix("/to"))
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(CONTENT)))
+        self.end_headers()
+        self.wfile.write(CONTENT if self.path in ("/m.mar", "/a%20b.mar?key=1") else CONTENT[:500])
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Host) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_download_is_in_the_store_once_it_is_kept(tmp_path: Path, url: str) -> None:
+    source = Source(tmp_path, ANY)
+    fetched = source.fetch(f"{url}/m.mar")
+    assert not (tmp_path / "m.mar").exists()
+    fetched.keep()
+    assert (tmp_path / "m.mar").read_bytes() == CONTENT
+    with pytest.raises(FileExists):
+        source.fetch(f"{url}/m.mar")
+    source.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["m.mar"]
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "why"),
+    [
+        ("short.mar", DownloadFailed, "broke off 9500 bytes before its end"),
+        ("odd.mar", DownloadFailed, "good day"),
+        ("m.mar#sha256=" + "0" * 64, ArchiveError, "not the pinned"),
+        ("", ModelNotAt, "Model not found"),
+    ],
+)
+def test_nothing_is_left_of_what_cannot_be_had(
+    tmp_path: Path, url: str, what: str, error: type[ArchiveError], why: str
+) -> None:
+    with pytest.raises(error) as raised:
+        Source(tmp_path, ANY).fetch(f"{url}/{what}")
+    assert why in f"{raised.value} {raised.value.cause}"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_download_that_nobody_wants_ends(tmp_path: Path, url: str) -> None:
+    def check() -> None:
+        raise Abandoned
+
+    with pytest.raises(Abandoned):
+        Source(tmp_path, ANY).fetch(f"{url}/m.mar", check)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_download_that_hangs_has_left_goes_at_the_end(tmp_path: Path, url: str) -> None:
+    source = Source(tmp_path, ANY)
+    seen: list[str] = []
+
+    def check() -> None:
+        seen.extend(path.name for path in tmp_path.iterdir())
+        source.close()
+        assert not list(tmp_path.iterdir())
+        raise Abandoned
+
+    with pytest.raises(Abandoned):
+        source.fetch(f"{url}/m.mar", check)
+    assert seen[0].startswith(".quarantine-")
+
+
+def test_a_redirect_does_not_lead_around_the_allowed_urls(tmp_path: Path, url: str) -> None:
+    source = Source(tmp_path, (re.compile(f"{url}/to/.*"),))
+    with pytest.raises(ModelNotAt, match=f"Given URL {url}/m.mar does not match any allowed URL"):
+        source.fetch(f"{url}/to/m.mar")
+    assert not list(tmp_path.iterdir())
+    Source(tmp_path, ANY).fetch(f"{url}/to/m.mar").keep()
+    assert (tmp_path / "m.mar").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("allowed", "asked"),
+    [
+        ("https://h/.*", "https://h.evil/m.mar"),
+        ("https://h/m", "https://h/m.mar"),
+        ("file:///models/.*", "http://h/models/m.mar"),
+        ("http://h/.*", "s3://bucket/m.mar"),
+    ],
+)
+def test_a_url_is_allowed_as_a_whole(tmp_path: Path, allowed: str, asked: str) -> None:
+    with pytest.raises(ModelNotAt):
+        Source(tmp_path, (re.compile(allowed),)).fetch(asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ("", "empty url"),
+        ("#sha256=" + "0" * 64, "empty url"),
+        ("../m.mar", "Relative path is not allowed in url: ../m.mar"),
+        ("https://h/../m.mar", "Relative path is not allowed"),
+        ("https://h/.hidden", "Model not found at: https://h/.hidden"),
+        ("https://[/m.mar", "Model not found at: https://[/m.mar"),
+        ("s3://[/m.mar", "Model not found at: s3://[/m.mar"),
+        ("https://h/m.mar%00", "Model not found at: https://h/m.mar%00"),
+        ("https://h", "Model not found at: https://h"),
+        ("absent.mar", "Model not found at: absent.mar"),
+        ("a\0b.mar", "Model not found at: a\0b.mar"),
+    ],
+)
+def test_what_leads_nowhere(tmp_path: Path, asked: str, why: str) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "m.mar").touch()
+    with pytest.raises(ModelNotAt) as raised:
+        Source(tmp_path / "store", ANY).fetch(asked)
+    assert why in raised.value.message
+
+
+def test_what_lies_in_the_store_stays_where_it_is(tmp_path: Path) -> None:
+    (tmp_path / "m.mar").write_bytes(CONTENT)
+    (tmp_path / "folder").mkdir()
+    source = Source(tmp_path, ())
+    for name in ("m.mar", "folder"):
+        fetched = source.fetch(name)
+        assert (fetched.path, fetched.name, fetched.place) == (tmp_path / name, name, None)
+        fetched.keep()
+        fetched.discard()
+        assert (tmp_path / name).exists()
+
+
+def test_a_pinned_file_of_the_store(tmp_path: Path) -> None:
+    (tmp_path / "m.mar").write_bytes(CONTENT)
+    (tmp_path / "folder").mkdir()
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    source = Source(tmp_path, ())
+    assert source.fetch(f"m.mar#sha256={digest.upper()}").path == tmp_path / "m.mar"
+    with pytest.raises(ArchiveError, match=f"its sha256 is {digest}, not the pinned 00"):
+        source.fetch("m.mar#sha256=" + "0" * 64)
+    with pytest.raises(ArchiveError, match="only a file can be pinned"):
+        source.fetch(f"folder#sha256={digest}")
+
+
+def test_a_pinned_download(tmp_path: Path, url: str) -> None:
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    Source(tmp_path, ANY).fetch(f"{url}/m.mar#sha256={digest}").keep()
+    assert (tmp_path / "m.mar").read_bytes() == CONTENT
+
+
+def test_the_name_of_a_download_is_its_paths_last_part(tmp_path: Path, url: str) -> None:
+    fetched = Source(tmp_path, ANY).fetch(f"{url}/a%20b.mar?key=1")
+    fetched.keep()
+    assert [path.name for path in tmp_path.iterdir()] == [fetched.name] == ["a b.mar"]
+    assert stat.S_IMODE((tmp_path / "a b.mar").stat().st_mode) == 0o644
+
+
+def test_a_file_of_this_machine(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    (tmp_path / "m.mar").write_bytes(CONTENT)
+    Source(store, ANY).fetch((tmp_path / "m.mar").as_uri()).keep()
+    assert (store / "m.mar").read_bytes() == CONTENT
+    assert (tmp_path / "m.mar").exists()
+    with pytest.raises(DownloadFailed, match="Failed to download archive from: file:///nowhere"):
+        Source(store, ANY).fetch("file:///nowhere.mar")
+
+
+def test_a_download_that_is_not_kept_is_gone(tmp_path: Path, url: str) -> None:
+    fetched = Source(tmp_path, ANY).fetch(f"{url}/m.mar")
+    (tmp_path / "m.mar").write_text("theirs")
+    with pytest.raises(FileExists, match=r"Model file already exists m\.mar"):
+        fetched.keep()
+    fetched.discard()
+    fetched.discard()
+    assert (tmp_path / "m.mar").read_text() == "theirs"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(("folder", "name"), [("absent", "m.mar"), (".", "m" * 300)])
+def test_a_store_that_cannot_have_it(tmp_path: Path, url: str, folder: str, name: str) -> None:
+    with pytest.raises(DownloadFailed) as raised:
+        Source(tmp_path / folder, ANY).fetch(f"{url}/{name}")
+    assert str(raised.value.cause).startswith("it cannot be kept: ")

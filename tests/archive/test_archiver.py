@@ -1,0 +1,226 @@
+"""The archiver: what it packs under which name, what it refuses, and the same bytes twice."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from torchkeeper.archive.archive import FORMATS, MANIFEST, open_archive, output_path
+from torchkeeper.archive.archiver import (
+    ModelArchiverConfig,
+    ModelArchiverError,
+    archive_model,
+    generate_model_archive,
+    torch_model_archiver,
+)
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    for name in ("model.py", "weights.pt", "handler.py", "req.txt", "model-config.yaml", "a.json", "b.json"):
+        (tmp_path / name).write_text(f"# {name}\n")
+    extra = tmp_path / "extra"
+    (extra / "deeper").mkdir(parents=True)
+    (extra / "one.txt").write_text("1")
+    (extra / ".hidden").write_text("no")
+    (tmp_path / "out").mkdir()
+    return tmp_path
+
+
+def config(inputs: Path, **changes: object) -> ModelArchiverConfig:
+    values: dict[str, object] = {
+        "model_name": "m",
+        "version": "2.0",
+        "handler": str(inputs / "handler.py"),
+        "model_file": str(inputs / "model.py"),
+        "serialized_file": str(inputs / "weights.pt"),
+        "extra_files": f"{inputs / '*.json'},{inputs / 'extra'}",
+        "requirements_file": str(inputs / "req.txt"),
+        "config_file": str(inputs / "model-config.yaml"),
+        "export_path": str(inputs / "out"),
+    }
+    return ModelArchiverConfig(**(values | changes))  # type: ignore[arg-type]  # fields by name
+
+
+@pytest.mark.parametrize("archive_format", FORMATS)
+def test_a_round_trip(inputs: Path, archive_format: str) -> None:
+    path = archive_model(config(inputs, archive_format=archive_format))
+    assert path == output_path("m", inputs / "out", archive_format)
+    archive = open_archive(path, inputs / "unpacked")
+    files = {
+        file.relative_to(archive.model_dir).as_posix()
+        for file in archive.model_dir.rglob("*")
+        if file.is_file()
+    }
+    assert files == {
+        *(
+            "model.py",
+            "weights.pt",
+            "handler.py",
+            "req.txt",
+            "model-config.yaml",
+            "a.json",
+            "b.json",
+            "one.txt",
+        ),
+        MANIFEST,
+    }
+    assert list(archive.raw_manifest) == ["createdOn", "runtime", "model", "archiverVersion"]
+    assert archive.raw_manifest["model"] == {
+        "modelName": "m",
+        "serializedFile": "weights.pt",
+        "handler": "handler.py",
+        "modelFile": "model.py",
+        "modelVersion": "2.0",
+        "requirementsFile": "req.txt",
+        "configFile": "model-config.yaml",
+    }
+    assert [entry.name for entry in (inputs / "out").iterdir()] == [path.name], "no scratch is left"
+
+
+@pytest.mark.parametrize("archive_format", ["default", "zip-store", "tgz"])
+def test_the_same_inputs_give_the_same_bytes(
+    inputs: Path, archive_format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    first = archive_model(config(inputs, archive_format=archive_format)).read_bytes()
+    (inputs / "handler.py").touch()
+    assert archive_model(config(inputs, archive_format=archive_format, force=True)).read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("handler", "named"),
+    [
+        ("image_classifier", "image_classifier"),
+        ("{}/handler.py", "handler.py"),
+        ("{}/handler:entry", "handler:entry"),
+        ("{}/handler.py:entry", "handler:entry"),
+    ],
+)
+def test_handlers(inputs: Path, handler: str, named: str) -> None:
+    archive = open_archive(archive_model(config(inputs, handler=handler.format(inputs))), inputs / "unpacked")
+    assert archive.manifest.handler == named
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"model_name": "../m"}, "Model name contains special characters."),
+        ({"handler": "nope.py"}, "--handler: File does not exist: nope.py"),
+        ({"serialized_file": "nope.pt"}, "--serialized-file: File does not exist: nope.pt"),
+        ({"model_file": "/"}, "--model-file: not a file: /"),
+        ({"extra_files": "nope*"}, "File does not exist: nope*"),
+        ({"export_path": "/nope"}, "Given export-path /nope is not a directory."),
+    ],
+)
+def test_what_cannot_be_archived_is_said(inputs: Path, changes: dict[str, object], text: str) -> None:
+    with pytest.raises(ModelArchiverError) as raised:
+        archive_model(config(inputs, **changes))
+    assert str(raised.value).startswith(text)
+    assert not list((inputs / "out").iterdir())
+
+
+def test_the_command_says_it_in_one_line_and_fails(inputs: Path) -> None:
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from torchkeeper.archive.archiver import *; sys.exit(torch_model_archiver())",
+    ]
+    arguments = [
+        "--model-name",
+        "m",
+        "--version",
+        "1",
+        "--handler",
+        "nope.py",
+        "--export-path",
+        str(inputs / "out"),
+    ]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (1, "ERROR - --handler: File does not exist: nope.py\n")
+
+
+def test_an_existing_archive_is_kept_unless_forced(inputs: Path) -> None:
+    path = archive_model(config(inputs))
+    before = path.read_bytes()
+    with pytest.raises(ModelArchiverError, match="already exists"):
+        archive_model(config(inputs))
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("epoch", ["banana", "-1", "1.5", "4294967296", "99999999999999999", "\u0663"])
+@pytest.mark.parametrize("archive_format", FORMATS)
+def test_a_time_that_no_archive_can_hold_is_said(
+    inputs: Path, epoch: str, archive_format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
+    with pytest.raises(ModelArchiverError, match=f"SOURCE_DATE_EPOCH={epoch} must be a number of seconds"):
+        archive_model(config(inputs, archive_format=archive_format))
+    assert not list((inputs / "out").iterdir())
+
+
+@pytest.mark.parametrize("epoch", ["", "0", "4294967295"])
+@pytest.mark.parametrize("archive_format", FORMATS)
+def test_a_time_that_archives_can_hold(
+    inputs: Path, epoch: str, archive_format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
+    assert archive_model(config(inputs, archive_format=archive_format)).exists()
+
+
+def test_files_of_one_name_are_not_packed_over_each_other(inputs: Path) -> None:
+    other = inputs / "extra" / "deeper" / "handler.py"
+    other.write_text("# another\n")
+    with pytest.raises(ModelArchiverError, match="would have the same name in the archive"):
+        archive_model(config(inputs, extra_files=str(other)))
+    archive_model(config(inputs, extra_files=f"{inputs / 'handler.py'}, ,{inputs / 'a.json'}"))
+
+
+@pytest.mark.parametrize(
+    ("handler", "runtime"),
+    [("base_handler", "python"), ("base_handler", "python3"), ("TorchScriptHandler", "LSP")],
+)
+def test_a_built_in_handler_is_named_and_not_packed(inputs: Path, handler: str, runtime: str) -> None:
+    packed = archive_model(config(inputs, handler=handler, runtime=runtime, extra_files=None))
+    archive = open_archive(packed, inputs / "unpacked")
+    assert (archive.manifest.handler, archive.raw_manifest["runtime"]) == (handler, runtime)
+    assert not (archive.model_dir / "handler.py").exists()
+
+
+@pytest.mark.parametrize(("handler", "runtime"), [("base_handler", "LSP"), ("base_handler:entry", "python")])
+def test_what_is_no_built_in_handler_is_a_file(inputs: Path, handler: str, runtime: str) -> None:
+    with pytest.raises(ModelArchiverError, match=r"--handler: File does not exist: base_handler"):
+        archive_model(config(inputs, handler=handler, runtime=runtime))
+
+
+FLAGS = ("--model-name", "m", "--version", "1", "--handler", "base_handler")
+
+
+def test_from_the_command_line_and_from_python(
+    inputs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert torch_model_archiver([*FLAGS, "--export-path", str(inputs / "out")]) == 0
+    assert torch_model_archiver([*FLAGS, "--export-path", str(inputs / "out")]) == 1
+    assert capsys.readouterr().err.startswith(f"ERROR - {inputs / 'out' / 'm.mar'} already exists.")
+    assert torch_model_archiver([*FLAGS, "--export-path", str(inputs / "out"), "-f"]) == 0
+    assert capsys.readouterr().err.startswith("WARNING - Overwriting ")
+    generate_model_archive(config(inputs, force=True))
+    with pytest.raises(SystemExit) as left:
+        generate_model_archive(config(inputs))
+    assert left.value.code == 1
+    monkeypatch.setattr(sys, "argv", ["torch-model-archiver", *FLAGS])
+    monkeypatch.chdir(inputs)
+    generate_model_archive()
+    assert (inputs / "m.mar").is_file(), "without --export-path it is written here"
+
+
+@pytest.mark.parametrize("missing", FLAGS[::2])
+def test_what_must_be_said(missing: str, capsys: pytest.CaptureFixture[str]) -> None:
+    place = FLAGS.index(missing)
+    with pytest.raises(SystemExit) as left:
+        torch_model_archiver([*FLAGS[:place], *FLAGS[place + 2 :]])
+    assert left.value.code == 2
+    assert missing in capsys.readouterr().err

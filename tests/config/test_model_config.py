@@ -1,0 +1,96 @@
+"""model-config.yaml: what is read of it, and what is said of the rest."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torchkeeper.config.model_config import KNOWN, LATER, not_yet, parse_model_config
+from torchkeeper.config.model_settings import GivenSettings
+
+FILE = "m.yaml"
+
+
+def test_what_the_server_and_what_handlers_read() -> None:
+    given, said = parse_model_config(
+        "batchSize: 4\nresponseTimeout: 2.5\nhandler:\n  labels: [a]\n1: one\n", FILE
+    )
+    assert given.values() == {"batch_size": 4, "response_timeout": 2.5}
+    assert given.raw == {"batchSize": 4, "responseTimeout": 2.5, "handler": {"labels": ["a"]}, "1": "one"}
+    assert {str(told) for told in given.told.values()} == {"model-config.yaml/m.yaml"}
+    assert said == ()
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "null\n"])
+def test_an_empty_file_says_nothing(text: str) -> None:
+    assert parse_model_config(text, FILE) == (GivenSettings(), ())
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a: [", "is no valid YAML, defaults are used: "),
+        ("a: b: c", "is no valid YAML, defaults are used: "),
+        ("a: !!python/object:os.system x", "is no valid YAML, defaults are used: "),
+        ("[" * 1000, "is no valid YAML, defaults are used: "),
+        ("a: 2026-99-99", "is no valid YAML, defaults are used: "),
+        ("a: \x07", "is no valid YAML, defaults are used: "),
+        ("- batchSize: 4", "is not a mapping, defaults are used"),
+        ("just words", "is not a mapping, defaults are used"),
+    ],
+)
+def test_an_unreadable_file_costs_the_whole_and_is_said_in_one_line(text: str, why: str) -> None:
+    given, (said,) = parse_model_config(text, FILE)
+    assert given == GivenSettings()
+    assert said.startswith(f"{FILE} {why}")
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("batchSize: '4'", "m.yaml: batchSize: '4' must be a whole number from 1 and is ignored"),
+        ("batchSize: 0", "m.yaml: batchSize: 0 must be a whole number from 1 and is ignored"),
+        ("deviceType: tpu", "m.yaml: deviceType: 'tpu' must be cpu or gpu and is ignored"),
+        ("preload: 'no'", "m.yaml: preload: 'no' must be true or false and is ignored"),
+    ],
+)
+def test_a_wrong_value_costs_its_key(line: str, said: str) -> None:
+    given, complaints = parse_model_config(f"{line}\nmaxBatchDelay: 7\n", FILE)
+    assert given.values() == {"max_batch_delay": 7}
+    assert complaints == (said,)
+
+
+@pytest.mark.parametrize(
+    "value", ["0x" + "f" * 5000, "123456789012345678901234567890", "[{a: -9999999999999999999}]", "&a [*a]"]
+)
+@pytest.mark.parametrize("key", ["batchSize", "mine"])
+def test_what_no_worker_can_be_told_costs_its_key(key: str, value: str) -> None:
+    given, (said,) = parse_model_config(f"{key}: {value}\nmaxBatchDelay: 7\n", FILE)
+    assert given.raw == {"maxBatchDelay": 7}
+    assert given.values() == {"max_batch_delay": 7}
+    assert said.startswith(f"{FILE}: {key} cannot be handed to workers (")
+    assert len(said) < 300
+
+
+def test_a_bad_pair_of_workers_is_torchserves_sentence() -> None:
+    told, warnings = parse_model_config("minWorkers: 3\nmaxWorkers: 2\nbatchSize: 2\n", "m.yaml")
+    assert warnings == ("Invalid model config in mar, minWorkers:3, maxWorkers:2",)
+    assert told.values() == {"batch_size": 2}
+
+
+@pytest.mark.parametrize("key", LATER)
+def test_what_is_not_here_yet_is_named(key: str) -> None:
+    assert key not in KNOWN
+    given, said = parse_model_config(f"{key}: true\nbatchSize: 2\n", FILE)
+    assert not_yet(given) == (key,)
+    assert said == ()
+    assert not_yet(parse_model_config(f"{key}: false\n", FILE)[0]) == ()
+
+
+@given(st.text(alphabet=st.sampled_from("ab:1-[]{},&*!|>'\"#% \n\tx0.~?@"), max_size=40))
+def test_any_text_is_read_or_said(text: str) -> None:
+    given, said = parse_model_config(text, FILE)
+    assert given == GivenSettings() or given.raw
+    assert all("\n" not in sentence for sentence in said)

@@ -1,0 +1,213 @@
+"""The tree of errors: TorchServe's codes, types and messages, and what each means for the ledger."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from torchkeeper import errors
+from torchkeeper.errors import (
+    ArchiveError,
+    BadEscape,
+    BadRequest,
+    CleaningTimedOut,
+    Conflict,
+    DownloadFailed,
+    FileExists,
+    InvalidKey,
+    InvalidModelVersion,
+    LaunchRefused,
+    MethodNotAllowed,
+    ModelNotAt,
+    ModelNotFound,
+    ModelVersionNotFound,
+    PredictionFailed,
+    QueueFull,
+    RequestTooLarge,
+    RequirementsFailed,
+    ResourceNotFound,
+    ServiceUnavailable,
+    SettingsError,
+    StartFailed,
+    TorchkeeperError,
+    UnknownCoding,
+    WorkerDied,
+)
+
+#: What each says, TorchServe's words first.
+TABLE = [
+    (BadRequest("no"), 400, "BadRequestException", "no"),
+    (BadEscape("no"), 403, "IllegalArgumentException", "no"),
+    (
+        ResourceNotFound(),
+        404,
+        "ResourceNotFoundException",
+        "Requested resource is not found, please refer to API document.",
+    ),
+    (ModelNotFound("m"), 404, "ModelNotFoundException", "Model not found: m"),
+    (
+        ModelVersionNotFound("m", "2"),
+        404,
+        "ModelVersionNotFoundException",
+        "Model version: 2 does not exist for model: m",
+    ),
+    (
+        ModelVersionNotFound("m", "2", for_default=True),
+        404,
+        "ModelVersionNotFoundException",
+        "Model version 2 does not exist for model m",
+    ),
+    (ModelNotAt("nowhere"), 404, "ModelNotFoundException", "nowhere"),
+    (
+        InvalidModelVersion("m"),
+        403,
+        "InvalidModelVersionException",
+        "Cannot remove default version for model m",
+    ),
+    (
+        Conflict("m", "2"),
+        409,
+        "ConflictStatusException",
+        "Model version 2 is already registered for model m",
+    ),
+    (
+        DownloadFailed("http://h/m.mar", "gone"),
+        400,
+        "DownloadArchiveException",
+        "Failed to download archive from: http://h/m.mar",
+    ),
+    (FileExists("m.mar"), 500, "InternalServerException", "Model file already exists m.mar"),
+    (
+        StartFailed("m", "2", "why"),
+        500,
+        "InternalServerException",
+        "Failed to start workers for model m version: 2",
+    ),
+    (
+        RequirementsFailed("m", "why"),
+        400,
+        "ModelException",
+        "Custom pip package installation failed for model m",
+    ),
+    (CleaningTimedOut("m"), 408, "RequestTimeoutException", "Timed out while cleaning resources: m"),
+    (
+        MethodNotAllowed(["GET", "PUT"]),
+        405,
+        "MethodNotAllowedException",
+        "Requested method is not allowed, please refer to API document.",
+    ),
+    (
+        InvalidKey(),
+        400,
+        "InvalidKeyException",
+        "Token Authorization failed. Token either incorrect, expired, or not provided correctly",
+    ),
+    (
+        InvalidKey(renewal=True, status=403),
+        403,
+        "InvalidKeyException",
+        "Token Authentication failed. Token either incorrect, expired, or not provided correctly",
+    ),
+    (
+        RequestTooLarge(7),
+        413,
+        "RequestEntityTooLargeException",
+        "Request body is larger than max_request_size (7 bytes).",
+    ),
+    (
+        UnknownCoding("br"),
+        415,
+        "UnsupportedMediaTypeException",
+        "Content-Encoding 'br' is neither gzip nor deflate.",
+    ),
+    (ServiceUnavailable("busy"), 503, "ServiceUnavailableException", "busy"),
+    (QueueFull("full"), 503, "ServiceUnavailableException", "full"),
+    (PredictionFailed("no"), 503, "InternalServerException", "no"),
+    (PredictionFailed("no", status=418), 418, "InternalServerException", "no"),
+    (WorkerDied("why"), 500, "InternalServerException", "Worker died."),
+    (WorkerDied("why", killed=True), 507, "InternalServerException", "Worker died."),
+    (ArchiveError("bad"), 400, "InvalidModelException", "bad"),
+    (SettingsError("bad"), 500, "InvalidConfiguration", "bad"),
+    (LaunchRefused("bad"), 500, "InvalidConfiguration", "bad"),
+]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "name", "message"), TABLE, ids=lambda value: type(value).__name__
+)
+def test_status_type_and_message(error: TorchkeeperError, status: int, name: str, message: str) -> None:
+    assert (error.status, error.type, error.message) == (status, name, message)
+    assert str(error) == message
+
+
+def test_the_table_has_every_error() -> None:
+    there = {
+        found
+        for found in vars(errors).values()
+        if inspect.isclass(found) and found.__module__ == errors.__name__
+    }
+    assert there - {TorchkeeperError} == {type(row[0]) for row in TABLE}
+    assert all(issubclass(one, TorchkeeperError) for one in there)
+
+
+def test_one_error_does_not_change_the_next() -> None:
+    """The status of a worker that was killed is that one's alone, and headers are nobody else's."""
+    WorkerDied("why", killed=True)
+    PredictionFailed("no", status=418)
+    assert WorkerDied("why").status == 500
+    given = {"x": "1"}
+    error = TorchkeeperError("no", headers=given)
+    given["x"] = "2"
+    assert error.headers == {"x": "1"}
+
+
+@pytest.mark.parametrize(
+    ("error", "refusal"),
+    [
+        (BadRequest("no"), True),
+        (InvalidKey(), True),
+        (ServiceUnavailable("busy"), True),
+        (QueueFull("full"), True),
+        (PredictionFailed("no"), False),
+        (PredictionFailed("no", status=418), True),
+        (WorkerDied("why"), False),
+        (FileExists("m"), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_was_turned_away_and_what_failed(error: TorchkeeperError, refusal: bool) -> None:
+    assert error.refusal is refusal
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (BadRequest("no"), "no"),
+        (BadRequest("no.", cause="it is late"), "no: it is late"),
+        (WorkerDied("exit code 7"), "Worker died: exit code 7"),
+    ],
+)
+def test_message_and_cause_in_one_line(error: TorchkeeperError, text: str) -> None:
+    assert error.text == text
+
+
+@pytest.mark.parametrize(
+    ("error", "headers"),
+    [
+        (BadRequest("no"), {}),
+        (MethodNotAllowed(["GET", "PUT"]), {"Allow": "GET, PUT"}),
+        (ServiceUnavailable("busy"), {"Retry-After": "1"}),
+        (QueueFull("full", retry_after=9), {"Retry-After": "9"}),
+        (InvalidKey(), {}),
+        (InvalidKey(status=403), {}),
+        (InvalidKey(status=401), {"WWW-Authenticate": "Bearer"}),
+        (UnknownCoding("br"), {"Accept-Encoding": "gzip, deflate"}),
+    ],
+)
+def test_headers_that_the_status_asks_for(error: TorchkeeperError, headers: dict[str, str]) -> None:
+    assert error.headers == headers
+
+
+def test_a_coding_of_any_length_is_shown_in_part() -> None:
+    assert len(UnknownCoding("x" * 10_000).message) < 200
