@@ -14,6 +14,7 @@ import os
 import socket
 import ssl
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -150,33 +151,34 @@ class Listener:
 
 def _bind_tcp(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
+    with _listening(family) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
-        sock.listen(_BACKLOG)
-        sock.setblocking(False)
-    except BaseException:
-        sock.close()
-        raise
     return sock
 
 
 def _bind_unix(path: Path) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
+    with _listening(socket.AF_UNIX) as sock:
         if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
                 if probe.connect_ex(str(path)) == 0:
                     raise OSError(errno.EADDRINUSE, "Address already in use")
             path.unlink()  # nobody answers: left behind by a server that was killed
         sock.bind(str(path))
+    return sock
+
+
+@contextlib.contextmanager
+def _listening(family: int) -> Iterator[socket.socket]:
+    """A socket that listens once it has been bound; closed if it cannot be."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        yield sock
         sock.listen(_BACKLOG)
         sock.setblocking(False)
     except BaseException:
         sock.close()
         raise
-    return sock
 
 
 #: Who holds a port that the configuration names twice.
