@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +15,7 @@ from torchkeeper.handler.helpers import (
     deprecated,
     get_yaml_config,
     import_class,
+    import_file,
     list_classes_from_module,
     timeit,
 )
@@ -24,6 +26,18 @@ def test_own_classes_of_a_module() -> None:
     exec("from pathlib import Path\nclass B: pass\nclass A(dict): pass", vars(module))
     assert [cls.__name__ for cls in list_classes_from_module(module)] == ["A", "B"]
     assert [cls.__name__ for cls in list_classes_from_module(module, dict)] == ["A"]
+
+
+def test_a_file_is_imported_whatever_else_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "of_that_name", ModuleType("of_that_name"))
+    path = tmp_path / "of_that_name.py"
+    path.write_text("VALUE = __name__")
+    assert import_file(path).VALUE == "of_that_name"
+    assert sys.modules["of_that_name"].__file__ == str(path)
+    with pytest.raises(ImportError, match=r"model\.txt is no Python file"):
+        import_file(path.rename(tmp_path / "model.txt"))
 
 
 def test_import_class() -> None:

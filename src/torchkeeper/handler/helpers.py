@@ -8,9 +8,11 @@ from __future__ import annotations
 import enum
 import functools
 import importlib
+import importlib.util
 import inspect
 import logging
 import re
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -64,6 +66,21 @@ def list_classes_from_module(module: ModuleType, parent_class: type | None = Non
     """
     own = [cls for _, cls in inspect.getmembers(module, inspect.isclass) if cls.__module__ == module.__name__]
     return own if parent_class is None else [cls for cls in own if issubclass(cls, parent_class)]
+
+
+def import_file(path: Path) -> ModuleType:
+    """Imports a Python file under its own name, also where another module of that name was imported before.
+
+    Raises:
+        ImportError: it is no Python file.
+    """
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"the file {path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def import_class(class_name: str, module_prefix: str | None = None) -> type:

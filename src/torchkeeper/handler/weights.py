@@ -7,8 +7,6 @@ Source of the rules: TorchServe's BaseHandler; `.safetensors` is new here.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import pickle
 import sys
 from collections.abc import Callable, Mapping
@@ -18,7 +16,7 @@ from typing import Any
 
 import torch
 
-from torchkeeper.handler.helpers import list_classes_from_module
+from torchkeeper.handler.helpers import import_file, list_classes_from_module
 
 StateDict = Mapping[str, Any]
 
@@ -123,6 +121,7 @@ def load_eager(source: Path, weights: Path | None, device: torch.device) -> torc
 
     Raises:
         RuntimeError: `source` is missing, or the weights do not fit the class.
+        ImportError: `source` is no Python file.
         ValueError: `source` does not define exactly one class.
     """
     if not source.is_file():
@@ -135,18 +134,10 @@ def load_eager(source: Path, weights: Path | None, device: torch.device) -> torc
 
 
 def _module(source: Path) -> ModuleType:
-    """The source's module, by file: another module of the same name may have been imported before."""
-    name = source.stem
-    known = sys.modules.get(name)
+    known = sys.modules.get(source.stem)
     if known is not None and Path(getattr(known, "__file__", None) or "").resolve() == source.resolve():
         return known
-    spec = importlib.util.spec_from_file_location(name, source)
-    if spec is None or spec.loader is None:
-        raise RuntimeError(f"the model file {source} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    return import_file(source)
 
 
 def _model_class(module: ModuleType) -> type:

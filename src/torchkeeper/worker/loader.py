@@ -8,7 +8,6 @@ live here: only the handler that a model names is loaded.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
 import os
 import sys
@@ -20,6 +19,7 @@ from torchkeeper import TORCHSERVE_VERSION
 from torchkeeper.envelope.envelope import ENVELOPES, envelope_class
 from torchkeeper.handler.builtin import BUILTIN
 from torchkeeper.handler.context import Context
+from torchkeeper.handler.helpers import import_file
 from torchkeeper.handler.recorder import Recorder
 from torchkeeper.wire.messages import ModelSpec
 from torchkeeper.worker.service import Entry, Service
@@ -88,14 +88,7 @@ def _user_module(name: str, model_dir: Path) -> ModuleType | None:
     """The archive's module of that name, or an installed one; None when there is neither."""
     path = model_dir / f"{name}.py"
     if path.is_file():
-        # By file and not by name: the template may have imported another module of the same name.
-        spec = importlib.util.spec_from_file_location(name, path)
-        if spec is None or spec.loader is None:
-            raise HandlerNotFound(f"{path} cannot be imported")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-        return module
+        return import_file(path)  # the template may have imported another module of the same name
     if name in BUILTIN:
         return None
     try:
