@@ -98,7 +98,6 @@ ALLOWED_WITHOUT = 0.5
 MANY_PARAMETERS = {
     "config.model_settings._row": "the columns of a table",
     "handler.context.Context.__init__": "TorchServe's constructor",
-    "logs.lines": "the fields of an access line",
     "logs.logs.Logs.access": "the fields of an access line",
     "serving.books.Access.__call__": "the fields of an access line",
 }

@@ -11,7 +11,7 @@ import functools
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -45,21 +45,25 @@ def worker_model(worker: str) -> str:
 # --- TorchServe's forms -------------------------------------------------------------------------------------
 
 
-def _access_text(method: bytes, path: bytes, version: str, status: int, ms: float) -> str:
-    return f'"{method.decode("ascii")} {path.decode("latin-1")} HTTP/{version}" {status} {ms:.0f}'
+class _Access(NamedTuple):
+    """What an access line says, in the order of `Logs.access`."""
+
+    client: str
+    method: bytes
+    path: bytes
+    version: str
+    status: int
+    ms: float
+    request_id: bytes
+
+    def text(self) -> str:
+        path = self.path.decode("latin-1")
+        return f'"{self.method.decode("ascii")} {path} HTTP/{self.version}" {self.status} {self.ms:.0f}'
 
 
-def _access(
-    moment: float,
-    client: str,
-    method: bytes,
-    path: bytes,
-    version: str,
-    status: int,
-    ms: float,
-    request_id: bytes,
-) -> str:
-    return f"{timestamp(moment)} - /{client} {_access_text(method, path, version, status, ms)}"
+def _access(moment: float, *said: Any) -> str:
+    line = _Access(*said)
+    return f"{timestamp(moment)} - /{line.client} {line.text()}"
 
 
 def _ts(moment: float, level: str, thread: str, name: str, text: str, known: Mapping[str, str]) -> str:
@@ -103,30 +107,22 @@ def _json(moment: float, level: str, logger: str, message: str, **known: Any) ->
     return msgspec.json.encode(line).decode()
 
 
-def _access_json(
-    moment: float,
-    client: str,
-    method: bytes,
-    path: bytes,
-    version: str,
-    status: int,
-    ms: float,
-    request_id: bytes,
-) -> str:
-    target = path.decode("latin-1")
+def _access_json(moment: float, *said: Any) -> str:
+    line = _Access(*said)
+    target = line.path.decode("latin-1")
     match = _MODEL.match(target)
     return _json(
         moment,
         "INFO",
         "ACCESS_LOG",
-        _access_text(method, path, version, status, ms),
-        request_id=request_id.decode("latin-1"),
+        line.text(),
+        request_id=line.request_id.decode("latin-1"),
         model=match[1] if match else "",
-        client=client,
-        method=method.decode("ascii"),
+        client=line.client,
+        method=line.method.decode("ascii"),
         path=target,
-        status=status,
-        ms=round(ms, 3),
+        status=line.status,
+        ms=round(line.ms, 3),
     )
 
 
