@@ -11,7 +11,7 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -60,6 +60,15 @@ Serve = Callable[[RpcCall, Any], Awaitable[Any]]
 """Request (or an asynchronous iterator of them) in; the reply out, or None where `Call.write` was used."""
 
 
+@dataclass(frozen=True)
+class Rpc:
+    """What serves a method, for whose key; `many` as `Calls.handler` takes it."""
+
+    serve: Serve
+    key: Key
+    many: bool = False
+
+
 class Calls:
     """Makes gRPC's handlers from what serves a method."""
 
@@ -84,6 +93,16 @@ class Calls:
             self._running -= 1
             if not self._running:
                 self._quiet.set()
+
+    def handlers(
+        self, methods: Iterable[Method], served: Mapping[str, Rpc], dialect: Dialect = Dialect.OPEN_INFERENCE
+    ) -> dict[str, Any]:
+        """The handlers of a service by its methods' names; all of them must be served."""
+        found = {}
+        for method in methods:
+            rpc = served[method.name]
+            found[method.name] = self.handler(method, rpc.serve, key=rpc.key, dialect=dialect, many=rpc.many)
+        return found
 
     def handler(
         self,

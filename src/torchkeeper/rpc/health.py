@@ -13,7 +13,7 @@ from typing import Any
 from torchkeeper.errors import ModelNotFound, TorchkeeperError
 from torchkeeper.keys.key import Key
 from torchkeeper.models.registry import Models
-from torchkeeper.rpc.calls import Calls, RpcCall
+from torchkeeper.rpc.calls import Calls, Rpc, RpcCall
 from torchkeeper.rpc.schema import HEALTH, message, methods
 
 HealthCheckResponse = message("grpc.health.v1.HealthCheckResponse")
@@ -69,10 +69,7 @@ class HealthService:
                     await asyncio.wait_for(self._stopping.wait(), WATCH)
 
         serve = {"Check": check, "List": every, "Watch": watch}
-        return {
-            method.name: calls.handler(method, serve[method.name], key=Key.PROBE)
-            for method in methods(HEALTH)
-        }
+        return calls.handlers(methods(HEALTH), {name: Rpc(one, Key.PROBE) for name, one in serve.items()})
 
     def _status(self, name: str, services: Collection[str]) -> int:
         if name == "" or name in services:

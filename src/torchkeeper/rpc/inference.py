@@ -15,7 +15,7 @@ from torchkeeper.engine.stream import Stream
 from torchkeeper.errors import BadRequest, ServiceUnavailable, TorchkeeperError
 from torchkeeper.keys.key import Key
 from torchkeeper.models.registry import Models
-from torchkeeper.rpc.calls import Calls, RpcCall, settle
+from torchkeeper.rpc.calls import Calls, Rpc, RpcCall, settle
 from torchkeeper.rpc.schema import INFERENCE, message, methods
 from torchkeeper.rpc.status import HandlerStatus, SequenceRequired, code_of
 from torchkeeper.serving.ask import Ask, Asked, ClientGone
@@ -93,19 +93,13 @@ class InferenceService:
 
     def handlers(self, calls: Calls) -> dict[str, Any]:
         """gRPC's handlers by method name."""
-        serve = {
-            "Ping": (self._ping, Key.PROBE, False),
-            "Predictions": (self._predictions, Key.INFERENCE, False),
-            "StreamPredictions": (self._stream, Key.INFERENCE, False),
-            "StreamPredictions2": (self._stream_many, Key.INFERENCE, True),
+        served = {
+            "Ping": Rpc(self._ping, Key.PROBE),
+            "Predictions": Rpc(self._predictions, Key.INFERENCE),
+            "StreamPredictions": Rpc(self._stream, Key.INFERENCE),
+            "StreamPredictions2": Rpc(self._stream_many, Key.INFERENCE, many=True),
         }
-        found = {}
-        for method in methods(INFERENCE):
-            function, key, many = serve[method.name]
-            found[method.name] = calls.handler(
-                method, function, key=key, dialect=Dialect.TORCHSERVE, many=many
-            )
-        return found
+        return calls.handlers(methods(INFERENCE), served, Dialect.TORCHSERVE)
 
     async def _ping(self, call: RpcCall, request: Any) -> Any:
         healthy = self._models.healthy()

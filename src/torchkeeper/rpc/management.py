@@ -10,7 +10,7 @@ from typing import Any
 
 from torchkeeper.errors import BadRequest
 from torchkeeper.keys.key import Key
-from torchkeeper.rpc.calls import Calls, RpcCall
+from torchkeeper.rpc.calls import Calls, Rpc, RpcCall
 from torchkeeper.rpc.schema import MANAGEMENT, message, methods
 from torchkeeper.rpc.status import ModelApiDisabled
 from torchkeeper.serving.dialect import Dialect
@@ -39,12 +39,8 @@ class ManagementService:
             "SetDefault": self._set_default,
             "UnregisterModel": self._unregister,
         }
-        return {
-            method.name: calls.handler(
-                method, serve[method.name], key=Key.MANAGEMENT, dialect=Dialect.TORCHSERVE
-            )
-            for method in methods(MANAGEMENT)
-        }
+        keyed = {name: Rpc(one, Key.MANAGEMENT) for name, one in serve.items()}
+        return calls.handlers(methods(MANAGEMENT), keyed, Dialect.TORCHSERVE)
 
     async def _describe(self, call: RpcCall, request: Any) -> Any:
         found = await self._operations.describe(

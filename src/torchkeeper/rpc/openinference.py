@@ -11,7 +11,7 @@ from typing import Any
 from torchkeeper.errors import BadRequest
 from torchkeeper.keys.key import Key
 from torchkeeper.models.registry import Models
-from torchkeeper.rpc.calls import Calls, RpcCall
+from torchkeeper.rpc.calls import Calls, Rpc, RpcCall
 from torchkeeper.rpc.inference import checked
 from torchkeeper.rpc.schema import OPEN_INFERENCE, message, methods
 from torchkeeper.rpc.tensors import body_of, is_raw, response_of
@@ -40,19 +40,15 @@ class OpenInferenceService:
 
     def handlers(self, calls: Calls, service: str) -> dict[str, Any]:
         """gRPC's handlers by method name, for the service under one of its names."""
-        serve = {
-            "ServerLive": (self._server_live, Key.PROBE),
-            "ServerReady": (self._server_ready, Key.PROBE),
-            "ModelReady": (self._model_ready, Key.PROBE),
-            "ServerMetadata": (self._server_metadata, Key.INFERENCE),
-            "ModelMetadata": (self._model_metadata, Key.INFERENCE),
-            "ModelInfer": (self._infer, Key.INFERENCE),
+        served = {
+            "ServerLive": Rpc(self._server_live, Key.PROBE),
+            "ServerReady": Rpc(self._server_ready, Key.PROBE),
+            "ModelReady": Rpc(self._model_ready, Key.PROBE),
+            "ServerMetadata": Rpc(self._server_metadata, Key.INFERENCE),
+            "ModelMetadata": Rpc(self._model_metadata, Key.INFERENCE),
+            "ModelInfer": Rpc(self._infer, Key.INFERENCE),
         }
-        found = {}
-        for method in methods(service, like=OPEN_INFERENCE):
-            function, key = serve[method.name]
-            found[method.name] = calls.handler(method, function, key=key)
-        return found
+        return calls.handlers(methods(service, like=OPEN_INFERENCE), served)
 
     async def _server_live(self, call: RpcCall, request: Any) -> Any:
         return ServerLiveResponse(live=True)
