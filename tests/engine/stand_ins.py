@@ -13,7 +13,7 @@ from torchkeeper.engine.batching.policy import Event as PolicyEvent
 from torchkeeper.engine.batching.policy import Lane, Policy, Send, View
 from torchkeeper.engine.dispatch import Dispatcher, DispatchRules
 from torchkeeper.engine.stream import Stream
-from torchkeeper.metrics.instruments import NoMeter
+from torchkeeper.metrics.instruments import Meter
 from torchkeeper.pool.life import Event, Life
 from torchkeeper.pool.process import WorkerProcess
 from torchkeeper.pool.worker import Loss, Worker
@@ -97,7 +97,7 @@ def serving_worker(
     return worker, channel
 
 
-class Times(NoMeter):
+class Times(Meter):
     """Keeps what is measured."""
 
     def __init__(self) -> None:

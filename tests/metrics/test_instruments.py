@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from torchkeeper.metrics.catalogue import read_catalogue
-from torchkeeper.metrics.instruments import Instruments, NoMeter
+from torchkeeper.metrics.instruments import Instruments, Meter
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.metrics.registry import Family, Registry
 from torchkeeper.wire.messages import Declared
@@ -139,8 +139,8 @@ def test_what_metrics_yaml_lacks_is_not_measured_and_its_types_and_labels_count(
     assert shown(registry, "QueueTime") == {"QueueTime_count{vm,}": 1, "QueueTime_sum{vm,}": 250}
 
 
-def test_no_meter_takes_everything() -> None:
-    meter = NoMeter()
+def test_a_meter_of_nothing_takes_everything() -> None:
+    meter = Meter()
     meter.accepted(True)
     meter.answered(True, 1, 1)
     meter.batch(1, 1, 1)

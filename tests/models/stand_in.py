@@ -11,7 +11,7 @@ from typing import Any
 
 from torchkeeper.config.model_settings import GivenSettings, from_request
 from torchkeeper.config.settings import CommandLine, Settings, load_settings
-from torchkeeper.metrics.instruments import Meter, NoMeter
+from torchkeeper.metrics.instruments import Meter
 from torchkeeper.models.builder import Builder, Sinks
 from torchkeeper.models.registry import Models
 from torchkeeper.pool.launcher import Launch
@@ -124,7 +124,7 @@ class CountedMeters:
         return _Closing(lambda: self.open.remove((name, version)))
 
 
-class _Closing(NoMeter):
+class _Closing(Meter):
     def __init__(self, forget: Callable[[], None]) -> None:
         self._forget = forget
 

@@ -36,7 +36,7 @@ from torchkeeper.engine.queue import Entry, EntryQueue, Full
 from torchkeeper.engine.retry import is_sent_again
 from torchkeeper.engine.stream import Stream
 from torchkeeper.errors import PredictionFailed, WorkerDied
-from torchkeeper.metrics.instruments import Meter, NoMeter
+from torchkeeper.metrics.instruments import Meter
 from torchkeeper.pool.worker import Loss, Refusal, Worker
 from torchkeeper.wire.frames import (
     Cancel,
@@ -87,7 +87,7 @@ class Dispatcher:
         self._policy = policy
         self._admission = Admission(sentence)
         self._make_meter = make_meter
-        self._meter: Meter = NoMeter()
+        self._meter = Meter()
         self._record = record
         self._queue = EntryQueue(rules.queue_limit, on_left=lambda lane: policy.observe(Left(lane)))
         self._crew = Crew()

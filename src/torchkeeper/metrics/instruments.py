@@ -7,7 +7,6 @@ TorchServe's where it has the metric; what is new begins with `torchkeeper_`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from torchkeeper.metrics.cell import Cell, Gauge
 from torchkeeper.metrics.ledger import Ledger
@@ -72,8 +71,8 @@ OWN: tuple[tuple[Declared, str, tuple[float, ...]], ...] = (
 )
 
 
-class Meter(Protocol):
-    """What is measured of one model version."""
+class Meter:
+    """What is measured of one model version; nothing by this one itself."""
 
     def accepted(self, named: bool) -> None:
         """A request was queued; `named`: its URL named the version."""
@@ -98,34 +97,6 @@ class Meter(Protocol):
 
     def close(self) -> None:
         """The version is no longer served: its gauges go, its counters stay."""
-
-
-class NoMeter:
-    """A meter that measures nothing."""
-
-    def accepted(self, named: bool) -> None:
-        """Nothing."""
-
-    def answered(self, named: bool, queue: float, total: float) -> None:
-        """Nothing."""
-
-    def streamed(self) -> None:
-        """Nothing."""
-
-    def batch(self, size: int, handler: float, overhead: float) -> None:
-        """Nothing."""
-
-    def loaded(self, worker: str, seconds: float) -> None:
-        """Nothing."""
-
-    def lost(self, worker: str, replaced: bool) -> None:
-        """Nothing."""
-
-    def watch(self, depth: Callable[[], int]) -> None:
-        """Nothing."""
-
-    def close(self) -> None:
-        """Nothing."""
 
 
 class Instruments:
@@ -205,8 +176,8 @@ class Instruments:
             self.bind("torchkeeper_queue_depth", model_name=name, model_version=version).update(depth())
 
 
-class VersionMeter:
-    """What is measured of one model version; see `Meter`."""
+class VersionMeter(Meter):
+    """What is measured of one model version, on the server's instruments."""
 
     def __init__(self, instruments: Instruments, name: str, version: str, batch_size: int) -> None:
         self._instruments = instruments

@@ -21,7 +21,7 @@ from torchkeeper.engine.batching.policies import BatchRules, make_policy
 from torchkeeper.engine.dispatch import Dispatcher, DispatchRules
 from torchkeeper.errors import ArchiveError, RequirementsFailed
 from torchkeeper.machine.hardware import cpu_count
-from torchkeeper.metrics.instruments import Meter, NoMeter
+from torchkeeper.metrics.instruments import Meter
 from torchkeeper.models.version import About, ModelVersion
 from torchkeeper.pool.launcher import Launch, Launcher
 from torchkeeper.pool.pool import Plan, Pool
@@ -37,7 +37,7 @@ class Sinks:
     line: Callable[[str, str, str], None]
     sample: Callable[[Sample], None]
     #: A meter for a version, by its name, version and batch size.
-    meter: Callable[[str, str, int], Meter] = lambda name, version, batch_size: NoMeter()
+    meter: Callable[[str, str, int], Meter] = lambda name, version, batch_size: Meter()
     #: The metrics that handlers find declared.
     declared: tuple[Declared, ...] = ()
 
