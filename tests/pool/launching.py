@@ -23,6 +23,8 @@ T = TypeVar("T")
 #: Seconds for what must come; only a failing test waits for so long.
 LONG = 60.0
 _PR_SET_CHILD_SUBREAPER = 36
+#: The least that a handler can be.
+FINE = "def handle(data, context):\n    return data\n"
 
 
 def light_environ(folder: Path, **stubs: str) -> dict[str, str]:
@@ -70,6 +72,11 @@ class Witness:
     async def exit(self) -> int | None:
         await self.until(lambda: self.exits)
         return self.exits[0]
+
+
+def child_in(witness: Witness) -> int:
+    """The process of which a handler has said that it is its child."""
+    return int(next(line for line in witness.lines if line.startswith("child")).split()[1])
 
 
 async def become(what: Callable[[], bool]) -> None:

@@ -1,11 +1,15 @@
 """The life of a worker as a table: every legal step, every illegal one, and the delays between tries."""
 
+from __future__ import annotations
+
 import itertools
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from torchkeeper.pool.life import (
-    BACKOFF,
     PROBE,
     TRANSITIONS,
     Event,
@@ -14,6 +18,9 @@ from torchkeeper.pool.life import (
     State,
     next_state,
 )
+
+#: The delays between its attempts, in seconds.
+TORCHSERVE = (1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610, 987, 1597)
 
 
 @pytest.mark.parametrize(("state", "event"), list(itertools.product(State, Event)))
@@ -37,7 +44,7 @@ def fail_to_load(life: Life, now: float) -> State:
 def test_failed_loads_wait_as_torchserve_does() -> None:
     life = Life(give_up_after=10_000)
     now = 0.0
-    for delay in BACKOFF[:8]:
+    for delay in (*TORCHSERVE, TORCHSERVE[-1]):
         assert fail_to_load(life, now) is State.BACKING_OFF
         assert life.due == now + delay
         now += delay
@@ -108,3 +115,109 @@ def test_a_worker_with_nothing_in_hand_leaves_at_once(events: tuple[Event, ...])
     for event in events:
         life.on(event, 1)
     assert life.on(Event.STOP, 2) is State.LEAVING
+
+
+#: States in which a worker has a process, or gets one.
+WITH_PROCESS = {
+    State.STARTING,
+    State.LOADING,
+    State.READY,
+    State.BUSY,
+    State.DRAINING,
+    State.LEAVING,
+}
+
+
+class LifeMachine(RuleBasedStateMachine):
+    """Whatever happens to a worker, in any order that the table allows and however long it takes."""
+
+    @initialize(give_up_after=st.sampled_from([0, 5, 300, 100_000]))
+    def begin(self, give_up_after: float) -> None:
+        self.patience = give_up_after
+        self.life = Life(give_up_after)
+        self.now = 1000.0
+        #: Deaths in a row before the model was loaded, and when the first of them was.
+        self.failed = 0
+        self.since = 0.0
+        self.was_stopped = False
+
+    @rule(seconds=st.sampled_from([1, 5, 300]) | st.floats(0, 400))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @precondition(lambda self: self.life.state is not State.STOPPED)
+    @rule(number=st.integers(0, 5))
+    def any_event(self, number: int) -> None:
+        events = [event for state, event in TRANSITIONS if state is self.life.state]
+        events = [event for event in events if event is not Event.EXPIRED]  # it decides that by itself
+        self.take(events[number % len(events)])
+
+    def take(self, event: Event) -> None:
+        before = self.life.state
+        if event is Event.DUE:
+            assert self.life.due is not None
+            self.now = max(self.now, self.life.due)
+        after = self.life.on(event, self.now, f"cause at {self.now}")
+        self.was_stopped |= event is Event.STOP
+        if event is Event.LOADED:
+            self.failed = 0
+        elif event is Event.EXITED and after is not State.STOPPED:
+            assert self.life.last_cause == f"cause at {self.now}"
+            self.died(before)
+        else:
+            assert after is TRANSITIONS[before, event]
+
+    def died(self, before: State) -> None:
+        """When it is tried again."""
+        if before in (State.READY, State.BUSY):
+            assert self.life.due == self.now, "a worker that has served is replaced at once"
+            return
+        self.since = self.since if self.failed else self.now
+        self.failed += 1
+        if self.now - self.since >= self.patience:
+            assert self.life.state is State.GIVEN_UP
+            assert self.life.due == self.now + PROBE
+        else:
+            assert self.life.state is State.BACKING_OFF
+            assert self.life.due == self.now + TORCHSERVE[min(self.failed, 17) - 1]
+
+    @precondition(lambda self: self.life.state in (State.BACKING_OFF, State.GIVEN_UP))
+    @rule(times=st.sampled_from([1, 2, 18]))
+    def it_fails_again(self, times: int) -> None:
+        """The usual course of a model that cannot be loaded, which chance alone would seldom find."""
+        for event in (Event.DUE, Event.SPAWNED, Event.EXITED) * times:
+            self.take(event)
+
+    @precondition(lambda self: self.life.state in (State.BACKING_OFF, State.GIVEN_UP))
+    @rule()
+    def it_loads_at_last(self) -> None:
+        for event in (Event.DUE, Event.SPAWNED, Event.LOADED):
+            self.take(event)
+
+    @invariant()
+    def it_is_alive_or_has_a_due_time_or_was_stopped(self) -> None:
+        tried_again = self.life.state in (State.BACKING_OFF, State.GIVEN_UP)
+        assert (self.life.due is not None) == tried_again
+        assert tried_again or self.life.state in WITH_PROCESS or self.was_stopped
+        assert (self.life.state is State.STOPPED) <= self.was_stopped
+
+    @invariant()
+    def who_was_stopped_never_comes_back(self) -> None:
+        leaves = self.life.state in (State.DRAINING, State.LEAVING, State.STOPPED)
+        assert leaves == self.was_stopped
+
+    @invariant()
+    def a_due_time_is_never_further_away_than_the_longest_delay(self) -> None:
+        assert self.life.due is None or self.life.due <= self.now + TORCHSERVE[-1]
+
+    @invariant()
+    def requests_wait_for_a_worker_that_serves_or_starts_or_failed_but_once(self) -> None:
+        state = self.life.state
+        serves_or_starts = state in (State.STARTING, State.LOADING, State.READY, State.BUSY)
+        failed_once = state is State.BACKING_OFF and self.failed < 2
+        assert self.life.hopeful == (serves_or_starts or failed_once)
+        assert not (self.was_stopped and self.life.hopeful)
+
+
+TestLife = LifeMachine.TestCase
+TestLife.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import signal
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -270,19 +269,6 @@ def test_a_killed_worker_with_no_answer_in_time_is_said_to_have_timed_out(play: 
         )
 
     play(act)
-
-
-@pytest.mark.parametrize(
-    ("returncode", "words"),
-    [
-        (None, "the worker process ended"),
-        (3, "the worker process left with exit code 3"),
-        (-signal.SIGSEGV, "the worker process was killed by SIGSEGV"),
-        (-250, "the worker process was killed by signal 250"),
-    ],
-)
-def test_ends_in_words(returncode: int | None, words: str) -> None:
-    assert pool_module.describe_end(returncode) == words
 
 
 def test_who_uses_the_pool_is_told_whether_anybody_may_serve(play: Play) -> None:

@@ -1,19 +1,23 @@
-"""Worker processes as the front sees them: how they begin, what they say, and above all how they end."""
+"""Worker processes as the front sees them: what they say, and above all how they end."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
+import subprocess
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import psutil
 import pytest
 from launching import (  # type: ignore[import-not-found]  # pytest puts this folder on the path
+    FINE,
     Witness,
     become,
+    child_in,
     launch_of,
-    light_environ,
     linux,
     loaded,
     run,
@@ -23,15 +27,13 @@ from launching import (  # type: ignore[import-not-found]  # pytest puts this fo
     with_launcher,
 )
 
-from torchkeeper.pool import launcher as launcher_module
-from torchkeeper.pool import orphans, process, template_link
+from torchkeeper.pool import process
 from torchkeeper.pool.launcher import Launcher
-from torchkeeper.pool.template_link import TemplateFailed
-from torchkeeper.wire.frames import Loaded, LoadFailed, Stop, encode
+from torchkeeper.pool.process import Ends, WorkerProcess, make_ends
+from torchkeeper.wire.frames import Cancel, LoadFailed, Stop, encode
 
 pytestmark = linux
 
-FINE = "def handle(data, context):\n    return data\n"
 #: A child that has whatever the worker has, and says its own number.
 FORKS = """
 import os, signal, sys, time
@@ -41,47 +43,11 @@ if child == 0:
     time.sleep(1000)
 print("child", child, flush=True)
 """
-#: One that is no longer of the worker's group.
-DAEMON = """
-import os, time
-
-if os.fork() == 0:
-    os.setsid()
-    print("child", os.getpid(), flush=True)
-    time.sleep(1000)
-"""
 DIES = {
     "killed": (FORKS + "os.kill(os.getpid(), signal.SIGKILL)\n", -signal.SIGKILL),
     "leaves": (FORKS + "print('last words', end='', flush=True)\nos._exit(7)\n", 7),
     "does not load": (FORKS + "raise ValueError('no such weights')\n", 3),
 }
-
-
-@pytest.fixture
-def environ(tmp_path: Path) -> dict[str, str]:
-    return light_environ(tmp_path / "light")
-
-
-def child_in(witness: Witness) -> int:
-    return int(next(line for line in witness.lines if line.startswith("child")).split()[1])
-
-
-@pytest.mark.parametrize("forked", [True, False], ids=["forked", "spawned"])
-def test_a_worker_loads_and_leaves_when_told_to(
-    environ: dict[str, str], tmp_path: Path, forked: bool
-) -> None:
-    async def work(launcher: Launcher) -> None:
-        witness = Witness()
-        worker = await launcher.launch(witness, launch_of(environ, forked=forked))
-        worker.send(loaded(spec_of(tmp_path / "m", FINE)))
-        await witness.until(lambda: witness.frames)
-        assert isinstance(witness.frames[0], Loaded)
-        assert os.getsid(worker.pid) == worker.pid, "a Ctrl-C in the server's terminal does not reach it"
-        worker.send(encode(Stop()))
-        assert await witness.exit() == 0
-        assert not worker.alive
-
-    with_launcher(environ, work)
 
 
 @pytest.mark.parametrize("forked", [True, False], ids=["forked", "spawned"])
@@ -161,123 +127,135 @@ def test_a_kill_whose_effect_nobody_tells_is_an_end_all_the_same(
     assert "is left to the kernel" in caplog.text
 
 
-def test_a_fork_that_is_not_answered_costs_the_template_and_the_next_one_serves(
-    environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def work(launcher: Launcher) -> None:
-        before = state()[0]
-        template = template_of()
-        template.suspend()
-        with monkeypatch.context() as short:
-            short.setattr(template_link, "FORK", 0.01)
-            with pytest.raises(TemplateFailed, match="did not fork a worker within"):
-                await launcher.launch(Witness(), launch_of(environ, forked=True))
-        await become(lambda: not psutil.pid_exists(template.pid))
-        await become(lambda: len(state()[0]) < len(before))
+def by_hand(work: Callable[[WorkerProcess, Witness, Ends], Awaitable[None]]) -> None:
+    """Runs work with a worker whose end of everything is the test's own."""
+
+    async def whole() -> None:
         witness = Witness()
-        worker = await launcher.launch(witness, launch_of(environ, forked=True))
-        worker.send(loaded(spec_of(tmp_path / "m", FINE)) + encode(Stop()))
-        assert await witness.exit() == 0
+        worker = WorkerProcess(1, witness)
+        ours, theirs = make_ends()
+        await worker.adopt(ours)
+        try:
+            await work(worker, witness, theirs)
+        finally:
+            theirs.close()
+            worker.discard()
 
-    with_launcher(environ, work)
-
-
-def test_a_cancelled_launch_leaves_nothing(environ: dict[str, str]) -> None:
-    async def work(launcher: Launcher) -> None:
-        template = template_of()
-        before = state()
-        for forked in (True, False):
-            for turns in range(6):
-                template.suspend()
-                witness = Witness()
-                task = asyncio.ensure_future(launcher.launch(witness, launch_of(environ, forked=forked)))
-                for _ in range(turns):
-                    await asyncio.sleep(0)
-                task.cancel()
-                template.resume()
-                await asyncio.wait({task})
-                assert task.cancelled()
-        await become(lambda: not template.children() and state() == before)
-        assert witness.exits == [], "nobody asked for them any more"
-
-    with_launcher(environ, work)
+    run(whole())
 
 
-@pytest.mark.parametrize("end", ["timeout", "cancelled", "stopped"])
-def test_a_template_that_never_gets_ready_is_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, end: str
-) -> None:
-    environ = light_environ(tmp_path / "light", numpy="import time\ntime.sleep(1000)\n")
-    monkeypatch.setattr(template_link, "TEMPLATE_START", 0.1 if end == "timeout" else 60.0)
+def test_frames_and_lines_come_whole_however_they_are_written() -> None:
+    async def work(worker: WorkerProcess, witness: Witness, theirs: Ends) -> None:
+        frame = encode(Cancel(1, (2,)))
+        theirs.channel.sendall(frame + frame[:5])
+        theirs.out.write(b"one\ntwo \xff\nthr")
+        theirs.err.write(b"x" * 10)
+        await witness.until(lambda: len(witness.lines) == 2 and witness.frames)
+        assert witness.lines == ["one", "two \N{REPLACEMENT CHARACTER}"]
+        assert witness.frames == [Cancel(1, (2,))]
+        theirs.channel.sendall(frame[5:])
+        theirs.out.write(b"ee\n")
+        await witness.until(lambda: len(witness.lines) == 3 and len(witness.frames) == 2)
+        assert witness.lines[2] == "three"
 
-    async def work() -> None:
-        launcher = Launcher(environ)
-        first = asyncio.ensure_future(launcher.start())
-        await become(lambda: bool(state()[1]))
-        second = asyncio.ensure_future(launcher.launch(Witness(), launch_of(environ, forked=True)))
-        if end == "timeout":
-            await first
-            with pytest.raises(TemplateFailed, match="was not ready within"):
-                await second
-        elif end == "cancelled":
-            first.cancel()
-            second.cancel()
-        await launcher.stop()
-        await asyncio.wait({first, second})
-
-    run(work())
-    if end == "timeout":
-        assert "workers cannot be forked yet: the template process was not ready" in caplog.text
+    by_hand(work)
 
 
-def test_a_template_that_cannot_start_says_how_it_ended(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    environ = light_environ(tmp_path / "light", numpy="import os\nos._exit(9)\n")
-    with_launcher(environ, lambda launcher: asyncio.sleep(0))
-    assert "workers cannot be forked yet: the template process died (exit code 9)" in caplog.text
+def test_a_line_without_an_end_comes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_MAX_LINE", 100)
 
-
-def test_a_template_that_does_not_leave_is_killed(
-    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(template_link, "TEMPLATE_STOP", 0.01)
-
-    async def work(launcher: Launcher) -> int:
-        template = template_of()
-        template.suspend()
-        return template.pid
-
-    assert not psutil.pid_exists(with_launcher(environ, work))
-
-
-def test_no_zombie_stays_of_a_process_that_outlived_its_worker(
-    environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(orphans, "_ROUND", 0.01)
-
-    async def work(launcher: Launcher) -> None:
-        witness = Witness()
-        worker = await launcher.launch(witness, launch_of(environ, forked=True))
-        worker.send(loaded(spec_of(tmp_path / "m", DAEMON + FINE)))
+    async def work(worker: WorkerProcess, witness: Witness, theirs: Ends) -> None:
+        theirs.out.write(b"x" * 101)
         await witness.until(lambda: witness.lines)
-        worker.kill()
-        assert await witness.exit() == -signal.SIGKILL
-        stays = psutil.Process(child_in(witness))
-        assert stays.status() != psutil.STATUS_ZOMBIE
-        await become(lambda: stays.ppid() == os.getpid())
-        stays.kill()
-        await become(lambda: not psutil.pid_exists(stays.pid))
+        theirs.out.write(b"y\n")
+        await witness.until(lambda: len(witness.lines) == 2)
+        assert witness.lines == ["x" * 101, "y"]
 
-    with_launcher(environ, work)
+    by_hand(work)
 
 
-def test_after_its_end_a_launcher_launches_nothing(environ: dict[str, str]) -> None:
+def test_what_is_held_is_read_later_and_nothing_of_it_is_lost() -> None:
+    async def work(worker: WorkerProcess, witness: Witness, theirs: Ends) -> None:
+        worker.hold()
+        theirs.channel.sendall(encode(Stop()))
+        theirs.out.write(b"printed\n")
+        await witness.until(lambda: witness.lines)
+        assert witness.frames == []
+        worker.let_on()
+        await witness.until(lambda: witness.frames)
+
+    by_hand(work)
+
+
+def test_what_is_sent_arrives_until_the_end_and_the_end_is_told_once() -> None:
+    async def work(worker: WorkerProcess, witness: Witness, theirs: Ends) -> None:
+        worker.send(b"frame")
+        theirs.channel.settimeout(60)
+        assert theirs.channel.recv(100) == b"frame"
+        theirs.out.write(b"last words")
+        theirs.channel.sendall(encode(Stop()))
+        os.set_blocking(theirs.life.fileno(), False)
+        assert theirs.life.read() is None
+        worker.ended(7)
+        worker.ended(8)
+        assert (witness.exits, witness.lines, witness.frames) == ([7], ["last words"], [Stop()])
+        assert theirs.life.read() == b"", "whoever waits for the front's end sees it"
+        for late in (worker.hold, worker.let_on, worker.terminate, worker.kill):
+            late()
+        worker.send(b"late")
+        assert not worker.alive
+
+    by_hand(work)
+
+
+def test_an_end_before_all_is_set_up_is_told_then() -> None:
     async def work() -> None:
-        launcher = launcher_module.Launcher(environ)
-        await launcher.start()
-        await launcher.stop()
-        with pytest.raises(OSError, match="the server stops"):
-            await launcher.launch(Witness(), launch_of(environ, forked=True))
+        witness = Witness()
+        worker = WorkerProcess(1, witness)
+        ours, theirs = make_ends()
+        theirs.close()
+        worker.ended(3)
+        assert witness.exits == []
+        await worker.adopt(ours)
+        assert witness.exits == [3]
 
     run(work())
+
+
+def test_a_worker_that_breaks_the_format_is_killed(caplog: pytest.LogCaptureFixture) -> None:
+    async def work(worker: WorkerProcess, witness: Witness, theirs: Ends) -> None:
+        with subprocess.Popen(["sleep", "1000"], start_new_session=True) as child:
+            worker.pid = child.pid
+            theirs.channel.sendall(b"\xff" * 8)
+            async with asyncio.timeout(60):
+                while child.poll() is None:
+                    await asyncio.sleep(0.001)
+            assert child.returncode == -signal.SIGKILL
+            worker.ended(child.returncode)
+        assert witness.exits == [-signal.SIGKILL]
+
+    by_hand(work)
+    assert "broke the channel's format and is killed" in caplog.text
+
+
+def test_ends_that_cannot_be_made_leave_no_descriptor() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = state()[0]
+    highest = max(map(int, os.listdir("/proc/self/fd")))
+    fillers = []
+    while (filler := os.dup(0)) < highest:
+        fillers.append(filler)
+    fillers.append(filler)
+    failed = 0
+    try:
+        for more in range(1, 8):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (filler + more, hard))
+            with pytest.raises(OSError, match="Too many open files"):
+                make_ends()
+            failed += 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for fd in fillers:
+            os.close(fd)
+    assert failed == 7
+    assert state()[0] == before

@@ -116,7 +116,7 @@ class Life:
         self.state = next_state(self.state, event)
         if event is Event.LOADED:
             self.failures, self.failing_since = 0, None
-        elif event is Event.DUE:
+        elif event in (Event.DUE, Event.STOP):
             self.due = None
         elif event is Event.EXITED and self.state is State.BACKING_OFF:
             self.last_cause = cause
