@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "manifest": {"config", "deadlines", "errors"},
     "metrics": {"config", "machine", "wire"},
     "doctor": {"archive", "config", "errors", "handler", "wire"},
-    "engine": {"errors", "metrics", "pool", "wire"},
+    "engine": {"config", "errors", "metrics", "pool", "wire"},
     "launcher": {"keys"},
     "logs": {"config", "errors", "metrics", "wire"},
     "worker": {"deadlines", "envelope", "handler", "machine", "wire"},

@@ -8,10 +8,11 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-from torchkeeper.engine.batching.policies import BatchRules, make_policy
+from torchkeeper.config.model_settings import ModelSettings
+from torchkeeper.engine.batching.policies import make_policy
 from torchkeeper.engine.batching.policy import Event as PolicyEvent
 from torchkeeper.engine.batching.policy import Lane, Policy, Send, View
-from torchkeeper.engine.dispatch import Dispatcher, DispatchRules
+from torchkeeper.engine.dispatch import Dispatcher
 from torchkeeper.engine.stream import Stream
 from torchkeeper.metrics.instruments import Meter
 from torchkeeper.pool.life import Event, Life
@@ -146,18 +147,26 @@ class Dispatching:
         limit: int = 100,
         policy: Policy | None = None,
         response_timeout: float = 60.0,
-        client_timeout: float = 0.0,
+        client_timeout: int = 0,
         retry: bool = True,
         job_ticket: bool = False,
         max_response_size: int = 1000,
     ) -> None:
-        rules = DispatchRules(limit, response_timeout, client_timeout, retry, job_ticket, max_response_size)
-        self.policy = Told(policy or make_policy("greedy", BatchRules(batch_size, 0)))
+        settings = ModelSettings(
+            batch_size=batch_size,
+            job_queue_size=limit,
+            response_timeout=response_timeout,
+            client_timeout=client_timeout,
+            retry_on_worker_death=retry,
+            use_job_ticket=job_ticket,
+        )
+        self.policy = Told(policy or make_policy(settings))
         self.times = Times()
         self.samples: list[Sample] = []
         self.killed: list[tuple[Worker, str]] = []
         self.dispatcher = Dispatcher(
-            rules,
+            settings,
+            max_response_size,
             self.policy,
             lambda named: "No worker is available",
             lambda: self.times,

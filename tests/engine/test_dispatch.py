@@ -18,8 +18,9 @@ from stand_ins import (  # type: ignore[import-not-found]  # pytest puts this fo
     until,
 )
 
+from torchkeeper.config.model_settings import ModelSettings
 from torchkeeper.engine.batching.greedy import PREPARE_BELOW
-from torchkeeper.engine.batching.policies import BatchRules, make_policy
+from torchkeeper.engine.batching.policies import make_policy
 from torchkeeper.engine.batching.policy import Arrived, Done, Left, Lost, Send, Sent
 from torchkeeper.engine.stream import FULL, OVERFULL, Closed
 from torchkeeper.errors import PredictionFailed, QueueFull, ServiceUnavailable, WorkerDied
@@ -287,7 +288,7 @@ async def test_a_worker_that_does_not_answer_is_killed() -> None:
 
 @in_loop
 async def test_who_waits_too_long_is_told_so() -> None:
-    at_work = Dispatching(client_timeout=0.01)
+    at_work = Dispatching(client_timeout=10)
     runs = at_work.ask("runs")
     await turns()
     waits = at_work.ask("waits")
@@ -300,7 +301,7 @@ async def test_who_waits_too_long_is_told_so() -> None:
 
 @in_loop
 async def test_who_waits_too_long_to_be_sent_again_is_told_so() -> None:
-    at_work = Dispatching(client_timeout=0.01)
+    at_work = Dispatching(client_timeout=10)
     again = at_work.ask("again")
     await turns()
     at_work.die()
@@ -327,8 +328,8 @@ async def test_how_long_a_request_may_wait_counts_from_its_arrival(
         return call_at(when, *args, **context)
 
     monkeypatch.setattr(loop, "call_at", note)
-    rules = BatchRules(9, 5_000_000)
-    at_work = Dispatching(client_timeout=1000.0, policy=make_policy(policy, rules))
+    settings = ModelSettings(batch_policy=policy, batch_size=9, max_batch_delay=5_000_000)
+    at_work = Dispatching(client_timeout=1_000_000, policy=make_policy(settings))
     at_work.ask("runs, if nothing is waited for")
     await turns()
     at_work.ask("waits")

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from stand_ins import Dispatching, read, turns  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
+from torchkeeper.config.model_settings import ModelSettings
 from torchkeeper.engine.batching.greedy import PREPARE_BELOW
-from torchkeeper.engine.batching.policies import BatchRules, make_policy
+from torchkeeper.engine.batching.policies import make_policy
 from torchkeeper.engine.batching.policy import Arrived, Done, Lane, Left, Sent
 from torchkeeper.engine.stream import Closed, Stream
 from torchkeeper.errors import PredictionFailed, QueueFull, WorkerDied
@@ -95,7 +96,7 @@ class Machine(RuleBasedStateMachine):
     @initialize(size=st.integers(1, 4), limit=st.integers(1, 12), name=st.sampled_from(["greedy", "delay"]))
     def begin(self, size: int, limit: int, name: str) -> None:
         self.batch_size, self.limit = size, limit
-        policy = make_policy(name, BatchRules(size, 0))
+        policy = make_policy(ModelSettings(batch_policy=name, batch_size=size, max_batch_delay=0))
         policy.observe(Done(0, 1, PREPARE_BELOW / 2))
         self.work: Dispatching = self.do(
             lambda: Dispatching(workers=0, batch_size=size, limit=limit, policy=policy)

@@ -14,9 +14,9 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+from torchkeeper.config.model_settings import ModelSettings
 from torchkeeper.engine.admission import Admission
 from torchkeeper.engine.batching.policy import (
     Arrived,
@@ -52,24 +52,13 @@ from torchkeeper.wire.messages import Failure, Input, Reply, Sample
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class DispatchRules:
-    """What a model's settings say about serving; times in seconds."""
-
-    #: Requests that may wait.
-    queue_limit: int
-    response_timeout: float
-    client_timeout: float
-    retry_on_worker_death: bool
-    use_job_ticket: bool
-    #: Bytes that the joined parts of a streamed answer may have.
-    max_response_size: int
-
-
 class Dispatcher:
     """Matches waiting requests with workers, which the pool reports (`pool.worker.WorkerEvents`).
 
     Args:
+        settings: what holds for the model.
+        max_response_size: bytes that the joined parts of a streamed answer may have.
+        policy: decides who shares a batch, and when it goes.
         sentence: as `Admission` takes it.
         make_meter: makes what measures this version, at its start.
         record: takes the numbers that a handler recorded.
@@ -77,19 +66,21 @@ class Dispatcher:
 
     def __init__(
         self,
-        rules: DispatchRules,
+        settings: ModelSettings,
+        max_response_size: int,
         policy: Policy,
         sentence: Callable[[bool], str],
         make_meter: Callable[[], Meter],
         record: Callable[[Sample], None],
     ) -> None:
-        self._rules = rules
+        self._settings = settings
+        self._max_response_size = max_response_size
         self._policy = policy
         self._admission = Admission(sentence)
         self._make_meter = make_meter
         self._meter = Meter()
         self._record = record
-        self._queue = EntryQueue(rules.queue_limit, on_left=lambda lane: policy.observe(Left(lane)))
+        self._queue = EntryQueue(settings.job_queue_size, on_left=lambda lane: policy.observe(Left(lane)))
         self._crew = Crew()
         self._emptied = asyncio.Event()
         self._next_batch = 0
@@ -138,7 +129,7 @@ class Dispatcher:
         entry = Entry(request, ticket, now, size, lane, named=explicit_version, in_parts=in_parts)
         waiting = len(self._queue)
         try:
-            if self._rules.use_job_ticket and waiting >= self.idle():
+            if self._settings.use_job_ticket and waiting >= self.idle():
                 raise Full("no idle worker can take it at once (useJobTicket)")
             if (why := self._policy.admit(lane, waiting, now)) is not None:
                 raise Full(why)
@@ -249,7 +240,7 @@ class Dispatcher:
 
     def _expire(self, now: float) -> float:
         """Fails those who have waited too long; returns when the next one will have."""
-        timeout = self._rules.client_timeout
+        timeout = self._settings.client_timeout / 1000
         if timeout <= 0:
             return math.inf
         for entry in self._queue.older_than(now - timeout):
@@ -266,12 +257,12 @@ class Dispatcher:
     def on_ready(self, worker: Worker) -> None:
         """A worker has loaded the model."""
         self._meter.loaded(worker.name, worker.load_seconds)
-        timeout = self._rules.response_timeout
+        timeout = self._settings.response_timeout
         self._crew.join(Hands(worker, timeout, self._on_timeout, self._on_slow))
         self._pump()
 
     def _on_timeout(self, hands: Hands) -> None:
-        hands.worker.kill(f"no answer within {self._rules.response_timeout:g} s (response timeout)")
+        hands.worker.kill(f"no answer within {self._settings.response_timeout:g} s (response timeout)")
 
     def _on_slow(self, hands: Hands, entry: Entry) -> None:
         request_id = entry.input.request_id
@@ -324,11 +315,12 @@ class Dispatcher:
 
     def _after_death(self, worker: Worker, entries: list[Entry], loss: Loss) -> None:
         again = []
+        allowed = self._settings.retry_on_worker_death
         anybody = not self._admission.closed or bool(self._crew)  # else all workers were sent away
         for entry in entries:
             if entry.gone:
                 continue
-            retried = is_sent_again(entry, loss, allowed=self._rules.retry_on_worker_death, anybody=anybody)
+            retried = is_sent_again(entry, loss, allowed=allowed, anybody=anybody)
             what, request_id = "is sent again" if retried else "fails", entry.input.request_id
             known = {**worker.known, "request_id": request_id}
             logger.warning("%s was lost: request %s %s", worker.name, request_id, what, extra=known)
@@ -347,7 +339,7 @@ class Dispatcher:
 
     def _forward(self, hands: Hands, message: Intermediate, raw: bytes) -> None:
         hands.arm()
-        limit = self._rules.max_response_size
+        limit = self._max_response_size
         full = False
         for entry, part in zip(hands.batches[0].entries, decode_replies(message.parts, raw), strict=True):
             if not isinstance(part, Reply) or entry.gone:

@@ -17,8 +17,8 @@ from torchkeeper.archive.requirements import Place, install
 from torchkeeper.config.model_config import not_yet, parse_model_config
 from torchkeeper.config.model_settings import GivenSettings, ModelSettings
 from torchkeeper.config.settings import Settings, secret_variables
-from torchkeeper.engine.batching.policies import BatchRules, make_policy
-from torchkeeper.engine.dispatch import Dispatcher, DispatchRules
+from torchkeeper.engine.batching.policies import make_policy
+from torchkeeper.engine.dispatch import Dispatcher
 from torchkeeper.errors import ArchiveError, RequirementsFailed
 from torchkeeper.machine.hardware import cpu_count
 from torchkeeper.metrics.instruments import Meter
@@ -109,17 +109,10 @@ class Builder:
         """
         config = about.config
         spec = self._spec(about, archive, handler)
-        policy = make_policy(config.batch_policy, BatchRules(config.batch_size, config.max_batch_delay))
         dispatcher = Dispatcher(
-            DispatchRules(
-                config.job_queue_size,
-                config.response_timeout,
-                config.client_timeout / 1000,
-                config.retry_on_worker_death,
-                config.use_job_ticket,
-                self._settings.max_response_size,
-            ),
-            policy,
+            config,
+            self._settings.max_response_size,
+            make_policy(config),
             lambda explicit: refusal_text(about.name, about.version, explicit),
             lambda: self._sinks.meter(about.name, about.version, config.batch_size),
             self._sinks.sample,

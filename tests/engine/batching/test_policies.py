@@ -7,21 +7,25 @@ from typing import get_args
 import pytest
 
 from engine.batching.views import lanes, view
-from torchkeeper.config.model_settings import TABLE
+from torchkeeper.config.model_settings import TABLE, ModelSettings
 from torchkeeper.engine.batching.delay import Delay
 from torchkeeper.engine.batching.greedy import Greedy
-from torchkeeper.engine.batching.policies import POLICIES, BatchRules, make_policy
+from torchkeeper.engine.batching.policies import POLICIES, make_policy
 from torchkeeper.engine.batching.policy import Arrived, Done, Event, Left, Lost, Send, Sent, View, WorkerView
 
 
+def said(name: str, size: int, delay: int) -> ModelSettings:
+    return ModelSettings(batch_policy=name, batch_size=size, max_batch_delay=delay)
+
+
 def test_the_policy_is_chosen_by_name() -> None:
-    assert isinstance(make_policy("greedy", BatchRules(1, 100)), Greedy)
-    assert isinstance(make_policy("delay", BatchRules(1, 100)), Delay)
+    assert isinstance(make_policy(said("greedy", 1, 100)), Greedy)
+    assert isinstance(make_policy(said("delay", 1, 100)), Delay)
 
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_every_policy_takes_every_event(name: str) -> None:
-    policy = make_policy(name, BatchRules(4, 100))
+    policy = make_policy(said(name, 4, 100))
     events = [Arrived("lane"), Left("lane"), Sent(0, "lane", 1), Done(0, 1, 0.1), Lost(0, 1)]
     assert {type(event) for event in events} == set(get_args(Event))
     for event in events:
@@ -30,12 +34,12 @@ def test_every_policy_takes_every_event(name: str) -> None:
     assert policy.decide(view(4, 0), now=1.0) == Send(0, 4)
 
 
-def test_rules_reach_the_policy() -> None:
-    """The delay is in milliseconds there, and in seconds here."""
+def test_settings_reach_the_policy() -> None:
+    """The delay is in milliseconds in a model's settings, and in seconds here."""
     seen = View(lanes(1, 1.0), [WorkerView(0, 0, 1.0)])
-    assert make_policy("delay", BatchRules(4, 100)).decide(seen, now=1.0) == 1.1
+    assert make_policy(said("delay", 4, 100)).decide(seen, now=1.0) == 1.1
     for name in POLICIES:
-        assert make_policy(name, BatchRules(7, 0)).decide(seen, now=1.0) == Send(0, 7)
+        assert make_policy(said(name, 7, 0)).decide(seen, now=1.0) == Send(0, 7)
 
 
 def test_the_settings_know_the_same_names() -> None:
