@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": {"errors"},
     "ending": {"deadlines"},
     "handler": {"wire"},
-    "pool": {"deadlines", "machine", "wire"},
+    "pool": {"config", "deadlines", "machine", "wire"},
     "archive": {"config", "errors", "machine"},
     "envelope": {"handler", "wire"},
     "http": {"config", "errors"},

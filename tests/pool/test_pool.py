@@ -20,6 +20,7 @@ from launching import (  # type: ignore[import-not-found]  # pytest puts this fo
     with_launcher,
 )
 
+from torchkeeper.config.model_settings import ModelSettings
 from torchkeeper.pool import pool as pool_module
 from torchkeeper.pool import process, template_link
 from torchkeeper.pool.launcher import Launcher
@@ -88,7 +89,7 @@ class Scene:
     def __init__(self, folder: Path, launcher: Launcher, environ: dict[str, str]) -> None:
         self.requests = Requests()
         self.lines: list[str] = []
-        plan = Plan("m_1.0", 60.0, 300.0, 1 << 20, launch_of(environ, forked=True))
+        plan = Plan("m_1.0", ModelSettings(startup_timeout=60.0), 1 << 20, launch_of(environ, forked=True))
         ports = itertools.count(9000)
         self.pool = Pool(plan, launcher, self.requests, self._print, lambda: next(ports))
         self._folder = folder

@@ -119,8 +119,7 @@ class Builder:
         )
         plan = Plan(
             f"{about.name}_{about.version}",
-            config.startup_timeout,
-            config.max_retry_timeout,
+            config,
             self._settings.max_response_size,
             Launch(about.name, None, self._environ, config.preload, python),
         )

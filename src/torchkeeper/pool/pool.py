@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from torchkeeper.config.model_settings import ModelSettings
 from torchkeeper.deadlines import WORKER_STOP
 from torchkeeper.pool.launcher import Launch, Launcher
 from torchkeeper.pool.life import Event, Life, State
@@ -34,11 +35,10 @@ _NO_RESPONSE = (
 
 @dataclass(frozen=True)
 class Plan:
-    """What the pool needs to know of a model version; times in seconds."""
+    """What the pool needs to know of a model version."""
 
     label: str
-    startup_timeout: float
-    give_up_after: float
+    settings: ModelSettings
     max_response_size: int
     launch: Launch
 
@@ -84,7 +84,9 @@ class Pool:
             for worker in by_use[:surplus]:
                 self._dismiss(worker)
         for spec in specs[len(self._workers) :]:
-            worker = Worker(next(self._numbers), spec, Life(self._plan.give_up_after), self._kill)
+            worker = Worker(
+                next(self._numbers), spec, Life(self._plan.settings.max_retry_timeout), self._kill
+            )
             self._workers.append(worker)
             self._begin(worker)
         self._notify()
@@ -201,13 +203,12 @@ class Pool:
         loop = asyncio.get_running_loop()
         worker.life.on(Event.SPAWNED, loop.time())
         process.send(encode(Load(worker.spec, self._plan.max_response_size)))
-        worker.startup = loop.call_later(self._plan.startup_timeout, self._startup_expired, worker)
+        worker.startup = loop.call_later(self._plan.settings.startup_timeout, self._startup_expired, worker)
 
     def _startup_expired(self, worker: Worker) -> None:
         worker.startup = None
-        self._kill(
-            worker, f"the model was not loaded within {self._plan.startup_timeout:g} s (startup timeout)"
-        )
+        timeout = self._plan.settings.startup_timeout
+        self._kill(worker, f"the model was not loaded within {timeout:g} s (startup timeout)")
 
     # --- what a process reports --------------------------------------------------------------------------
 
