@@ -57,7 +57,10 @@ def told(findings: list[Finding]) -> list[tuple[str, Verdict]]:
         (FUNCTION, "h", None),
         (FUNCTION, "h:handle", None),
         ("def other(data, context): pass", "h.py:other", None),
-        (FUNCTION, "h.py:other", "no function other"),
+        (FUNCTION, "h.py:other", "neither a function other nor a class"),
+        (BASED, "h.py:handle", None),
+        ("import functools\nhandle = functools.partial(print)\n", "h.py", None),
+        ("class A:\n    def handle(self): pass\nclass B:\n    def handle(self): pass", "h.py:B", None),
         (BASED, "h.py", None),
         ("class H:\n    def handle(self): pass\nclass Helper:\n    pass", "h.py", None),
         (

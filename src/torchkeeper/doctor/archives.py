@@ -101,7 +101,8 @@ def _handler(text: str, folder: Path) -> tuple[Path | None, list[_Check]]:
     """The handler's file if it is the archive's own, and what is wrong with it."""
     path, _, function = text.partition(":")
     name = Path(path).name.removesuffix(".py")
-    file = folder / f"{name}.py"
+    package = folder / name / "__init__.py"
+    file = package if package.is_file() else folder / f"{name}.py"
     if file.is_file():
         try:
             return file, _entry(parse_source(file.read_bytes()), function)
@@ -123,9 +124,7 @@ def _entry(source: SourceOutline, function: str) -> list[_Check]:
     name = function or "handle"
     if name in source.functions:
         return [_asynchronous(name)] if source.functions[name] and "asyncCommunication" in LATER else []
-    if function:
-        return [("handler", Verdict.BROKEN, f"no function {function} in the handler's file")]
-    candidates = source.classes
+    candidates = [one for one in source.classes if one.name == name] or source.classes
     if len(candidates) > 1:
         candidates = [one for one in candidates if "handle" in one.methods or one.has_bases]
         sure = [one for one in candidates if "handle" in one.methods]
@@ -134,7 +133,7 @@ def _entry(source: SourceOutline, function: str) -> list[_Check]:
             return [("handler", Verdict.BROKEN, f"several classes with a method handle: {names}; keep one")]
         candidates = sure or candidates
     if not candidates:
-        why = "the handler's file has neither a function handle nor a class with a method handle"
+        why = f"the handler's file has neither a function {name} nor a class with a method handle"
         return [("handler", Verdict.BROKEN, why)]
     if len(candidates) == 1 and "handle" in candidates[0].async_methods and "asyncCommunication" in LATER:
         return [_asynchronous(f"{candidates[0].name}.handle")]

@@ -45,7 +45,8 @@ class SourceOutline:
     """What a module imports (but for what may be missing) and defines."""
 
     imports: list[Import] = field(default_factory=list)
-    #: Functions of the top level, also imported names: they may be functions.
+    #: Functions of the top level, and whether they are asynchronous; also names that are imported or
+    #: assigned, for they may be functions.
     functions: dict[str, bool] = field(default_factory=dict)
     classes: list[Class] = field(default_factory=list)
 
@@ -73,6 +74,10 @@ def parse_source(content: bytes) -> SourceOutline:
         elif isinstance(statement, ast.ImportFrom):
             for alias in statement.names:
                 source.functions.setdefault(alias.asname or alias.name, False)
+        elif isinstance(statement, ast.Assign):
+            for target in statement.targets:
+                if isinstance(target, ast.Name):
+                    source.functions.setdefault(target.id, False)
     source.imports += _imports(tree.body)
     return source
 

@@ -69,16 +69,18 @@ def list_classes_from_module(module: ModuleType, parent_class: type | None = Non
 
 
 def import_file(path: Path) -> ModuleType:
-    """Imports a Python file under its own name, also where another module of that name was imported before.
+    """Imports a Python file, or a package's `__init__.py`, under its own name, also where another module of
+    that name was imported before.
 
     Raises:
         ImportError: it is no Python file.
     """
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = path.parent.name if path.stem == "__init__" else path.stem
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"the file {path} is no Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 

@@ -1,6 +1,6 @@
 """Finds a model's entry point and initialises it: TorchServe's rules for handlers, in a worker.
 
-User files are found by TorchServe's rule (the module's function, else its class); built-in handlers and
+User files are found by TorchServe's rule (what the module can call, else its class); built-in handlers and
 envelopes by our own tables, because a re-exported class does not count as the module's own. Late imports
 live here: only the handler that a model names is loaded.
 """
@@ -8,12 +8,11 @@ live here: only the handler that a model names is loaded.
 from __future__ import annotations
 
 import importlib
-import inspect
 import os
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from torchkeeper import TORCHSERVE_VERSION
 from torchkeeper.envelope.envelope import ENVELOPES, envelope_class
@@ -24,7 +23,7 @@ from torchkeeper.handler.recorder import Recorder
 from torchkeeper.wire.messages import ModelSpec
 from torchkeeper.worker.service import Entry, Service
 
-#: A module's function of this name is its entry point unless the handler text names another.
+#: What a module can call by this name is its entry point unless the handler text names another.
 DEFAULT_FUNCTION = "handle"
 
 
@@ -75,19 +74,21 @@ def _initialised_entry(text: str, model_dir: Path, context: Context) -> Entry:
     module = _user_module(module_name, model_dir)
     if module is None:
         return _instance(_builtin_class(module_name), context)
-    function = getattr(module, function_name or DEFAULT_FUNCTION, None)
-    if inspect.isfunction(function):
-        function(None, context)
-        return function
-    if function_name is not None:
-        raise HandlerNotFound(f"{module_name}.py has no function {function_name!r}")
-    return _instance(_own_class(module), context)
+    name = function_name or DEFAULT_FUNCTION
+    found: Any = getattr(module, name, None)
+    if isinstance(found, type):
+        return _instance(found, context)
+    if callable(found):
+        found(None, context)
+        return cast(Entry, found)
+    return _instance(_own_class(module, name), context)
 
 
 def _user_module(name: str, model_dir: Path) -> ModuleType | None:
     """The archive's module of that name, or an installed one; None when there is neither."""
-    path = model_dir / f"{name}.py"
-    if path.is_file():
+    places = (model_dir / name / "__init__.py", model_dir / f"{name}.py")
+    path = next((place for place in places if place.is_file()), None)
+    if path is not None:
         return import_file(path)  # the template may have imported another module of the same name
     if name in BUILTIN:
         return None
@@ -99,7 +100,7 @@ def _user_module(name: str, model_dir: Path) -> ModuleType | None:
         raise
 
 
-def _own_class(module: ModuleType) -> type:
+def _own_class(module: ModuleType, function: str) -> type:
     """The handler class that the module itself defines: the only one, else the only one with `handle`."""
     own = [
         member
@@ -111,7 +112,7 @@ def _own_class(module: ModuleType) -> type:
     if len(own) != 1:
         raise HandlerNotFound(
             f"Expected only one class in custom service code or a function entry point {own}; "
-            f"{module.__name__}.py needs a function handle(data, context) or one class with a handle method"
+            f"{module.__name__} needs a function {function}(data, context) or one class with a handle method"
         )
     return own[0]
 

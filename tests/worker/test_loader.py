@@ -1,0 +1,265 @@
+"""How a model's handler text leads to its entry point, in every shape that TorchServe takes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import msgspec
+import pytest
+from stand_in_outbox import Outbox, request  # type: ignore[import-not-found]  # pytest puts this folder on the path
+
+from torchkeeper.wire.messages import Declared, Failure, Input, ModelSpec, Reply
+from torchkeeper.worker.loader import HandlerNotFound, load, split_handler
+from torchkeeper.worker.service import Service
+
+#: Answers "ok" once it has been initialised.
+CLASS = """
+class Thing:
+    where = None
+
+    def initialize(self, context):
+        self.where = context.system_properties["model_dir"]
+
+    def handle(self, data, context):
+        return data and ["ok" if self.where else "not initialised"] * len(data)
+"""
+FUNCTION = "def {}(data, context):\n    return data and ['ok'] * len(data)\n"
+#: What the archive holds, and the handler text that leads to it.
+SHAPES: dict[str, tuple[dict[str, str], str]] = {
+    "a function": ({"h.py": FUNCTION.format("handle")}, "h.py"),
+    "a function by its name": ({"h.py": FUNCTION.format("go")}, "h:go"),
+    "no name after the colon": ({"h.py": FUNCTION.format("handle")}, "h:"),
+    "a function beside classes": ({"h.py": CLASS + "class B:\n    pass\n" + FUNCTION.format("handle")}, "h"),
+    "an imported function": (
+        {"h.py": "from impl import handle\n", "impl.py": FUNCTION.format("handle")},
+        "h.py",
+    ),
+    "a lambda": ({"h.py": "handle = lambda data, context: data and ['ok'] * len(data)\n"}, "h.py"),
+    "a partial": (
+        {
+            "h.py": "import functools\ndef work(text, data, context):\n    return data and [text]\n"
+            "handle = functools.partial(work, 'ok')\n"
+        },
+        "h.py",
+    ),
+    "a bound method": (
+        {"h.py": CLASS + "_service = Thing()\n_service.where = '/'\nhandle = _service.handle\n"},
+        "h.py",
+    ),
+    "a bound method by its name": (
+        {"h.py": CLASS + "_service = Thing()\n_service.where = '/'\nentry = _service.handle\n"},
+        "h:entry",
+    ),
+    "an object that can be called": (
+        {
+            "h.py": "class Call:\n    def __call__(self, data, context):\n        return data and ['ok']\n"
+            "handle = Call()\n"
+        },
+        "h.py",
+    ),
+    "what a module's __getattr__ gives": (
+        {
+            "h.py": "def __getattr__(name):\n    if name == 'handle':\n"
+            "        return lambda data, context: data and ['ok']\n    raise AttributeError(name)\n"
+        },
+        "h.py",
+    ),
+    "a class": ({"h.py": CLASS}, "h.py"),
+    "a class by the name of its method": ({"h.py": CLASS}, "h.py:handle"),
+    "a class by its own name": ({"h.py": CLASS + CLASS.replace("Thing", "Other")}, "h.py:Other"),
+    "a class, whatever the function is called": ({"h.py": CLASS}, "h:nothing_such"),
+    "a class beside handle, which is none": ({"h.py": CLASS + "handle = None\n"}, "h"),
+    "the only class with a method handle": ({"h.py": CLASS + "class Config:\n    pass\n"}, "h"),
+    "a class that extends an imported one": (
+        {"h.py": "from base import Thing\nclass Mine(Thing):\n    pass\n", "base.py": CLASS},
+        "h",
+    ),
+    "static methods": (
+        {
+            "h.py": "class S:\n    @staticmethod\n    def initialize(context):\n        pass\n"
+            "    @staticmethod\n    def handle(data, context):\n        return ['ok'] * len(data)\n"
+        },
+        "h.py",
+    ),
+    "a path, of which the last part counts": ({"h.py": CLASS}, "some/where/h.py"),
+    "a package": (
+        {"h/__init__.py": "from .inner import Thing\nclass Mine(Thing):\n    pass\n", "h/inner.py": CLASS},
+        "h",
+    ),
+    "a module in a package": (
+        {
+            "pack/__init__.py": "",
+            "pack/sub/__init__.py": "",
+            "pack/sub/h.py": "from ..names import handle\n",
+            "pack/names.py": FUNCTION.format("handle"),
+        },
+        "pack.sub.h",
+    ),
+    "a function in a package": ({"pack/__init__.py": "", "pack/h.py": FUNCTION.format("go")}, "pack.h:go"),
+    "an archive's own file before a built-in handler": ({"image_classifier.py": CLASS}, "image_classifier"),
+    "an archive's own package before a built-in handler": (
+        {"image_classifier/__init__.py": CLASS},
+        "image_classifier",
+    ),
+}
+
+
+@dataclass
+class Loading:
+    """Loads models from a folder; what that changes for the process is put back after the test."""
+
+    folder: Path
+
+    def __call__(self, files: dict[str, str], handler: str, **fields: Any) -> Service:
+        for name, text in files.items():
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        spec = ModelSpec("m", "1.0", str(self.folder), {}, handler, None, None, 4, None)
+        return load(msgspec.structs.replace(spec, **fields), 1000)
+
+
+@pytest.fixture
+def loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loading]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    before = dict(sys.modules)
+    yield Loading(tmp_path)
+    sys.modules.clear()
+    sys.modules.update(before)
+
+
+def answer(service: Service, *inputs: Input) -> list[Any]:
+    outcomes = service.predict(inputs or [request(b"x")], Outbox())
+    return [outcome.body.decode() if isinstance(outcome, Reply) else outcome for outcome in outcomes]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_shape_of_a_handler_is_found(loading: Loading, shape: str) -> None:
+    files, handler = SHAPES[shape]
+    assert answer(loading(files, handler)) == ["ok"]
+
+
+@pytest.mark.parametrize(
+    ("source", "handler", "error", "text"),
+    [
+        ("", "gone.py", HandlerNotFound, "'gone' is neither a module of the archive nor one of the built-in"),
+        ("x = 1\n", "h.py", HandlerNotFound, r"Expected only one class .* needs a function handle\(data"),
+        ("x = 1\n", "h.py:go", HandlerNotFound, r"Expected only one class .* needs a function go\(data"),
+        (CLASS + CLASS.replace("Thing", "Other"), "h.py", HandlerNotFound, "Thing.*Other"),
+        ("class A:\n    pass\n", "h.py", HandlerNotFound, "class A has no method initialize"),
+        (
+            "class A:\n    def initialize(self, c): pass\n",
+            "h",
+            HandlerNotFound,
+            "class A has no method handle",
+        ),
+        ("import nothing_such\n", "h", ModuleNotFoundError, "No module named 'nothing_such'"),
+        ("def handle(data, context):\n    raise OSError('no weights')\n", "h", OSError, "no weights"),
+        ("def handle(:\n", "h", SyntaxError, "invalid syntax"),
+        ("", "image_segmenter", NotImplementedError, "'image_segmenter' does not exist yet"),
+    ],
+)
+def test_what_cannot_be_loaded_says_why(
+    loading: Loading, source: str, handler: str, error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text):
+        loading({"h.py": source}, handler)
+
+
+def test_an_installed_module_whose_own_imports_fail_is_not_said_to_be_missing(loading: Loading) -> None:
+    with pytest.raises(ModuleNotFoundError, match="No module named 'nothing_such'"):
+        loading({"pack/__init__.py": "import nothing_such\n"}, "pack.h")
+
+
+@pytest.mark.parametrize("name", ["shared.py", "shared/__init__.py"])
+def test_a_module_that_is_imported_already_is_not_taken_for_the_archives(loading: Loading, name: str) -> None:
+    other = ModuleType("shared")
+    other.handle = lambda data, context: data and ["another one"]  # type: ignore[attr-defined]
+    sys.modules["shared"] = other
+    assert answer(loading({name: CLASS}, "shared")) == ["ok"]
+
+
+def test_a_handler_is_initialised_once_in_the_models_folder_with_what_is_known_of_it(
+    loading: Loading, tmp_path: Path
+) -> None:
+    source = """
+import os
+
+calls = []
+
+def handle(data, context):
+    calls.append(data is None)
+    if data is None:
+        assert (context.model_name, context.manifest) == ("m", {"model": {"a": 1}})
+        assert context.model_yaml_config == {"handler": {"b": 2}}
+        known = context.system_properties
+        assert (known["gpu_id"], known["batch_size"], known["limit_max_image_pixels"]) == (3, 4, False)
+        assert context.metrics.cache_keys() == ["counter:Mine"]
+        return
+    return [[os.getcwd() == context.system_properties["model_dir"], calls]]
+"""
+    service = loading(
+        {"h.py": source},
+        "h.py",
+        manifest={"model": {"a": 1}},
+        model_config={"handler": {"b": 2}},
+        gpu_id=3,
+        limit_max_image_pixels=False,
+        metrics=(Declared("Mine", "counter", "ms", ()),),
+    )
+    for count in (1, 2):
+        (text,) = answer(service)
+        assert msgspec.json.decode(text) == [True, [True] + [False] * count]
+    assert os.getcwd() == str(tmp_path)
+    assert sys.path[0] == str(tmp_path)
+
+
+def test_the_models_envelope_holds_unless_a_request_names_its_own(loading: Loading) -> None:
+    source = "def handle(data, context):\n    return data and [repr(row) for row in data]\n"
+    service = loading({"h.py": source}, "h.py", envelope="body")
+    assert answer(service) == ["bytearray(b'x')"]
+    body = b'{"instances": [1, 2]}'
+    assert msgspec.json.decode(answer(service, request(body, envelope="json"))[0]) == {
+        "predictions": ["1", "2"]
+    }
+    (failure,) = answer(service, request(b"x", envelope="nothing_such"))
+    assert isinstance(failure, Failure)
+    assert "service_envelope 'nothing_such' is not one of body, json" in str(failure.cause)
+
+
+def test_an_envelope_that_is_none_fails_the_load(loading: Loading) -> None:
+    with pytest.raises(HandlerNotFound, match="'nothing_such' is not one of body"):
+        loading({"h.py": CLASS}, "h.py", envelope="nothing_such")
+
+
+@pytest.mark.parametrize(("decode", "kind"), [(True, "dict"), (False, "bytearray")])
+def test_what_is_said_of_input_and_output_holds(loading: Loading, decode: bool, kind: str) -> None:
+    source = "def handle(data, context):\n    return data and [type(row['body']).__name__ for row in data]\n"
+    service = loading({"h.py": source + "x = 1\n"}, "h.py", decode_input_request=decode)
+    from_json = msgspec.structs.replace(request(b"{}").parts[0], content_type="application/json")
+    assert answer(service, request(from_json)) == [kind]
+    large = "def handle(data, context):\n    return data and ['x' * 1001]\n"
+    (failure,) = answer(loading({"large.py": large}, "large"))
+    assert "max_response_size is 1000" in failure.cause
+
+
+@pytest.mark.parametrize(
+    ("text", "module", "function"),
+    [
+        ("h", "h", None),
+        ("h.py", "h", None),
+        ("a/b/h.py:go", "h", "go"),
+        ("h:", "h", None),
+        ("pack.h:go", "pack.h", "go"),
+        ("h.pyc", "h.pyc", None),
+    ],
+)
+def test_handler_texts(text: str, module: str, function: str | None) -> None:
+    assert split_handler(text) == (module, function)
