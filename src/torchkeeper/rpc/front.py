@@ -108,7 +108,8 @@ class RpcFront:
         stops = [asyncio.ensure_future(door.listener.stop(deadline)) for door in self._doors]
         if self._calls is not None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._calls.drained(), deadline)
+                async with asyncio.timeout(deadline):
+                    await self._calls.drained()
         stops += [asyncio.ensure_future(door.listener.stop(LAST_WORDS)) for door in self._doors]
         await asyncio.gather(*stops)
 

@@ -66,7 +66,8 @@ class HealthService:
                 if stopping:
                     return
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), WATCH)
+                    async with asyncio.timeout(WATCH):  # wait_for may lose a cancel that comes with a stop
+                        await self._stopping.wait()
 
         serve = {"Check": check, "List": every, "Watch": watch}
         return calls.handlers(methods(HEALTH), {name: Rpc(one, Key.PROBE) for name, one in serve.items()})

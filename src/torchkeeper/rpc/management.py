@@ -19,9 +19,6 @@ from torchkeeper.serving.parameters import Page, Register, Scale, fitting
 
 ManagementResponse = message("org.pytorch.serve.grpc.management.ManagementResponse")
 
-#: Models on a page when the client names no number.
-_PAGE = 100
-
 
 class ManagementService:
     """The RPCs of ManagementAPIsService."""
@@ -52,9 +49,7 @@ class ManagementService:
         return _json(found)
 
     async def _list(self, call: RpcCall, request: Any) -> Any:
-        limit = request.limit if request.limit > 0 else _PAGE
-        page = fitting(Page, {"limit": limit, "next_page_token": request.next_page_token})
-        return _json(self._operations.page(page))
+        return _json(self._operations.page(fitting(Page, _given(request))))
 
     async def _register(self, call: RpcCall, request: Any) -> Any:
         self._check_model_api()
