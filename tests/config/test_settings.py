@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from torchkeeper.archive.startup import startup_models
 from torchkeeper.config.settings import CommandLine, Settings, load_settings
 from torchkeeper.errors import SettingsError
 
@@ -88,22 +87,6 @@ def test_an_unknown_key_is_told_its_nearest(tmp_path: Path) -> None:
         "strict_config=true refuses it"
     )
     assert "torchkeeper does not have the Intel extension yet" in warnings[1]
-
-
-def test_start_up_models(tmp_path: Path) -> None:
-    for name in ("a.mar", "b.tar.gz", "c.txt", ".hidden.mar"):
-        (tmp_path / name).touch()
-    (tmp_path / "folder").mkdir()
-    every = load(tmp_path, f"model_store={tmp_path}\nload_models=ALL\n")
-    assert startup_models(every) == [(None, "a.mar"), (None, "b.tar.gz"), (None, "folder")]
-    named = load(tmp_path, models=("x=a.mar,b.tar.gz", ""))
-    assert startup_models(named) == [("x", "a.mar"), (None, "b.tar.gz")]
-    url = "https://h/a.mar"
-    assert startup_models(load(tmp_path, models=(url, f"x={url}", url))) == [(None, url), ("x", url)]
-    pinned = load(tmp_path, models=("a.mar#sha256=00", "x=a.mar#sha256=00", "https://h/a.mar?key=1"))
-    assert startup_models(pinned) == [
-        *((None, "a.mar#sha256=00"), ("x", "a.mar#sha256=00"), (None, "https://h/a.mar?key=1"))
-    ]
 
 
 # --- what TorchServe reads leniently ------------------------------------------------------------------------
