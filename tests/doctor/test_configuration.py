@@ -16,6 +16,7 @@ from torchkeeper.doctor.configuration import (
 )
 from torchkeeper.doctor.finding import Finding, Verdict
 
+PIN = "0f" * 32
 WORKS, OTHER, IGNORED, BROKEN = Verdict.WORKS, Verdict.CHANGED, Verdict.IGNORED, Verdict.BROKEN
 
 
@@ -108,7 +109,13 @@ def test_the_environments_allowed_urls_are_those_of_the_server(spelling: str) ->
         ("load_models=a.mar,x=b.mar", [("load_models: a.mar", WORKS), ("load_models: x=b.mar", BROKEN)]),
         ("load_models=all", []),
         ("load_models=/elsewhere/a.mar", [("load_models: /elsewhere/a.mar", WORKS)]),
-        ("load_models=a.mar#sha256=00", [("load_models: a.mar#sha256=00", WORKS)]),
+        (f"load_models=a.mar#sha256={PIN}", [(f"load_models: a.mar#sha256={PIN}", WORKS)]),
+        ("load_models=a.mar#sha256=00", [("load_models: a.mar#sha256=00", BROKEN)]),
+        ("load_models=https://h/a..b\nallowed_urls=.*", [("load_models: https://h/a..b", BROKEN)]),
+        (
+            "load_models=HTTPS://h/m.mar\nallowed_urls=.*",
+            [("load_models: HTTPS://h/m.mar", WORKS)],
+        ),
         ("load_models=https://h/m.mar\nallowed_urls=HTTPS://h/.*", [("load_models: https://h/m.mar", WORKS)]),
         (
             "load_models=https://i/m.mar\nallowed_urls=https://h/.*",

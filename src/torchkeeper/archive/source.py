@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
-from torchkeeper.archive.s3 import split_s3, stream
+from torchkeeper.archive.model_url import ModelUrl, check_allowed, read_model_url
+from torchkeeper.archive.s3 import stream
 from torchkeeper.archive.store import QUARANTINE, find_stored
 from torchkeeper.errors import ArchiveError, DownloadFailed, FileExists, ModelNotAt
 from torchkeeper.machine.threads import Check, never
@@ -32,8 +33,6 @@ logger = logging.getLogger(__name__)
 _CHUNK = 1 << 20
 #: Seconds without a byte after which a download is given up.
 _STALL = 60.0
-_PIN = re.compile(r"(.*)#sha256=([0-9a-fA-F]{64})", re.DOTALL)
-_REMOTE = ("http://", "https://", "file://")
 
 
 @dataclass(frozen=True)
@@ -90,20 +89,12 @@ class Source:
             DownloadFailed, FileExists: it cannot be fetched into the store.
             ArchiveError: its bytes are not the pinned ones.
         """
-        pinned = _PIN.fullmatch(url)
-        bare, pin = (pinned[1], pinned[2].lower()) if pinned else (url, None)
-        if not bare:
-            raise ModelNotAt("empty url")
-        if ".." in bare:
-            raise ModelNotAt(f"Relative path is not allowed in url: {bare}")
-        s3 = split_s3(bare) if signed or bare.startswith("s3://") else None
-        if s3 is not None:
-            return self._download(bare, pin, s3, check)
-        if bare.lower().startswith(_REMOTE):
-            return self._download(bare, pin, None, check)
-        found = self._in_store(bare)
-        if pin is not None:
-            _check_pin(found.path, pin, bare)
+        asked = read_model_url(url, signed=signed)
+        if asked.remote:
+            return self._download(asked, check)
+        found = self._in_store(asked.bare)
+        if asked.pin is not None:
+            _check_pin(found.path, asked.pin, asked.bare)
         return found
 
     def _in_store(self, url: str) -> Fetched:
@@ -116,7 +107,8 @@ class Source:
 
     # --- downloads ---------------------------------------------------------------------------------------
 
-    def _download(self, url: str, pin: str | None, s3: tuple[str, str] | None, check: Check) -> Fetched:
+    def _download(self, asked: ModelUrl, check: Check) -> Fetched:
+        url, pin, s3 = asked.bare, asked.pin, asked.s3
         self._check_allowed(url)
         name = _file_name(url)
         place = self._store / name
@@ -156,12 +148,7 @@ class Source:
             raise DownloadFailed(url, str(reason)) from error
 
     def _check_allowed(self, url: str) -> None:
-        if any(pattern.fullmatch(url) for pattern in self._allowed):
-            return
-        # TorchServe knows no such URL, and its default of allowed_urls matches none.
-        if url.startswith("s3://"):
-            raise ModelNotAt(f"Model not found at: {url}", cause="allowed_urls does not match it")
-        raise ModelNotAt(f"Given URL {url} does not match any allowed URL(s)")
+        check_allowed(url, self._allowed)
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+from torchkeeper.archive.model_url import check_allowed, read_model_url
 from torchkeeper.archive.store import find_stored
 from torchkeeper.config.layers import Layers, Origin, hint
 from torchkeeper.config.properties import parse_properties, substitute
 from torchkeeper.config.settings import named_url
 from torchkeeper.config.table import BY_NAME, KEYS, Configured, Effect
 from torchkeeper.doctor.finding import Finding, Verdict
-from torchkeeper.errors import SettingsError
+from torchkeeper.errors import ModelNotAt, SettingsError
 from torchkeeper.wire.metrics_yaml import HANDLERS, SERVERS, MetricsYamlError, load_metrics_yaml, metrics_of
 
 #: Keys that work and yet differ from TorchServe, and how.
@@ -27,7 +28,6 @@ CHANGED = {
     "max_response_size": "a larger answer fails its own request only (TorchServe: the worker and its batch)",
     "job_queue_size": "a full queue is still 503, now with Retry-After",
 }
-_REMOTE = ("http://", "https://", "file://", "s3://")
 
 
 def examine_properties(text: str, where: str, environ: Mapping[str, str]) -> tuple[list[Finding], Configured]:
@@ -107,20 +107,21 @@ def examine_store(setup: Configured, store: Path | None, where: str) -> list[Fin
         ]
     findings = []
     for text in setup.load_models:
-        url = named_url(text)[1].partition("#sha256=")[0]
+        url = named_url(text)[1]
         if url.lower() != "all":
-            what = f"load_models: {text}"
-            remote = url.startswith(_REMOTE)
-            findings.append(
-                Finding(where, what, *(_may_come(setup, url) if remote else _is_there(store, url)))
-            )
+            findings.append(Finding(where, f"load_models: {text}", *_can_be_had(setup, store, url)))
     return findings
 
 
-def _may_come(setup: Configured, url: str) -> tuple[Verdict, str]:
-    if any(pattern.fullmatch(url) for pattern in setup.allowed_urls):
-        return Verdict.WORKS, "fetched at start; not examined here"
-    return Verdict.BROKEN, "no pattern of allowed_urls matches"
+def _can_be_had(setup: Configured, store: Path, url: str) -> tuple[Verdict, str]:
+    try:
+        asked = read_model_url(url)
+        if not asked.remote:
+            return _is_there(store, asked.bare)
+        check_allowed(asked.bare, setup.allowed_urls)
+    except ModelNotAt as error:
+        return Verdict.BROKEN, error.cause or error.message
+    return Verdict.WORKS, "fetched at start; not examined here"
 
 
 def _is_there(store: Path, name: str) -> tuple[Verdict, str]:

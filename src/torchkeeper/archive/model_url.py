@@ -1,0 +1,66 @@
+"""What a model URL says: an archive of the store, or from where to fetch it, and which bytes it must be.
+
+Pure. Source of forms and texts: TorchServe's model URLs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torchkeeper.archive.s3 import split_s3
+from torchkeeper.errors import ModelNotAt
+
+_PIN = re.compile(r"(.*)#sha256=([0-9a-fA-F]{64})", re.DOTALL)
+_REMOTE = ("http://", "https://", "file://")
+
+
+@dataclass(frozen=True)
+class ModelUrl:
+    """A model URL, read."""
+
+    #: Without the pin.
+    bare: str
+    #: The sha256 that its bytes must have, if one is given.
+    pin: str | None = None
+    #: S3's bucket and key, where S3 is asked for it.
+    s3: tuple[str, str] | None = None
+
+    @property
+    def remote(self) -> bool:
+        """Whether it has to be fetched; else the store has it or nobody."""
+        return self.s3 is not None or self.bare.lower().startswith(_REMOTE)
+
+
+def read_model_url(url: str, *, signed: bool = False) -> ModelUrl:
+    """What a URL says; `#sha256=<64 hex digits>` at its end pins its bytes.
+
+    Args:
+        url: the model URL.
+        signed: S3's https addresses are S3's, too, and asked with signed requests (TorchServe's s3_sse_kms).
+
+    Raises:
+        ModelNotAt: it is empty, or leads out of where it says.
+    """
+    pinned = _PIN.fullmatch(url)
+    bare, pin = (pinned[1], pinned[2].lower()) if pinned else (url, None)
+    if not bare:
+        raise ModelNotAt("empty url")
+    if ".." in bare:
+        raise ModelNotAt(f"Relative path is not allowed in url: {bare}")
+    return ModelUrl(bare, pin, split_s3(bare) if signed or bare.startswith("s3://") else None)
+
+
+def check_allowed(bare: str, allowed: Iterable[re.Pattern[str]]) -> None:
+    """Returns if an archive may come from there.
+
+    Raises:
+        ModelNotAt: no pattern of allowed_urls matches it.
+    """
+    if any(pattern.fullmatch(bare) for pattern in allowed):
+        return
+    # TorchServe knows no such URL, and its default of allowed_urls matches none.
+    if bare.startswith("s3://"):
+        raise ModelNotAt(f"Model not found at: {bare}", cause="allowed_urls does not match it")
+    raise ModelNotAt(f"Given URL {bare} does not match any allowed URL(s)")
