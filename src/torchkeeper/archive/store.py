@@ -44,12 +44,12 @@ def find_stored(store: Path, name: str) -> Stored | None:
     return None
 
 
-def stored_names(store: Path) -> list[str]:
+def stored_names(store: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[str]:
     """The names of all archives and folders in the store, but for hidden ones."""
     return sorted(
         entry.name
         for entry in store.iterdir()
-        if not entry.name.startswith(".") and (entry.is_dir() or entry.name.endswith(SUFFIXES))
+        if not entry.name.startswith(".") and (entry.is_dir() or entry.name.endswith(suffixes))
     )
 
 

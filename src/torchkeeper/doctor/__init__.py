@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from torchkeeper.archive.store import SUFFIXES
+from torchkeeper.archive.store import SUFFIXES, stored_names
 from torchkeeper.config.properties import properties_text
 from torchkeeper.config.settings import CommandLine, find_config
 from torchkeeper.config.table import Configured
@@ -78,9 +78,7 @@ def _file(
 
 def _archives(store: Path, setup: Configured) -> list[Finding]:
     findings = []
-    for path in sorted(store.iterdir()):
-        if path.name.startswith(".") or not (path.is_dir() or path.name.endswith((*SUFFIXES, ".war"))):
-            continue
+    for name in stored_names(store, (*SUFFIXES, ".war")):
         with tempfile.TemporaryDirectory(prefix="torchkeeper-doctor-") as scratch:
-            findings += examine_archive(path, setup, Path(scratch) / "archive")
+            findings += examine_archive(store / name, setup, Path(scratch) / "archive")
     return findings
