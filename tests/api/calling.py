@@ -6,12 +6,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from models.stand_in import House, archive, said
 from torchkeeper.api.call import Call, Handler
 from torchkeeper.api.routes import Endpoint, resolve
 from torchkeeper.api.streaming import Streamed
-from torchkeeper.models.registry import Wish
-from torchkeeper.models.version import ModelVersion
 from torchkeeper.serving.apis import Api
 from torchkeeper.serving.ask import Asked
 from torchkeeper.wire.messages import Input, Reply
@@ -84,13 +81,3 @@ class Answering:
     def cancel(self, ticket: asyncio.Future[Any]) -> None:
         self.left += 1
         ticket.cancel()
-
-
-async def registered(house: House, name: str = "m", version: str = "1.0", workers: int = 1) -> ModelVersion:
-    """A version that serves with so many workers."""
-    if not (house.store / f"{name}-{version}.mar").exists():
-        archive(house.store, name, version)
-    wish = Wish(f"{name}-{version}.mar", given=said(initial_workers=workers))
-    found = await house.models.register(wish)
-    await found.pool.settled()
-    return found

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from api.calling import JSON, Answering, answer, call, registered
-from models.stand_in import House
+from api.calling import JSON, Answering, answer, call
+from models.stand_in import House, registered
 from torchkeeper.api.inference import InferenceApi
 from torchkeeper.api.routes import Endpoint
 from torchkeeper.api.streaming import Streamed

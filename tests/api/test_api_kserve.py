@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from api.calling import JSON, MAX_BODY, Answering, answer, call, registered
-from models.stand_in import House
+from api.calling import JSON, MAX_BODY, Answering, answer, call
+from models.stand_in import House, registered
 from torchkeeper.api.kserve import KServeV1Api, compact
 from torchkeeper.errors import BadRequest, ModelNotFound, RequestTooLarge, ServiceUnavailable, UnknownCoding
 from torchkeeper.wire.messages import Input, Kind, Part, Reply

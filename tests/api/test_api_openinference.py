@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from api.calling import JSON, Answering, answer, call, registered
-from models.stand_in import House, archive
+from api.calling import JSON, Answering, answer, call
+from models.stand_in import House, archive, registered
 from torchkeeper import TORCHSERVE_VERSION
 from torchkeeper.api.openinference import OpenInferenceApi
 from torchkeeper.errors import MethodNotAllowed, ModelNotFound, ModelVersionNotFound, ServiceUnavailable

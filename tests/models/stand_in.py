@@ -13,7 +13,8 @@ from torchkeeper.config.model_settings import GivenSettings, from_request
 from torchkeeper.config.settings import CommandLine, Settings, load_settings
 from torchkeeper.metrics.instruments import Meter
 from torchkeeper.models.builder import Builder, Sinks
-from torchkeeper.models.registry import Models
+from torchkeeper.models.registry import Models, Wish
+from torchkeeper.models.version import ModelVersion
 from torchkeeper.pool.launcher import Launch
 from torchkeeper.pool.process import Owner
 from torchkeeper.wire.frames import (
@@ -187,3 +188,13 @@ async def turns(condition: Callable[[], bool]) -> None:
 def said(**parameters: object) -> GivenSettings:
     """What a registration with these parameters says of a model's settings."""
     return from_request(parameters)
+
+
+async def registered(house: House, name: str = "m", version: str = "1.0", workers: int = 1) -> ModelVersion:
+    """A version that serves with so many workers."""
+    if not (house.store / f"{name}-{version}.mar").exists():
+        archive(house.store, name, version)
+    wish = Wish(f"{name}-{version}.mar", given=said(initial_workers=workers))
+    found = await house.models.register(wish)
+    await found.pool.settled()
+    return found
