@@ -28,12 +28,6 @@ from torchkeeper.errors import (
 from torchkeeper.models.builder import Builder
 from torchkeeper.models.registry import Models, Wish
 from torchkeeper.models.version import About, ModelVersion
-from torchkeeper.serving.ask import Ask
-from torchkeeper.serving.operations import Operations
-
-
-async def nothing() -> None:
-    """Nobody keeps snapshots here."""
 
 
 @pytest.fixture
@@ -76,32 +70,6 @@ def test_who_waits_for_his_version_takes_only_that_one_down(house: House) -> Non
             await asked
         assert models.find("m") is of_c
         assert house.meters.open == [("m", "1.0")]
-
-    asyncio.run(run())
-
-
-def test_unloading_takes_the_versions_that_were_there(house: House) -> None:
-    """A version that comes while the others are unloaded, under the name of one of them, stays."""
-    archive(house.store, "m", "1.0")
-    archive(house.store, "m", "2.0")
-    operations = Operations(Ask(house.models), house.models, house.settings, nothing)
-
-    async def run() -> None:
-        models = house.models
-        first = await models.register(Wish("m-1.0.mar", given=said(initial_workers=1)))
-        second = await models.register(Wish("m-2.0.mar", given=said(initial_workers=1)))
-        for found in (first, second):
-            await found.pool.settled()
-        second.dispatcher.submit(request())
-        await turns(lambda: any(process.held for process in house.launcher.living))
-        unloading = asyncio.create_task(operations.unload("m"))
-        await turns(lambda: [found.version for found in models] == ["1.0"])
-        anew = await models.register(Wish("m-2.0.mar", given=said(initial_workers=1)))
-        for process in house.launcher.living:
-            process.answer()
-        await unloading
-        assert list(models) == [anew]
-        assert models.find("m") is anew
 
     asyncio.run(run())
 

@@ -7,6 +7,7 @@ threads, workers load in their own processes.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
@@ -20,6 +21,7 @@ from torchkeeper.config.settings import Settings
 from torchkeeper.errors import (
     BadRequest,
     CleaningTimedOut,
+    Conflict,
     ServiceUnavailable,
     StartFailed,
     TorchkeeperError,
@@ -179,15 +181,16 @@ class Operations:
 
         Raises:
             ModelNotFound: there is none.
-            ArchiveError, Conflict: it cannot be registered.
+            ArchiveError: it cannot be registered.
             StartFailed: its workers cannot load it.
         """
         await self._whole(self._load(name))
 
     async def _load(self, name: str) -> None:
         if name not in self._models.names():
-            await self._settled(await self._models.register_from_store(name))
-            return
+            with contextlib.suppress(Conflict):  # somebody else has registered it meanwhile
+                await self._settled(await self._models.register_from_store(name))
+                return
         found = self._models.find(name)
         cause = await found.pool.settled()
         if cause is not None:
@@ -266,8 +269,10 @@ class Operations:
     async def _unregister(self, name: str, version: str | None) -> None:
         try:
             await self._models.unregister(name, version, self._settings.unregister_model_timeout)
-        finally:
+        except CleaningTimedOut:  # it is gone all the same
             await self._changed()
+            raise
+        await self._changed()
 
     def _begun(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)
