@@ -29,6 +29,7 @@ from torchkeeper.errors import (
     TorchkeeperError,
     WorkerDied,
 )
+from torchkeeper.models.registry import Wish
 from torchkeeper.serving.operations import PROCESSING, Change, Operations, json_text
 from torchkeeper.serving.parameters import Page, Register, Scale
 from torchkeeper.wire.messages import Input, Kind, Reply
@@ -217,6 +218,25 @@ async def test_a_registration_names_settings_handler_and_model(office: Office) -
     assert found.pool.workers[0].spec.handler == "other:handle"
     await office.operations.register(Register(url="m-1.0.mar", model_name="", handler="", initial_workers=1))
     assert office.models.find("m").pool.workers[0].spec.handler == "h"
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_addresses_of_s3_are_asked_with_signatures_where_that_is_wanted(signed: bool) -> None:
+    wishes = list[Wish]()
+
+    class Registry:
+        """Refuses every registration."""
+
+        async def register(self, wish: Wish) -> None:
+            wishes.append(wish)
+            raise ModelNotAt("not here")
+
+    nothing: Any = None
+    models: Any = Registry()
+    operations = Operations(nothing, models, nothing, nothing)
+    with pytest.raises(ModelNotAt):
+        asyncio.run(operations.register(Register(url="https://b.s3.amazonaws.com/m.mar", s3_sse_kms=signed)))
+    assert [wish.signed for wish in wishes] == [signed]
 
 
 @scene
