@@ -5,20 +5,52 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import pytest
 
+from engine.stand_ins import Dispatching, until
+from torchkeeper.errors import ModelNotFound, ModelVersionNotFound
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.rpc.calls import Calls
 from torchkeeper.rpc.listener import Options, RpcListener
 from torchkeeper.rpc.schema import methods
 from torchkeeper.serving.books import Books
+from torchkeeper.wire.frames import encode_replies
+from torchkeeper.wire.messages import Input, Reply
 
 #: Services by name, each its handlers by method name.
 Services = dict[str, dict[str, Any]]
 OPTIONS = Options(max_request=1_000_000)
+
+
+class OneModel:
+    """A registry with one model, `m`, which has one version and one worker; what that does, the test does."""
+
+    def __init__(self) -> None:
+        self.dispatching = Dispatching()
+
+    def find(self, name: str, version: str | None = None) -> Any:
+        if name != "m":
+            raise ModelNotFound(name)
+        if version not in (None, "1.0"):
+            raise ModelVersionNotFound(name, version)
+        return SimpleNamespace(dispatcher=self.dispatching.dispatcher)
+
+    async def asked(self, count: int = 1) -> Input:
+        """The request of the worker's batch of this number, once it has come."""
+        channel = self.dispatching.channel()
+        await until(lambda: len(channel.batches) >= count)
+        return channel.batches[count - 1][1][0]
+
+    def reply(self, reply: Reply) -> None:
+        """The worker answers with more than a body."""
+        channel = self.dispatching.channel()
+        number, _ = channel.batches[channel.answered]
+        channel.answered += 1
+        self.dispatching.say(encode_replies(number, [reply], (), 0.0))
 
 
 class Client:

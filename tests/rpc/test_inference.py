@@ -4,43 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from types import SimpleNamespace
 from typing import Any
 
 import grpc.aio
 import pytest
 
-from engine.stand_ins import Dispatching, until
+from engine.stand_ins import until
 from rpc import spoken
-from torchkeeper.errors import ModelNotFound, ModelVersionNotFound
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.rpc.calls import Calls
 from torchkeeper.rpc.inference import PIPELINE, SEQUENCE_HEADER, InferenceService
 from torchkeeper.rpc.schema import INFERENCE, message
 from torchkeeper.serving.ask import Ask
-from torchkeeper.wire.frames import encode_replies
-from torchkeeper.wire.messages import Failure, Input, Reply
+from torchkeeper.wire.messages import Failure, Reply
 
 PredictionsRequest = message("org.pytorch.serve.grpc.inference.PredictionsRequest")
 JAVA = "org.pytorch.serve"
 
 
-class Desk:
-    """One model, `m`, with one version and one worker; the service that leads to it, and its client."""
+class Desk(spoken.OneModel):
+    """One model, the service that leads to it, and its client."""
 
     def __init__(self) -> None:
-        self.dispatching = Dispatching()
+        super().__init__()
         self.ledger = Ledger()
         self.stopping = asyncio.Event()
         self.well = True
         self.client: Any = None
-
-    def find(self, name: str, version: str | None) -> Any:
-        if name != "m":
-            raise ModelNotFound(name)
-        if version not in (None, "1.0"):
-            raise ModelVersionNotFound(name, version)
-        return SimpleNamespace(dispatcher=self.dispatching.dispatcher)
 
     def healthy(self) -> bool:
         return self.well
@@ -56,19 +46,6 @@ class Desk:
     async def refused(self, name: str, **fields: Any) -> tuple[str, ...]:
         code, details = await self.client.refusal(INFERENCE, name, **{"model_name": "m", **fields})
         return code, *details.split("\n")
-
-    async def asked(self, count: int = 1) -> Input:
-        """The request of the worker's batch of this number, once it has come."""
-        channel = self.dispatching.channel()
-        await until(lambda: len(channel.batches) >= count)
-        return channel.batches[count - 1][1][0]
-
-    def reply(self, reply: Reply) -> None:
-        """The worker answers with more than a body."""
-        channel = self.dispatching.channel()
-        number, _ = channel.batches[channel.answered]
-        channel.answered += 1
-        self.dispatching.say(encode_replies(number, [reply], (), 0.0))
 
 
 def run(scene: Callable[[Desk], Awaitable[None]]) -> Ledger:
