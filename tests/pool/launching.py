@@ -18,6 +18,7 @@ import uvloop
 from torchkeeper.pool.launcher import Launch, Launcher
 from torchkeeper.wire.frames import Load, Message, encode
 from torchkeeper.wire.messages import ModelSpec
+from workers import light_environ as light_environ
 
 T = TypeVar("T")
 #: Seconds for what must come; only a failing test waits for so long.
@@ -25,14 +26,6 @@ LONG = 60.0
 _PR_SET_CHILD_SUBREAPER = 36
 #: The least that a handler can be.
 FINE = "def handle(data, context):\n    return data\n"
-
-
-def light_environ(folder: Path, **stubs: str) -> dict[str, str]:
-    """An environment in which what workers share is not there, so that a template starts in no time."""
-    folder.mkdir(exist_ok=True)
-    for name in ("torch", "numpy", "PIL"):
-        (folder / f"{name}.py").write_text(stubs.get(name, "raise ImportError('left out')\n"))
-    return {**os.environ, "PYTHONPATH": str(folder)}
 
 
 def spec_of(folder: Path, source: str) -> ModelSpec:

@@ -29,6 +29,8 @@ from torchkeeper.worker import main as worker_main
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
+#: The front alone decides when workers end: the template does not hear these; its forks do, from the first.
+_UNHEARD = (signal.SIGINT, signal.SIGTERM)
 #: What workers share; absent ones are the handler's own business.
 _SHARED_IMPORTS = (
     "numpy",
@@ -45,7 +47,7 @@ def import_shared() -> tuple[str, ...]:
     for name in _SHARED_IMPORTS:
         try:
             importlib.import_module(name)
-        except ImportError as error:
+        except Exception as error:  # noqa: BLE001 - a broken library raises anything
             warnings.append(f"workers start without {name}: {error}")
     threads = _thread_count()
     if threads > 1:
@@ -84,8 +86,8 @@ class Template:
         """Serves until the front closes the socket."""
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        for ignored in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(ignored, signal.SIG_IGN)  # the front alone decides when workers end
+        for ignored in _UNHEARD:
+            signal.signal(ignored, signal.SIG_IGN)
         self._sock.sendall(encode(TemplateReady(os.getpid(), warnings)))
         while True:
             ready, _, _ = select.select([self._sock.fileno(), self._wake_read], [], [])
@@ -111,9 +113,11 @@ class Template:
         return bool(data)
 
     def _fork(self, order: Fork, channel: int, out: int, err: int, life: int) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _UNHEARD)  # until the fork can hear them
         pid = os.fork()
         if pid == 0:
             worker_main.live(channel, life, lambda: self._become_worker(order, out, err))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _UNHEARD)
         for fd in (channel, out, err, life):
             os.close(fd)
         self._sock.sendall(encode(Forked(order.worker_id, pid)))
@@ -140,6 +144,7 @@ class Template:
         _leave_finalizers()
         if order.threads is not None and (torch := sys.modules.get("torch")) is not None:
             torch.set_num_threads(order.threads)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _UNHEARD)
 
     def _report_exits(self) -> None:
         while True:
