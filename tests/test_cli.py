@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from torchkeeper.cli import checked_settings, torchserve_parser
-from torchkeeper.errors import LaunchRefused
+from torchkeeper.cli import checked_settings, torchkeeper, torchserve, torchserve_parser
+from torchkeeper.config.table import KEYS
+from torchkeeper.errors import LaunchRefused, SettingsError
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torchkeeper.cli", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30)
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
 
 
 @pytest.mark.parametrize(
@@ -80,3 +89,117 @@ def test_the_command_that_prints_settings_shows_what_is_said_of_models_and_where
         f"models/m/1.0/batchSize=4\tfile {path}:1",
         f"model_snapshot/k/2/minWorkers=3\tfile {path}:2",
     ]
+
+
+def in_folder(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str = "") -> None:
+    """A command that is called in this process finds itself there, with no settings but these."""
+    (folder / "config.properties").write_text(text)
+    monkeypatch.chdir(folder)
+    for name in [name for name in os.environ if name.startswith("TS_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--models", "a.mar", "x=b.mar"], {"models": ["a.mar", "x=b.mar"]}),
+        (["--ncs"], {"no_config_snapshots": True}),
+        (["--no-config-snapshots"], {"no_config_snapshots": True}),
+        (["--dt"], {"disable_token_auth": True}),
+        (["--disable-token-auth"], {"disable_token_auth": True}),
+        (["--enable-model-api"], {"enable_model_api": True}),
+        (["--ppath", "/p"], {"plugins_path": "/p"}),
+        (["--plugins-path", "/p"], {"plugins_path": "/p"}),
+        (["--log-level", "WARN"], {"log_level": "warn"}),
+        (["--model-store", "/s"], {"model_store": Path("/s")}),
+        (["--workflow-store", "w"], {"workflow_store": Path("w")}),
+        (["--stop", "--foreground"], {"stop": True, "foreground": True}),
+        (["-v"], {"version": True}),
+    ],
+)
+def test_flags(arguments: list[str], expected: dict[str, object]) -> None:
+    plain = vars(torchserve_parser().parse_args([]))
+    assert vars(torchserve_parser().parse_args(arguments)) == plain | expected
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--models"], ["--log-level", "loud"], ["--nothing-such"], ["--start", "--stop"]]
+)
+def test_flags_that_are_none(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        torchserve(arguments)
+    assert left.value.code == 2
+    assert "usage: torchserve" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--log-config", "--cpp-log-config"])
+def test_a_log_configuration_must_be_there(tmp_path: Path, flag: str) -> None:
+    arguments = torchserve_parser().parse_args([flag, str(tmp_path / "nope")])
+    with pytest.raises(LaunchRefused, match=f"{flag} file not found: {tmp_path / 'nope'}"):
+        checked_settings(arguments, {}, tmp_path)
+
+
+def test_flags_become_settings(tmp_path: Path) -> None:
+    arguments = ["--model-store", str(tmp_path), "--models", "a.mar", "--dt", "--enable-model-api", "--ncs"]
+    settings, warnings = checked_settings(torchserve_parser().parse_args(arguments), {}, tmp_path)
+    assert (settings.model_store, settings.load_models) == (tmp_path, ("a.mar",))
+    assert settings.disable_token_authorization
+    assert settings.enable_model_api
+    assert not settings.config_snapshots
+    assert str(settings.origins["load_models"]) == "command line --models"
+    assert warnings == ()
+
+
+def test_the_archive_of_a_snapshot_must_be_there(tmp_path: Path) -> None:
+    kept = '{"models": {"m": {"1.0": {"marName": "gone.mar"}}}}'
+    (tmp_path / "config.properties").write_text(f"model_store={tmp_path}\nmodel_snapshot={kept}\n")
+    with pytest.raises(SettingsError, match=r"no gone\.mar in "):
+        checked_settings(torchserve_parser().parse_args(["--ncs"]), {}, tmp_path)
+
+
+def test_the_settings_that_would_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_folder(tmp_path, monkeypatch, "job_queue_size=7\nkeystore_pass=secret\nenable_model_api=yes\n")
+    assert torchkeeper(["config"]) == 0
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    assert [line.partition("=")[0] for line in lines] == [key.name for key in KEYS]
+    assert {"job_queue_size=7", "keystore_pass=***", "model_store=", "management_key="} <= set(lines)
+    assert said.err.startswith("warning: enable_model_api=yes (")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("job_queue_size=ten\n", "job_queue_size=ten ({}:1): must be a whole number"),
+        ("model_store=~nobody-of-that-name\n", "model_store=~nobody-of-that-name ({}:1): names the home"),
+    ],
+)
+def test_a_bad_setting_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str, why: str
+) -> None:
+    in_folder(tmp_path, monkeypatch, text)
+    assert torchkeeper(["config"]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"Invalid configuration: {why.format(tmp_path / 'config.properties')}")
+    assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("text", "code"), [("job_queue_size=7\n", 0), ("job_queue_size=ten\n", 1)])
+def test_the_doctors_exit_code_says_whether_something_would_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str, code: int
+) -> None:
+    in_folder(tmp_path, monkeypatch, text)
+    (tmp_path / "store").mkdir()
+    assert torchkeeper(["doctor", "--ts-config", "config.properties", "--model-store", "store"]) == code
+    assert "job_queue_size" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["nothing-such"], ["manifest"], ["config", "--nothing-such"]])
+def test_verbs_that_are_none(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        torchkeeper(arguments)
+    assert left.value.code == 2
+    assert "usage: torchkeeper" in capsys.readouterr().err

@@ -37,6 +37,7 @@ class StandInProcess:
     def __init__(self, launcher: StandInLauncher, owner: Owner) -> None:
         self.pid = 0
         self.alive = True
+        self.loaded = False
         self.spec: Any = None
         self.held: list[tuple[Batch, bytes]] = []
         self._launcher = launcher
@@ -51,16 +52,23 @@ class StandInProcess:
     def _take(self, message: Message, raw: bytes) -> None:
         if isinstance(message, Load):
             self.spec = message.spec
-            if self._launcher.load_error is None:
-                self._report(Loaded(self.pid, 0.0))
-            elif self._launcher.load_error:
-                self._report(LoadFailed(self._launcher.load_error))
-                self.end(1)
+            self.load()
         elif isinstance(message, Batch):
             self.held.append((message, raw))
         elif isinstance(message, Stop):
             self._leaving = True
             self._leave()
+
+    def load(self) -> None:
+        """Says what became of its model, if it has not yet and shall not be silent."""
+        if self.loaded or self.spec is None or not self.alive:
+            return
+        if self._launcher.load_error is None:
+            self.loaded = True
+            self._report(Loaded(self.pid, 0.0))
+        elif self._launcher.load_error:
+            self._report(LoadFailed(self._launcher.load_error))
+            self.end(1)
 
     def answer(self) -> None:
         """Answers all that it holds."""

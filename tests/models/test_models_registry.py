@@ -232,6 +232,27 @@ def test_a_version_that_cannot_load_leaves_nothing(house: House, tmp_path: Path)
     assert house.left() == house.meters.open == []
 
 
+def test_a_default_version_that_cannot_load_leaves_its_place_to_another(house: House) -> None:
+    for version in ("1.0", "2.0"):
+        archive(house.store, "m", version)
+    house.launcher.load_error = ""
+
+    async def run() -> None:
+        models = house.models
+        first = await models.register(Wish("m-1.0.mar", given=said(initial_workers=1)))
+        waiting = asyncio.create_task(models.settle(first))
+        await models.register(Wish("m-2.0.mar", given=said(initial_workers=0)))
+        await turns(lambda: any(process.spec for process in house.launcher.living))
+        house.launcher.load_error = "no such module"
+        for process in house.launcher.living:
+            process.load()
+        with pytest.raises(StartFailed):
+            await waiting
+        assert models.find("m").version == models.default_version("m") == "2.0"
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize(
     ("wish", "error"),
     [
