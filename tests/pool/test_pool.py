@@ -236,6 +236,20 @@ def test_a_stop_does_not_wait_for_a_process_that_is_only_being_made(play: Play) 
     play(act)
 
 
+def test_a_process_that_ends_as_its_worker_is_sent_away_is_nobodys_loss(play: Play) -> None:
+    """Its end may be told before the launch hears that it is not wanted any more."""
+
+    async def act(scene: Scene) -> None:
+        scene.pool.scale([scene.spec(FINE)])
+        (worker,) = scene.pool.workers
+        scene.pool.scale([])
+        scene.pool.on_exit(worker, -9)
+        assert worker.life.state is State.STOPPED
+        assert scene.requests.lost == []
+
+    play(act)
+
+
 @pytest.mark.slow
 def test_a_launch_that_takes_too_long_backs_off_and_says_why(
     play: Play, monkeypatch: pytest.MonkeyPatch

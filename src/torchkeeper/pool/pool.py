@@ -230,6 +230,8 @@ class Pool:
     def on_exit(self, worker: Worker, returncode: int | None) -> None:
         """A worker's process has ended."""
         worker.process = None
+        if worker.life.state is State.STOPPED:
+            return  # sent away just before it had begun: nobody waits for it
         if worker.load_error is not None:
             cause = f"the model could not be loaded: {worker.load_error}"
         else:
