@@ -12,7 +12,9 @@ import pytest
 from torchkeeper.api.application import Application
 from torchkeeper.api.call import Call
 from torchkeeper.api.routes import Endpoint
+from torchkeeper.api.streaming import Streamed, streamed
 from torchkeeper.config.types import Address
+from torchkeeper.engine.stream import Stream
 from torchkeeper.errors import InvalidKey
 from torchkeeper.http.limits import EdgeLimits
 from torchkeeper.http.listener import Listener
@@ -34,6 +36,17 @@ async def hasty(call: Call) -> Reply:
     return Reply(b"done")
 
 
+class Torn(Stream):
+    """A stream whose reading fails as nothing should."""
+
+    async def __anext__(self) -> Reply:
+        raise ZeroDivisionError
+
+
+async def faulty(call: Call) -> Streamed:
+    return streamed(Torn(Reply(b"first")), None)
+
+
 class Door:
     """A listener with one endpoint for predictions, and what became of its requests."""
 
@@ -43,7 +56,7 @@ class Door:
         self.access: list[int] = []
         self.limits = EdgeLimits(**({"max_body": MAX_BODY, "drain_seconds": 0.1} | limits))
         books = Books(self.ledger, guard, self.statuses.append)
-        endpoints = {Endpoint.PREDICT: echo, Endpoint.PING: hasty}
+        endpoints = {Endpoint.PREDICT: echo, Endpoint.PING: hasty, Endpoint.INVOKE: faulty}
         self.application = Application(Api.INFERENCE, endpoints, books, max_body=MAX_BODY)
 
     def _access(self, *line: Any) -> None:
@@ -151,6 +164,13 @@ def test_a_client_that_leaves_while_it_sends_is_gone() -> None:
     asyncio.run(run())
     assert door.ledger == Ledger(accepted=1, gone=1)
     assert door.statuses == []
+
+
+def test_a_stream_that_fails_by_a_fault_of_the_server_has_its_entry_and_no_end() -> None:
+    door = Door()
+    answer = door.talk(post(b"Content-Length: 0\r\n", path=b"/invocations"))
+    assert not answer.endswith(b"0\r\n\r\n")
+    assert door.ledger == Ledger(accepted=1, failed=1)
 
 
 class OneKey:

@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 Header = tuple[bytes, bytes]
 
+_FAULT = "request %s failed by a fault of the server"
+
 _NO_CACHE: tuple[Header, ...] = (
     (b"Pragma", b"no-cache"),
     (b"Cache-Control", b"no-cache; no-store, must-revalidate, private"),
@@ -101,9 +103,7 @@ class Application:
             record.close(error)
             await self._send_error(scope, send, error, match, request_id)
         except Exception as error:  # request cycle: a bug of ours must still be an answer
-            logger.exception(
-                "request %s failed by a fault of the server", request_id, extra={"request_id": request_id}
-            )
+            logger.exception(_FAULT, request_id, extra={"request_id": request_id})
             record.close(error)
             fault = TorchkeeperError("Internal server error", cause=repr(error))
             await self._send_error(scope, send, fault, match, request_id)
@@ -139,6 +139,11 @@ class Application:
                 extra={"request_id": request_id},
             )
             more = not reply.events
+        except Exception as error:  # request cycle: a bug of ours must still be in the books
+            logger.exception(_FAULT, request_id, extra={"request_id": request_id})
+            reply.stream.close()
+            record.close(error)
+            more = True
         else:
             record.close()
         if not more:
