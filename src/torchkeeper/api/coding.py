@@ -16,7 +16,7 @@ _LEVEL = 1
 _GZIP, _EITHER, _RAW = zlib.MAX_WBITS | 16, zlib.MAX_WBITS | 32, -zlib.MAX_WBITS
 
 
-def decoded(body: bytes, coding: str | None, limit: int) -> bytes:
+def decoded(body: bytes, coding: str, limit: int) -> bytes:
     """A body without its content coding; `deflate` is taken with and without zlib's frame.
 
     Args:
@@ -29,7 +29,7 @@ def decoded(body: bytes, coding: str | None, limit: int) -> bytes:
         RequestTooLarge: more than `limit` bytes.
         BadRequest: the bytes are not what the coding says.
     """
-    name = (coding or "identity").strip().lower()
+    name = coding.strip().lower() or "identity"
     if name == "identity":
         return body
     if name not in ("gzip", "x-gzip", "deflate"):

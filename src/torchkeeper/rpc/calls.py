@@ -56,8 +56,8 @@ class RpcCall:
         await self.context.write(message)
 
 
+#: Request (or an asynchronous iterator of them) in; the reply out, or None where `RpcCall.write` was used.
 Serve = Callable[[RpcCall, Any], Awaitable[Any]]
-"""Request (or an asynchronous iterator of them) in; the reply out, or None where `Call.write` was used."""
 
 
 @dataclass(frozen=True)
@@ -159,11 +159,8 @@ class _Served:
     async def _answer(self, call: RpcCall, request: Any) -> tuple[Any, TorchkeeperError | None]:
         """What the method gives, or the error that answers the call."""
         try:
-            given = [
-                value for name, value in call.context.invocation_metadata() or () if name == "authorization"
-            ]
             host = call.client.rpartition(":")[0].strip("[]")
-            await self._books.admit(self._key, given[0] if given else None, host)
+            await self._books.admit(self._key, call.authorization, host)
             return await self._serve(call, request), None
         except Closed:
             raise
