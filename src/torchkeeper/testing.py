@@ -105,7 +105,8 @@ def run_handler(
         kind: what is asked: prediction, explanation or description.
         model: the manifest's `model` section, such as {"modelFile": "net.py", "serializedFile": "net.pt"}.
         headers: the headers of every request.
-        spec: further fields of `messages.ModelSpec`, such as model_dir, envelope, gpu_id or model_config.
+        spec: further fields of `wire.messages.ModelSpec`, such as model_dir, envelope, gpu_id or
+            model_config.
 
     Returns:
         One Reply or Failure per request, as the server would get them; parts of streamed answers are joined.

@@ -1,8 +1,8 @@
 """The one table of routes: path and methods, endpoint, the API it belongs to, and the key that it needs.
 
 Pure: a path in, a route and its parameters out. The OpenAPI document is made from the same table. Source of
-the paths: TorchServe's inference, management and metrics APIs, SageMaker's conventions,
-KServe v1 and the Open Inference Protocol (KServe v2).
+the paths: TorchServe's inference, management and metrics APIs, SageMaker's conventions, KServe v1 and the
+Open Inference Protocol (KServe v2).
 """
 
 from __future__ import annotations

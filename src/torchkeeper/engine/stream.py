@@ -2,7 +2,7 @@
 
 A reader that is slow makes the stream full. Once all streams of a batch are full, nothing more is read from
 the worker, whose handler waits in turn; while others keep up, a full stream takes more until it is overfull
-(`hands` decides what then becomes of it). So what lies here is bounded by OVERFULL and the parts of a frame.
+(`in_hand` says what becomes of it then). So what lies here is bounded by OVERFULL and the parts of a frame.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Log files in TorchServe's names, written by one thread, off the request path.
 
-The event loop only appends tuples; formatting (`log_lines`) and disk (`log_files`) belong to the thread.
+The event loop only appends tuples; formatting (`logs.lines`) and disk (`logs.files`) belong to the thread.
 All lines also go to stdout, as those of TorchServe do. What waits is bounded: when disk or stdout cannot keep
 up, lines are left out and counted, and a line says how many.
 """

@@ -60,7 +60,7 @@ OWN: tuple[tuple[Declared, str, tuple[float, ...]], ...] = (
     ),
     (
         Declared("torchkeeper_requests", "counter", "count", ("event",)),
-        "Requests of the inference API: accepted = answered + refused + failed + gone, when idle",
+        "Requests of all APIs: accepted = answered + refused + failed + gone, when idle",
         (),
     ),
     (
