@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from torchkeeper.engine.batching.policy import lane_of
-from torchkeeper.engine.queue import Entry, EntryQueue, Full
-from torchkeeper.wire.messages import Input, Kind, Reply
+from torchkeeper.engine.queue import Entry, EntryQueue, Full, size_of
+from torchkeeper.wire.messages import Input, Kind, Part, Reply
 
 
 @pytest.fixture
@@ -63,6 +63,11 @@ def test_bytes_are_bounded_but_one_request_always_fits(loop: asyncio.AbstractEve
     queue.put(entry(loop, "big", size=500))
     with pytest.raises(Full, match="500 bytes"):
         queue.put(entry(loop, "small"))
+
+
+def test_a_request_is_as_large_as_its_parameters_with_their_names() -> None:
+    parts = (Part("data", b"12345"), Part("n" * 1000, b""), Part("x", b"1", "t" * 100))
+    assert size_of(Input("r", Kind.PREDICT, parts, {})) == 9 + 1000 + 102
 
 
 def test_a_client_that_left_makes_room(loop: asyncio.AbstractEventLoop) -> None:

@@ -12,7 +12,15 @@ from typing import Any
 
 import pytest
 
-from torchkeeper.wire.frames import Batch, LoadFailed, Outcome, RequestHead, encode, encode_batch
+from torchkeeper.wire.frames import (
+    MAX_HEADER,
+    Batch,
+    LoadFailed,
+    Outcome,
+    RequestHead,
+    encode,
+    encode_batch,
+)
 from torchkeeper.wire.messages import Failure, Input, Kind, Part, Reply
 from workers import Worker
 
@@ -429,6 +437,12 @@ def test_numbers_that_cannot_be_sent_are_dropped_and_the_others_come(worker: Wor
     _, samples, _ = worker.answer()
     assert [sample.name for sample in samples] == ["PredictionTime"]
     assert "2 of 3 recorded numbers cannot be sent" in worker.log.read_text()
+
+
+def test_names_that_are_longer_than_an_answers_heads_may_be_reach_the_handler(worker: Worker) -> None:
+    first, second = worker.ask([asked("fine", **{"n" * (MAX_HEADER + 1): b""}), asked("fine", 1)])
+    assert isinstance(first, Reply)
+    assert first == second
 
 
 def test_heads_too_large_for_a_frame_fail_their_batch(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from torchkeeper.engine.batching.policy import (
 )
 from torchkeeper.engine.crew import Crew
 from torchkeeper.engine.in_hand import Hands, InHand
-from torchkeeper.engine.queue import Entry, EntryQueue, Full
+from torchkeeper.engine.queue import Entry, EntryQueue, Full, size_of
 from torchkeeper.engine.retry import is_sent_again
 from torchkeeper.engine.stream import Stream
 from torchkeeper.errors import PredictionFailed, WorkerDied
@@ -122,10 +122,8 @@ class Dispatcher:
         now = time.monotonic()
         if self._admission.closed or not self._crew:
             self._admission.check(explicit_version)
-        size = 0
-        for part in request.parts:
-            size += len(part.value)
         lane, ticket = self._policy.lane(request), loop.create_future()
+        size = size_of(request)
         entry = Entry(request, ticket, now, size, lane, named=explicit_version, in_parts=in_parts)
         waiting = len(self._queue)
         try:

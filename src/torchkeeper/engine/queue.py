@@ -79,6 +79,14 @@ class Entry(msgspec.Struct, eq=False):
             self.ticket.set_exception(error)
 
 
+def size_of(request: Input) -> int:
+    """Bytes that a request's parameters hold: values, and what clients have called them."""
+    size = 0
+    for part in request.parts:
+        size += len(part.name) + len(part.value) + len(part.content_type or "")
+    return size
+
+
 class Full(Exception):
     """The queue takes no more; the text says which bound was met."""
 

@@ -16,8 +16,11 @@ import msgspec
 from torchkeeper.wire.messages import Failure, Input, Kind, ModelSpec, Part, Reply, Sample
 
 _LENGTHS = struct.Struct(">II")
-#: A header describes requests, it does not hold them; one larger than this is a broken stream.
+#: A header describes answers, it does not hold them; one larger than this is a broken stream.
 MAX_HEADER = 64 * 1024 * 1024
+#: More than a header can have. What the front sends is believed: names of parameters stand in its headers,
+#: and clients may make them as long as a request may be.
+ANY_HEADER = 1 << 32
 
 
 class _Message(msgspec.Struct, frozen=True, array_like=True):
@@ -170,9 +173,14 @@ def encode(message: Message, payloads: Iterable[bytes] = ()) -> bytes:
 
 
 class FrameReader:
-    """Cuts a stream of bytes into (message, raw payload) pairs."""
+    """Cuts a stream of bytes into (message, raw payload) pairs.
 
-    def __init__(self) -> None:
+    Args:
+        max_header: bytes that a header may have.
+    """
+
+    def __init__(self, max_header: int = MAX_HEADER) -> None:
+        self._max_header = max_header
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[tuple[Message, bytes]]:
@@ -187,7 +195,7 @@ class FrameReader:
         start = 0
         while len(buffer) - start >= _LENGTHS.size:
             header_size, raw_size = _LENGTHS.unpack_from(buffer, start)
-            if header_size > MAX_HEADER:
+            if header_size > self._max_header:
                 raise WireError(f"a frame's header claims {header_size} bytes")
             body = start + _LENGTHS.size
             end = body + header_size + raw_size

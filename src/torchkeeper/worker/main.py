@@ -26,6 +26,7 @@ from typing import NoReturn
 from torchkeeper.deadlines import WORKER_STOP
 from torchkeeper.machine.process_group import kill_members
 from torchkeeper.wire.frames import (
+    ANY_HEADER,
     Batch,
     Cancel,
     FrameReader,
@@ -60,7 +61,7 @@ class Channel:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._reader = FrameReader()
+        self._reader = FrameReader(ANY_HEADER)
         self._waiting: deque[tuple[Message, bytes]] = deque()
 
     def send(self, frame: bytes) -> None:
