@@ -42,6 +42,7 @@ def later(key: str) -> Verdict:
         ('models={"m": {"1.0": {"batchSize": 0}}}', [("models", OTHER)]),
         ('models={"m": {"1.0": {"batchSize": "x"}}}', [("models", BROKEN)]),
         ("service_envelope=body", [("service_envelope", WORKS)]),
+        ("inference_key=a-key-of-some-length", [("inference_key", BROKEN)]),
         ("job_queue_size=10", [("job_queue_size", OTHER)]),
         ("job_queue_size=ten", [("job_queue_size", BROKEN)]),
         ("job_queue_size=", [("job_queue_size", BROKEN)]),
@@ -86,7 +87,9 @@ def test_every_key_has_a_verdict_that_agrees_with_the_table() -> None:
     for key in KEYS:
         findings, _ = examine_properties(f"{key.name}={key.default}", "f", {})
         found = next(one for one in findings if one.what == key.name)
-        if key.effect is not Effect.WORKS:
+        if key.barred:
+            assert found.verdict is BROKEN
+        elif key.effect is not Effect.WORKS:
             assert found.verdict is IGNORED
         else:
             assert found.verdict is (OTHER if key.name in CHANGED else WORKS), key.name

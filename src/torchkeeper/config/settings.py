@@ -210,11 +210,8 @@ def _apply_file(layers: Layers, path: Path, environ: Mapping[str, str], reader: 
                 f"unknown key {entry.key} ({path}:{entry.line}){hint(entry.key)}", "; it is ignored"
             )
             continue
-        if not BY_NAME[entry.key].from_file:
-            raise SettingsError(
-                f"{entry.key} ({path}:{entry.line}): does not belong in a file like this one; "
-                f"use {entry.key}_file or the variable {BY_NAME[entry.key].variable}"
-            )
+        if barred := BY_NAME[entry.key].barred:
+            raise SettingsError(f"{entry.key} ({path}:{entry.line}): {barred}")
         try:
             value = substitute(entry.value, environ)
         except SettingsError as error:

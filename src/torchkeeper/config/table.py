@@ -71,6 +71,15 @@ class SettingKey:
         return self.env or "TS_" + self.name.upper()
 
     @property
+    def barred(self) -> str:
+        """Why a file may not say it; empty where one may."""
+        if self.from_file:
+            return ""
+        return (
+            f"does not belong in a file like this one; use {self.name}_file or the variable {self.variable}"
+        )
+
+    @property
     def json(self) -> bool:
         """Whether its text is JSON about models."""
         return self.form in (_models, _snapshot)

@@ -55,7 +55,9 @@ def examine_properties(text: str, where: str, environ: Mapping[str, str]) -> tup
 
     for entry in parse_properties(text):
         place = f"{where}:{entry.line}"
-        if entry.key in BY_NAME:
+        if entry.key in BY_NAME and (reason := BY_NAME[entry.key].barred):
+            findings.append(Finding(place, entry.key, Verdict.BROKEN, reason))
+        elif entry.key in BY_NAME:
             try:
                 text = substitute(entry.value, environ)
             except SettingsError as error:
