@@ -27,13 +27,9 @@ from torchkeeper import TORCHSERVE_VERSION, __version__
 from torchkeeper.api.about import ApiDescription
 from torchkeeper.api.application import Application
 from torchkeeper.api.call import Handler
-from torchkeeper.api.inference import InferenceApi
-from torchkeeper.api.kserve import KServeV1Api
-from torchkeeper.api.management import ManagementApi
+from torchkeeper.api.endpoints import served
 from torchkeeper.api.metrics import MetricsApi
-from torchkeeper.api.openinference import OpenInferenceApi
 from torchkeeper.api.routes import Endpoint
-from torchkeeper.api.token import TokenApi
 from torchkeeper.archive.startup import startup_models
 from torchkeeper.config.settings import Settings
 from torchkeeper.config.types import Address
@@ -57,6 +53,7 @@ from torchkeeper.serving.apis import Api
 from torchkeeper.serving.ask import Ask
 from torchkeeper.serving.books import Books
 from torchkeeper.serving.operations import Operations
+from torchkeeper.serving.traffic import Traffic
 
 if TYPE_CHECKING:
     from torchkeeper.rpc.front import RpcFront
@@ -207,7 +204,7 @@ class _Server:
         metrics = self._metrics
         sinks = Sinks(metrics.line, metrics.sample, metrics.meter, metrics.declared)
         self._models = Models(settings, Builder(settings, child_environ, self._launcher, sinks, self._gpus))
-        self._ask = Ask(self._models)
+        self._ask = Ask(Traffic(self._models))
         self._keeper = Keeper(settings, self._models)
         self._operations = Operations(self._ask, self._models, settings, self._keeper.changed)
         access = logs.access if logs.writes_access else None
@@ -252,7 +249,14 @@ class _Server:
             raise _CannotStart(f"the snapshot cannot be restored: {error}") from error
         for name, url in startup_models(self._settings):
             await self._models.load_at_start(name, url)
-        endpoints = self._endpoints()
+        endpoints = served(
+            self._ask,
+            self._models,
+            self._operations,
+            self._tokens,
+            MetricsApi(self._metrics.registry, openmetrics=self._settings.metrics_openmetrics),
+            max_request_size=self._settings.max_request_size,
+        )
         for door in self._doors:
             await self._open(door, endpoints)
         if self._rpc is not None:
@@ -261,20 +265,6 @@ class _Server:
             except SettingsError as error:
                 raise _CannotStart(error.message) from error
         await self._keeper.save("startup")
-
-    def _endpoints(self) -> dict[Endpoint, Handler]:
-        """What answers each URL."""
-        inference = InferenceApi(self._ask, self._models, self._settings.max_request_size)
-        renewal = TokenApi(self._tokens).endpoints() if self._tokens else {}
-        page = MetricsApi(self._metrics.registry, openmetrics=self._settings.metrics_openmetrics)
-        return {
-            **inference.endpoints(),
-            **ManagementApi(self._operations).endpoints(),
-            **KServeV1Api(self._ask, self._models).endpoints(),
-            **OpenInferenceApi(self._ask, self._models, self._operations).endpoints(),
-            **renewal,
-            **page.endpoints(),
-        }
 
     async def _open(self, door: Door, endpoints: Mapping[Endpoint, Handler]) -> None:
         limits = EdgeLimits(max_body=self._settings.max_request_size)

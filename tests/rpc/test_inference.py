@@ -16,6 +16,7 @@ from torchkeeper.rpc.calls import Calls
 from torchkeeper.rpc.inference import PIPELINE, SEQUENCE_HEADER, InferenceService
 from torchkeeper.rpc.schema import INFERENCE, message
 from torchkeeper.serving.ask import Ask
+from torchkeeper.serving.traffic import Traffic
 from torchkeeper.wire.messages import Failure, Reply
 
 PredictionsRequest = message("org.pytorch.serve.grpc.inference.PredictionsRequest")
@@ -37,7 +38,7 @@ class Desk(spoken.OneModel):
 
     def services(self, calls: Calls) -> spoken.Services:
         models: Any = self
-        service = InferenceService(Ask(models), models, calls.books, self.stopping)
+        service = InferenceService(Ask(Traffic(models)), models, calls.books, self.stopping)
         return {INFERENCE: service.handlers(calls)}
 
     def begin(self, name: str, **fields: Any) -> Any:

@@ -20,6 +20,7 @@ from torchkeeper.rpc.schema import OPEN_INFERENCE, TORCHSERVE_OPEN_INFERENCE
 from torchkeeper.serving.ask import Ask
 from torchkeeper.serving.offload import LONG
 from torchkeeper.serving.operations import Operations
+from torchkeeper.serving.traffic import Traffic
 from torchkeeper.wire.messages import Failure, Reply
 from torchkeeper.wire.raw_tensors import LENGTH_HEADER
 
@@ -34,7 +35,7 @@ def about(folder: Path, scene: Callable[[House, Any], Awaitable[None]], config: 
 
     async def main() -> None:
         house = House(folder, config)
-        ask = Ask(house.models)
+        ask = Ask(Traffic(house.models))
         service = OpenInferenceService(
             ask, house.models, Operations(ask, house.models, house.settings, unchanged)
         )
@@ -123,7 +124,7 @@ def asking(scene: Callable[[spoken.OneModel, Callable[..., Any]], Awaitable[None
     async def main() -> None:
         model: Any = spoken.OneModel()
         operations: Any = None  # not asked by inference
-        service = OpenInferenceService(Ask(model), model, operations)
+        service = OpenInferenceService(Ask(Traffic(model)), model, operations)
         async with spoken.served(
             lambda calls: {OPEN_INFERENCE: service.handlers(calls, OPEN_INFERENCE)}, ledger
         ) as client:

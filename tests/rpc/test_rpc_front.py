@@ -32,6 +32,7 @@ from torchkeeper.rpc.schema import (
 from torchkeeper.serving.ask import Ask
 from torchkeeper.serving.books import Books
 from torchkeeper.serving.operations import Operations
+from torchkeeper.serving.traffic import Traffic
 
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 FREE = "grpc_inference_port=0\ngrpc_management_port=0\n"
@@ -71,7 +72,7 @@ class Started:
 
     async def start(self) -> None:
         models = self.house.models
-        ask = Ask(models)
+        ask = Ask(Traffic(models))
 
         async def unchanged() -> None: ...
 

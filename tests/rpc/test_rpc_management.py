@@ -17,6 +17,7 @@ from torchkeeper.rpc.management import ManagementService
 from torchkeeper.rpc.schema import MANAGEMENT
 from torchkeeper.serving.ask import Ask
 from torchkeeper.serving.operations import Operations
+from torchkeeper.serving.traffic import Traffic
 
 Scene = Callable[[House, "Manager"], Awaitable[None]]
 JAVA = "org.pytorch.serve"
@@ -47,7 +48,7 @@ def run(folder: Path, scene: Scene, config: str = "enable_model_api=true\n") -> 
 
     async def main() -> None:
         house = House(folder, config)
-        operations = Operations(Ask(house.models), house.models, house.settings, changed)
+        operations = Operations(Ask(Traffic(house.models)), house.models, house.settings, changed)
         service = ManagementService(operations)
         async with spoken.served(lambda calls: {MANAGEMENT: service.handlers(calls)}) as client:
             await scene(house, Manager(client))

@@ -11,6 +11,7 @@ import pytest
 
 from torchkeeper.errors import ModelNotFound, PredictionFailed, QueueFull
 from torchkeeper.serving.ask import Ask, ClientGone
+from torchkeeper.serving.traffic import Traffic
 from torchkeeper.wire.messages import Input, Kind, Reply
 
 REQUEST = Input("1", Kind.PREDICT, (), {})
@@ -53,7 +54,7 @@ class Registry:
 def run(scene: Callable[[Ask, Registry], Awaitable[None]]) -> None:
     async def main() -> None:
         registry = Registry()
-        await scene(Ask(registry), registry)  # type: ignore[arg-type]  # what Ask uses of the registry
+        await scene(Ask(Traffic(registry)), registry)  # type: ignore[arg-type]  # what Ask uses of the registry
 
     asyncio.run(main())
 

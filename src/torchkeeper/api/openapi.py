@@ -16,6 +16,7 @@ from torchkeeper.api.routes import ROUTES, Endpoint, Route
 from torchkeeper.keys.key import Key
 from torchkeeper.serving.apis import Api
 from torchkeeper.serving.description import Description
+from torchkeeper.serving.dialect import Dialect
 from torchkeeper.serving.parameters import Describe, Page, Register, Scale
 
 _METHODS = ("get", "post", "put")
@@ -205,7 +206,7 @@ def _operation(route: Route, method: str, path: str) -> dict[str, Any]:
         ],
         "responses": {str(status): {"description": "Success", "content": content} for status in statuses},
     }
-    error = "KServeError" if path.startswith(("/v1/", "/v2")) else "Error"
+    error = "Error" if route.dialect is Dialect.TORCHSERVE else "KServeError"
     operation["responses"]["default"] = {
         "description": "What went wrong, and why",
         "content": _json({"$ref": f"#/components/schemas/{error}"}),

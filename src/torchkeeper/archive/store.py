@@ -7,6 +7,7 @@ control of data do so); a name that a request or a file gives may not lead out.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,19 @@ def stored_names(store: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[str]
         for entry in store.iterdir()
         if not entry.name.startswith(".") and (entry.is_dir() or entry.name.endswith(suffixes))
     )
+
+
+def name_of(url: str) -> str:
+    """The name of a model whose manifest has none: the file's, without its extension, in word characters.
+
+    Source: TorchServe's rule.
+    """
+    base = Path(url).name
+    if ".mar" in base or ".model" in base:
+        base = base.rpartition(".")[0]
+    for suffix in SUFFIXES:
+        base = base.removesuffix(suffix)
+    return re.sub(r"(\W|^_)", "_", base)
 
 
 def _quarantined(part: str) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 import shutil
 import tempfile
 import uuid
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from torchkeeper.archive.archive import Archive, Manifest, open_archive
 from torchkeeper.archive.source import Fetched, Source
-from torchkeeper.archive.store import find_stored
+from torchkeeper.archive.store import SUFFIXES, find_stored, name_of
 from torchkeeper.config.model_settings import RUNTIMES, GivenSettings, ModelSettings, resolve
 from torchkeeper.config.settings import Settings
 from torchkeeper.errors import (
@@ -143,7 +142,7 @@ class Models:
             ModelNotFound: there is none.
             ArchiveError, Conflict: as `register`.
         """
-        for wanted in (f"{name}.mar", f"{name}.tar.gz", name):
+        for wanted in (*(f"{name}{suffix}" for suffix in SUFFIXES), name):
             if find_stored(self._settings.store, wanted) is not None:
                 return await self.register(Wish(wanted, name, serve=True))
         raise ModelNotFound(name)
@@ -302,17 +301,6 @@ class Models:
         finally:
             self._source.close()
             await in_thread(lambda check: shutil.rmtree(self._unpacked, ignore_errors=True))
-
-
-def name_of(url: str) -> str:
-    """The name of a model whose manifest has none: the file's, without its extension, in word characters.
-
-    Source: TorchServe's rule.
-    """
-    base = Path(url).name
-    if ".mar" in base or ".model" in base:
-        base = base.rpartition(".")[0]
-    return re.sub(r"(\W|^_)", "_", base.removesuffix(".tar.gz"))
 
 
 def _remove(paths: tuple[Path, ...]) -> None:

@@ -1,6 +1,6 @@
 """Asking a model: find the version, queue the request, wait, leave; whole or in parts, for every protocol.
 
-A protocol makes an Input and gets an Asked. Which version answers is decided here and nowhere else.
+A protocol makes an Input and gets an Asked. Which version answers, `serving.traffic` decides.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from torchkeeper.engine.dispatch import Dispatcher
 from torchkeeper.engine.stream import Stream
-from torchkeeper.models.registry import Models
+from torchkeeper.serving.traffic import Traffic
 from torchkeeper.wire.messages import Input, Reply
 
 A = TypeVar("A", Reply, Reply | Stream)
@@ -54,8 +54,8 @@ class Asked(Generic[A]):
 class Ask:
     """The way of every protocol to a model."""
 
-    def __init__(self, models: Models) -> None:
-        self._models = models
+    def __init__(self, traffic: Traffic) -> None:
+        self._traffic = traffic
 
     def whole(self, name: str, version: str | None, request: Input) -> Asked[Reply]:
         """Queues a request at a version of a model (None: its default); a streamed answer is joined.
@@ -64,11 +64,11 @@ class Ask:
             ModelNotFound, ModelVersionNotFound: it is not here.
             QueueFull, ServiceUnavailable: nobody can take it now.
         """
-        dispatcher = self._models.find(name, version).dispatcher
+        dispatcher = self._traffic.version_for(name, version).dispatcher
         return Asked(dispatcher, dispatcher.submit(request, explicit_version=version is not None))
 
     def in_parts(self, name: str, version: str | None, request: Input) -> Asked[Reply | Stream]:
         """The same, but a streamed answer comes as the Stream of its parts. Raises what `whole` does."""
-        dispatcher = self._models.find(name, version).dispatcher
+        dispatcher = self._traffic.version_for(name, version).dispatcher
         ticket = dispatcher.submit_streaming(request, explicit_version=version is not None)
         return Asked(dispatcher, ticket)

@@ -1,0 +1,37 @@
+"""What answers each URL: the APIs of one server, put together; a new one is a line here."""
+
+from __future__ import annotations
+
+from torchkeeper.api.call import Handler
+from torchkeeper.api.inference import InferenceApi
+from torchkeeper.api.kserve import KServeV1Api
+from torchkeeper.api.management import ManagementApi
+from torchkeeper.api.metrics import MetricsApi
+from torchkeeper.api.openinference import OpenInferenceApi
+from torchkeeper.api.routes import Endpoint
+from torchkeeper.api.token import TokenApi
+from torchkeeper.keys.tokens import Tokens
+from torchkeeper.models.registry import Models
+from torchkeeper.serving.ask import Ask
+from torchkeeper.serving.operations import Operations
+
+
+def served(
+    ask: Ask,
+    models: Models,
+    operations: Operations,
+    tokens: Tokens | None,
+    metrics: MetricsApi,
+    *,
+    max_request_size: int,
+) -> dict[Endpoint, Handler]:
+    """The handlers of all endpoints but for those that describe a listener; no `tokens`: none are renewed."""
+    renewal = TokenApi(tokens).endpoints() if tokens is not None else {}
+    return {
+        **InferenceApi(ask, models, max_request_size).endpoints(),
+        **ManagementApi(operations).endpoints(),
+        **KServeV1Api(ask, models).endpoints(),
+        **OpenInferenceApi(ask, models, operations).endpoints(),
+        **metrics.endpoints(),
+        **renewal,
+    }
