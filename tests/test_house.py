@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "machine": set(),
     "wire": set(),
-    "config": {"errors"},
+    "config": {"errors", "wire"},
     "ending": {"deadlines"},
     "handler": {"wire"},
     "pool": {"config", "deadlines", "machine", "wire"},

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from xml.parsers import expat
 
-import yaml
-
 from torchkeeper.errors import SettingsError
+from torchkeeper.wire.yaml_text import read_yaml
 
 #: log4j2's levels, with the numbers of Python's.
 LEVELS = {"all": 0, "trace": 5, "debug": 10, "info": 20, "warn": 30, "error": 40, "fatal": 50, "off": 100}
@@ -105,9 +104,9 @@ def parse_log_config(name: str, data: bytes, environ: Mapping[str, str]) -> LogC
 
 def _parse_python(name: str, data: bytes) -> LogConfig:
     try:
-        found = yaml.safe_load(data)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SettingsError(f"--log-config {name}: not YAML: {' '.join(str(error).split())}") from None
+        found = read_yaml(data)
+    except ValueError as error:
+        raise SettingsError(f"--log-config {name}: not YAML: {error}") from None
     if isinstance(found, dict) and any(str(key).lower() == "configuration" for key in found):
         return LogConfig(
             warnings=(f"--log-config {name}: log4j2's YAML and JSON are not read, only its XML",)

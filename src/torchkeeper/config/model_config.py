@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-import yaml
 
 from torchkeeper.config.model_settings import TABLE, GivenSettings, In, from_yaml
+from torchkeeper.wire.yaml_text import read_yaml
 
 #: The keys that the server reads.
 KNOWN = tuple(row.name for row in TABLE if In.YAML in row.places)
@@ -31,11 +31,9 @@ def parse_model_config(text: str, where: str) -> tuple[GivenSettings, tuple[str,
     As in TorchServe a wrong type costs the key and an unreadable file the whole; both are said.
     """
     try:
-        found = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        return GivenSettings(), (
-            f"{where} is no valid YAML, defaults are used: {' '.join(str(error).split())}",
-        )
+        found = read_yaml(text)
+    except ValueError as error:
+        return GivenSettings(), (f"{where} is no valid YAML, defaults are used: {error}",)
     if found is None:
         return GivenSettings(), ()
     if not isinstance(found, dict):

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from enum import Enum, auto
 from typing import Any
 
-import yaml
-
 from torchkeeper.wire.messages import Declared
+from torchkeeper.wire.yaml_text import read_yaml
 
 KINDS = ("counter", "gauge", "histogram")
 #: The server's own metrics, and those of handlers.
@@ -44,8 +43,8 @@ def load_metrics_yaml(text: str) -> dict[str, Any]:
         MetricsYamlError: it is no YAML, or no mapping.
     """
     try:
-        found = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        found = read_yaml(text)
+    except ValueError as error:
         raise MetricsYamlError(Flaw.YAML, f"is no YAML: {error}") from None
     if not isinstance(found, dict):
         raise MetricsYamlError(Flaw.FORM, f"must hold a mapping with the keys {SERVERS} and {HANDLERS}")
