@@ -89,9 +89,12 @@ with concurrent.futures.ThreadPoolExecutor() as threads:
 class Life:
     """Such a process."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, *before: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", LIFE, kind], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*before, sys.executable, "-c", LIFE, kind],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert self.says() == "held"
 
@@ -113,9 +116,10 @@ class Life:
         return self.process.returncode
 
 
-def test_a_signal_that_came_too_early_is_heard() -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_that_came_too_early_is_heard(number: int) -> None:
     life = Life("slow")
-    os.kill(life.process.pid, signal.SIGTERM)
+    os.kill(life.process.pid, number)
     life.go_on()
     assert life.says() == "starting"
     assert life.says() == "interrupted"
@@ -128,6 +132,19 @@ def test_a_start_is_interrupted() -> None:
     assert life.says() == "starting"
     os.kill(life.process.pid, signal.SIGTERM)
     assert life.says() == "interrupted"
+    assert life.over() == 0
+
+
+def test_a_hangup_means_nothing_under_nohup() -> None:
+    life = Life("quick", "nohup")
+    os.kill(life.process.pid, signal.SIGHUP)
+    life.go_on()
+    assert life.says() == "up"
+    os.kill(life.process.pid, signal.SIGHUP)
+    os.kill(life.process.pid, signal.SIGTERM)
+    assert life.says() == "draining"
+    os.kill(life.process.pid, signal.SIGINT)
+    assert life.says() == "False True"
     assert life.over() == 0
 
 

@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "machine": set(),
     "wire": set(),
     "config": {"errors", "wire"},
-    "ending": {"deadlines"},
+    "ending": {"deadlines", "machine"},
     "handler": {"wire"},
     "pool": {"config", "deadlines", "machine", "wire"},
     "archive": {"config", "errors", "machine"},
@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": {"config", "machine", "wire"},
     "doctor": {"archive", "config", "errors", "handler", "wire"},
     "engine": {"config", "errors", "metrics", "pool", "wire"},
-    "launcher": {"keys"},
+    "launcher": {"keys", "machine"},
     "logs": {"config", "errors", "metrics", "wire"},
     "worker": {"deadlines", "envelope", "handler", "machine", "wire"},
     "models": {"archive", "config", "engine", "errors", "machine", "metrics", "pool", "wire"},
@@ -50,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("api", "archive", "config", "deadlines", "ending", "errors", "http", "keys", "logs", "machine"),
         *("metrics", "models", "pool", "rpc", "serving"),
     },
-    "cli": {"archive", "config", "doctor", "errors", "launcher", "logs", "manifest", "server"},
+    "cli": {"archive", "config", "doctor", "errors", "launcher", "logs", "machine", "manifest", "server"},
 }
 #: The folders of the child process; all others are the front's, or both's.
 CHILD = {"worker", "handler", "envelope"}

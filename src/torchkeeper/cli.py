@@ -18,6 +18,7 @@ from torchkeeper.archive.startup import snapshot_models
 from torchkeeper.config.settings import CommandLine, Settings, load_settings, process_environ, said_of_models
 from torchkeeper.config.table import KEYS
 from torchkeeper.errors import LaunchRefused, SettingsError
+from torchkeeper.machine.signals import end_signals
 
 
 def torchserve_parser() -> argparse.ArgumentParser:
@@ -111,7 +112,7 @@ def _leave_at_signals() -> None:
 
     By default SIGTERM is ignored by the first process of a container, and SIGINT prints where it struck.
     """
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in end_signals():
         signal.signal(number, lambda number, frame: sys.exit(0))
 
 

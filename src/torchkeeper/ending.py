@@ -1,7 +1,7 @@
 """When the server is told to end, and that it does: signals, steps with deadlines, and the last resort.
 
-Two rules of uvicorn's hold: SIGTERM and SIGINT both mean an orderly end, and a second SIGINT (Ctrl-C again)
-that nothing more is waited for. A second SIGTERM changes nothing, for supervisors send it twice.
+SIGTERM, SIGINT and a terminal that hangs up all mean an orderly end, and a second SIGINT (Ctrl-C again) that
+nothing more is waited for. A second SIGTERM changes nothing, for supervisors send it twice.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 from torchkeeper.deadlines import DRAIN, LAST, STEP, WORKER_STOP
+from torchkeeper.machine.signals import end_signals
 
 logger = logging.getLogger(__name__)
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _STDERR = 2
 
 
 def hold_signals() -> None:
     """Lets signals wait until `Ending.hear`; threads that are made meanwhile never get any."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, end_signals())
 
 
 class Ending:
@@ -42,14 +42,14 @@ class Ending:
     def hear(self) -> None:
         """Takes signals from now on, those that were held first; on the event loop."""
         loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
+        for number in end_signals():
             loop.add_signal_handler(number, self._on_signal, number)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, end_signals())
 
     def hear_no_more(self) -> None:
         """One that comes while the interpreter ends is too late to mean anything; on the event loop."""
         loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
+        for number in end_signals():
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from torchkeeper.keys.key_file import NAME as KEY_FILE
+from torchkeeper.machine.signals import end_signals
 
 #: What a process's command line must contain to be taken for our server: the package, or the command.
 MARK, COMMAND = "torchkeeper", "torchserve"
@@ -104,8 +105,8 @@ class _Interrupted(BaseException):
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Raises `_Interrupted` at the first SIGINT or SIGTERM; what comes later changes nothing."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    """Raises `_Interrupted` at the first signal that asks for the end; what comes later changes nothing."""
+    numbers = end_signals()
 
     def interrupt(number: int, frame: object) -> None:
         for other in numbers:

@@ -71,7 +71,7 @@ _SWITCH = 0.0005
 def run(
     settings: Settings, warnings: tuple[str, ...], ready: Callable[[], None], environ: Mapping[str, str]
 ) -> int:
-    """Serves until SIGTERM or SIGINT; returns the exit code.
+    """Serves until a signal asks for the end; returns the exit code.
 
     `ready` is called once, when the listeners are bound and accept.
     """

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 from launching import (  # type: ignore[import-not-found]  # pytest puts this folder on the path
@@ -266,6 +267,21 @@ def test_a_launch_that_takes_too_long_backs_off_and_says_why(
         assert worker.life.state is State.BACKING_OFF
         monkeypatch.undo()
         await become(lambda: len(scene.requests.ready) == 1)  # the next try has a new template
+
+    play(act)
+
+
+def test_a_model_that_cannot_be_told_of_backs_off_and_says_why(play: Play) -> None:
+    async def act(scene: Scene) -> None:
+        endless: dict[str, object] = {}
+        endless["itself"] = endless
+        spec = msgspec.structs.replace(scene.spec(FINE), model_config=endless)
+        scene.pool.scale([spec])
+        cause = await scene.pool.settled()
+        assert cause is not None
+        assert cause.startswith("no process could be started: RecursionError")
+        (worker,) = scene.pool.workers
+        assert worker.life.state is State.BACKING_OFF
 
     play(act)
 

@@ -48,6 +48,25 @@ def test_a_worker_loads_and_leaves_when_told_to(
     with_launcher(environ, work)
 
 
+@pytest.mark.parametrize("turns", range(6))
+def test_a_launch_survives_the_death_of_its_template(
+    environ: dict[str, str], tmp_path: Path, turns: int
+) -> None:
+    async def work(launcher: Launcher) -> None:
+        template = template_of()
+        template.suspend()
+        witness = Witness()
+        launching = asyncio.ensure_future(launcher.launch(witness, launch_of(environ, forked=True)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        template.kill()
+        worker = await launching
+        worker.send(loaded(spec_of(tmp_path / "m", FINE)) + encode(Stop()))
+        assert await witness.exit() == 0
+
+    with_launcher(environ, work)
+
+
 def test_a_cancelled_launch_leaves_nothing(environ: dict[str, str]) -> None:
     async def work(launcher: Launcher) -> None:
         template = template_of()

@@ -246,7 +246,7 @@ def test_by_the_keyboard(tmp_path: Path, host: DribblingServer) -> None:
     server.stop_soon(signal.SIGINT)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_before_it_serves_it_ends_without_a_word(tmp_path: Path, number: int) -> None:
     """While the server's modules are imported: one of them is a stand-in that says so and waits."""
     (tmp_path / "shadow").mkdir()
@@ -326,7 +326,7 @@ def test_a_start_can_be_stopped(tmp_path: Path, host: DribblingServer) -> None:
     assert launching.over() == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_launcher_that_is_stopped_stops_its_server(
     tmp_path: Path, host: DribblingServer, number: int
 ) -> None:

@@ -19,7 +19,7 @@ from torchkeeper.deadlines import KILLED
 from torchkeeper.machine.process_group import kill_members
 from torchkeeper.pool.orphans import adopt_orphans, bury, reap_orphans
 from torchkeeper.pool.process import Ends, Owner, WorkerProcess, make_ends
-from torchkeeper.pool.template_link import TemplateLink
+from torchkeeper.pool.template_link import TemplateDied, TemplateLink
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +102,18 @@ class Launcher:
         return worker
 
     async def _make(self, worker: WorkerProcess, launch: Launch) -> None:
+        try:
+            try:
+                ours = await self._begin(worker, launch)
+            except TemplateDied:
+                ours = await self._begin(worker, launch)
+        except BaseException:
+            worker.discard()
+            raise
+        await worker.adopt(ours)
+
+    async def _begin(self, worker: WorkerProcess, launch: Launch) -> Ends:
+        """Makes the process; the front's ends of what it holds."""
         ours, theirs = make_ends()
         try:
             if launch.from_template and launch.python is None and sys.platform == "linux":
@@ -112,12 +124,11 @@ class Launcher:
                 self._check_wanted(worker)
                 await self._spawn(worker, launch, theirs)
         except BaseException:
-            worker.discard()
             ours.close()
             raise
         finally:
             theirs.close()
-        await worker.adopt(ours)
+        return ours
 
     def _check_wanted(self, worker: WorkerProcess) -> None:
         if self._stopped or not worker.alive:

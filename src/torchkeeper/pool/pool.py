@@ -192,17 +192,19 @@ class Pool:
 
     async def _launch(self, worker: Worker) -> None:
         try:
+            order = encode(Load(worker.spec, self._plan.max_response_size))
             launch = replace(self._plan.launch, threads=worker.spec.threads)
             process = await self._launcher.launch(_Reports(self, worker), launch)
-        except OSError as error:
-            self._after_exit(worker, f"no process could be started: {error}", killed=False)
+        except Exception as error:  # noqa: BLE001 - archives may hold what no frame can
+            why = str(error) if isinstance(error, OSError) else repr(error)
+            self._after_exit(worker, f"no process could be started: {why}", killed=False)
             return
         if not process.alive:
             return
         worker.process = process
         loop = asyncio.get_running_loop()
         worker.life.on(Event.SPAWNED, loop.time())
-        process.send(encode(Load(worker.spec, self._plan.max_response_size)))
+        process.send(order)
         worker.startup = loop.call_later(self._plan.settings.startup_timeout, self._startup_expired, worker)
 
     def _startup_expired(self, worker: Worker) -> None:

@@ -29,6 +29,10 @@ class TemplateFailed(OSError):
     """The template process could not do what it was asked; the text says why."""
 
 
+class TemplateDied(TemplateFailed):
+    """It is gone, with an order or before; the next one may do better."""
+
+
 class TemplateLink:
     """The front's side of one template process."""
 
@@ -113,18 +117,20 @@ class TemplateLink:
         """Has a new worker forked that holds these ends.
 
         Raises:
-            TemplateFailed: the template died meanwhile, or did not answer in time and is killed.
+            TemplateDied: the template died meanwhile.
+            TemplateFailed: it did not answer in time and is killed.
         """
         if self._sock is None or self._verdict is not None:
-            raise TemplateFailed(self._verdict or "the template process is gone")
+            raise TemplateDied(self._verdict or "the template process is gone")
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._forks[worker.worker_id] = (answer, worker)
         frame = encode(Fork(worker.worker_id, title, threads))
         try:
             socket.send_fds(self._sock, [frame], ends.filenos())
-        except OSError:
+        except OSError as error:
             del self._forks[worker.worker_id]
-            raise
+            self._kill(f"the template process takes no orders: {error}")
+            raise TemplateDied(self._verdict) from error
         try:
             async with asyncio.timeout(FORK):
                 await answer
@@ -185,10 +191,11 @@ class TemplateLink:
             self._verdict = f"the template process died ({how})"
             if not self._stopping:
                 logger.warning("%s; a new one is started for the next worker", self._verdict)
-        failure = TemplateFailed(self._verdict)
-        for answer in (*(answer for answer, _ in self._forks.values()), self._ready):
-            if answer is not None and not answer.done():
-                answer.set_exception(failure)
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_exception(TemplateFailed(self._verdict))
+        for answer, _ in self._forks.values():
+            if not answer.done():
+                answer.set_exception(TemplateDied(self._verdict))
         self._forks.clear()
         for pid, worker in self._workers.items():
             self._reap_ourselves(pid, worker)
