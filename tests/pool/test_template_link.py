@@ -168,10 +168,10 @@ def test_workers_outlive_their_template_and_their_end_is_still_told(environ: dic
             await scene.fork(2)
         assert worker.pid is not None
         await become(lambda: psutil.Process(worker.pid).ppid() == os.getpid())
-        os.kill(worker.pid, signal.SIGTERM)
+        os.kill(worker.pid, signal.SIGKILL)
         await become(lambda: bool(scene.ends))
-        assert scene.ends == [(worker, -signal.SIGTERM)]
-        worker.ended(-signal.SIGTERM)
+        assert scene.ends == [(worker, -signal.SIGKILL)]
+        worker.ended(-signal.SIGKILL)
 
     linked(environ, work)
 
