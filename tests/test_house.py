@@ -101,7 +101,7 @@ LATE = {
 #: is named.
 LONGEST, MOST = 60, 7
 #: Of all modules, those that may go without a test file of their own.
-ALLOWED_WITHOUT = 0.5
+ALLOWED_WITHOUT = 0.1
 MANY_PARAMETERS = {
     "config.model_settings._row": "the columns of a table",
     "handler.context.Context.__init__": "TorchServe's constructor",
