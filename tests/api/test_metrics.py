@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from calling import answer, call  # type: ignore[import-not-found]  # pytest puts this folder on the path
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from torchkeeper.api.body import MAX_PARTS
 from torchkeeper.api.metrics import MetricsApi
+from torchkeeper.errors import BadRequest
 from torchkeeper.metrics.registry import Family, Registry
+from torchkeeper.serving.apis import Api
 from torchkeeper.wire.messages import Declared
 
 ACCEPT = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3"
@@ -50,3 +56,21 @@ def test_openmetrics_by_setting_and_accept_header(registry: Registry) -> None:
 def test_openmetrics_of_some_names(registry: Registry, names: list[str], expected: set[str]) -> None:
     body, _ = MetricsApi(registry, openmetrics=True).render(names, ACCEPT)
     assert {family.name for family in text_string_to_metric_families(body.decode())} == expected
+
+
+def page(registry: Registry, query: str) -> set[str]:
+    """The metrics on the page that a query asks for."""
+    asked = call("GET", f"/metrics?{query}", apis=Api.METRICS)
+    found = asyncio.run(answer(MetricsApi(registry).endpoints(), asked))
+    return {line.split()[2] for line in found.body.decode().splitlines() if line.startswith("# TYPE")}
+
+
+def test_the_query_picks_metrics(registry: Registry) -> None:
+    every = {"Requests2XX", "ts_total", "Wait"}
+    assert page(registry, "name%5B%5D=Wait&x=1&name[]=ts_total") == {"Wait", "ts_total"}
+    assert page(registry, "name[]=") == page(registry, "name=Wait") == every
+
+
+def test_too_many_fields_are_the_clients_fault(registry: Registry) -> None:
+    with pytest.raises(BadRequest, match="fields"):
+        page(registry, "&" * MAX_PARTS)

@@ -33,7 +33,7 @@ def parse_parts(content_type: str | None, body: bytes) -> tuple[Part, ...]:
     media, boundary = _media_type(content_type)
     lowered = media.lower() if media else None
     if lowered == "application/x-www-form-urlencoded":
-        return _last_wins(_fields(body))
+        return _last_wins(parse_fields(body))
     if lowered == "multipart/form-data" and boundary:
         return _last_wins(_multipart(boundary, body))
     return (Part("body", body, media),)
@@ -41,7 +41,7 @@ def parse_parts(content_type: str | None, body: bytes) -> tuple[Part, ...]:
 
 def parse_query(query: bytes) -> tuple[Part, ...]:
     """The parameters of a query string."""
-    return _last_wins(_fields(query))
+    return _last_wins(parse_fields(query))
 
 
 @functools.lru_cache(maxsize=256)
@@ -68,7 +68,12 @@ def _parameter(value: str, name: str) -> object:
         raise BadRequest(f"The form cannot be read: {error}") from None
 
 
-def _fields(text: bytes) -> list[Part]:
+def parse_fields(text: bytes) -> list[Part]:
+    """The fields of a query string or a form, also those of one name, in their order.
+
+    Raises:
+        BadRequest: there are too many.
+    """
     try:
         pairs = parse_qsl(
             text.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_PARTS, encoding="latin-1"

@@ -8,13 +8,12 @@ ending in _total would break the dashboards of today.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from urllib.parse import parse_qsl
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics import exposition
 
-from torchkeeper.api.body import MAX_PARTS
+from torchkeeper.api.body import parse_fields
 from torchkeeper.api.call import Call, Handler
 from torchkeeper.api.routes import Endpoint
 from torchkeeper.metrics.registry import Registry, as_metric
@@ -41,8 +40,8 @@ class MetricsApi:
         return {Endpoint.METRICS: self._page}
 
     async def _page(self, call: Call) -> Reply:
-        query = call.scope["query_string"].decode("latin-1")
-        names = [value for name, value in parse_qsl(query, max_num_fields=MAX_PARTS) if name == "name[]"]
+        asked = [field for field in parse_fields(call.scope["query_string"]) if field.name == "name[]"]
+        names = [field.value.decode("utf-8", "replace") for field in asked if field.value]
         body, content_type = self.render(names, call.header(b"accept") or "")
         return Reply(body, 200, "", {}, content_type)
 
