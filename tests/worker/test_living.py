@@ -445,6 +445,31 @@ def test_names_that_are_longer_than_an_answers_heads_may_be_reach_the_handler(wo
     assert first == second
 
 
+@pytest.mark.parametrize("goes_on", ["return data and ['child']", "raise ValueError('child')"])
+def test_a_forked_process_that_comes_back_from_the_handler_answers_nobody(
+    tmp_path: Path, goes_on: str
+) -> None:
+    source = f"""
+import os
+def handle(data, context):
+    if data and bytes(data[0]["body"]) == b"fork":
+        child = os.fork()
+        if not child:
+            {goes_on}
+        os.waitpid(child, 0)
+    return data and ["parent"]
+"""
+    worker = Worker(tmp_path, source)
+    try:
+        for body in (b"fork", b"on", b"fork", b"on"):
+            (outcome,) = worker.ask([Input("id", Kind.PREDICT, (Part("body", body),), {})])
+            assert isinstance(outcome, Reply)
+            assert outcome.body == b"parent"
+        assert worker.stop() == 0
+    finally:
+        worker.close()
+
+
 def test_heads_too_large_for_a_frame_fail_their_batch(tmp_path: Path) -> None:
     source = """
 def handle(data, context):

@@ -50,6 +50,8 @@ from torchkeeper.worker.service import Service, chosen, fault_in
 EXIT_STOPPED = 0
 EXIT_LOAD_FAILED = 3
 EXIT_ORPHANED = 4
+#: That of a process which a handler forked, and which came back from it.
+EXIT_FORKED = 5
 
 _CHUNK = 1 << 18
 #: Seconds of a worker's grace that executors get for what they have begun.
@@ -61,11 +63,14 @@ class Channel:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._owner = os.getpid()
         self._reader = FrameReader(ANY_HEADER)
         self._waiting: deque[tuple[Message, bytes]] = deque()
 
     def send(self, frame: bytes) -> None:
-        """Writes one whole frame."""
+        """Writes one whole frame; a process that a handler forked has nothing to say, and ends."""
+        if os.getpid() != self._owner:
+            os._exit(EXIT_FORKED)
         self._sock.sendall(frame)
 
     def receive(self) -> tuple[Message, bytes] | None:
