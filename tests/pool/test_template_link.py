@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -174,6 +175,30 @@ def test_workers_outlive_their_template_and_their_end_is_still_told(environ: dic
         worker.ended(-signal.SIGKILL)
 
     linked(environ, work)
+
+
+def test_a_worker_outlives_its_template_also_where_no_descriptor_is_left(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    none_left = [OSError(errno.EMFILE, "Too many open files")] * 2
+    real = os.pidfd_open
+
+    def pidfd_open(pid: int) -> int:
+        if none_left:
+            raise none_left.pop()
+        return real(pid)
+
+    async def work(launcher: Launcher) -> None:
+        witnesses = [Witness(), Witness()]
+        workers = [await launcher.launch(witness, launch_of(environ, forked=True)) for witness in witnesses]
+        monkeypatch.setattr(os, "pidfd_open", pidfd_open)
+        template_of().kill()
+        await become(lambda: not none_left)
+        for worker, witness in zip(workers, witnesses, strict=True):
+            worker.kill()
+            assert await witness.exit() == -signal.SIGKILL
+
+    with_launcher(environ, work)
 
 
 def test_a_worker_that_nobody_wants_any_more_is_killed_once_it_is_there(environ: dict[str, str]) -> None:

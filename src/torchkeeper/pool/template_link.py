@@ -21,6 +21,8 @@ from torchkeeper.wire.frames import Exited, Fork, Forked, FrameReader, Message, 
 
 logger = logging.getLogger(__name__)
 
+#: Seconds after which a worker that could not be watched is looked for again.
+_LOOK_AGAIN = 0.5
 #: Told of a worker's end: its exit code, or minus the signal's number (None: nobody knows).
 OnEnd = Callable[[WorkerProcess, int | None], None]
 
@@ -214,6 +216,9 @@ class TemplateLink:
             watch = os.pidfd_open(pid)
         except ProcessLookupError:
             self._on_end(worker, None)
+            return
+        except OSError:  # no descriptor is left: the next look will find one, or the process gone
+            loop.call_later(_LOOK_AGAIN, self._reap_ourselves, pid, worker)
             return
 
         def on_end() -> None:
