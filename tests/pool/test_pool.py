@@ -28,8 +28,8 @@ from torchkeeper.pool.launcher import Launcher
 from torchkeeper.pool.life import State
 from torchkeeper.pool.pool import Plan, Pool
 from torchkeeper.pool.worker import NOBODY, Loss, Refusal, Worker
-from torchkeeper.wire.frames import Message, Replies, encode_batch
-from torchkeeper.wire.messages import Input, Kind, ModelSpec, Part
+from torchkeeper.wire.frames import FrameReader, Message, Replies, encode_batch, encode_replies
+from torchkeeper.wire.messages import Input, Kind, ModelSpec, Part, Reply
 
 pytestmark = linux
 
@@ -157,6 +157,20 @@ def test_a_worker_that_is_killed_is_replaced_and_its_loss_told_once(play: Play) 
         assert pid_of(worker) != pid
         assert [(loss.killed, loss.timed_out) for loss in scene.requests.lost] == [(True, False)]
         assert "SIGKILL" in scene.requests.lost[0].cause
+
+    play(act)
+
+
+def test_a_worker_whose_end_is_about_to_be_told_is_heard_and_gets_nothing_more(play: Play) -> None:
+    async def act(scene: Scene) -> None:
+        worker = await scene.loaded()
+        scene.requests.hand(worker, b"")
+        assert worker.process is not None
+        worker.process.alive = False  # as when its last words are read
+        ((message, raw),) = FrameReader().feed(encode_replies(1, [Reply(b"last words")], (), 0.0))
+        scene.pool.on_frame(worker, message, raw)
+        assert (scene.requests.told, scene.requests.answered) == (["leaving"], 1)
+        worker.process.alive = True
 
     play(act)
 

@@ -215,9 +215,16 @@ class Pool:
     # --- what a process reports --------------------------------------------------------------------------
 
     def on_frame(self, worker: Worker, message: Message, raw: bytes) -> None:
-        """A frame of a worker: load reports are ours, the rest is the dispatcher's."""
+        """A frame of a worker: load reports are ours, the rest is the dispatcher's.
+
+        One whose process has ended may have said something before: it is heard, and gets nothing more.
+        """
+        gone = worker.process is not None and not worker.process.alive
+        if gone:
+            self._events.on_leaving(worker)
         if isinstance(message, Loaded):
-            self._loaded(worker, message)
+            if not gone:
+                self._loaded(worker, message)
         elif isinstance(message, LoadFailed):
             worker.load_error = message.cause
         else:

@@ -247,9 +247,9 @@ class WorkerProcess(asyncio.Protocol):
         if not self.alive:
             self._close()
             return
+        self.alive = False  # whoever hears what it still said must not send it anything
         if self._ends is not None and self._transport is not None and not self._transport.is_closing():
             self.data_received(_waiting(self._ends.channel.fileno()))
-        self.alive = False
         self._close()
         self._owner.on_exit(self._returncode)
 
