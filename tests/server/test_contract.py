@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import Start  # type: ignore[import-not-found]  # pytest puts this folder on the path
 from contract import hold_to_document  # type: ignore[import-not-found]  # as above
+
+from conftest import Start  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
 pytestmark = pytest.mark.slow
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from conftest import Start  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
 pytestmark = pytest.mark.slow

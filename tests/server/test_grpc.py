@@ -12,13 +12,13 @@ from itertools import count
 
 import grpc
 import pytest
+from rpc_client import Client, refusal  # type: ignore[import-not-found]  # likewise
+
 from conftest import (  # type: ignore[import-not-found]  # pytest puts this folder on the path
     Server,
     Start,
     eventually,
 )
-from rpc_client import Client, refusal  # type: ignore[import-not-found]  # likewise
-
 from torchkeeper.rpc.schema import INFERENCE, MANAGEMENT, message
 
 pytestmark = pytest.mark.slow

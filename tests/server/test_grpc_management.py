@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rpc_client import Client, refusal  # type: ignore[import-not-found]  # likewise
+
 from conftest import (  # type: ignore[import-not-found]  # pytest puts this folder on the path
     Server,
     Start,
     eventually,
     make_archive,
 )
-from rpc_client import Client, refusal  # type: ignore[import-not-found]  # likewise
-
 from torchkeeper.rpc.schema import INFERENCE, MANAGEMENT
 
 pytestmark = pytest.mark.slow

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from rpc_client import Client, refusal  # type: ignore[import-not-found]  # likewise
+
 from conftest import (  # type: ignore[import-not-found]  # pytest puts this folder on the path
     EXAMPLE,
     Server,
@@ -16,9 +19,6 @@ from conftest import (  # type: ignore[import-not-found]  # pytest puts this fol
     eventually,
     mnist_server,
 )
-from PIL import Image
-from rpc_client import Client, refusal  # type: ignore[import-not-found]  # likewise
-
 from torchkeeper.rpc.schema import HEALTH, OPEN_INFERENCE, TORCHSERVE_OPEN_INFERENCE
 
 pytestmark = pytest.mark.slow

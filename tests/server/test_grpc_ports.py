@@ -14,12 +14,6 @@ from typing import Any
 import grpc
 import pytest
 import trustme
-from conftest import (  # type: ignore[import-not-found]  # pytest puts this folder on the path
-    BIN,
-    Server,
-    Start,
-    make_archive,
-)
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     load_pem_private_key,
@@ -30,6 +24,12 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from rpc_client import Client, refusal  # type: ignore[import-not-found]  # likewise
 
+from conftest import (  # type: ignore[import-not-found]  # pytest puts this folder on the path
+    BIN,
+    Server,
+    Start,
+    make_archive,
+)
 from torchkeeper.rpc.schema import HEALTH, INFERENCE, MANAGEMENT, OPEN_INFERENCE
 
 pytestmark = pytest.mark.slow

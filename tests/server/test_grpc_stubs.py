@@ -9,6 +9,7 @@ from pathlib import Path
 
 import google.rpc
 import pytest
+
 from conftest import EXAMPLE, mnist_server  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
 pytestmark = pytest.mark.slow

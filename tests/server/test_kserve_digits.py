@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from kserve_requests import infer, tensor  # type: ignore[import-not-found]  # likewise
+from PIL import Image
+
 from conftest import (  # type: ignore[import-not-found]  # pytest puts this folder on the path
     EXAMPLE,
     Server,
     mnist_server,
 )
-from kserve_requests import infer, tensor  # type: ignore[import-not-found]  # likewise
-from PIL import Image
 
 pytestmark = pytest.mark.slow
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kserve_requests import infer, tensor  # type: ignore[import-not-found]  # likewise
+
 from conftest import (  # type: ignore[import-not-found]  # pytest puts this folder on the path
     Server,
     Start,
     eventually,
     make_archive,
 )
-from kserve_requests import infer, tensor  # type: ignore[import-not-found]  # likewise
 
 pytestmark = pytest.mark.slow
 

@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
+
 from conftest import Server, eventually, make_archive  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
 RECORDED = Path(__file__).parents[1] / "data" / "torchserve" / "metrics.txt"

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import EXAMPLE, mnist_server  # type: ignore[import-not-found]  # pytest puts this folder on the path
 from PIL import Image
+
+from conftest import EXAMPLE, mnist_server  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
 pytestmark = pytest.mark.slow
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from rpc_client import Client, refusal  # type: ignore[import-not-found]  # likewise
+
 from conftest import (  # type: ignore[import-not-found]  # pytest puts this folder on the path
     BIN,
     Server,
@@ -15,8 +17,6 @@ from conftest import (  # type: ignore[import-not-found]  # pytest puts this fol
     eventually,
     make_archive,
 )
-from rpc_client import Client, refusal  # type: ignore[import-not-found]  # likewise
-
 from torchkeeper.rpc.schema import INFERENCE, OPEN_INFERENCE
 
 pytestmark = pytest.mark.slow

@@ -26,10 +26,10 @@ import grpc
 import httpx
 import psutil
 import pytest
-from conftest import BIN, Program, eventually  # type: ignore[import-not-found]  # pytest's path
 from contract import hold_to_document  # type: ignore[import-not-found]  # as above
 from rpc_client import Client  # type: ignore[import-not-found]  # pytest's path
 
+from conftest import BIN, Program, eventually  # type: ignore[import-not-found]  # pytest's path
 from torchkeeper.manifest import Values, kserve_objects, kubernetes_objects
 from torchkeeper.rpc.schema import OPEN_INFERENCE
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from conftest import Start  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
 pytestmark = pytest.mark.slow

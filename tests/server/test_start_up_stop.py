@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from conftest import BIN, Program, eventually, make_archive  # type: ignore[import-not-found]  # pytest's path
 
 pytestmark = pytest.mark.slow

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 import trustme
+
 from conftest import Server, make_archive  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
 pytestmark = pytest.mark.slow

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from conftest import Server, Start, eventually  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
 pytestmark = pytest.mark.slow
