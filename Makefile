@@ -7,12 +7,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo serve test check bench clean
+.PHONY: help demo serve test test-clients check bench clean
 
 help:
 	@echo "make demo   set up, then archive, serve, predict and explain MNIST"
 	@echo "make serve  the same, and leave the server running"
 	@echo "make test   set up and run the tests"
+	@echo "make test-clients  the tests with other projects' clients, installed for them"
 	@echo "make check  ruff and mypy"
 	@echo "make bench  measure against the real TorchServe (needs Java 17 and wrk)"
 	@echo "variables: PYTHON=$(PYTHON) PORT=$(PORT) TORCH_INDEX=$(TORCH_INDEX)"
@@ -34,7 +35,10 @@ serve: $(STAMP)
 	@$(BIN)/python scripts/demo.py --port $(PORT) --keep
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore=tests/clients
+
+test-clients: $(STAMP)
+	$(BIN)/python -m pytest tests/clients
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -19,6 +19,7 @@ from conftest import (  # type: ignore[import-not-found]  # pytest puts this fol
     Start,
     eventually,
 )
+from torchkeeper.deadlines import DRAIN
 from torchkeeper.rpc.schema import INFERENCE, MANAGEMENT, message
 
 pytestmark = pytest.mark.slow
@@ -365,8 +366,9 @@ def test_a_stream_that_waits_for_more_does_not_hold_up_the_stop(server: Server, 
         reflected = open_call(iter(more.get, None))
         begin = time.monotonic()
         server.stop()
-        assert time.monotonic() - begin < 15
-        assert refusal(lambda: next(reflected))[0] == "UNAVAILABLE"
+        assert time.monotonic() - begin < DRAIN
+        # Which of them, grpc's core decides: the call's end, or the connection's, may reach the client first.
+        assert refusal(lambda: next(reflected))[0] in ("UNAVAILABLE", "CANCELLED")
     assert refusal(lambda: next(answers)) == (
         "UNAVAILABLE",
         f"The server is stopping.\n{JAVA}.http.ServiceUnavailableException",
