@@ -52,3 +52,19 @@ async def test_who_leaves_still_holds_what_it_has() -> None:
     assert crew.holder(entry().ticket) is None
     hands.drop()
     assert not crew.busy
+
+
+@in_loop
+async def test_a_crew_is_full_when_nobody_takes_another_batch() -> None:
+    crew = Crew()
+    assert not crew.full, "nobody serves"
+    first, second = hands_of(1), hands_of(2)
+    crew.join(first)
+    crew.join(second)
+    for hands in (first, second):
+        hands.take(InHand(1, [entry()]))
+        assert not crew.full
+        hands.take(InHand(2, [entry()]))
+    assert crew.full
+    first.finish(0.0)
+    assert not crew.full

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
-from torchkeeper.engine.batching.policy import WorkerView
+from torchkeeper.engine.batching.policy import MOST_IN_HAND, WorkerView
 from torchkeeper.engine.in_hand import Hands, InHand
 
 
@@ -50,6 +50,14 @@ class Crew:
     def idle(self) -> Iterator[Hands]:
         """Those that serve and have nothing in hand."""
         return (hands for hands in self._serving.values() if not hands.batches)
+
+    @property
+    def full(self) -> bool:
+        """Whether some serve, and none of them takes another batch."""
+        for hands in self._serving.values():
+            if hands.view.batches < MOST_IN_HAND:
+                return False
+        return bool(self._serving)
 
     @property
     def busy(self) -> bool:

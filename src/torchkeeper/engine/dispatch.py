@@ -198,7 +198,7 @@ class Dispatcher:
             if idle is None:
                 return  # what is sent again goes before all others, and alone
             self._send(idle, [self._queue.take_again()])
-        while lanes := self._queue.lanes():
+        while lanes := () if self._crew.full else self._queue.lanes():
             view = View(lanes, self._crew.views())
             decision = self._decide(view, now)
             if isinstance(decision, Send):

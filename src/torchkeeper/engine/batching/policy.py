@@ -123,8 +123,10 @@ def objection(decision: Send | float | None, view: View, now: float) -> str | No
         return None if ahead else f"to ask again at {decision!r}, which is not after {now!r}"
     if decision.count < 1:
         return f"to send {decision.count} requests"
-    worker = next((worker for worker in view.workers if worker.worker_id == decision.worker_id), None)
-    if worker is None:
+    for worker in view.workers:
+        if worker.worker_id == decision.worker_id:
+            break
+    else:
         return f"to send to worker {decision.worker_id}, which is not there"
     if worker.batches >= MOST_IN_HAND:
         return f"to send to worker {decision.worker_id}, whose hands are full"
