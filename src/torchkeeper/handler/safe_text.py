@@ -14,6 +14,8 @@ LONGEST = 1 << 16
 
 def safe_str(value: Any, longest: int = LONGEST) -> str:
     """`str(value)`, or what became of the attempt; lone surrogates are written out."""
+    if type(value) is str and len(value) <= longest and value.isascii():
+        return value
     return _text(str, value, longest)
 
 

@@ -167,6 +167,8 @@ def _answer(channel: Channel, service: Service, batch: Batch, raw: bytes) -> Non
 def _outcomes(channel: Channel, service: Service, batch: Batch, raw: bytes) -> list[Outcome]:
     gone = channel.cancelled(batch.batch_id)
     inputs = decode_batch(batch, raw)
+    if not gone and inputs:
+        return [*service.predict(inputs, _Outbox(channel, batch.batch_id))]
     outcomes: list[Outcome] = [None] * len(inputs)
     places = [place for place in range(len(inputs)) if place not in gone]
     if places:

@@ -27,7 +27,7 @@ OUT_OF_RESOURCES = "Out of resources"
 UNSUPPORTED = "Unsupported model output data type."
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Replier:
     """Makes the replies to the requests of a batch.
 

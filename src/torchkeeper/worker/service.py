@@ -67,6 +67,8 @@ class Service:
         """
 
         def ask(places: Sequence[int]) -> dict[int, Reply | Failure]:
+            if len(places) == len(inputs):
+                return self._ask(inputs, outbox)
             given = [inputs[place] for place in places]
             outcomes = self._ask(given, chosen(outbox, places, len(inputs)))
             return {places[number]: outcome for number, outcome in outcomes.items()}
