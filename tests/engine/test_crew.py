@@ -28,9 +28,9 @@ async def test_a_worker_joins_serves_is_dismissed_and_lost() -> None:
     first, second = hands_of(1), hands_of(2)
     crew.join(first)
     crew.join(second)
-    assert (len(crew), crew[1], list(crew.idle())) == (2, first, [first, second])
+    assert (len(crew.serving), crew.serving[1], list(crew.idle())) == (2, first, [first, second])
     crew.dismiss(1)
-    assert (len(crew), crew.find(1), [view.worker_id for view in crew.views()]) == (1, first, [2])
+    assert (len(crew.serving), crew.find(1), [view.worker_id for view in crew.views()]) == (1, first, [2])
     assert crew.lose(1) is first
     assert crew.find(1) is None
     assert crew.lose(1) is None

@@ -74,7 +74,7 @@ def test_what_has_no_form_raises(value: Any) -> None:
 
 
 def replier(*processors: RequestProcessor, limit: int = 100) -> Replier:
-    ids = [f"id-{place}" for place in range(len(processors))]
+    ids = {place: f"id-{place}" for place in range(len(processors))}
     return Replier(processors, ids, fault=503, limit=limit)
 
 
@@ -120,7 +120,7 @@ def test_a_wrong_head_says_who_set_it_and_where(capsys: pytest.CaptureFixture[st
 
 
 def test_a_request_that_the_handler_has_taken_away_fails() -> None:
-    failure = Replier([], ["id-0"], fault=500, limit=10).reply(0, "a")
+    failure = Replier([], {0: "id-0"}, fault=500, limit=10).reply(0, "a")
     assert failure == Failure(500, FAILED, "IndexError: list index out of range")
 
 

@@ -121,7 +121,7 @@ class Application:
         head = reply.head
         more = True
         try:
-            await self._begin(send, head.status, head.phrase, self._headers(head, request_id))
+            await send(self._start(head.status, head.phrase, self._headers(head, request_id)))
             async for body in reply.bodies():
                 await send({"type": "http.response.body", "body": body, "more_body": True})
             more = False
@@ -214,12 +214,12 @@ class Application:
     async def _respond(
         self, send: Send, status: int, phrase: str, headers: list[Header], body: bytes
     ) -> None:
-        await self._begin(send, status, phrase, headers)
+        await send(self._start(status, phrase, headers))
         await send({"type": "http.response.body", "body": body})
 
-    async def _begin(self, send: Send, status: int, phrase: str, headers: list[Header]) -> None:
+    def _start(self, status: int, phrase: str, headers: list[Header]) -> dict[str, Any]:
         self._books.responded(status)
         start: dict[str, Any] = {"type": "http.response.start", "status": status, "headers": headers}
         if phrase:
             start["reason"] = phrase.encode("latin-1", "replace")
-        await send(start)
+        return start

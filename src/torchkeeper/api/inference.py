@@ -56,7 +56,7 @@ class InferenceApi:
             headers["content-length"] = "0"
         if match.url_path is not None:
             headers["url_path"] = match.url_path
-        model = str(match.model) if match.route.endpoint is not Endpoint.INVOKE else self._invoked(parts)
+        model = self._invoked(parts) if match.model is None else match.model
         request = Input(call.request_id, match.route.kind, parts, headers)
         answer = await answered(call, self._ask.in_parts(model, match.version, request))
         return streamed(answer, call.header(b"accept")) if isinstance(answer, Stream) else answer

@@ -14,50 +14,43 @@ class Crew:
     """Hands by worker."""
 
     def __init__(self) -> None:
-        self._serving: dict[int, Hands] = {}
+        #: Those that serve, by their workers' ids; changed here only.
+        self.serving: dict[int, Hands] = {}
         self._leaving: dict[int, Hands] = {}
-
-    def __len__(self) -> int:
-        """Workers that serve."""
-        return len(self._serving)
-
-    def __getitem__(self, worker_id: int) -> Hands:
-        """A worker that serves."""
-        return self._serving[worker_id]
 
     def join(self, hands: Hands) -> None:
         """A worker serves from now on."""
-        self._serving[hands.worker.worker_id] = hands
+        self.serving[hands.worker.worker_id] = hands
 
     def dismiss(self, worker_id: int) -> None:
         """A worker gets nothing more."""
-        hands = self._serving.pop(worker_id, None)
+        hands = self.serving.pop(worker_id, None)
         if hands is not None:
             self._leaving[worker_id] = hands
 
     def lose(self, worker_id: int) -> Hands | None:
         """A worker is gone; what it had in hand."""
-        return self._serving.pop(worker_id, None) or self._leaving.pop(worker_id, None)
+        return self.serving.pop(worker_id, None) or self._leaving.pop(worker_id, None)
 
     def find(self, worker_id: int) -> Hands | None:
         """A worker that serves or leaves."""
-        return self._serving.get(worker_id) or self._leaving.get(worker_id)
+        return self.serving.get(worker_id) or self._leaving.get(worker_id)
 
     def views(self) -> list[WorkerView]:
         """What a policy may know of those that serve."""
-        return [hands.view for hands in self._serving.values()]
+        return [hands.view for hands in self.serving.values()]
 
     def idle(self) -> Iterator[Hands]:
         """Those that serve and have nothing in hand."""
-        return (hands for hands in self._serving.values() if not hands.batches)
+        return (hands for hands in self.serving.values() if not hands.batches)
 
     @property
     def full(self) -> bool:
         """Whether some serve, and none of them takes another batch."""
-        for hands in self._serving.values():
+        for hands in self.serving.values():
             if hands.view.batches < MOST_IN_HAND:
                 return False
-        return bool(self._serving)
+        return bool(self.serving)
 
     @property
     def busy(self) -> bool:
@@ -74,4 +67,4 @@ class Crew:
         return None
 
     def _all(self) -> tuple[Hands, ...]:
-        return (*self._serving.values(), *self._leaving.values())
+        return (*self.serving.values(), *self._leaving.values())

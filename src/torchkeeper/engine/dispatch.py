@@ -76,6 +76,9 @@ class Dispatcher:
         self._settings = settings
         self._max_response_size = max_response_size
         self._policy = policy
+        self._observe = policy.observe
+        #: Seconds that a request may wait; 0: as long as it takes.
+        self._patience = settings.client_timeout / 1000
         self._admission = Admission(sentence)
         self._make_meter = make_meter
         self._meter = Meter()
@@ -120,7 +123,7 @@ class Dispatcher:
     def _submit(self, request: Input, explicit_version: bool, *, in_parts: bool) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
         now = time.monotonic()
-        if self._admission.closed or not self._crew:
+        if self._admission.closed or not self._crew.serving:
             self._admission.check(explicit_version)
         lane, ticket = self._policy.lane(request), loop.create_future()
         size = size_of(request)
@@ -134,7 +137,7 @@ class Dispatcher:
             self._queue.put(entry)
         except Full as full:
             raise self._admission.full(str(full), explicit_version) from None
-        self._policy.observe(Arrived(lane))
+        self._observe(Arrived(lane))
         self._meter.accepted(explicit_version)
         if not self._pumping:
             self._pumping = True
@@ -192,7 +195,7 @@ class Dispatcher:
     def _pump(self) -> None:
         self._pumping = False
         now = time.monotonic()
-        late = self._expire(now)
+        late = self._expire(now) if self._patience > 0 else math.inf
         while self._queue.again:
             idle = next(self._crew.idle(), None)
             if idle is None:
@@ -203,7 +206,7 @@ class Dispatcher:
             decision = self._decide(view, now)
             if isinstance(decision, Send):
                 lane = lanes[0].lane if decision.lane is None else decision.lane
-                self._send(self._crew[decision.worker_id], self._queue.take(lane, decision.count))
+                self._send(self._crew.serving[decision.worker_id], self._queue.take(lane, decision.count))
                 continue
             if decision is not None:
                 self._wake_at(min(decision, late))
@@ -228,7 +231,7 @@ class Dispatcher:
         self._next_batch += 1
         batch = InHand(self._next_batch, entries)
         hands.take(batch)
-        self._policy.observe(Sent(hands.worker.worker_id, entries[0].lane, len(entries)))
+        self._observe(Sent(hands.worker.worker_id, entries[0].lane, len(entries)))
         hands.worker.send(encode_batch(batch.batch_id, [entry.input for entry in entries]))
 
     def _wake_at(self, moment: float) -> None:
@@ -238,17 +241,14 @@ class Dispatcher:
 
     def _expire(self, now: float) -> float:
         """Fails those who have waited too long; returns when the next one will have."""
-        timeout = self._settings.client_timeout / 1000
-        if timeout <= 0:
-            return math.inf
-        for entry in self._queue.older_than(now - timeout):
-            self._policy.observe(Left(entry.lane))
-            entry.fail(self._admission.late(timeout))
+        for entry in self._queue.older_than(now - self._patience):
+            self._observe(Left(entry.lane))
+            entry.fail(self._admission.late(self._patience))
         oldest = self._queue.oldest()
         if oldest is None:
             return math.inf
-        self._wake_at(oldest + timeout)
-        return oldest + timeout
+        self._wake_at(oldest + self._patience)
+        return oldest + self._patience
 
     # --- what the pool reports ---------------------------------------------------------------------------
 
@@ -274,13 +274,13 @@ class Dispatcher:
     def on_message(self, worker: Worker, message: Message, raw: bytes) -> None:
         """A worker answered its running batch, or sent parts of the answers; anything else is ignored."""
         hands = self._crew.find(worker.worker_id)
-        if hands is None or not hands.batches or not isinstance(message, Replies | Intermediate):
+        if hands is None or not hands.batches:
             return
-        if message.batch_id != hands.batches[0].batch_id:
-            return
+        running = hands.batches[0].batch_id
         if isinstance(message, Replies):
-            self._answer(hands, message, raw)
-        else:
+            if message.batch_id == running:
+                self._answer(hands, message, raw)
+        elif isinstance(message, Intermediate) and message.batch_id == running:
             self._forward(hands, message, raw)
 
     def on_leaving(self, worker: Worker) -> None:
@@ -293,7 +293,7 @@ class Dispatcher:
         hands = self._crew.lose(worker.worker_id)
         if hands is not None:
             held = hands.drop()
-            self._policy.observe(Lost(worker.worker_id, sum(len(batch.entries) for batch in held)))
+            self._observe(Lost(worker.worker_id, sum(len(batch.entries) for batch in held)))
             for batch in reversed(held[1:]):
                 self._put_back([entry for entry in batch.entries if not entry.gone])
             if held:
@@ -306,7 +306,7 @@ class Dispatcher:
         if nobody is None:
             return
         for entry in self._queue.drain():
-            self._policy.observe(Left(entry.lane))
+            self._observe(Left(entry.lane))
             entry.fail(self._admission.unavailable(nobody))
         if self._admission.closed:
             self._pump()
@@ -314,7 +314,7 @@ class Dispatcher:
     def _after_death(self, worker: Worker, entries: list[Entry], loss: Loss) -> None:
         again = []
         allowed = self._settings.retry_on_worker_death
-        anybody = not self._admission.closed or bool(self._crew)  # else all workers were sent away
+        anybody = not self._admission.closed or bool(self._crew.serving)  # else all workers were sent away
         for entry in entries:
             if entry.gone:
                 continue
@@ -333,7 +333,7 @@ class Dispatcher:
     def _put_back(self, entries: list[Entry]) -> None:
         self._queue.put_back(entries)
         for entry in entries:
-            self._policy.observe(Arrived(entry.lane))
+            self._observe(Arrived(entry.lane))
 
     def _forward(self, hands: Hands, message: Intermediate, raw: bytes) -> None:
         hands.arm()
@@ -356,7 +356,7 @@ class Dispatcher:
     def _answer(self, hands: Hands, message: Replies, raw: bytes) -> None:
         now = time.monotonic()
         batch = hands.finish(now)
-        self._policy.observe(Done(hands.worker.worker_id, len(batch.entries), message.seconds))
+        self._observe(Done(hands.worker.worker_id, len(batch.entries), message.seconds))
         meter = self._meter
         streamed = False
         meter.batch(len(batch.entries), message.seconds, max(now - batch.begun - message.seconds, 0.0))

@@ -31,6 +31,8 @@ class MetricTypes(enum.Enum):
     GAUGE = "gauge"
     HISTOGRAM = "histogram"
 
+    __hash__ = object.__hash__  # a key for every number; what an enum has by itself is a function in Python
+
 
 class Units:
     """Short names of units -> the names under which they are published."""

@@ -22,6 +22,8 @@ from torchkeeper.wire.messages import Declared, Sample
 TIME_UNITS = ("ms", "s")
 SIZE_UNITS = ("MB", "kB", "GB", "B")
 
+_OF_A_MODEL = Dimension("Level", "Model")
+
 
 class Recorder:
     """What `context.metrics` is: records numbers under names, with the model's labels added.
@@ -179,12 +181,13 @@ class Recorder:
 
     def _request(self, idx: int | None) -> str:
         ids = self.request_ids
-        if not isinstance(ids, Mapping):
+        if ids is None or isinstance(ids, str):
             return ids or ""
         return ids[idx] if idx is not None and idx in ids else ",".join(ids.values())
 
-    def _labelled(self, dimensions: Sequence[Dimension]) -> list[Dimension]:
-        return _with(dimensions, Dimension("ModelName", self.model_name), Dimension("Level", "Model"))
+    def _labelled(self, dimensions: Sequence[Dimension]) -> Sequence[Dimension]:
+        own = Dimension("ModelName", self.model_name), _OF_A_MODEL
+        return _with(dimensions, *own) if dimensions else own
 
     def _add(
         self,

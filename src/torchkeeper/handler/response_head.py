@@ -31,6 +31,8 @@ def checked_status(value: Any) -> int:
     """
     if value is None:
         return 200
+    if type(value) is int and LOWEST <= value <= HIGHEST:
+        return value
     try:
         whole = isinstance(value, str) or (isinstance(value, float) and value.is_integer())
         status = int(value) if whole else operator.index(value)

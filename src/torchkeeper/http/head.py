@@ -11,7 +11,7 @@ import enum
 import functools
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from http import HTTPStatus
 
 from torchkeeper.errors import BadRequest
@@ -109,7 +109,7 @@ class _Known(enum.Enum):
 
 # Looked up for every answer, and members of an enum are slow to find.
 _NONE, _LENGTH, _CHUNKS, _BY_CLOSE = Framing.NONE, Framing.LENGTH, Framing.CHUNKS, Framing.CLOSE
-_REQUEST_ID, _NO_NAME = _Known.REQUEST_ID, _Known.NONE
+_LENGTH_FIELD, _REQUEST_ID, _NO_NAME = _Known.LENGTH, _Known.REQUEST_ID, _Known.NONE
 
 
 class AnswerHead:
@@ -136,20 +136,25 @@ class AnswerHead:
         self.request_id = b""
         lines = [_status_line(status, reason)]
         framing = _CHUNKS if request.version == "1.1" else _BY_CLOSE
-        for name, value in fields:
-            start, known = _STARTS.get(name) or _start(name)
-            lines.append(start + value)
-            if known is None:
+        for field in fields:
+            line = _LINES.get(field)
+            if line is not None:
+                lines.append(line)
                 continue
-            if known is _REQUEST_ID:
-                self.request_id = value
-            elif known is _NO_NAME:
-                lines.pop()
+            name, value = field
+            start, known = _STARTS.get(name) or _start(name)
+            if known is _NO_NAME or value.translate(None, _TEXT):
                 _warn(request, _LEFT_OUT, name)
-            else:
+                continue
+            if known is _LENGTH_FIELD:
                 framing = _LENGTH
                 if status in _EMPTY:
-                    lines.pop()
+                    continue
+            elif known is _REQUEST_ID:
+                self.request_id = value
+            elif len(_LINES) < _MOST_KNOWN and len(name) + len(value) < _LONG:
+                _LINES[field] = start + value
+            lines.append(start + value)
         if status in _NO_BODY:
             framing = _NONE
             lines += _EMPTY.get(status, ())
@@ -158,26 +163,16 @@ class AnswerHead:
         #: Whether the connection closes behind the answer. After an error it does, as TorchServe's.
         self.close = close or status >= 400 or framing is _BY_CLOSE
         lines.append(_CLOSE if self.close else _KEEP_ALIVE)
-        block = b"\r\n".join(lines)
-        if len(block.translate(None, _TEXT)) != 2 * (len(lines) + 1):  # more than the lines' own ends
-            block = b"\r\n".join(_readable(request, lines))
         #: The bytes.
-        self.block = block
+        self.block = b"\r\n".join(lines)
         self.framing = framing if request.method != b"HEAD" else _NONE
 
 
-def _readable(request: Head, lines: list[bytes]) -> Iterator[bytes]:
-    """The lines that are one line each."""
-    for line in lines:
-        if line.removesuffix(_END).translate(None, _TEXT):
-            _warn(request, _LEFT_OUT, line.partition(b":")[0])
-        else:
-            yield line
-
-
-#: How fields of the first names begin that were said: there are few, and a look costs less than a call.
+#: How fields of the first names begin that were said, and the lines of the first whole fields that mean
+#: nothing here: there are few, and a look costs less than a call.
 _STARTS: dict[bytes, tuple[bytes, _Known | None]] = {}
-_MOST_STARTS, _LONG_NAME = 256, 64
+_LINES: dict[Field, bytes] = {}
+_MOST_KNOWN, _LONG = 256, 128
 
 
 def _start(name: bytes) -> tuple[bytes, _Known | None]:
@@ -186,7 +181,7 @@ def _start(name: bytes) -> tuple[bytes, _Known | None]:
     if _TOKEN.fullmatch(name):
         lowered = name.lower()
         found = name + b": ", next((known for known in _Known if known.value == lowered), None)
-    if len(_STARTS) < _MOST_STARTS and len(name) < _LONG_NAME:
+    if len(_STARTS) < _MOST_KNOWN and len(name) < _LONG:
         _STARTS[name] = found
     return found
 

@@ -11,7 +11,7 @@ import functools
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -45,25 +45,13 @@ def worker_model(worker: str) -> str:
 # --- TorchServe's forms -------------------------------------------------------------------------------------
 
 
-class _Access(NamedTuple):
-    """What an access line says, in the order of `Logs.access`."""
-
-    client: str
-    method: bytes
-    path: bytes
-    version: str
-    status: int
-    ms: float
-    request_id: bytes
-
-    def text(self) -> str:
-        path = self.path.decode("latin-1")
-        return f'"{self.method.decode("ascii")} {path} HTTP/{self.version}" {self.status} {self.ms:.0f}'
+def _access_text(method: bytes, path: bytes, version: str, status: int, ms: float) -> str:
+    return f'"{method.decode("ascii")} {path.decode("latin-1")} HTTP/{version}" {status} {ms:.0f}'
 
 
-def _access(moment: float, *said: Any) -> str:
-    line = _Access(*said)
-    return f"{timestamp(moment)} - /{line.client} {line.text()}"
+def _access(moment: float, client: str, *said: Any) -> str:
+    """`said` is the rest of what `Logs.access` takes, in its order."""
+    return f"{timestamp(moment)} - /{client} {_access_text(*said[:-1])}"
 
 
 def _ts(moment: float, level: str, thread: str, name: str, text: str, known: Mapping[str, str]) -> str:
@@ -76,12 +64,17 @@ def _model(moment: float, worker: str, stream: str, line: str) -> str:
 
 
 def _metric_text(moment: float, sample: Sample, hostname: str) -> str:
-    dimensions = ",".join(f"{name}:{value}" for name, value in sample.dimensions)
+    dimensions = _dimensions(sample.dimensions)
     request = f"requestID:{sample.request_id}," if sample.request_id else ""
     return (
         f"{sample.name}.{sample.unit}:{java_double(sample.value)}|#{dimensions}"
         f"|#hostname:{hostname},{request}timestamp:{int(moment)}"
     )
+
+
+@functools.lru_cache(maxsize=128)
+def _dimensions(pairs: tuple[tuple[str, str], ...]) -> str:
+    return ",".join(f"{name}:{value}" for name, value in pairs)
 
 
 def _metric(moment: float, sample: Sample, hostname: str) -> str:
@@ -107,22 +100,22 @@ def _json(moment: float, level: str, logger: str, message: str, **known: Any) ->
     return msgspec.json.encode(line).decode()
 
 
-def _access_json(moment: float, *said: Any) -> str:
-    line = _Access(*said)
-    target = line.path.decode("latin-1")
+def _access_json(moment: float, client: str, *said: Any) -> str:
+    method, path, _, status, ms, request_id = said
+    target = path.decode("latin-1")
     match = _MODEL.match(target)
     return _json(
         moment,
         "INFO",
         "ACCESS_LOG",
-        line.text(),
-        request_id=line.request_id.decode("latin-1"),
+        _access_text(*said[:-1]),
+        request_id=request_id.decode("latin-1"),
         model=match[1] if match else "",
-        client=line.client,
-        method=line.method.decode("ascii"),
+        client=client,
+        method=method.decode("ascii"),
         path=target,
-        status=line.status,
-        ms=round(line.ms, 3),
+        status=status,
+        ms=round(ms, 3),
     )
 
 

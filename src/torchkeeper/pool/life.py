@@ -25,6 +25,8 @@ class State(enum.Enum):
     BACKING_OFF = "backing off"
     GIVEN_UP = "given up"
 
+    __hash__ = object.__hash__  # the table is asked for every batch, and an enum has a function in Python
+
 
 class Event(enum.Enum):
     """What may happen to a worker."""
@@ -38,8 +40,12 @@ class Event(enum.Enum):
     EXPIRED = "expired"
     STOP = "stop"
 
+    __hash__ = object.__hash__
+
 
 _S, _E = State, Event
+# Looked up for every batch, and members of an enum are slow to find.
+_BATCH, _IDLE = Event.BATCH, Event.IDLE
 
 #: (state, event) to the next state. EXITED of a living worker is decided by the restart history: the
 #: machine picks among STARTING (at once), BACKING_OFF and GIVEN_UP; the table holds what is always so.
@@ -112,18 +118,20 @@ class Life:
         Raises:
             IllegalTransition: the event cannot happen in this state.
         """
-        lived = self.state in (State.READY, State.BUSY)
-        self.state = next_state(self.state, event)
+        before = self.state
+        self.state = next_state(before, event)
+        if event is _BATCH or event is _IDLE:
+            return self.state
         if event is Event.LOADED:
             self.failures, self.failing_since = 0, None
         elif event in (Event.DUE, Event.STOP):
             self.due = None
         elif event is Event.EXITED and self.state is State.BACKING_OFF:
             self.last_cause = cause
-            self._fail(now, lived)
+            self._fail(now, lived=before in (State.READY, State.BUSY))
         return self.state
 
-    def _fail(self, now: float, lived: bool) -> None:
+    def _fail(self, now: float, *, lived: bool) -> None:
         if lived:
             # Only a loaded worker that died: its place is refilled at once.
             self.due = now

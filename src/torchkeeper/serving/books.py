@@ -49,9 +49,9 @@ class Record:
 
     __slots__ = ("_books", "_state")
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: Books, state: _State = _NEW) -> None:
         self._books = books
-        self._state = _NEW
+        self._state = state
 
     def enter(self) -> None:
         """The request is accepted, if it has not been."""
@@ -109,9 +109,8 @@ class Books:
 
     def enter(self) -> Record:
         """A page for one request, which is entered."""
-        record = Record(self)
-        record.enter()
-        return record
+        self.ledger.accepted += 1
+        return Record(self, _ENTERED)
 
     @property
     def guarded(self) -> bool:

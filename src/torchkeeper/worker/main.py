@@ -63,15 +63,21 @@ class Channel:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._owner = os.getpid()
+        self._ours = True
+        os.register_at_fork(after_in_child=self._disown)
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
         self._reader = FrameReader(ANY_HEADER)
         self._waiting: deque[tuple[Message, bytes]] = deque()
 
     def send(self, frame: bytes) -> None:
         """Writes one whole frame; a process that a handler forked has nothing to say, and ends."""
-        if os.getpid() != self._owner:
+        if not self._ours:
             os._exit(EXIT_FORKED)
         self._sock.sendall(frame)
+
+    def _disown(self) -> None:
+        self._ours = False
 
     def receive(self) -> tuple[Message, bytes] | None:
         """The next frame; None when the front has closed the channel."""
@@ -84,7 +90,7 @@ class Channel:
 
     def cancelled(self, batch_id: int) -> set[int]:
         """Indexes of requests of this batch whose clients left, among the frames that already wait."""
-        while select.select([self._sock], [], [], 0)[0]:
+        while self._poll.poll(0):
             data = self._sock.recv(_CHUNK)
             if not data:
                 break
@@ -164,11 +170,11 @@ def _answer(channel: Channel, service: Service, batch: Batch, raw: bytes) -> Non
     channel.send(frame)
 
 
-def _outcomes(channel: Channel, service: Service, batch: Batch, raw: bytes) -> list[Outcome]:
+def _outcomes(channel: Channel, service: Service, batch: Batch, raw: bytes) -> Sequence[Outcome]:
     gone = channel.cancelled(batch.batch_id)
     inputs = decode_batch(batch, raw)
     if not gone and inputs:
-        return [*service.predict(inputs, _Outbox(channel, batch.batch_id))]
+        return service.predict(inputs, _Outbox(channel, batch.batch_id))
     outcomes: list[Outcome] = [None] * len(inputs)
     places = [place for place in range(len(inputs)) if place not in gone]
     if places:

@@ -12,7 +12,7 @@ import io
 import json
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,13 +33,13 @@ class Replier:
 
     Args:
         processors: where the handler left the status and headers of each.
-        ids: the requests' ids, for the log.
+        ids: the requests' ids by their places, for the log.
         fault: status of a failure that is the handler's.
         limit: bytes that a body may have.
     """
 
     processors: Sequence[RequestProcessor]
-    ids: Sequence[str]
+    ids: Mapping[int, str]
     fault: int
     limit: int
 
@@ -99,11 +99,13 @@ def encode_value(value: Any) -> tuple[bytes, str]:
     Raises:
         Exception: the value has no form; TypeError and ValueError are JSON's.
     """
+    if type(value) is bytes:
+        return value, "application/octet-stream"
     if isinstance(value, str):
         return str.encode(value), "text/plain; charset=utf-8"
     if isinstance(value, bytes | bytearray):
         # Not what a subclass says that it is: the frame counts these bytes.
-        return value if type(value) is bytes else bytes(memoryview(value)), "application/octet-stream"
+        return bytes(memoryview(value)), "application/octet-stream"
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.Tensor):
         buffer = io.BytesIO()

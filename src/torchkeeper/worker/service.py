@@ -25,6 +25,8 @@ Entry = Callable[[Any, Context], Any]
 
 #: Headers by which handlers know what is asked; clients have no say in them.
 _OURS = ("explain", "describe")
+# Looked up for every request, and members of an enum are slow to find.
+_EXPLAIN, _DESCRIBE = Kind.EXPLAIN, Kind.DESCRIBE
 
 
 class Outbox(Protocol):
@@ -67,13 +69,14 @@ class Service:
         """
 
         def ask(places: Sequence[int]) -> dict[int, Reply | Failure]:
-            if len(places) == len(inputs):
-                return self._ask(inputs, outbox)
             given = [inputs[place] for place in places]
             outcomes = self._ask(given, chosen(outbox, places, len(inputs)))
             return {places[number]: outcome for number, outcome in outcomes.items()}
 
-        return in_passes(len(inputs), ask)
+        outcomes = self._ask(inputs, outbox)
+        if len(outcomes) < len(inputs):
+            outcomes = in_passes(len(inputs), outcomes, ask)
+        return [outcomes[place] for place in range(len(inputs))]
 
     def _ask(self, inputs: Sequence[Input], outbox: Outbox) -> dict[int, Reply | Failure]:
         """The outcome of each input; only of those that cannot be read, where there are some."""
@@ -103,7 +106,7 @@ class Service:
         context.request_processor = processors
         context.request_ids = ids
         context.metrics.set_request_ids(ids)
-        replier = Replier(processors, [entry.request_id for entry in inputs], fault, self._limit)
+        replier = Replier(processors, ids, fault, self._limit)
         line = _Line(replier, outbox, len(inputs))
         context.line = line
         rows = [self._row(entry.parts) for entry in inputs]
@@ -132,8 +135,8 @@ class Service:
         headers: dict[str, Any] = {
             name: value for name, value in entry.headers.items() if name.lower() not in _OURS
         }
-        headers["explain"] = str(entry.kind is Kind.EXPLAIN)
-        if entry.kind is Kind.DESCRIBE:
+        headers["explain"] = str(entry.kind is _EXPLAIN)
+        if entry.kind is _DESCRIBE:
             headers["describe"] = "True"
         for part in entry.parts:
             if part.content_type:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from torchkeeper.engine.batching.policy import Done, Event, Lane, Send, View, WorkerView, lane_of
-from torchkeeper.wire.messages import Input
 
 #: A batch is prepared behind a running one only if batches are shorter than this (seconds): preparing hides
 #: the front's turn-around of about a millisecond, which only short batches notice, and a request prepared
@@ -16,12 +15,11 @@ _NEWEST = 0.2
 class Greedy:
     """Work-conserving: an idle worker takes what waits at once; batches grow while workers are busy."""
 
+    lane = staticmethod(lane_of)
+
     def __init__(self, batch_size: int) -> None:
         self._batch_size = batch_size
         self._seconds: float | None = None
-
-    def lane(self, request: Input) -> Lane:
-        return lane_of(request)
 
     def observe(self, event: Event) -> None:
         if isinstance(event, Done):

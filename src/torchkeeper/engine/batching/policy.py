@@ -20,10 +20,13 @@ Lane = Hashable
 #: Batches that a worker may hold: one runs, one is prepared.
 MOST_IN_HAND = 2
 
+# Looked up for every request, and members of an enum are slow to find.
+_DESCRIBE = Kind.DESCRIBE
+
 
 def lane_of(request: Input) -> Lane:
     """The lane of policies that know no other rule: one kind and one envelope; a description goes alone."""
-    if request.kind is Kind.DESCRIBE:
+    if request.kind is _DESCRIBE:
         return request.kind, request.request_id
     return request.kind, request.envelope
 
