@@ -191,8 +191,7 @@ class Dispatching:
         self, name: str, kind: Kind = Kind.PREDICT, *, envelope: str | None = None, in_parts: bool = False
     ) -> asyncio.Future[Any]:
         """A request; its answer is a Stream where parts are wanted and come."""
-        submit = self.dispatcher.submit_streaming if in_parts else self.dispatcher.submit
-        return submit(request(name, kind, envelope))
+        return self.dispatcher.submit(request(name, kind, envelope), in_parts=in_parts)
 
     def channel(self, place: int = 0) -> Channel:
         return self.workers[place][1]

@@ -26,12 +26,10 @@ class Queue:
         self.taken: list[tuple[Input, bool, bool]] = []
         self.left: list[asyncio.Future[Any]] = []
 
-    def submit(self, request: Input, *, explicit_version: bool) -> asyncio.Future[Any]:
-        self.taken.append((request, explicit_version, False))
-        return self.ticket
-
-    def submit_streaming(self, request: Input, *, explicit_version: bool) -> asyncio.Future[Any]:
-        self.taken.append((request, explicit_version, True))
+    def submit(
+        self, request: Input, *, explicit_version: bool, in_parts: bool = False
+    ) -> asyncio.Future[Any]:
+        self.taken.append((request, explicit_version, in_parts))
         return self.ticket
 
     def cancel(self, ticket: asyncio.Future[Any]) -> None:

@@ -114,7 +114,8 @@ class Application:
             record.close()
             headers = self._headers(reply, request_id)
             headers.append((b"content-length", b"%d" % len(reply.body)))
-            await self._respond(send, reply.status, reply.phrase, headers, reply.body)
+            await send(self._start(reply.status, reply.phrase, headers))
+            await send({"type": "http.response.body", "body": reply.body})
 
     async def _send_stream(self, send: Send, reply: Streamed, record: Record, request_id: str) -> None:
         """The parts as they come; an answer that fails has no end, so that clients can tell (RFC 9112, 8)."""
@@ -194,7 +195,8 @@ class Application:
     ) -> None:
         dialect = dialect_of(scope["raw_path"]) if match is None else match.route.dialect
         headers, body = self._error(error, dialect, request_id)
-        await self._respond(send, error.status, "", headers, body)
+        await send(self._start(error.status, "", headers))
+        await send({"type": "http.response.body", "body": body})
 
     def _error(
         self, error: TorchkeeperError, dialect: Dialect, request_id: str
@@ -210,12 +212,6 @@ class Application:
             (b"content-length", b"%d" % len(body)),
         ]
         return headers, body
-
-    async def _respond(
-        self, send: Send, status: int, phrase: str, headers: list[Header], body: bytes
-    ) -> None:
-        await send(self._start(status, phrase, headers))
-        await send({"type": "http.response.body", "body": body})
 
     def _start(self, status: int, phrase: str, headers: list[Header]) -> dict[str, Any]:
         self._books.responded(status)

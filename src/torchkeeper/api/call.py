@@ -64,8 +64,8 @@ class Call(msgspec.Struct, frozen=True):
             message = await self.receive()
 
 
-async def answered(call: Call, asked: Asked[A]) -> A:
-    """The answer; a client that leaves meanwhile takes its request back.
+def answered(call: Call, asked: Asked[A]) -> Awaitable[A]:
+    """Awaits the answer; a client that leaves meanwhile takes its request back.
 
     Raises:
         ClientGone: it did.
@@ -73,7 +73,7 @@ async def answered(call: Call, asked: Asked[A]) -> A:
     watch = call.scope["extensions"]["torchkeeper"].get("on_gone")
     if watch is not None:
         watch(asked.leave)
-    return await asked.answer()
+    return asked.answer()
 
 
 Handler = Callable[[Call], Awaitable[Reply | Streamed]]

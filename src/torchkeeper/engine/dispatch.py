@@ -103,24 +103,18 @@ class Dispatcher:
 
     # --- requests ----------------------------------------------------------------------------------------
 
-    def submit(self, request: Input, *, explicit_version: bool = False) -> asyncio.Future[Reply]:
+    def submit(
+        self, request: Input, *, explicit_version: bool = False, in_parts: bool = False
+    ) -> asyncio.Future[Any]:
         """Queues a request; its answer, or the error that is the answer, comes by the future.
 
-        A handler that streams has the parts of its answer joined.
+        The answer is a Reply, in which the parts of a streamed one are joined; with `in_parts` it is a Stream
+        as soon as the first part of a streamed one has come.
 
         Raises:
             QueueFull: too many wait.
             ServiceUnavailable: nobody can take it now (closed, scaled to 0, given up).
         """
-        return self._submit(request, explicit_version, in_parts=False)
-
-    def submit_streaming(
-        self, request: Input, *, explicit_version: bool = False
-    ) -> asyncio.Future[Reply | Stream]:
-        """The same, but the future resolves with a Stream at the first part of a streamed answer."""
-        return self._submit(request, explicit_version, in_parts=True)
-
-    def _submit(self, request: Input, explicit_version: bool, *, in_parts: bool) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
         now = time.monotonic()
         if self._admission.closed or not self._crew.serving:

@@ -32,7 +32,7 @@ from torchkeeper.wire.messages import Sample
 __all__ = ["Logs", "configure_python_logging", "timestamp"]
 
 #: Writings in a second: a thread woken by every line would fight the event loop for the interpreter's lock.
-_PER_SECOND = 20
+_PER_SECOND = 10
 #: Lines that may wait for the thread, and that it takes at a time.
 MAX_WAITING = 100_000
 _AT_ONCE = 10_000

@@ -70,5 +70,5 @@ class Ask:
     def in_parts(self, name: str, version: str | None, request: Input) -> Asked[Reply | Stream]:
         """The same, but a streamed answer comes as the Stream of its parts. Raises what `whole` does."""
         dispatcher = self._traffic.version_for(name, version).dispatcher
-        ticket = dispatcher.submit_streaming(request, explicit_version=version is not None)
+        ticket = dispatcher.submit(request, explicit_version=version is not None, in_parts=True)
         return Asked(dispatcher, ticket)
