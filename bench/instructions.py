@@ -3,10 +3,10 @@
     git worktree add ../before COMMIT && make -C ../before .venv/.installed
     .venv/bin/python bench/instructions.py ../before
 
-Where time is too noisy to tell a few percent, this is not: the counts of two runs differ by about one percent.
-The front runs under valgrind, which is some fifty times slower; its workers do not. What happens so and so often
-in a second (lines of ts_metrics.log, writings of the log thread) weighs more there than it does in life, so the
-event loop's thread and the others are counted apart. Needs wrk and valgrind.
+Where time is too noisy to tell a few percent, this is not: the counts of two runs differ by one percent or
+two. The front runs under valgrind, which is some fifty times slower; its workers do not. What happens so
+often in a second (lines of ts_metrics.log, writings of the log thread) weighs more there than it does in
+life, so the event loop's thread and the others are counted apart. Needs wrk and valgrind.
 """
 
 from __future__ import annotations
