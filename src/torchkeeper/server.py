@@ -89,7 +89,8 @@ def run(
     sys.setswitchinterval(_SWITCH)
     try:
         with Logs(settings) as logs:
-            for line in (*banner(settings), *(announcement(key_file) if key_file else ())):
+            keys = announcement(key_file, open_inference=settings.open_inference) if key_file else ()
+            for line in (*banner(settings), *keys):
                 logger.info("%s", line)
             for warning in (*warnings, *missing):
                 logger.warning("%s", warning)

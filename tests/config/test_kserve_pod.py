@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,8 @@ SAMPLE = "inference_address=http://0.0.0.0:8085\nmanagement_address=http://0.0.0
 def load(folder: Path, text: str = "", **flags: object) -> tuple[Settings, list[str]]:
     (folder / "config.properties").write_text(text)
     settings, warnings = load_settings(CommandLine(**flags), POD, folder)  # type: ignore[arg-type]  # by name
-    return settings, [warning for warning in warnings if "has no effect" not in warning]
+    told_elsewhere = ("has no effect", "PREDICTIONS NEED NO TOKEN")
+    return settings, [warning for warning in warnings if not any(text in warning for text in told_elsewhere)]
 
 
 def doors(settings: Settings) -> list[tuple[str, tuple[str, ...]]]:
@@ -121,6 +123,28 @@ def test_serving_others_without_tokens_is_said_loudly(tmp_path: Path) -> None:
     (warning,) = warnings
     assert warning.startswith("WITHOUT TOKENS EVERYBODY WHO REACHES inference_address 0.0.0.0:8085, ")
     assert "KServe's port 0.0.0.0:8080, KServe's port 0.0.0.0:8081 IS SERVED" in warning
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "flags", "opened"),
+    [
+        ("", POD, {}, True),
+        ("disable_token_authorization=false\n", POD, {}, False),
+        ("", POD, {"disable_token_auth": True}, False),
+        ("", {**POD, "TS_INFERENCE_KEY": "a-key-of-some-length"}, {}, False),
+        ("", {**POD, "TS_INFERENCE_KEY_FILE": "/mnt/key"}, {}, False),
+        ("", {}, {"kserve": True}, False),
+    ],
+    ids=["a pod", "keys asked for", "no keys at all", "a key given", "a key's file given", "not in a pod"],
+)
+def test_predictions_need_no_key_in_a_pod_where_nothing_was_said_of_tokens(
+    tmp_path: Path, text: str, environ: dict[str, str], flags: dict[str, Any], opened: bool
+) -> None:
+    (tmp_path / "config.properties").write_text(text)
+    settings, warnings = load_settings(CommandLine(**flags), environ, tmp_path)
+    assert settings.open_inference is opened
+    said = [warning for warning in warnings if "PREDICTIONS NEED NO TOKEN UNDER KSERVE" in warning]
+    assert len(said) == int(opened)
 
 
 def test_a_server_that_only_this_machine_reaches_warns_of_nothing(tmp_path: Path) -> None:

@@ -74,6 +74,14 @@ def test_routes_without_a_key_are_open_and_probes_are_unless_protected() -> None
     assert protected.check(Key.NONE, None, "a", AT) == 0.0
 
 
+def test_predictions_may_be_open_while_models_are_managed_with_a_key() -> None:
+    tokens = made(open_inference=True)
+    assert tokens.check(Key.INFERENCE, None, "a") == 0.0
+    assert tokens.check(Key.INFERENCE, "Bearer wrong", "a") == 0.0
+    refused(tokens, Key.MANAGEMENT, None)
+    refused(tokens, Key.API, None)
+
+
 @pytest.mark.parametrize(
     ("header", "key"),
     [

@@ -69,10 +69,13 @@ def containers() -> dict[str, tuple[dict[str, Any], int]]:
     (kserve,) = runtime["spec"]["containers"]
     given = [{"name": "INFERENCE_SERVICE_NAME", "value": "digits"}]
     kserve = {**kserve, **predictor["model"], "env": kserve["env"] + predictor["model"]["env"] + given}
-    # KServe's own runtime for TorchServe, with its samples' arguments: nothing but the image is changed.
+    # KServe's own runtime for TorchServe 0.9.0, which knew no tokens: nothing but the image is changed.
     adopted = {
         **kserve,
-        "args": [*kserve["args"], "--enable-model-api"],
+        "args": [
+            *("torchserve", "--start", "--model-store=/mnt/models/model-store"),
+            "--ts-config=/mnt/models/config/config.properties",
+        ],
         "env": [{"name": "TS_SERVICE_ENVELOPE", "value": "kservev2"}, *predictor["model"]["env"], *given],
         "volumeMounts": [],
         "securityContext": {**kserve["securityContext"], "readOnlyRootFilesystem": False},
@@ -279,7 +282,11 @@ def test_a_pod_starts_on_torchserves_sample_serves_and_leaves_nobody_without_an_
         assert set(psutil.Process(pod.process.pid).uids()) == {wanted}
 
     # KServe's variable makes v2 the form of TorchServe's own path, too.
-    spoken = slice(int(platform == "adopted"), None)
+    adopted = platform == "adopted"
+    spoken = slice(int(adopted), None)
+    if adopted:
+        url = f"http://127.0.0.1:{pod.port}/v2/repository/index"
+        assert httpx.post(url).status_code == 400, "models are managed with a key"
     clients = [Asker(pod.port, digit, form) for digit in (2, 7) for form in forms(digit)[spoken]]
     caller = Caller(pod.grpc, 5)
     everybody = [*clients, caller]
@@ -298,11 +305,13 @@ def test_a_pod_starts_on_torchserves_sample_serves_and_leaves_nobody_without_an_
     assert set(caller.answers) == {caller.digit}
     # A call that comes in the moment of the stop is turned away by grpc's core, unseen by the server.
     assert caller.ended in ("UNAVAILABLE", "CANCELLED")
-    assert ledger["accepted"] == ledger["answered"]
+    assert ledger["accepted"] == ledger["answered"] + ledger["refused"]
+    assert ledger["refused"] == int(adopted), "the one without a key"
     assert ledger["answered"] >= sum(client.asked for client in clients) + len(caller.answers)
 
     assert pod.state() == pod.before, "something was written where nothing may be"
-    assert "WITHOUT TOKENS EVERYBODY WHO REACHES" in pod.output
+    open_to_all = "PREDICTIONS NEED NO TOKEN" if adopted else "WITHOUT TOKENS EVERYBODY WHO REACHES"
+    assert open_to_all in pod.output
     assert "unknown key NUM_WORKERS" in pod.output
     assert "No log files in" not in pod.output
 

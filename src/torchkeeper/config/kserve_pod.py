@@ -104,9 +104,18 @@ def _listening(values: Configured) -> list[tuple[str, str, int]]:
     ]
 
 
-def exposure(values: Configured, opened: KServePorts) -> str | None:
-    """A warning if others than this machine are served without tokens."""
-    if not values.disable_token_authorization:
+def opens_inference(values: Configured, configured: Collection[str], environ: Mapping[str, str]) -> bool:
+    """Whether predictions need no key: in KServe's pods, where nothing was said of tokens.
+
+    KServe's runtime starts TorchServe 0.9.0, which knew no tokens, and nothing in the cluster sends one.
+    """
+    said = {"disable_token_authorization", "inference_key", "inference_key_file"}.intersection(configured)
+    return is_asked_for(environ) and not said and not values.disable_token_authorization
+
+
+def exposure(values: Configured, opened: KServePorts, *, predictions_only: bool = False) -> str | None:
+    """A warning if others than this machine are served without tokens, all of them or predictions only."""
+    if not values.disable_token_authorization and not predictions_only:
         return None
     open_doors = [f"{name} {host}:{port}" for name, host, port in _listening(values) if not is_loopback(host)]
     open_doors += [
@@ -114,10 +123,14 @@ def exposure(values: Configured, opened: KServePorts) -> str | None:
     ]
     if not open_doors:
         return None
-    return (
-        f"WITHOUT TOKENS EVERYBODY WHO REACHES {', '.join(open_doors)} IS SERVED: "
-        "let a network policy or a mesh decide who does"
-    )
+    reach = f"EVERYBODY WHO REACHES {', '.join(open_doors)} IS SERVED"
+    mind = "let a network policy or a mesh decide who does"
+    if predictions_only:
+        return (
+            f"PREDICTIONS NEED NO TOKEN UNDER KSERVE, SO {reach}: {mind}. Models are managed with the "
+            "management key only; disable_token_authorization=false asks for a key everywhere"
+        )
+    return f"WITHOUT TOKENS {reach}: {mind}"
 
 
 def is_loopback(host: str | None) -> bool:

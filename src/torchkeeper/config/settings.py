@@ -62,6 +62,8 @@ class Settings(Configured):
     config_snapshots: bool = True
     #: What KServe calls; None outside its pods.
     kserve: kserve.KServePorts | None = None
+    #: Whether predictions need no key although management does.
+    open_inference: bool = False
 
     @property
     def store(self) -> Path:
@@ -100,9 +102,11 @@ def load_settings(
     configured = Configured(**{name: reader.value(name, *pair) for name, pair in layers.texts.items()})
     reader.close(strict=configured.strict_config)
     warnings += [barred] if (barred := layers.barred_urls(environ)) else []
-    opened = None
+    opened, open_inference = None, False
     if _is_kserve(arguments, environ):
-        configured, opened = _for_kserve(configured, origins, warnings)
+        given = [name for name, origin in origins.items() if origin.kind != "default"]
+        open_inference = kserve.opens_inference(configured, given, environ)
+        configured, opened = _for_kserve(configured, origins, warnings, open_inference)
         unknown = kserve.unknown_protocol(environ)
         warnings += [unknown] if unknown else []
     warnings += _without_effect(origins)
@@ -132,6 +136,7 @@ def load_settings(
         },
         config_snapshots=not arguments.no_config_snapshots,
         kserve=opened,
+        open_inference=open_inference,
     )
     return settings, tuple(warnings)
 
@@ -151,14 +156,14 @@ def _is_kserve(arguments: CommandLine, environ: Mapping[str, str]) -> bool:
 
 
 def _for_kserve(
-    configured: Configured, origins: dict[str, Origin], warnings: list[str]
+    configured: Configured, origins: dict[str, Origin], warnings: list[str], open_inference: bool
 ) -> tuple[Configured, kserve.KServePorts]:
     """Moves what nobody configured out of the way of KServe's ports; says what to open there."""
     given = [name for name, origin in origins.items() if origin.kind != "default"]
     configured, moved = kserve.moved_defaults(configured, given)
     origins |= dict.fromkeys(moved, Origin("default", "under KServe"))
     opened, sentences = kserve.ports(configured, moved)
-    exposed = kserve.exposure(configured, opened)
+    exposed = kserve.exposure(configured, opened, predictions_only=open_inference)
     warnings += [*sentences, *([exposed] if exposed else [])]
     return configured, opened
 

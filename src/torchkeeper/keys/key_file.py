@@ -76,6 +76,7 @@ def start_tokens(
         lifetime=settings.token_expiration_min * 60,
         strict=settings.strict_http_auth,
         protect_probes=settings.token_protect_ping,
+        open_inference=settings.open_inference,
     )
     file = KeyFile(folder)
     tokens = Tokens(rules, given_keys(settings), clock=clock, fresh=fresh, save=file.write)
@@ -89,12 +90,13 @@ def start_tokens(
     return tokens, file
 
 
-def announcement(file: KeyFile) -> list[str]:
+def announcement(file: KeyFile, *, open_inference: bool = False) -> list[str]:
     """What the log says of the keys at start, between lines of #, as TorchServe has it."""
     made = file.path.exists()
+    which = "all requests but predictions" if open_inference else "requests"
     return [
         "######",
-        "Token authorization is on: requests need the header 'Authorization: Bearer <key>'.",
+        f"Token authorization is on: {which} need the header 'Authorization: Bearer <key>'.",
         f"Key file located at {file.path}" if made else "All keys were given from outside: no key file.",
         "The inference key is for predictions, the management key for models, the API key renews them.",
         "--disable-token-auth switches it off.",

@@ -39,11 +39,12 @@ def bearer(authorization: str | None) -> str | None:
 
 @dataclass(frozen=True)
 class TokenRules:
-    """How keys are handled: `lifetime` in seconds, 401 and 403 for failures, whether probes need a key."""
+    """How keys are handled: `lifetime` in seconds, 401 and 403 for failures, who needs no key."""
 
     lifetime: float
     strict: bool = False
     protect_probes: bool = False
+    open_inference: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Tokens:
         """
         if need is Key.PROBE:
             need = Key.INFERENCE if self._rules.protect_probes else Key.NONE
-        if need is Key.NONE:
+        if need is Key.NONE or (need is Key.INFERENCE and self._rules.open_inference):
             return 0.0
         now = self._clock() if now is None else now
         key = bearer(authorization)
