@@ -1,14 +1,35 @@
 #!/bin/bash
-# `serve` (the image's default) starts the server; anything else is run as a command. Whatever is run takes this
-# script's place, so that signals reach it and its exit code is the container's.
+# `serve` (the image's default) starts the server; anything else is evaluated as a line of shell, all words together,
+# as TorchServe's image does it. A plain command takes this script's place, so that signals reach it and its exit
+# code is the container's.
 set -e
 
-# One argument with blanks is a whole command line, as TorchServe's image takes it.
-if [ $# -eq 1 ]; then
-    case "$1" in
-        *[\;\&\|\<\>]*) exec bash -c "$1" ;;
-        *[[:space:]]*) eval "set -- $1" ;;
-    esac
+# Several commands. The container lives as long as they and the server that they leave behind.
+run_line() {
+    ending=
+    code=0
+    trap 'ending=yes; torchserve --stop --foreground; kill "$shell" 2> /dev/null || true' TERM INT
+    (eval "$1") <&0 &
+    shell=$!
+    wait "$shell" || code=$?
+    if [ -z "$ending" ] && [ "$code" -eq 0 ]; then
+        python -c 'if 1:
+            import sys
+            from torchkeeper.launcher import running_server
+            if (server := running_server()) is not None:
+                server.wait()
+                sys.exit("The server has ended.")' &
+        wait $! || code=$?
+    fi
+    [ -n "$ending" ] && exit 0
+    exit "$code"
+}
+
+line="$*"
+several=$'^[A-Za-z_][A-Za-z_0-9]*=|^\\(|[;&|<>\n]'
+if [ "$1" != bash ] && [ "$1" != sh ]; then # whoever names a shell needs no other one
+    [[ "$line" =~ $several ]] && run_line "$line"
+    eval "set -- $line"
 fi
 
 case "$1" in

@@ -59,8 +59,14 @@ def enter(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         ("torchserve", "--start", "--ts-config", "config.properties", "--ncs"),
         ("torchserve --start --ts-config $HOME/config.properties",),
         ("torchserve --start --ts-config 'config.properties'",),
+        ("torchserve", "--start", "--ts-config", "$HOME/config.properties"),
+        ("ls", "config.properties", ";", "torchserve", "--start", "--ts-config", "config.properties"),
+        ("torchserve --start --ts-config config.properties && tail -f --pid=$(cat tmp/*.pid) /dev/null",),
     ],
-    ids=["serve", "torchserve", "a line with a variable", "a line with quotes"],
+    ids=[
+        *("serve", "torchserve", "a line with a variable", "a line with quotes"),
+        *("words with a variable", "words of two commands", "a line that goes on"),
+    ],
 )
 def test_the_server_stays_in_the_foreground_and_gets_the_signals(
     tmp_path: Path, arguments: tuple[str, ...]
@@ -86,7 +92,10 @@ def test_the_server_stays_in_the_foreground_and_gets_the_signals(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("echo", "two words", "*"), "two words *\n"),
+        (("echo", "$HOME/a", "'*'", "two   words"), "{home}/a * two words\n"),
+        (("echo", "one", ";", "echo", "$((1 + 1))"), "one\n2\n"),
+        (("A=1 printenv A",), "1\n"),
+        (("bash", "-c", "echo '*'  more"), "* more\n"),
         (("echo one 'two  words'",), "one two  words\n"),
         (("echo $HOME && echo more",), "{home}\nmore\n"),
         (("pwd",), "{home}\n"),
@@ -102,6 +111,8 @@ def test_anything_else_is_a_command(tmp_path: Path, arguments: tuple[str, ...], 
 def test_the_exit_code_is_the_commands(tmp_path: Path) -> None:
     assert enter(tmp_path, "bash", "-c", "exit 7").returncode == 7
     assert enter(tmp_path, "no-such-command").returncode == 127
+    assert enter(tmp_path, "false; true").returncode == 1
+    assert enter(tmp_path, "ls /no-such-folder", ";", "echo", "more").stdout == ""
     refused = enter(tmp_path, "serve")
     assert refused.returncode == 1
     assert f"--ts-config file not found: {tmp_path}/config.properties" in refused.stdout
@@ -136,6 +147,7 @@ def test_the_container_runs_as_an_ordinary_user_at_home() -> None:
     (environ,) = arguments("ENV")
     assert "HOME=/home/model-server" in environ.split()
     assert "TEMP=/home/model-server/tmp" in environ.split()
+    assert "PATH=/home/venv/bin:" in environ
     assert not re.search(r"\b(sudo|jdk|java)\b", (DOCKER / "Dockerfile").read_text())
 
 
