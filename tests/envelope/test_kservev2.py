@@ -152,6 +152,22 @@ def test_what_is_wrong_is_named(service: Service, body: Any, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        {"inputs": [{"name": "a", "datatype": "x" * 100_000}]},
+        {"inputs": [{"name": "a", "datatype": "FP32", "shape": [2] * 50_000 + ["x"]}]},
+        {"inputs": [{"name": "a", "datatype": "FP32", "shape": [1] * 50_000, "data": [1, 2]}]},
+        {"inputs": [tensor([1])], "outputs": [{"name": "z" * 100_000}]},
+        {"inputs": [tensor([1], parameters={"binary_data_size": "z" * 100_000})]},
+    ],
+)
+def test_an_error_repeats_little_of_what_the_client_sent(service: Service, body: Any) -> None:
+    ((status, message),) = answered(service, asked(body))
+    assert status == 400
+    assert len(message) < 400
+
+
+@pytest.mark.parametrize(
     ("length", "parameters", "text"),
     [
         ("x", {"binary_data_size": 4}, "must be a number of at most"),

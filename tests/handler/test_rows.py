@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -26,8 +27,24 @@ def test_payload(row: Any, expected: Any) -> None:
 
 
 def test_a_row_without_data_is_named() -> None:
-    with pytest.raises(ValueError, match=r"this one has \['target'\]"):
+    with pytest.raises(ValueError, match=r"this one has 'target'$"):
         payload({"target": 1})
+
+
+@pytest.mark.parametrize(
+    ("read", "row"),
+    [
+        (payload, {"\x89PNG" * 30_000: b""}),
+        (payload, {f"field {number}": b"" for number in range(1000)}),
+        (target, {"target": "1" + "x" * 100_000}),
+        (target, {"target": ["x" * 100_000]}),
+        (target, {"target": {"x": list(range(10_000))}}),
+    ],
+)
+def test_an_error_repeats_little_of_what_the_client_sent(read: Callable[[Any], Any], row: Any) -> None:
+    with pytest.raises(ValueError, match=r"^a request needs|^target must be") as raised:
+        read(row)
+    assert len(str(raised.value)) < 300
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def handle(data, context):
         asked = row.get("answer", b"")
         asked = asked.decode() if isinstance(asked, (bytes, bytearray)) else asked
         shown = {
-            key: [type(value).__name__, value if isinstance(value, (str, dict)) else value.decode("latin-1")]
+            key: [type(value).__name__, value.decode("latin-1") if isinstance(value, bytearray) else value]
             for key, value in row.items()
         }
         if asked == "text":
@@ -79,6 +79,8 @@ def test_inputs_outputs_headers_and_errors(serve: Start) -> None:
     assert client.post(url, data={"k": "v"}).json()["row"] == {"k": ["bytearray", "v"]}
     form = client.post(url, files={"data": ("x.bin", b"123"), "more": (None, b"4")})
     assert form.json()["row"] == {"data": ["bytearray", "123"], "more": ["bytearray", "4"]}
+    java = client.post(url, files={"n": (None, "5", "text/plain"), "f": ("x", "[1]", "application/json")})
+    assert java.json()["row"] == {"n": ["bytearray", "5"], "f": ["list", [1]]}
     assert client.get(url, params={"q": "1"}).json()["row"] == {
         "q": ["bytearray", "1"],
         "body": ["bytearray", ""],

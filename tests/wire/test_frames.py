@@ -24,7 +24,7 @@ from torchkeeper.wire.frames import (
 from torchkeeper.wire.messages import Failure, Input, Kind, Part, Reply, Sample
 
 text = st.text(max_size=20)
-parts = st.builds(Part, text, st.binary(max_size=200), st.none() | text)
+parts = st.builds(Part, text, st.binary(max_size=200), st.none() | text, st.booleans())
 inputs = st.lists(
     st.builds(
         Input,

@@ -61,6 +61,18 @@ def test_values_are_decoded_by_their_kind(decode: bool, kind: str | None, value:
     assert type(rows[0]["a"]) is type(seen)
 
 
+@pytest.mark.parametrize("kind", ["application/json", "text/plain; charset=utf-8", None])
+def test_a_plain_field_stays_bytes_and_its_type_is_in_the_headers(kind: str | None) -> None:
+    seen: list[Any] = []
+
+    def handle(data: Any, context: Context) -> list[str]:
+        seen.extend((data[0]["a"], context.get_request_header(0, "a")))
+        return ["ok"]
+
+    assert outcomes(handle, request(Part("a", b"[1]", kind, plain=True))) == [b"ok"]
+    assert seen == [bytearray(b"[1]"), {"content-type": kind or ""}]
+
+
 @pytest.mark.parametrize(
     ("kind", "explain", "describe"),
     [(Kind.PREDICT, "False", None), (Kind.EXPLAIN, "True", None), (Kind.DESCRIBE, "False", "True")],

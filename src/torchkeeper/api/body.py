@@ -6,7 +6,10 @@ Source of the rules: TorchServe's inference API, "Request to handler input".
 from __future__ import annotations
 
 import functools
+import logging
+import re
 from email.message import Message
+from itertools import islice, pairwise
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -16,10 +19,19 @@ from python_multipart.exceptions import FormParserError
 from torchkeeper.errors import BadRequest
 from torchkeeper.wire.messages import Part
 
+# What it says of a client's form is in the refusal.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
+
 #: Parameters that one request may have.
 MAX_PARTS = 1000
 #: Parameters that a header field may have: the parser of such fields takes quadratic time.
 MAX_PARAMETERS = 64
+#: Bytes of a part's header line: names of files may be long.
+MAX_HEADER = 16 * 1024
+#: A field's name with a byte in it that no form has there: pictures and JSON are sent as forms by mistake.
+_NO_NAME = re.compile(rb'(?:\A|&)[^=&]*["<>{}\x00-\x1f\x7f]')
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+_LINE_END = re.compile(rb"\r?\n")
 
 
 def parse_parts(content_type: str | None, body: bytes) -> tuple[Part, ...]:
@@ -33,10 +45,17 @@ def parse_parts(content_type: str | None, body: bytes) -> tuple[Part, ...]:
     media, boundary = _media_type(content_type)
     lowered = media.lower() if media else None
     if lowered == "application/x-www-form-urlencoded":
-        return _last_wins(parse_fields(body))
+        text = body.removesuffix(b"\n").removesuffix(b"\r")
+        if _is_form(text):
+            return _last_wins(parse_fields(text))
     if lowered == "multipart/form-data" and boundary:
         return _last_wins(_multipart(boundary, body))
     return (Part("body", body, media),)
+
+
+def _is_form(body: bytes) -> bool:
+    """Whether a body that is called a form can be one; curl calls every body so unless told another type."""
+    return not body or ((b"=" in body or b"&" in body) and _NO_NAME.search(body) is None)
 
 
 def parse_query(query: bytes) -> tuple[Part, ...]:
@@ -126,15 +145,30 @@ class _Collector:
         if len(self.parts) >= MAX_PARTS:
             raise BadRequest(f"The form cannot be read: it has more than {MAX_PARTS} parts")
         media, _ = _media_type(self._headers.get("content-type"))
-        if media is None and _parameter(disposition, "filename") is not None:
+        plain = _parameter(disposition, "filename") is None
+        if media is None and not plain:
             media = "application/octet-stream"
-        self.parts.append(Part(name, bytes(self._data), media))
+        self.parts.append(Part(name, bytes(self._data), media, plain))
 
     def on_end(self) -> None:
         self.ended = True
 
 
 def _multipart(boundary: str, body: bytes) -> list[Part]:
+    edge = boundary.encode("latin-1", "replace")
+    try:
+        try:
+            return _parsed(edge, body)
+        except FormParserError:
+            tidy = _tidied(edge, body)
+            if tidy is None:
+                raise
+            return _parsed(edge, tidy)
+    except FormParserError as error:
+        raise BadRequest(f"The form cannot be read: {error}") from None
+
+
+def _parsed(boundary: bytes, body: bytes) -> list[Part]:
     collector = _Collector()
     names = (
         "on_part_begin",
@@ -145,18 +179,40 @@ def _multipart(boundary: str, body: bytes) -> list[Part]:
         "on_header_end",
         "on_end",
     )
-    try:
-        parser = MultipartParser(
-            boundary.encode("latin-1", "replace"),
-            {name: getattr(collector, name) for name in names},  # type: ignore[arg-type]  # the callbacks' mapping is a TypedDict
-        )
-        parser.write(body)
-        parser.finalize()
-    except FormParserError as error:
-        raise BadRequest(f"The form cannot be read: {error}") from None
+    parser = MultipartParser(
+        boundary,
+        {name: getattr(collector, name) for name in names},  # type: ignore[arg-type]  # the callbacks' mapping is a TypedDict
+        max_header_count=MAX_PARAMETERS,
+        max_header_size=MAX_HEADER,
+    )
+    parser.write(body)
+    parser.finalize()
     if body and not collector.ended:
-        raise BadRequest("The form cannot be read: it ends before its closing boundary")
+        raise FormParserError("it ends before its closing boundary")
     return collector.parts
+
+
+def _tidied(boundary: bytes, body: bytes) -> bytes | None:
+    """A form as the standard writes it: CRLF, nothing before the first boundary, dashes after the last.
+
+    The values stay as they are. None: there are no parts between boundaries.
+    """
+    line = re.compile(rb"(?:\A|\r?\n)[ \t]*--" + re.escape(boundary) + rb"(--)?[ \t]*(?=\r?\n|\Z)")
+    edges = list(islice(line.finditer(body), MAX_PARTS + 2))
+    closing = next((place for place, edge in enumerate(edges) if edge[1]), None)
+    if closing is None and edges and not body[edges[-1].end() :].strip():
+        closing = len(edges) - 1
+    if not closing:
+        return None
+    pieces: list[bytes] = []
+    for begin, end in pairwise(edges[: closing + 1]):
+        between = body[begin.end() : end.start()]
+        blank = _BLANK_LINE.search(between)
+        if blank is None:
+            return None
+        head = _LINE_END.sub(b"\r\n", between[: blank.start()])
+        pieces += (b"--", boundary, head, b"\r\n\r\n", between[blank.end() :], b"\r\n")
+    return b"".join((*pieces, b"--", boundary, b"--\r\n"))
 
 
 def parse_parameters(query: bytes, content_type: str | None, body: bytes) -> dict[str, object]:

@@ -16,6 +16,7 @@ from torchkeeper.envelope.envelope import data_or_body
 from torchkeeper.envelope.instances import InstancesEnvelope, Opened, kind_of, read_object
 from torchkeeper.envelope.tensors import Tensor
 from torchkeeper.handler.json_text import json_text
+from torchkeeper.handler.safe_text import safe_repr
 from torchkeeper.wire.raw_tensors import AS_LISTS, BYTES, LENGTH_HEADER, MAX_TENSORS
 
 #: model-config.yaml: a tensor [N, ...] is N instances.
@@ -48,10 +49,12 @@ class _Rest:
 
     def take(self, size: object) -> memoryview:
         if type(size) is not int or size < 0:
-            raise ValueError(f"binary_data_size must be a number of bytes, not {size!r}")
+            raise ValueError(f"binary_data_size must be a number of bytes, not {safe_repr(size)}")
         begin, self.taken = self.taken, self.taken + size
         if self.taken > len(self.raw):
-            raise ValueError(f"binary_data_size is {size}, and only {len(self.raw) - begin} bytes are left")
+            raise ValueError(
+                f"binary_data_size is {safe_repr(size)}, and only {len(self.raw) - begin} bytes are left"
+            )
         return self.raw[begin : self.taken]
 
 
@@ -177,7 +180,7 @@ def _split(shape: list[int], flat: list[Any]) -> list[Any]:
     sizes = [len(flat) // max(known, 1) if size == -1 else size for size in shape]
     width = math.prod(sizes[1:])
     if sizes[0] * width != len(flat):
-        raise ValueError(f"shape {shape} does not fit {len(flat)} elements")
+        raise ValueError(f"shape {safe_repr(shape)} does not fit {len(flat)} elements")
     if width == 1:
         return flat
     return [flat[at * width : (at + 1) * width] for at in range(sizes[0])]
@@ -203,7 +206,8 @@ def _wanted(outputs: Any, names: Sequence[str], *, raw: bool) -> Mapping[str, bo
     for number, output in enumerate(outputs):
         name = output.get("name") if isinstance(output, dict) else None
         if name not in names:
-            raise ValueError(f"outputs[{number}]: no output is named {name!r}; there are {', '.join(names)}")
+            known = ", ".join(names)
+            raise ValueError(f"outputs[{number}]: no output is named {safe_repr(name)}; there are {known}")
         parameters = _parameters(output, f"outputs[{number}].parameters")
         wanted[str(name)] = bool(parameters.get("binary_data", raw))
     return wanted

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from torchkeeper.handler.json_text import json_text
+from torchkeeper.handler.safe_text import safe_repr
 from torchkeeper.wire.raw_tensors import BYTES, elements_of
 
 #: bfloat16, which numpy does not know: the upper half of a float32.
@@ -64,7 +65,7 @@ def check_datatype(name: object) -> str:
     """
     if isinstance(name, str) and (name in DTYPES or name in (BYTES, BF16)):
         return name
-    raise ValueError(f"datatype {name!r} is none of {', '.join((*DTYPES, BF16, BYTES))}")
+    raise ValueError(f"datatype {safe_repr(name)} is none of {', '.join((*DTYPES, BF16, BYTES))}")
 
 
 def check_shape(shape: object) -> list[int]:
@@ -78,7 +79,9 @@ def check_shape(shape: object) -> list[int]:
         or not all(type(size) is int and size >= -1 for size in shape)
         or shape.count(-1) > 1
     ):
-        raise ValueError(f"shape must be a list of whole numbers from 0 and at most one -1, not {shape!r}")
+        raise ValueError(
+            f"shape must be a list of whole numbers from 0 and at most one -1, not {safe_repr(shape)}"
+        )
     return shape
 
 
@@ -166,10 +169,10 @@ def _values(datatype: str, flat: list[Any], types: set[type]) -> np.ndarray[Any,
 
 def _check_count(shape: list[int], count: int) -> None:
     if count == 0 and math.prod(size for size in shape if size > 0) > _EMPTY_LISTS:
-        raise ValueError(f"shape {shape} is too large for a tensor without elements")
+        raise ValueError(f"shape {safe_repr(shape)} is too large for a tensor without elements")
     known = math.prod(size for size in shape if size != -1)
     if not (known and count % known == 0 if -1 in shape else known == count):
-        raise ValueError(f"shape {shape} does not fit {count} elements")
+        raise ValueError(f"shape {safe_repr(shape)} does not fit {count} elements")
 
 
 @dataclass(frozen=True)

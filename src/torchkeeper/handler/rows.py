@@ -10,8 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from torchkeeper.handler.errors import UnreadableRows
+from torchkeeper.handler.safe_text import safe_repr
 
 T = TypeVar("T")
+
+#: Parameters that an error names.
+_NAMED = 5
 
 #: What captum takes for one row: a class index, or one index per further output dimension.
 Target = int | tuple[int, ...]
@@ -38,7 +42,9 @@ def payload(row: Any) -> Any:
     if "data" in row or "body" in row:
         # `or`: a form's empty field must not hide the other one.
         return row.get("data") or row.get("body")
-    raise ValueError(f"a request needs a parameter 'data' or a body; this one has {sorted(row) or 'nothing'}")
+    found = ", ".join(safe_repr(name) for name in sorted(row)[:_NAMED]) or "nothing"
+    more = f" and {len(row) - _NAMED} more" if len(row) > _NAMED else ""
+    raise ValueError(f"a request needs a parameter 'data' or a body; this one has {found}{more}")
 
 
 def target(row: Any) -> Target:
@@ -63,7 +69,7 @@ def _index(given: Any) -> int:
     except (TypeError, ValueError):
         index = None
     if index is None or (isinstance(given, float) and given != index):
-        raise ValueError(f"target must be the number of a class, not {text!r}")
+        raise ValueError(f"target must be the number of a class, not {safe_repr(text)}")
     return index
 
 

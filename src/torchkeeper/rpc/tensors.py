@@ -100,7 +100,9 @@ def _typed(tensor: Any, where: str) -> list[str] | bytes:
     field, code = (_BYTES_FIELD, "") if datatype == BYTES else _TYPED.get(datatype, ("", ""))
     if not field:
         known = ", ".join((*_TYPED, BYTES))
-        raise BadRequest(f"{where}: {datatype!r} has no typed contents; send it raw, or one of {known}.")
+        raise BadRequest(
+            f"{where}: {datatype[:100]!r} has no typed contents; send it raw, or one of {known}."
+        )
     for other, _ in tensor.contents.ListFields():
         if other.name != field:
             raise BadRequest(f"{where}: {datatype} has its values in {field}, not in {other.name}.")

@@ -42,7 +42,8 @@ class RequestHead(_Message, frozen=True, array_like=True):
 
     request_id: str
     headers: dict[str, str]
-    parts: tuple[tuple[str, str | None, int], ...]
+    #: Each one's name, content type, length, and whether it is a plain field.
+    parts: tuple[tuple[str, str | None, int, bool], ...]
 
 
 class Batch(_Message, frozen=True, array_like=True, tag=2):
@@ -218,7 +219,7 @@ def encode_batch(batch_id: int, inputs: Sequence[Input]) -> bytes:
     for entry in inputs:
         parts = []
         for part in entry.parts:
-            parts.append((part.name, part.content_type, len(part.value)))
+            parts.append((part.name, part.content_type, len(part.value), part.plain))
             payloads.append(part.value)
         heads.append(RequestHead(entry.request_id, entry.headers, tuple(parts)))
     first = inputs[0]
@@ -232,8 +233,8 @@ def decode_batch(batch: Batch, raw: bytes) -> list[Input]:
     inputs = []
     for head in batch.requests:
         parts = []
-        for name, content_type, length in head.parts:
-            parts.append(Part(name, bytes(view[offset : offset + length]), content_type))
+        for name, content_type, length, plain in head.parts:
+            parts.append(Part(name, bytes(view[offset : offset + length]), content_type, plain))
             offset += length
         inputs.append(Input(head.request_id, batch.kind, tuple(parts), head.headers, batch.envelope))
     if offset != len(raw):

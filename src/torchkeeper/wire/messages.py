@@ -27,6 +27,8 @@ class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
     name: str
     value: bytes
     content_type: str | None = None
+    #: A form's field that is no file: the handler gets bytes, whatever the content type.
+    plain: bool = False
 
 
 class Input(msgspec.Struct, frozen=True, array_like=True):

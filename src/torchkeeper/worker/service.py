@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from torchkeeper.handler.context import Context, RequestProcessor
 from torchkeeper.handler.errors import UnreadableRows
 from torchkeeper.handler.outcome import WrongOutcome, check_one_per_row, drained
-from torchkeeper.handler.safe_text import safe_str
+from torchkeeper.handler.safe_text import safe_repr, safe_str
 from torchkeeper.wire.frames import sendable
 from torchkeeper.wire.messages import Failure, Input, Kind, Part, Reply, Sample
 from torchkeeper.worker.passes import in_passes
@@ -139,8 +139,7 @@ class Service:
         if entry.kind is _DESCRIBE:
             headers["describe"] = "True"
         for part in entry.parts:
-            if part.content_type:
-                headers[part.name] = {"content-type": part.content_type}
+            headers[part.name] = {"content-type": part.content_type or ""}
         return headers
 
     def _row(self, parts: Sequence[Part]) -> dict[str, Any]:
@@ -148,14 +147,14 @@ class Service:
 
     def _value(self, part: Part) -> Any:
         kind = (part.content_type or "").lower()
-        if self._decode and kind:
+        if self._decode and kind and not part.plain:
             try:
                 if kind == "application/json":
                     return json.loads(part.value.decode())
                 if kind.startswith("text"):
                     return part.value.decode()
             except (ValueError, RecursionError) as error:
-                log(f"parameter {part.name!r} is no valid {kind}, passed on as bytes: {error}")
+                log(f"parameter {safe_repr(part.name)} is no valid {kind}, passed on as bytes: {error}")
         return bytearray(part.value)
 
 
