@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from torchkeeper.config.model_config import LATER
 from torchkeeper.config.model_settings import TABLE, In, ModelKey
 from torchkeeper.config.table import KEYS, Effect, SettingKey
-from torchkeeper.handler.builtin import BUILTIN, READY
+from torchkeeper.wire import features
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -73,5 +72,5 @@ def test_the_migration_page_lists_the_same_features() -> None:
 
 def test_the_migration_page_names_what_a_model_may_wait_for() -> None:
     page = (DOCS / "migrating.md").read_text().partition("Also not here yet")[2]
-    later = [name for name in BUILTIN if name not in READY]
-    assert not [name for name in (*LATER, *later) if f"`{name}`" not in page]
+    asking = (*features.KEYS, *features.PARALLEL_TYPES, *features.RUNTIMES, *features.HANDLERS)
+    assert not [name for name in asking if f"`{name}`" not in page]

@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ending": {"deadlines", "machine"},
     "handler": {"wire"},
     "pool": {"config", "deadlines", "machine", "wire"},
-    "archive": {"config", "errors", "machine"},
+    "archive": {"config", "errors", "machine", "wire"},
     "envelope": {"handler", "wire"},
     "http": {"config", "errors"},
     "keys": {"config", "errors"},

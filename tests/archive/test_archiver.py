@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -194,6 +195,35 @@ def test_a_built_in_handler_is_named_and_not_packed(inputs: Path, handler: str, 
 def test_what_is_no_built_in_handler_is_a_file(inputs: Path, handler: str, runtime: str) -> None:
     with pytest.raises(ModelArchiverError, match=r"--handler: File does not exist: base_handler"):
         archive_model(config(inputs, handler=handler, runtime=runtime))
+
+
+@pytest.mark.parametrize(
+    ("flags", "config_file", "asking"),
+    [
+        ({"handler": "object_detector"}, "", ["handler object_detector asks for"]),
+        ({"handler": "trt_llm_handler"}, "", ["handler trt_llm_handler asks for TensorRT-LLM's engine"]),
+        ({"handler": "TorchScriptHandler", "runtime": "LSP"}, "", ["runtime LSP asks for the C++ back end"]),
+        ({}, "sequenceBatching: true\n", ["sequenceBatching in model-config.yaml asks for"]),
+        ({}, "parallelType: tp\n", ["parallelType: tp in model-config.yaml asks for"]),
+        ({}, "batchSize: 4\n", []),
+        ({"handler": "image_classifier"}, "[no mapping]\n", []),
+    ],
+)
+def test_an_archive_that_asks_for_what_is_not_here_is_made_with_a_warning(
+    inputs: Path,
+    capsys: pytest.CaptureFixture[str],
+    flags: dict[str, Any],
+    config_file: str,
+    asking: list[str],
+) -> None:
+    if config_file:
+        (inputs / "some.yaml").write_text(config_file)
+        flags = {**flags, "config_file": str(inputs / "some.yaml")}
+    assert archive_model(config(inputs, **flags)).exists()
+    said = capsys.readouterr().err.splitlines()
+    assert [line.startswith(f"WARNING - {text}") for line, text in zip(said, asking, strict=True)] == [
+        True for _ in asking
+    ]
 
 
 FLAGS = ("--model-name", "m", "--version", "1", "--handler", "base_handler")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchkeeper.config.model_config import KNOWN, LATER, not_yet, parse_model_config
+from torchkeeper.config.model_config import parse_model_config
 from torchkeeper.config.model_settings import GivenSettings
 
 FILE = "m.yaml"
@@ -78,15 +78,6 @@ def test_a_bad_pair_of_workers_is_torchserves_sentence() -> None:
     told, warnings = parse_model_config("minWorkers: 3\nmaxWorkers: 2\nbatchSize: 2\n", "m.yaml")
     assert warnings == ("Invalid model config in mar, minWorkers:3, maxWorkers:2",)
     assert told.values() == {"batch_size": 2}
-
-
-@pytest.mark.parametrize("key", LATER)
-def test_what_is_not_here_yet_is_named(key: str) -> None:
-    assert key not in KNOWN
-    given, said = parse_model_config(f"{key}: true\nbatchSize: 2\n", FILE)
-    assert not_yet(given) == (key,)
-    assert said == ()
-    assert not_yet(parse_model_config(f"{key}: false\n", FILE)[0]) == ()
 
 
 @given(st.text(alphabet=st.sampled_from("ab:1-[]{},&*!|>'\"#% \n\tx0.~?@"), max_size=40))

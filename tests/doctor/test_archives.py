@@ -10,11 +10,11 @@ import torch
 
 from torchkeeper.archive.archive import MANIFEST
 from torchkeeper.archive.archiver import ModelArchiverConfig, archive_model
-from torchkeeper.config.model_config import LATER
 from torchkeeper.doctor.archives import examine_archive
 from torchkeeper.doctor.configuration import examine_properties
 from torchkeeper.doctor.finding import Finding, Verdict
-from torchkeeper.handler.builtin import BUILTIN, READY
+from torchkeeper.handler.builtin import BUILTIN
+from torchkeeper.wire import features
 
 WORKS, OTHER, IGNORED, BROKEN = Verdict.WORKS, Verdict.CHANGED, Verdict.IGNORED, Verdict.BROKEN
 
@@ -107,10 +107,17 @@ def test_packages_that_are_installed_with_the_model(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", BUILTIN)
+@pytest.mark.parametrize("name", [*BUILTIN, *features.HANDLERS])
 def test_built_in_handlers(tmp_path: Path, name: str) -> None:
     findings = examine(tmp_path, {"handler": name}, {})
-    assert told(findings) == ([] if name in READY else [("handler", BROKEN)])
+    assert told(findings) == ([] if name in BUILTIN else [("handler", BROKEN)])
+    missing = features.missing_handler(name)
+    assert missing is None or findings[-1].why == missing.sentence
+
+
+def test_a_file_of_the_archives_own_is_no_built_in_handler(tmp_path: Path) -> None:
+    findings = examine(tmp_path, {"handler": "object_detector"}, {"object_detector.py": FUNCTION})
+    assert told(findings) == []
 
 
 def test_the_code_is_not_run(tmp_path: Path) -> None:
@@ -128,6 +135,7 @@ def test_the_code_is_not_run(tmp_path: Path) -> None:
         ({"handler": "h.py", "modelFile": "gone.py"}, "python3", "", [("model file", BROKEN)]),
         ({"handler": "h.py", "configFile": "gone.yaml"}, "python", "", [("config file", IGNORED)]),
         ({"handler": "h.py"}, "LSP", "", [("runtime", BROKEN)]),
+        ({"handler": "h.py"}, "perl", "", [("runtime", IGNORED)]),
         ({"handler": "h.py", "envelope": "nothing_such"}, "python", "", [("envelope", BROKEN)]),
         ({"handler": "h.py", "envelope": "nothing_such"}, "python", "service_envelope=body", []),
         ({}, "python", "default_service_handler=h.py", []),
@@ -198,12 +206,12 @@ def test_further_pickles_are_named(tmp_path: Path, weights: dict[str, bytes]) ->
         ("minWorkers: 3\nmaxWorkers: 2\n", [("config file", IGNORED)]),
         ("batchsize: 4\n", [("model-config.yaml batchsize", IGNORED)]),
         ("my_own: {threshold: 1}\n", []),
-        *(
-            (f"{key}: true\n", [(f"model-config.yaml {key}", BROKEN)])
-            for key in LATER
-            if key not in ("parallelType", "parallelLevel")
-        ),
+        *((f"{key}: true\n", [(f"model-config.yaml {key}", BROKEN)]) for key in features.KEYS),
         ("sequenceBatching: false\n", []),
+        ("parallelType: tp\n", [("model-config.yaml parallelType", BROKEN)]),
+        ("parallelType: ''\n", []),
+        *((f"{key}: 2\n", [(f"model-config.yaml {key}", IGNORED)]) for key in features.BELONGING),
+        ("sequencebatching: true\n", [("model-config.yaml sequencebatching", IGNORED)]),
     ],
 )
 def test_model_configs(tmp_path: Path, text: str, expected: list[tuple[str, Verdict]]) -> None:

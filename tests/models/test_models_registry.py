@@ -39,6 +39,34 @@ def one(workers: int = 1, **more: Any) -> Wish:
     return Wish("m-1.0.mar", given=said(initial_workers=workers), **more)
 
 
+# --- what is refused ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wish", "config", "handler", "asking"),
+    [
+        ({}, "asyncCommunication: true\n", "h", "asyncCommunication in model-config.yaml"),
+        ({}, "parallelType: pp\nparallelLevel: 2\n", "h", "parallelType: pp in model-config.yaml"),
+        ({}, "", "object_detector", "handler object_detector"),
+        ({"handler": "dali_image_classifier"}, "", "h", "handler dali_image_classifier"),
+    ],
+)
+def test_a_model_that_asks_for_what_is_not_here_is_refused_and_leaves_nothing(
+    house: House, wish: dict[str, Any], config: str, handler: str, asking: str
+) -> None:
+    archive(house.store, "m", config=config, handler=handler)
+    with pytest.raises(ArchiveError, match=f"^m-1.0.mar: {asking} asks for .*, which torchkeeper does not"):
+        asyncio.run(house.models.register(one(**wish)))
+    assert house.models.names() == ()
+    assert house.left() == ["m-1.0.mar"]
+
+
+def test_a_runtime_that_is_not_here_is_named_by_what_it_is(house: House) -> None:
+    archive(house.store, "m")
+    with pytest.raises(BadRequest, match=r"^runtime LSP asks for the C\+\+ back end"):
+        asyncio.run(house.models.register(Wish("m-1.0.mar", given=said(runtime="LSP"))))
+
+
 # --- who takes what away --------------------------------------------------------------------------------
 
 

@@ -146,6 +146,18 @@ def test_every_shape_of_a_handler_is_found(loading: Loading, shape: str) -> None
     assert answer(loading(files, handler)) == ["ok"]
 
 
+ASYNC = """
+from functools import partial
+async def handle(data, context): pass
+async def _of(first, data, context): pass
+go = partial(_of, 1)
+async def streams(data, context): yield data
+class Called:
+    async def __call__(self, data, context): pass
+called = Called()
+"""
+
+
 @pytest.mark.parametrize(
     ("source", "handler", "error", "text"),
     [
@@ -163,7 +175,23 @@ def test_every_shape_of_a_handler_is_found(loading: Loading, shape: str) -> None
         ("import nothing_such\n", "h", ModuleNotFoundError, "No module named 'nothing_such'"),
         ("def handle(data, context):\n    raise OSError('no weights')\n", "h", OSError, "no weights"),
         ("def handle(:\n", "h", SyntaxError, "invalid syntax"),
-        ("", "image_segmenter", NotImplementedError, "'image_segmenter' does not exist yet"),
+        (
+            "",
+            "vllm_handler",
+            HandlerNotFound,
+            "handler vllm_handler asks for vLLM's engine, which torchkeeper",
+        ),
+        ("", "gone", HandlerNotFound, r"built-in handlers: base_handler, image_classifier(, \w+)*$"),
+        (ASYNC, "h", HandlerNotFound, "async def handle asks for asynchronous handlers, which"),
+        (ASYNC, "h:go", HandlerNotFound, "async def go asks for asynchronous handlers, which"),
+        (ASYNC, "h:called", HandlerNotFound, "async def called asks for asynchronous handlers, which"),
+        (ASYNC, "h:streams", HandlerNotFound, "async def streams asks for asynchronous handlers, which"),
+        (
+            CLASS.replace("def handle", "async def handle"),
+            "h",
+            HandlerNotFound,
+            r"async def Thing\.handle asks for",
+        ),
     ],
 )
 def test_what_cannot_be_loaded_says_why(

@@ -24,7 +24,9 @@ from torchkeeper.archive.archive import (
     output_path,
     write_archive,
 )
+from torchkeeper.config.model_config import parse_model_config
 from torchkeeper.config.settings import process_environ
+from torchkeeper.wire import features
 
 #: Handlers that are part of the server, by runtime; they are named, not packed.
 BUILTIN_HANDLERS = {
@@ -149,6 +151,8 @@ def archive_model(config: ModelArchiverConfig) -> Path:
             )
         print(f"WARNING - Overwriting {target} ...", file=sys.stderr)
     files, model = _collect(config)
+    for sentence in _missing(config, model["handler"]):
+        print(f"WARNING - {sentence}", file=sys.stderr)
     try:
         moment = created_on(process_environ().get("SOURCE_DATE_EPOCH"))
     except ValueError as error:
@@ -187,6 +191,17 @@ def _collect(config: ModelArchiverConfig) -> tuple[dict[str, Path], dict[str, st
     if config.config_file:
         model["configFile"] = add(_readable(config.config_file, "--config-file"))
     return files, model
+
+
+def _missing(config: ModelArchiverConfig, handler: str) -> list[str]:
+    """What the archive asks for and torchkeeper does not have: it is made all the same, for TorchServe."""
+    asked = [features.missing_runtime(config.runtime)]
+    if config.config_file:
+        text = Path(config.config_file).read_text(encoding="utf-8", errors="replace")
+        asked += features.missing_in_config(parse_model_config(text, config.config_file)[0].raw)
+    if handler in BUILTIN_HANDLERS["python"]:
+        asked.append(features.missing_handler(handler))
+    return [one.sentence for one in asked if one is not None]
 
 
 def _handler(config: ModelArchiverConfig, add: Callable[[Path], str]) -> str:

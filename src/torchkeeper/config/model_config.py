@@ -15,18 +15,9 @@ from torchkeeper.wire.yaml_text import read_yaml
 #: The keys that the server reads.
 KNOWN = tuple(row.name for row in TABLE if In.YAML in row.places)
 
-#: Features of TorchServe that a file may ask for and that are not here yet.
-LATER = (
-    "sequenceBatching",
-    "continuousBatching",
-    "asyncCommunication",
-    "parallelType",
-    "parallelLevel",
-)
-
 
 def parse_model_config(text: str, where: str) -> tuple[GivenSettings, tuple[str, ...]]:
-    """The server's part of a model-config.yaml, and sentences about what was ignored (but see `not_yet`).
+    """The server's part of a model-config.yaml, and sentences about what was ignored.
 
     As in TorchServe a wrong type costs the key and an unreadable file the whole; both are said.
     """
@@ -54,8 +45,3 @@ def _sendable(found: dict[object, Any]) -> tuple[dict[object, Any], list[str]]:
         else:
             kept[key] = value
     return kept, lost
-
-
-def not_yet(given: GivenSettings) -> tuple[str, ...]:
-    """The keys of a file that ask for what is not here yet."""
-    return tuple(key for key in LATER if given.raw.get(key))

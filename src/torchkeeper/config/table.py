@@ -17,6 +17,7 @@ from torchkeeper.config import types as form
 from torchkeeper.config.model_settings import GivenSettings, SettingSource, from_json
 from torchkeeper.config.model_snapshot import ModelSnapshot, parse_model_snapshot, read_json
 from torchkeeper.config.types import Address, Form, Instead
+from torchkeeper.wire import features
 
 T = TypeVar("T")
 
@@ -171,7 +172,9 @@ class Configured:
         form.address(8082, 8445), "http://127.0.0.1:8082", "where metrics are read"
     )
     model_store: Path | None = key(form.path, "", "folder of archives")
-    workflow_store: Path | None = key(form.path, "", "folder of workflow archives", Effect.LATER, "workflows")
+    workflow_store: Path | None = key(
+        form.path, "", "folder of workflow archives", Effect.LATER, features.WORKFLOWS.name
+    )
     load_models: tuple[str, ...] = key(form.comma_list, "", "models to load at start, as --models")
     models: Mapping[str, Mapping[str, GivenSettings]] = key(
         _models, "", "JSON with defaults per model and version", from_env=False
@@ -312,7 +315,7 @@ class Configured:
         "ts_request_sequence_id",
         "header name",
         Effect.LATER,
-        "sequence batching",
+        features.SEQUENCES.name,
         env="TS_HEADER_KEY_SEQUENCE_ID",
     )
     ts_header_key_sequence_start: str | None = key(
@@ -320,7 +323,7 @@ class Configured:
         "ts_request_sequence_start",
         "header name",
         Effect.LATER,
-        "sequence batching",
+        features.SEQUENCES.name,
         env="TS_HEADER_KEY_SEQUENCE_START",
     )
     ts_header_key_sequence_end: str | None = key(
@@ -328,7 +331,7 @@ class Configured:
         "ts_request_sequence_end",
         "header name",
         Effect.LATER,
-        "sequence batching",
+        features.SEQUENCES.name,
         env="TS_HEADER_KEY_SEQUENCE_END",
     )
     initial_distribution_port: int = key(
@@ -336,20 +339,20 @@ class Configured:
         "29500",
         "torchrun's first port",
         Effect.LATER,
-        "models over several processes",
+        features.PROCESSES.name,
     )
-    ipex_enable: bool = key(form.boolean, "false", "Intel extension", Effect.LATER, "the Intel extension")
+    ipex_enable: bool = key(form.boolean, "false", "Intel extension", Effect.LATER, features.INTEL.name)
     ipex_gpu_enable: bool = key(
-        form.boolean, "false", "Intel extension on GPUs", Effect.LATER, "the Intel extension"
+        form.boolean, "false", "Intel extension on GPUs", Effect.LATER, features.INTEL.name
     )
     cpu_launcher_enable: bool = key(
-        form.boolean, "false", "Intel's launcher", Effect.LATER, "the Intel extension"
+        form.boolean, "false", "Intel's launcher", Effect.LATER, features.INTEL.name
     )
-    cpu_launcher_args: str | None = key(form.text, "", "its arguments", Effect.LATER, "the Intel extension")
+    cpu_launcher_args: str | None = key(form.text, "", "its arguments", Effect.LATER, features.INTEL.name)
     cpp_log_config: Path | None = key(
-        form.path, "", "log configuration of the C++ back end", Effect.LATER, "the C++ back end"
+        form.path, "", "log configuration of the C++ back end", Effect.NONE, "there is no C++ back end here"
     )
-    debug: bool = key(form.boolean, "false", "", Effect.LATER, "debug mode")
+    debug: bool = key(form.boolean, "false", "", Effect.LATER, features.DEBUG.name)
     async_logging: bool = key(
         form.boolean, "false", "", Effect.NONE, "logs are always written off the request path"
     )

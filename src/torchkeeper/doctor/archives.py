@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from torchkeeper.archive.archive import Archive, open_archive
-from torchkeeper.config.model_config import KNOWN, LATER, not_yet, parse_model_config
+from torchkeeper.config.model_config import KNOWN, parse_model_config
+from torchkeeper.config.model_settings import RUNTIMES
 from torchkeeper.config.table import BY_NAME, Configured
 from torchkeeper.config.types import ENVELOPES
 from torchkeeper.doctor.finding import Finding, Verdict
@@ -22,20 +23,13 @@ from torchkeeper.doctor.source import (
     reachable,
 )
 from torchkeeper.errors import ArchiveError
-from torchkeeper.handler.builtin import BUILTIN, READY
+from torchkeeper.handler.builtin import BUILTIN
+from torchkeeper.wire import features
 
 #: Keys of model-config.yaml that are not the server's but the handler's.
 _HANDLER_KEYS = ("pt2", "handler", "micro_batching")
-#: TorchServe's server keys that only mean something together with one of LATER.
-_WITH_LATER = {
-    "sequenceMaxIdleMSec": "sequenceBatching",
-    "sequenceTimeoutMSec": "sequenceBatching",
-    "maxNumSequence": "sequenceBatching",
-    "maxSequenceJobQueueSize": "sequenceBatching",
-    "torchrun": "parallelType",
-    "pippy": "parallelType",
-    "deepspeed": "parallelType",
-}
+#: Keys that ask for something, or belong to one that does.
+_ASKING = (*features.KEYS, "parallelType", *features.BELONGING)
 #: Files that handlers read with torch.load.
 _TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 
@@ -63,8 +57,10 @@ _Check = tuple[str, Verdict, str]
 
 def _checks(archive: Archive, setup: Configured) -> Iterator[_Check]:
     manifest, folder = archive.manifest, archive.model_dir
-    if manifest.runtime not in ("python", "python2", "python3"):
-        yield "runtime", Verdict.BROKEN, f"{manifest.runtime}: torchkeeper runs Python handlers only"
+    if missing := features.missing_runtime(manifest.runtime):
+        yield missing.key, Verdict.BROKEN, missing.sentence
+    elif manifest.runtime not in RUNTIMES:
+        yield "runtime", Verdict.IGNORED, f"{manifest.runtime}: the handler is run by Python"
     if manifest.envelope and manifest.envelope not in ENVELOPES and setup.service_envelope is None:
         why = f"torchkeeper does not have the envelope {manifest.envelope}, only {', '.join(ENVELOPES)}"
         yield "envelope", Verdict.BROKEN, why
@@ -108,10 +104,10 @@ def _handler(text: str, folder: Path) -> tuple[Path | None, list[_Check]]:
             return file, _entry(parse_source(file.read_bytes()), function)
         except ValueError as error:
             return file, [("handler", Verdict.BROKEN, f"{file.name}: {error}")]
-    if name in READY:
-        return None, []
     if name in BUILTIN:
-        return None, [("handler", Verdict.BROKEN, f"the built-in handler {name} does not exist here yet")]
+        return None, []
+    if missing := features.missing_handler(name):
+        return None, [(missing.key, Verdict.BROKEN, missing.sentence)]
     lacking = missing_import(Import(name, (), 0))
     if lacking is None:
         return None, []
@@ -123,7 +119,7 @@ def _handler(text: str, folder: Path) -> tuple[Path | None, list[_Check]]:
 def _entry(source: SourceOutline, function: str) -> list[_Check]:
     name = function or "handle"
     if name in source.functions:
-        return [_asynchronous(name)] if source.functions[name] and "asyncCommunication" in LATER else []
+        return [_asynchronous(name)] if source.functions[name] else []
     candidates = [one for one in source.classes if one.name == name] or source.classes
     if len(candidates) > 1:
         candidates = [one for one in candidates if "handle" in one.methods or one.has_bases]
@@ -135,13 +131,13 @@ def _entry(source: SourceOutline, function: str) -> list[_Check]:
     if not candidates:
         why = f"the handler's file has neither a function {name} nor a class with a method handle"
         return [("handler", Verdict.BROKEN, why)]
-    if len(candidates) == 1 and "handle" in candidates[0].async_methods and "asyncCommunication" in LATER:
+    if len(candidates) == 1 and "handle" in candidates[0].async_methods:
         return [_asynchronous(f"{candidates[0].name}.handle")]
     return []
 
 
 def _asynchronous(name: str) -> _Check:
-    return "handler", Verdict.BROKEN, f"async def {name}: torchkeeper does not have asynchronous workers yet"
+    return "handler", Verdict.BROKEN, features.ASYNCHRONOUS.asked_by(f"async def {name}")
 
 
 def _imports(
@@ -263,16 +259,16 @@ def examine_model_config(content: bytes, setup: Configured) -> Iterator[_Check]:
     config, warnings = parse_model_config(content.decode(errors="replace"), "model-config.yaml")
     for warning in warnings:
         yield "config file", Verdict.IGNORED, warning.removeprefix("model-config.yaml").lstrip(": ")
-    missing = not_yet(config)
+    missing = {one.key: one.sentence for one in features.missing_in_config(config.raw)}
     for key in config.raw:
         what = f"model-config.yaml {key}"
-        needs = _WITH_LATER.get(key)
         if key in missing:
-            yield what, Verdict.BROKEN, "torchkeeper does not have this yet"
-        elif needs is not None and needs in LATER:
-            yield what, Verdict.IGNORED, f"it belongs to {needs}, which torchkeeper does not have yet"
-        elif key not in (*KNOWN, *LATER, *_HANDLER_KEYS, *_WITH_LATER):
-            near = difflib.get_close_matches(key, (*KNOWN, *LATER), n=1, cutoff=0.8)
+            yield what, Verdict.BROKEN, missing[key]
+        elif belongs := features.BELONGING.get(key):
+            why = f"it belongs to {belongs[0]}: torchkeeper does not have {belongs[1].name} yet"
+            yield what, Verdict.IGNORED, why
+        elif key not in (*KNOWN, *_HANDLER_KEYS, *_ASKING):
+            near = difflib.get_close_matches(key, (*KNOWN, *_ASKING), n=1, cutoff=0.8)
             if near:
                 yield what, Verdict.IGNORED, f"no key of TorchServe's; did you mean {near[0]}?"
             else:

@@ -9,12 +9,13 @@ import itertools
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
 from torchkeeper.archive.archive import Archive
 from torchkeeper.archive.requirements import Place, install
-from torchkeeper.config.model_config import not_yet, parse_model_config
+from torchkeeper.config.model_config import parse_model_config
 from torchkeeper.config.model_settings import GivenSettings, ModelSettings
 from torchkeeper.config.settings import Settings, secret_variables
 from torchkeeper.engine.batching.policies import make_policy
@@ -25,6 +26,7 @@ from torchkeeper.metrics.instruments import Meter
 from torchkeeper.models.version import About, ModelVersion
 from torchkeeper.pool.launcher import Launch, Launcher
 from torchkeeper.pool.pool import Plan, Pool
+from torchkeeper.wire import features
 from torchkeeper.wire.messages import Declared, ModelSpec, Sample
 
 logger = logging.getLogger(__name__)
@@ -73,13 +75,29 @@ class Builder:
             logger.error("%s cannot be read, defaults are used: %s", name, error)
             return GivenSettings()
         config, warnings = parse_model_config(text, name)
-        for warning in (*warnings, *(f"{name}: {key} has no effect yet" for key in not_yet(config))):
+        for warning in warnings:
             logger.warning("%s", warning)
         return config
 
     def default_workers(self, config: ModelSettings) -> int:
         """Workers of a start-up model that names no number: the setting's, one per GPU, or one per core."""
         return self._settings.default_workers_per_model or len(self._devices(config)) or cpu_count()
+
+    def check(self, about: About, archive: Archive, handler: str | None) -> None:
+        """Refuses a model that asks for what is not here.
+
+        Raises:
+            ArchiveError: it does; the text says for what, and what to do instead.
+        """
+        name = Path((self._handler(archive, handler) or "").partition(":")[0]).name.removesuffix(".py")
+        brought = any((archive.model_dir / file).is_file() for file in (f"{name}.py", f"{name}/__init__.py"))
+        missing = (
+            features.missing_runtime(about.runtime),
+            None if brought else features.missing_handler(name),
+            *features.missing_in_config(about.config.raw),
+        )
+        if said := [one.sentence for one in missing if one is not None]:
+            raise ArchiveError(f"{about.url}: {'. '.join(said)}")
 
     async def prepare(self, about: About, archive: Archive) -> str | None:
         """Installs what the archive needs, if the server allows it; returns the interpreter for its workers.
@@ -146,7 +164,7 @@ class Builder:
 
     def _spec(self, about: About, archive: Archive, handler: str | None) -> ModelSpec:
         settings = self._settings
-        handler = handler or archive.manifest.handler or settings.default_service_handler
+        handler = self._handler(archive, handler)
         if not handler:
             raise ArchiveError(f"{about.url}: neither the manifest nor the request names a handler")
         spec = ModelSpec(
@@ -169,6 +187,10 @@ class Builder:
         except (OverflowError, RecursionError, TypeError, ValueError) as error:
             raise ArchiveError(f"{about.url}: its manifest cannot be handed to workers: {error}") from None
         return spec
+
+    def _handler(self, archive: Archive, asked: str | None) -> str | None:
+        """Who handles requests: what the registration says, else the archive, else the setting."""
+        return asked or archive.manifest.handler or self._settings.default_service_handler
 
     def _devices(self, config: ModelSettings) -> list[int]:
         if config.device_type == "cpu":

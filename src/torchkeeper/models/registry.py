@@ -34,6 +34,7 @@ from torchkeeper.errors import (
 from torchkeeper.machine.threads import Check, in_thread
 from torchkeeper.models.builder import Builder
 from torchkeeper.models.version import About, ModelVersion
+from torchkeeper.wire.features import missing_runtime
 
 logger = logging.getLogger(__name__)
 
@@ -156,7 +157,8 @@ class Models:
         """
         runtime = wish.given.values().get("runtime")
         if runtime is not None and runtime.lower() not in RUNTIMES:
-            raise BadRequest(f"Invalid RuntimeType value: {runtime}")
+            missing = missing_runtime(runtime)
+            raise BadRequest(missing.sentence if missing else f"Invalid RuntimeType value: {runtime}")
         fetched = await in_thread(
             lambda check: self._source.fetch(wish.url, check, signed=wish.signed), Fetched.discard
         )
@@ -165,6 +167,7 @@ class Models:
             archive, config = await in_thread(lambda check: self._read(fetched, folder, check))
             owned = (folder,) if fetched.place is None else (folder, fetched.place)
             about = self._about(wish, fetched.name, archive.manifest, config, owned)
+            self._builder.check(about, archive, wish.handler)
             python = await self._builder.prepare(about, archive)
             self._check_free(about.name, about.version)
             found = self._builder.build(about, archive, wish.handler, python)

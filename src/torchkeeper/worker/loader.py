@@ -8,8 +8,10 @@ live here: only the handler that a model names is loaded.
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -20,6 +22,7 @@ from torchkeeper.handler.builtin import BUILTIN
 from torchkeeper.handler.context import Context
 from torchkeeper.handler.helpers import import_file
 from torchkeeper.handler.recorder import Recorder
+from torchkeeper.wire.features import ASYNCHRONOUS, missing_handler
 from torchkeeper.wire.messages import ModelSpec
 from torchkeeper.worker.service import Entry, Service
 
@@ -79,6 +82,7 @@ def _initialised_entry(text: str, model_dir: Path, context: Context) -> Entry:
     if isinstance(found, type):
         return _instance(found, context)
     if callable(found):
+        _refuse_asynchronous(found, name)
         found(None, context)
         return cast(Entry, found)
     return _instance(_own_class(module, name), context)
@@ -120,6 +124,8 @@ def _own_class(module: ModuleType, function: str) -> type:
 def _builtin_class(name: str) -> type:
     target = BUILTIN.get(name)
     if target is None:
+        if missing := missing_handler(name):
+            raise HandlerNotFound(missing.sentence)
         raise HandlerNotFound(
             f"handler {name!r} is neither a module of the archive nor one of the built-in handlers: "
             + ", ".join(sorted(BUILTIN))
@@ -129,11 +135,18 @@ def _builtin_class(name: str) -> type:
     return found
 
 
+def _refuse_asynchronous(entry: Any, name: str) -> None:
+    call = entry if inspect.isroutine(entry) or isinstance(entry, partial) else type(entry).__call__
+    if inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call):
+        raise HandlerNotFound(ASYNCHRONOUS.asked_by(f"async def {name}"))
+
+
 def _instance(handler_class: type, context: Context) -> Entry:
     handler: Any = handler_class()
     for required in ("initialize", "handle"):
         if not callable(getattr(handler, required, None)):
             raise HandlerNotFound(f"class {handler_class.__name__} has no method {required}")
+        _refuse_asynchronous(getattr(handler, required), f"{handler_class.__name__}.{required}")
     handler.initialize(context)
     handle: Entry = handler.handle
     return handle
