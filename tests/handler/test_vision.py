@@ -11,12 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from torchkeeper.handler.errors import UnreadableRows
-from torchkeeper.handler.transforms import ToTensor
+from torchkeeper.handler.transforms import Compose, Normalize, ToTensor
 from torchkeeper.handler.vision import ImageClassifier, VisionHandler
 from torchkeeper.testing import MockContext, Request, run_handler
 from torchkeeper.wire.messages import Failure, Reply
@@ -197,3 +198,162 @@ def test_whatever_pillow_says_of_a_broken_picture_is_its_rows(context: MockConte
     for place, value in itertools.product(range(200), (0, 9, 255)):
         with contextlib.suppress(UnreadableRows):
             handler.preprocess([whole[:place] + bytes([value]) + whole[place + 1 :]])
+
+
+COLOURS = """
+import torch
+
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.last = torch.nn.Linear(3, 6)
+
+    def forward(self, x):
+        return self.last(x.mean((2, 3)))
+"""
+FORMS = ["RGB", "RGBA", "P", "CMYK"]
+
+
+def sent_as(mode: str) -> bytes:
+    """One picture of 16 colours, in a file of that mode."""
+    pixels = np.random.RandomState(3).randint(0, 256, (4, 4, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
+    picture = Image.fromarray(pixels)
+    picture = picture.quantize(16, dither=Image.Dither.NONE) if mode == "P" else picture.convert(mode)
+    target = io.BytesIO()
+    picture.save(target, "tiff" if mode == "CMYK" else "png")
+    return target.getvalue()
+
+
+@pytest.fixture
+def colours(tmp_path: Path) -> Path:
+    """A folder with a model of three channels."""
+    (tmp_path / "net.py").write_text(COLOURS)
+    namespace: dict[str, Any] = {}
+    exec(COLOURS, namespace)
+    torch.manual_seed(3)
+    torch.save(namespace["Net"]().state_dict(), tmp_path / "net.pth")
+    return tmp_path
+
+
+def labels(outcome: Any) -> dict[str, float]:
+    assert isinstance(outcome, Reply), outcome
+    found: dict[str, float] = json.loads(outcome.body)
+    return found
+
+
+def test_the_built_in_classifier_sees_the_same_picture_in_every_form(colours: Path) -> None:
+    answers = run_handler(
+        "image_classifier", [sent_as(mode) for mode in FORMS], model=MODEL, model_dir=colours
+    )
+    first, *others = [labels(answer) for answer in answers]
+    for other in others:
+        assert list(other) == list(first)
+        assert list(other.values()) == pytest.approx(list(first.values()))
+
+
+OWN_TRANSFORM = """
+from torchkeeper.handler.transforms import Compose, Normalize, ToTensor
+from ts.torch_handler.image_classifier import ImageClassifier
+
+
+class Own(ImageClassifier):
+    image_processing = Compose([ToTensor(), Normalize([0.1, 0.2, 0.3], [0.5, 0.6, 0.7])])
+"""
+
+
+def test_a_transform_for_three_channels_is_given_the_rgb_picture_where_it_cannot_take_another(
+    colours: Path,
+) -> None:
+    (colours / "own.py").write_text(OWN_TRANSFORM)
+    answers = run_handler(colours / "own.py", [sent_as(mode) for mode in FORMS], model=MODEL)
+    first, *others = [labels(answer) for answer in answers]
+    for other in others:
+        assert list(other) == list(first)
+        assert list(other.values()) == pytest.approx(list(first.values()))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "I;16", "1", "LA"])
+def test_a_handlers_own_transform_gets_the_picture_as_it_was_sent(context: MockContext, mode: str) -> None:
+    seen: list[tuple[str, bytes]] = []
+
+    class Own(ImageClassifier):
+        def image_processing(self, image: Any) -> Any:  # type: ignore[override]
+            seen.append((image.mode, image.tobytes()))
+            return ToTensor()(image)
+
+    handler = Own()
+    handler.initialize(context)
+    pixels = Image.fromarray(np.random.RandomState(5).randint(0, 256, (8, 8), dtype=np.uint8))
+    if mode == "I;16":
+        pixels = Image.fromarray(np.asarray(pixels).astype(np.uint16) * 200)
+    picture = pixels if pixels.mode == mode else pixels.convert(mode)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    target = io.BytesIO()
+    picture.save(target, "png", exif=exif)
+    batch = handler.preprocess([target.getvalue()])
+    assert seen == [(mode, picture.tobytes())]
+    assert batch[0].equal(ToTensor()(picture))
+
+
+def test_a_digit_of_16_bits_is_seen_by_a_transform_for_one_channel(
+    context: MockContext, png: Callable[[int], bytes]
+) -> None:
+    class Own(VisionHandler):
+        image_processing = Compose([ToTensor(), Normalize([0.1307], [0.3081])])
+
+    handler = Own()
+    handler.initialize(context)
+    target = io.BytesIO()
+    Image.fromarray(np.asarray(Image.open(io.BytesIO(png(1)))).astype(np.uint16) * 257).save(target, "png")
+    assert handler.preprocess([target.getvalue()]).equal(handler.preprocess([png(1)]))
+
+
+PICKY = """
+from torchkeeper.handler.transforms import ToTensor
+from ts.torch_handler.image_classifier import ImageClassifier
+from ts.utils.util import PredictionException
+
+
+class Picky(ImageClassifier):
+    @staticmethod
+    def image_processing(image):
+        if image.width == 9:
+            raise PredictionException("nine pixels are not enough", 422)
+        if image.width == 10:
+            return image.no_such_thing
+        if image.width == 11:
+            raise ValueError("eleven is odd")
+        return ToTensor()(image)
+"""
+
+
+def wide(width: int) -> bytes:
+    target = io.BytesIO()
+    Image.new("L", (width, 8)).save(target, "png")
+    return target.getvalue()
+
+
+@pytest.mark.parametrize("envelope", [None, "kserve"])
+def test_what_a_transform_raises_is_its_pictures_own(
+    model_dir: Path, capfd: pytest.CaptureFixture[str], envelope: str | None
+) -> None:
+    (model_dir / "picky.py").write_text(PICKY)
+    requests: list[Request] = []
+    for width in (8, 9, 10, 11, 8):
+        text = json.dumps({"instances": [{"data": base64.b64encode(wide(width)).decode()}]})
+        requests.append({"body": (text, "application/json")} if envelope else wide(width))
+    first, refused, broken, odd, last = run_handler(
+        model_dir / "picky.py", requests, model=MODEL, envelope=envelope
+    )
+    assert isinstance(first, Reply)
+    assert first == last
+    assert isinstance(refused, Failure)
+    assert (refused.status, refused.message) == (422, "nine pixels are not enough")
+    assert isinstance(broken, Failure)
+    assert (broken.status, broken.message) == (503, "Prediction failed")
+    assert "no_such_thing" in str(broken.cause)
+    assert isinstance(odd, Failure)
+    assert "return image.no_such_thing" in capfd.readouterr().err
+    assert "eleven is odd" in f"{odd.message} {odd.cause}"

@@ -185,6 +185,29 @@ def test_rows_that_cannot_be_read_fail_alone_and_the_others_are_asked_again(
     assert asked == [4, 2]
 
 
+@pytest.mark.parametrize(("envelope", "fault"), [(None, 503), ("other", 500)])
+def test_an_exception_that_is_one_rows_is_answered_as_one_of_a_batch(
+    envelope: str | None, fault: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def handle(data: Any, context: Context) -> list[Any]:
+        wrong: dict[int, str | Exception] = {
+            place: {b"p": PredictionException("too small", 422), b"k": KeyError("cat")}[bytes(row["body"])]
+            for place, row in enumerate(data)
+            if not row["body"].isdigit()
+        }
+        if wrong:
+            raise UnreadableRows(wrong)
+        return ["fine"] * len(data)
+
+    bodies = (b"1", b"p", b"k")
+    inputs = [request(body, number=number, envelope=envelope) for number, body in enumerate(bodies)]
+    good, small, broken = outcomes(handle, *inputs, other=handle)
+    assert good == b"fine"
+    assert (small.status, small.message) == (422, "too small")
+    assert (broken.status, broken.message) == (fault, "Prediction failed")
+    assert "KeyError: 'cat'" in capsys.readouterr().err
+
+
 def test_a_row_that_is_not_there_is_a_fault() -> None:
     (failure,) = outcomes(raises(UnreadableRow(5, "no number")), request(b"x"))
     assert failure.message == "Prediction failed"

@@ -128,12 +128,12 @@ class InstancesEnvelope(BaseEnvelope):
 
 def _of_requests(error: UnreadableRows, owners: Sequence[int]) -> UnreadableRows:
     """The requests whose instances cannot be read, each with what is wrong with its first one."""
-    texts: dict[int, str] = {}
-    for row, text in error.rows.items():
+    found: dict[int, str | Exception] = {}
+    for row, wrong in error.rows.items():
         if row not in range(len(owners)):
-            raise IndexError(f"the handler cannot read instance {row}, of {len(owners)}: {text}")
-        texts.setdefault(owners[row], text)
-    return UnreadableRows(texts)
+            raise IndexError(f"the handler cannot read instance {row}, of {len(owners)}: {safe_str(wrong)}")
+        found.setdefault(owners[row], wrong)
+    return UnreadableRows(found)
 
 
 @contextlib.contextmanager

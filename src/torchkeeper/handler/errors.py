@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from torchkeeper.handler.safe_text import safe_str
+
 
 class PredictionException(Exception):
     """A failure with a message and a status for the client.
@@ -31,11 +33,14 @@ class UnreadableRows(ValueError):
     Raise it before anything has been done that must not be done twice.
 
     Args:
-        rows: number of each row -> what is wrong with it, sent to the client.
+        rows: number of each row -> what is wrong with it, sent to the client; or the exception that is its
+            request's own, with the answer that it would be for a batch (PredictionException: its status).
     """
 
-    def __init__(self, rows: Mapping[int, str]) -> None:
-        super().__init__("; ".join(f"request {place} of the batch: {text}" for place, text in rows.items()))
+    def __init__(self, rows: Mapping[int, str | Exception]) -> None:
+        super().__init__(
+            "; ".join(f"request {place} of the batch: {safe_str(wrong)}" for place, wrong in rows.items())
+        )
         self.rows = dict(rows)
 
 

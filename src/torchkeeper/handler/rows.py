@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from torchkeeper.handler.errors import UnreadableRows
-from torchkeeper.handler.safe_text import safe_repr
+from torchkeeper.handler.safe_text import safe_repr, safe_str
 
 T = TypeVar("T")
 
@@ -82,23 +82,24 @@ def targets(rows: Sequence[Any]) -> list[Target]:
     return list(readable(rows, target))
 
 
-def readable(
-    rows: Iterable[Any], read: Callable[[Any], T], wrong: tuple[type[Exception], ...] = (ValueError,)
-) -> Iterator[T]:
+def readable(rows: Iterable[Any], read: Callable[[Any], T]) -> Iterator[T]:
     """Each row as `read` reads it; behind a row that cannot be read, the others are only tried.
 
     Args:
-        wrong: what `read` raises of such a row.
+        read: raises ValueError of a row that says nothing; what else it raises is that row's own as well.
 
     Raises:
         UnreadableRows: at the end, with all of those.
+        MemoryError: as `read` does: that is no row's own.
     """
-    found: dict[int, str] = {}
+    found: dict[int, str | Exception] = {}
     for place, row in enumerate(rows):
         try:
             value = read(row)
-        except wrong as error:
-            found[place] = str(error)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - `read` may be users' code
+            found[place] = safe_str(error) if isinstance(error, ValueError) else error
         else:
             if not found:
                 yield value

@@ -12,10 +12,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 #: PIL modes whose pixels are no bytes -> numpy type of a pixel.
 _WIDE_PIXELS = {"I": np.int32, "I;16": np.int16, "F": np.float32}
+
+#: The largest value of 16 bits.
+_LARGEST = 0xFFFF
+#: What a camera writes of a picture that was held upright.
+_UPRIGHT = 1
 
 
 class Compose:
@@ -28,6 +33,41 @@ class Compose:
         for transform in self.transforms:
             img = transform(img)
         return img
+
+
+class ToRGB:
+    """A picture of any mode as its RGB picture of 8 bits a channel, turned as its EXIF data says.
+
+    Transparency is dropped, as `convert("RGB")` drops it when models are trained.
+    """
+
+    def __call__(self, img: Image.Image) -> Image.Image:
+        img = eight_bits(_upright(img))
+        if img.mode == "P" and "transparency" in img.info:
+            img = img.convert("RGBA")  # what Pillow wants of a palette with transparent colours
+        return img if img.mode == "RGB" else img.convert("RGB")
+
+
+def eight_bits(img: Image.Image) -> Image.Image:
+    """A greyscale picture of 16 bits as one of 8, of which Pillow's own conversion keeps only the darkest.
+
+    Raises:
+        ValueError: its pixels are no whole numbers of 16 bits.
+    """
+    if not img.mode.startswith(("I", "F")):
+        return img
+    values = np.asarray(img)
+    if img.mode == "F" or values.min(initial=0) < 0 or values.max(initial=0) > _LARGEST:
+        raise ValueError(f"pixels of mode {img.mode} beyond 16 bits are no brightness of a picture")
+    return Image.fromarray((values >> 8).astype(np.uint8))
+
+
+def _upright(img: Image.Image) -> Image.Image:
+    try:
+        turn = img.getexif().get(ExifTags.Base.Orientation, _UPRIGHT)
+    except Exception:  # noqa: BLE001 - readers of broken EXIF data raise anything; the pixels are good
+        return img
+    return img if turn == _UPRIGHT else ImageOps.exif_transpose(img)
 
 
 class ToTensor:
@@ -66,6 +106,10 @@ class Normalize:
     def __call__(self, tensor: torch.Tensor) -> torch.Tensor:
         if not tensor.is_floating_point():
             raise TypeError(f"Normalize needs a float tensor, not {tensor.dtype}; put ToTensor before it")
+        if tensor.ndim < 3 or len(self.mean) not in (1, tensor.shape[-3]):
+            raise ValueError(
+                f"Normalize has {len(self.mean)} means, the tensor the shape {tuple(tensor.shape)}"
+            )
         mean = torch.as_tensor(self.mean, dtype=tensor.dtype, device=tensor.device)
         std = torch.as_tensor(self.std, dtype=tensor.dtype, device=tensor.device)
         centred = tensor.sub_(mean[:, None, None]) if self.inplace else tensor - mean[:, None, None]

@@ -7,8 +7,9 @@ Source: TorchServe's `vision_handler` and `image_classifier`.
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -21,15 +22,19 @@ from torchkeeper.handler.context import Context
 from torchkeeper.handler.labels import map_class_to_label
 from torchkeeper.handler.rows import payload, readable
 from torchkeeper.handler.timing import timed
-from torchkeeper.handler.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
+from torchkeeper.handler.transforms import (
+    CenterCrop,
+    Compose,
+    Normalize,
+    Resize,
+    ToRGB,
+    ToTensor,
+    eight_bits,
+)
 
 #: Mean and standard deviation of ImageNet's red, green and blue, of values in 0..1.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-#: What is wrong with a row and with nothing else.
-_NO_PICTURE = (ValueError, TypeError, RuntimeError, OverflowError)
 
 
 class VisionHandler(BaseHandler):
@@ -62,11 +67,20 @@ class VisionHandler(BaseHandler):
         Raises:
             UnreadableRows: rows are no pictures.
         """
-        found = [
-            self.image_processing(content) if isinstance(content, Image.Image) else content
-            for content in readable(data, _picture, _NO_PICTURE)
-        ]
-        return torch.stack(found).to(self.device)
+        return torch.stack(list(readable(data, self._tensor))).to(self.device)
+
+    def _tensor(self, row: Any) -> torch.Tensor:
+        """What `image_processing` makes of a row's picture, or the numbers that came in its place."""
+        content = _picture(row)
+        if isinstance(content, torch.Tensor):
+            return content
+        try:
+            return self.image_processing(content)
+        except Exception:
+            for plain in _plainer(content):
+                with contextlib.suppress(Exception):
+                    return self.image_processing(plain)
+            raise
 
     def get_insights(self, tensor_data: Any, _: Any, target: Any = 0) -> Any:
         """Integrated Gradients of the batch, as nested lists (N, C, H, W).
@@ -88,13 +102,16 @@ def _picture(row: Any) -> torch.Tensor | Image.Image:
     """A row's picture, or the numbers that came in its place.
 
     Raises:
-        ValueError, TypeError, RuntimeError, OverflowError: it has neither.
+        ValueError: it has neither.
     """
     content = payload(row)
     if isinstance(content, str):
         content = base64.b64decode(content)
     if not isinstance(content, bytes | bytearray):
-        return torch.as_tensor(content, dtype=torch.float32)
+        try:
+            return torch.as_tensor(content, dtype=torch.float32)
+        except (TypeError, RuntimeError, OverflowError) as error:
+            raise ValueError(str(error)) from None
     try:
         image = Image.open(io.BytesIO(content))
         image.load()
@@ -107,12 +124,21 @@ def _picture(row: Any) -> torch.Tensor | Image.Image:
     return image
 
 
+def _plainer(picture: Image.Image) -> Iterator[Image.Image]:
+    """A picture's plainer forms, for transforms that cannot take it as it was sent."""
+    with contextlib.suppress(ValueError):
+        if (grey := eight_bits(picture)) is not picture:
+            yield grey
+        if picture.mode != "RGB":
+            yield ToRGB()(picture)
+
+
 class ImageClassifier(VisionHandler):
     """Names what is in a picture: the `topk` most probable classes with their probabilities."""
 
     topk = 5
     image_processing = Compose(
-        [Resize(256), CenterCrop(224), ToTensor(), Normalize(mean=IMAGENET_MEAN, std=IMAGENET_STD)]
+        [ToRGB(), Resize(256), CenterCrop(224), ToTensor(), Normalize(mean=IMAGENET_MEAN, std=IMAGENET_STD)]
     )
 
     def set_max_result_classes(self, topk: int) -> None:

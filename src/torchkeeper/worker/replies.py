@@ -150,7 +150,7 @@ def log(text: str) -> None:
         print(text, file=sys.stderr)
 
 
-def log_traceback() -> None:
-    """The traceback of the exception that is being handled, in the model's log."""
+def log_traceback(error: BaseException | None = None) -> None:
+    """An exception's traceback, in the model's log; without one, of that which is being handled."""
     with contextlib.suppress(Exception):
-        traceback.print_exc()
+        traceback.print_exception(sys.exception() if error is None else error)

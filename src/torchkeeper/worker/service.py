@@ -84,8 +84,8 @@ class Service:
         try:
             return dict(enumerate(self._computed(inputs, outbox, fault)))
         except UnreadableRows as error:
-            if rows := {place: text for place, text in error.rows.items() if place in range(len(inputs))}:
-                return {place: _unreadable(inputs[place], text) for place, text in rows.items()}
+            if rows := {place: wrong for place, wrong in error.rows.items() if place in range(len(inputs))}:
+                return {place: _unreadable(inputs[place], wrong) for place, wrong in rows.items()}
             log_traceback()
             failure = failure_of(error, fault)
         except WrongOutcome as error:
@@ -215,7 +215,10 @@ def fault_in(envelope: str | None) -> int:
     return 503 if envelope is None else 500
 
 
-def _unreadable(entry: Input, text: str) -> Failure:
-    text = safe_str(text)
+def _unreadable(entry: Input, wrong: str | Exception) -> Failure:
+    if isinstance(wrong, Exception):
+        log_traceback(wrong)
+        return failure_of(wrong, fault_in(entry.envelope))
+    text = safe_str(wrong)
     log(f"request {entry.request_id}: {text}")
     return Failure(fault_in(None), FAILED, text) if entry.envelope is None else Failure(400, text)
