@@ -1,5 +1,7 @@
 """See torchkeeper.archive.archiver."""
 
 from torchkeeper.archive.archiver import ArgParser as ArgParser
+from torchkeeper.archive.archiver import ModelArchiverConfig as ModelArchiverConfig
+from torchkeeper.archive.manifest_draft import RuntimeType as RuntimeType
 
-__all__ = ["ArgParser"]
+__all__ = ["ArgParser", "ModelArchiverConfig", "RuntimeType"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from torchkeeper.archive.archive import FORMATS, MANIFEST, open_archive, output_path
 from torchkeeper.archive.archiver import (
+    ArgParser,
     ModelArchiverConfig,
     ModelArchiverError,
     archive_model,
@@ -24,9 +26,9 @@ def inputs(tmp_path: Path) -> Path:
     for name in ("model.py", "weights.pt", "handler.py", "req.txt", "model-config.yaml", "a.json", "b.json"):
         (tmp_path / name).write_text(f"# {name}\n")
     extra = tmp_path / "extra"
-    (extra / "deeper").mkdir(parents=True)
-    (extra / "one.txt").write_text("1")
-    (extra / ".hidden").write_text("no")
+    for name in ("one.txt", ".dotfile", "deeper/two.txt", "deeper/__pycache__/no.pyc", ".git/no"):
+        (extra / name).parent.mkdir(parents=True, exist_ok=True)
+        (extra / name).write_text(name)
     (tmp_path / "out").mkdir()
     return tmp_path
 
@@ -66,6 +68,8 @@ def test_a_round_trip(inputs: Path, archive_format: str) -> None:
             "a.json",
             "b.json",
             "one.txt",
+            ".dotfile",
+            "deeper/two.txt",
         ),
         MANIFEST,
     }
@@ -113,7 +117,8 @@ def test_handlers(inputs: Path, handler: str, named: str) -> None:
         ({"handler": "nope.py"}, "--handler: File does not exist: nope.py"),
         ({"serialized_file": "nope.pt"}, "--serialized-file: File does not exist: nope.pt"),
         ({"model_file": "/"}, "--model-file: not a file: /"),
-        ({"extra_files": "nope*"}, "File does not exist: nope*"),
+        ({"extra_files": "nope.txt"}, "File does not exist: nope.txt"),
+        ({"runtime": "java"}, "'java' is not a valid RuntimeType"),
         ({"export_path": "/nope"}, "Given export-path /nope is not a directory."),
     ],
 )
@@ -122,6 +127,40 @@ def test_what_cannot_be_archived_is_said(inputs: Path, changes: dict[str, object
         archive_model(config(inputs, **changes))
     assert str(raised.value).startswith(text)
     assert not list((inputs / "out").iterdir())
+
+
+@pytest.mark.parametrize("changes", [{"serialized_file": "nope.pt"}, {"extra_files": "nope.txt"}])
+def test_a_missing_file_is_told_in_both_of_the_ways_that_scripts_wait_for(
+    inputs: Path, changes: dict[str, object]
+) -> None:
+    for kind in (FileNotFoundError, ModelArchiverError):
+        with pytest.raises(kind, match="File does not exist"):
+            archive_model(config(inputs, **changes))
+
+
+def test_a_pattern_that_matches_nothing_is_a_warning(
+    inputs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive_model(config(inputs, extra_files=f"{inputs}/nope*,{inputs}/[ab].json"))
+    assert capsys.readouterr().err == f"WARNING - --extra-files: no file matches {inputs}/nope*\n"
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file(inputs: Path) -> None:
+    (inputs / "[ab].json").write_text("itself")
+    archive = open_archive(
+        archive_model(config(inputs, extra_files=f"{inputs}/[ab].json")), inputs / "unpacked"
+    )
+    assert (archive.model_dir / "[ab].json").read_text() == "itself"
+    assert not (archive.model_dir / "a.json").exists()
+
+
+@pytest.mark.parametrize("lacking", [(), ("config_file", "extra_files", "force", "archive_format")])
+def test_the_flags_come_from_any_object_that_has_them(lacking: tuple[str, ...]) -> None:
+    whole = ModelArchiverConfig("m", "h", "1", runtime="python3")
+    flags = {key: value for key, value in vars(whole).items() if key not in lacking}
+    assert ModelArchiverConfig.from_args(argparse.Namespace(**flags, more=1)) == whole
+    with pytest.raises(AttributeError, match="version"):
+        ModelArchiverConfig.from_args(argparse.Namespace(model_name="m", handler="h"))
 
 
 def test_the_command_says_it_in_one_line_and_fails(inputs: Path) -> None:
@@ -238,13 +277,15 @@ def test_from_the_command_line_and_from_python(
     assert torch_model_archiver([*FLAGS, "--export-path", str(inputs / "out"), "-f"]) == 0
     assert capsys.readouterr().err.startswith("WARNING - Overwriting ")
     generate_model_archive(config(inputs, force=True))
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(ModelArchiverError, match="already exists"):
         generate_model_archive(config(inputs))
-    assert left.value.code == 1
     monkeypatch.setattr(sys, "argv", ["torch-model-archiver", *FLAGS])
     monkeypatch.chdir(inputs)
     generate_model_archive()
     assert (inputs / "m.mar").is_file(), "without --export-path it is written here"
+    with pytest.raises(ModelArchiverError, match="already exists"):
+        generate_model_archive()
+    assert ArgParser.export_model_args_parser() == ModelArchiverConfig("m", "base_handler", "1")
 
 
 @pytest.mark.parametrize("missing", FLAGS[::2])

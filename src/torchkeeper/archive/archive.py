@@ -22,11 +22,12 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from torchkeeper import TORCHSERVE_VERSION
 from torchkeeper.errors import ArchiveError
 
 MANIFEST = "MAR-INF/MANIFEST.json"
-FORMATS = ("tgz", "no-archive", "zip-store", "default")
+#: Format -> the ending of its archives.
+ENDINGS = {"tgz": ".tar.gz", "no-archive": "", "zip-store": ".mar", "default": ".mar"}
+FORMATS = tuple(ENDINGS)
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_\-.]*$"
 #: Bounds on what is unpacked: entries, and bytes in all.
 MAX_ENTRIES = 100_000
@@ -226,7 +227,8 @@ class Package:
     """What goes into an archive: its manifest and its files, by the name they get inside."""
 
     name: str
-    manifest: Mapping[str, Any]
+    #: The text of MANIFEST.json.
+    manifest: str
     files: Mapping[str, Path]
 
 
@@ -243,20 +245,9 @@ def created_on(epoch: str | None) -> datetime:
     return datetime.fromtimestamp(int(epoch), UTC)
 
 
-def make_manifest(model: Mapping[str, str], runtime: str, moment: datetime) -> dict[str, Any]:
-    """MANIFEST.json's content, in the archiver's order."""
-    return {
-        "createdOn": moment.strftime("%d/%m/%Y %H:%M:%S"),
-        "runtime": runtime,
-        "model": dict(model),
-        "archiverVersion": TORCHSERVE_VERSION,
-    }
-
-
 def output_path(name: str, folder: Path, archive_format: str) -> Path:
     """Where an archive of that format goes."""
-    suffix = {"tgz": ".tar.gz", "no-archive": ""}.get(archive_format, ".mar")
-    return folder / f"{name}{suffix}"
+    return folder / f"{name}{ENDINGS.get(archive_format, '.mar')}"
 
 
 def write_archive(
@@ -286,7 +277,7 @@ def write_archive(
 
 
 def _entries(package: Package) -> Iterator[tuple[str, Path | bytes]]:
-    yield MANIFEST, json.dumps(package.manifest, indent=2).encode()
+    yield MANIFEST, package.manifest.encode()
     for name in sorted(package.files):
         yield name, package.files[name]
 

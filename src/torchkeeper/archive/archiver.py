@@ -7,12 +7,15 @@ an input that cannot be read in one line, and leaves other people's temp folders
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import glob
+import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torchkeeper.archive.archive import (
     FORMATS,
@@ -20,36 +23,44 @@ from torchkeeper.archive.archive import (
     Package,
     Progress,
     created_on,
-    make_manifest,
     output_path,
     write_archive,
 )
+from torchkeeper.archive.manifest_draft import ManifestDraft, ModelDraft, RuntimeType
 from torchkeeper.config.model_config import parse_model_config
 from torchkeeper.config.settings import process_environ
 from torchkeeper.wire import features
 
-#: Handlers that are part of the server, by runtime; they are named, not packed.
-BUILTIN_HANDLERS = {
-    "python": (
-        "base_handler",
-        "text_classifier",
-        "image_classifier",
-        "object_detector",
-        "image_segmenter",
-        "dali_image_classifier",
-        "vllm_handler",
-        "trt_llm_handler",
-    ),
+#: Handlers that are part of the server -> what their models take.
+MODEL_HANDLERS = {
+    "base_handler": "anything",
+    "text_classifier": "text",
+    "image_classifier": "vision",
+    "object_detector": "vision",
+    "image_segmenter": "vision",
+    "dali_image_classifier": "vision",
+    "vllm_handler": "text",
+    "trt_llm_handler": "text",
+}
+#: The names of those handlers, by runtime; they are named, not packed.
+BUILTIN_HANDLERS: dict[str, Collection[str]] = {
+    "python": MODEL_HANDLERS,
     "LSP": ("BaseHandler", "TorchScriptHandler"),
 }
-RUNTIMES = ("python", "python3", "LSP")
+RUNTIMES = tuple(runtime.value for runtime in RuntimeType)
 #: Inputs above this many bytes show their progress on a terminal.
 LARGE = 100 * 1024 * 1024
-_SKIPPED = ("__MACOSX", "__pycache__")
+#: Folders that no archive needs.
+SKIPPED = ("__MACOSX", "__pycache__")
+_WILD = re.compile(r"[*?]|\[.*\]")
 
 
 class ModelArchiverError(Exception):
     """The archive cannot be made; the text says why."""
+
+
+class InputMissingError(ModelArchiverError, FileNotFoundError):
+    """A file that was named is not there: an error of two kinds, for scripts that wait for either."""
 
 
 @dataclass
@@ -68,6 +79,20 @@ class ModelArchiverConfig:
     force: bool = False
     requirements_file: str | None = None
     config_file: str | None = None
+
+    @classmethod
+    def from_args(cls, args: Any) -> ModelArchiverConfig:
+        """The flags as attributes of any object; those that it lacks have their defaults.
+
+        Raises:
+            AttributeError: it lacks one that has none.
+        """
+        given = {
+            field.name: getattr(args, field.name)
+            for field in dataclasses.fields(cls)
+            if field.default is dataclasses.MISSING or hasattr(args, field.name)
+        }
+        return cls(**given)
 
 
 def export_model_args_parser() -> argparse.ArgumentParser:
@@ -105,7 +130,10 @@ def export_model_args_parser() -> argparse.ArgumentParser:
 class ArgParser:
     """TorchServe's import name for the flags."""
 
-    export_model_args_parser = staticmethod(export_model_args_parser)
+    @staticmethod
+    def export_model_args_parser() -> ModelArchiverConfig:
+        """What the process's command line says."""
+        return ModelArchiverConfig.from_args(export_model_args_parser().parse_args())
 
 
 class ModelArchiver:
@@ -118,10 +146,8 @@ class ModelArchiver:
 
 
 def generate_model_archive(config: ModelArchiverConfig | None = None) -> None:
-    """Makes an archive from a config, or from the process's command line; errors leave with exit code 1."""
-    code = torch_model_archiver() if config is None else _reported(config)
-    if code:
-        sys.exit(code)
+    """Makes an archive from a config, or from the process's command line; raises ModelArchiverError."""
+    archive_model(ArgParser.export_model_args_parser() if config is None else config)
 
 
 def archive_model(config: ModelArchiverConfig) -> Path:
@@ -130,17 +156,63 @@ def archive_model(config: ModelArchiverConfig) -> Path:
     Raises:
         ModelArchiverError: one clear text; nothing was written.
     """
-    folder = Path(config.export_path) if config.export_path else Path.cwd()
-    if not re.match(NAME_PATTERN, config.model_name):
+    try:
+        manifest = draft_manifest(config)
+    except ValueError as error:
+        raise ModelArchiverError(str(error)) from None
+    return _packed(config, manifest)
+
+
+def draft_manifest(config: Any) -> str:
+    """The text of the MANIFEST.json that belongs to a config; its files need not exist yet.
+
+    Raises:
+        ValueError: the runtime, or the time in SOURCE_DATE_EPOCH, is none.
+    """
+    given = ModelArchiverConfig.from_args(config)
+    return str(ManifestDraft(given.runtime, draft_model(given)))
+
+
+def draft_model(config: ModelArchiverConfig) -> ModelDraft:
+    """The manifest's object `model` that belongs to a config."""
+    return ModelDraft(
+        config.model_name,
+        config.serialized_file,
+        config.handler,
+        config.model_file,
+        config.version,
+        None,
+        config.requirements_file,
+        config.config_file,
+    )
+
+
+def package_model(config: Any, manifest: str) -> None:
+    """Makes the archive of a config whose manifest was written by the caller; raises ModelArchiverError."""
+    _packed(ModelArchiverConfig.from_args(config), manifest)
+
+
+def check_inputs(model_name: str, export_path: str | None) -> None:
+    """Raises ModelArchiverError unless the name may be a model's and the folder is there."""
+    check_model_name(model_name)
+    if not Path(export_path or ".").is_dir():
+        raise ModelArchiverError(
+            f"Given export-path {export_path} is not a directory. Point to a valid export-path directory."
+        )
+
+
+def check_model_name(model_name: str) -> None:
+    """Raises ModelArchiverError unless the name may be a model's."""
+    if not re.match(NAME_PATTERN, model_name):
         raise ModelArchiverError(
             "Model name contains special characters.\n"
             f"The allowed regular expression filter for model name is: {NAME_PATTERN}"
         )
-    if not folder.is_dir():
-        raise ModelArchiverError(
-            f"Given export-path {config.export_path} is not a directory. "
-            "Point to a valid export-path directory."
-        )
+
+
+def free_target(config: ModelArchiverConfig) -> Path:
+    """Where the archive goes; an existing one is in the way, unless it may be overwritten."""
+    folder = Path(config.export_path) if config.export_path else Path.cwd()
     target = output_path(config.model_name, folder, config.archive_format)
     if target.exists():
         if not config.force:
@@ -150,14 +222,20 @@ def archive_model(config: ModelArchiverConfig) -> Path:
                 "See -h/--help for more details."
             )
         print(f"WARNING - Overwriting {target} ...", file=sys.stderr)
-    files, model = _collect(config)
-    for sentence in _missing(config, model["handler"]):
+    return target
+
+
+def _packed(config: ModelArchiverConfig, manifest: str) -> Path:
+    check_inputs(config.model_name, config.export_path)
+    target = free_target(config)
+    files = collect_files(config)
+    for sentence in _missing(config):
         print(f"WARNING - {sentence}", file=sys.stderr)
     try:
         moment = created_on(process_environ().get("SOURCE_DATE_EPOCH"))
     except ValueError as error:
         raise ModelArchiverError(str(error)) from None
-    package = Package(config.model_name, make_manifest(model, config.runtime, moment), files)
+    package = Package(config.model_name, manifest, files)
     try:
         with _progress(files) as progress:
             return write_archive(package, target, config.archive_format, moment, progress)
@@ -165,60 +243,59 @@ def archive_model(config: ModelArchiverConfig) -> Path:
         raise ModelArchiverError(f"{error.filename or target}: {error.strerror or error}") from None
 
 
-def _collect(config: ModelArchiverConfig) -> tuple[dict[str, Path], dict[str, str]]:
-    """The files by their names inside, and the manifest's `model` object."""
-    files: dict[str, Path] = {}
-    model = {"modelName": config.model_name}
+def collect_files(config: ModelArchiverConfig) -> dict[str, Path]:
+    """What goes into the archive, by the names inside.
 
-    def add(path: Path) -> str:
-        taken = files.setdefault(path.name, path)
+    Raises:
+        ModelArchiverError: something is not there, cannot be read, or has another file's name.
+    """
+    files: dict[str, Path] = {}
+
+    def add(path: Path, name: str) -> None:
+        taken = files.setdefault(name, path)
         if not path.samefile(taken):
             raise ModelArchiverError(
                 f"{path} and {taken} would have the same name in the archive; rename one"
             )
-        return path.name
 
-    if config.serialized_file:
-        model["serializedFile"] = add(_readable(config.serialized_file, "--serialized-file"))
-    model["handler"] = _handler(config, add)
-    if config.model_file:
-        model["modelFile"] = add(_readable(config.model_file, "--model-file"))
-    model["modelVersion"] = config.version
-    for path in _extra_files(config.extra_files):
-        add(path)
-    if config.requirements_file:
-        model["requirementsFile"] = add(_readable(config.requirements_file, "--requirements-file"))
-    if config.config_file:
-        model["configFile"] = add(_readable(config.config_file, "--config-file"))
-    return files, model
+    for text, flag in (
+        (config.serialized_file, "--serialized-file"),
+        (_handler_file(config), "--handler"),
+        (config.model_file, "--model-file"),
+        (config.requirements_file, "--requirements-file"),
+        (config.config_file, "--config-file"),
+    ):
+        if text:
+            path = _readable(text, flag)
+            add(path, path.name)
+    for name, path in _extra_files(config.extra_files):
+        add(path, name)
+    return files
 
 
-def _missing(config: ModelArchiverConfig, handler: str) -> list[str]:
+def _missing(config: ModelArchiverConfig) -> list[str]:
     """What the archive asks for and torchkeeper does not have: it is made all the same, for TorchServe."""
     asked = [features.missing_runtime(config.runtime)]
     if config.config_file:
         text = Path(config.config_file).read_text(encoding="utf-8", errors="replace")
         asked += features.missing_in_config(parse_model_config(text, config.config_file)[0].raw)
-    if handler in BUILTIN_HANDLERS["python"]:
-        asked.append(features.missing_handler(handler))
+    if config.handler in BUILTIN_HANDLERS["python"]:
+        asked.append(features.missing_handler(config.handler))
     return [one.sentence for one in asked if one is not None]
 
 
-def _handler(config: ModelArchiverConfig, add: Callable[[Path], str]) -> str:
-    """What the manifest says of the handler; a file of the user's is added to the archive."""
+def _handler_file(config: ModelArchiverConfig) -> str | None:
+    """The handler's own file; None for a handler that is part of the server."""
     path, _, function = config.handler.partition(":")
     if path in BUILTIN_HANDLERS["LSP" if config.runtime == "LSP" else "python"] and not function:
-        return path
-    file = _readable(path if path.endswith(".py") else f"{path}.py", "--handler")
-    add(file)
-    name = file.name if path.endswith(".py") and not function else file.stem
-    return f"{name}:{function}" if function else name
+        return None
+    return path if path.endswith(".py") else f"{path}.py"
 
 
 def _readable(text: str, flag: str) -> Path:
     path = Path(text)
     if not path.exists():
-        raise ModelArchiverError(f"{flag}: File does not exist: {text}")
+        raise InputMissingError(f"{flag}: File does not exist: {text}")
     if not path.is_file():
         raise ModelArchiverError(f"{flag}: not a file: {text}")
     try:
@@ -228,27 +305,34 @@ def _readable(text: str, flag: str) -> Path:
     return path
 
 
-def _extra_files(text: str | None) -> list[Path]:
-    found: list[Path] = []
+def _extra_files(text: str | None) -> Iterator[tuple[str, Path]]:
+    """The files that a list of paths, folders and patterns names, with their names in the archive."""
     for part in (text or "").split(","):
         pattern = part.strip()
         if not pattern:
             continue
-        matches = sorted(glob.glob(pattern)) if any(letter in pattern for letter in "*?[]") else [pattern]
-        if not matches or not all(Path(match).exists() for match in matches):
-            raise ModelArchiverError(f"File does not exist: {pattern}")
-        for match in map(Path, matches):
-            found += _inside(match) if match.is_dir() else [_readable(str(match), "--extra-files")]
-    return found
+        if Path(pattern).exists():
+            matches = [pattern]
+        elif _WILD.search(pattern):
+            matches = sorted(glob.glob(pattern))
+            if not matches:
+                print(f"WARNING - --extra-files: no file matches {pattern}", file=sys.stderr)
+        else:
+            raise InputMissingError(f"File does not exist: {pattern}")
+        for match in matches:
+            if Path(match).is_dir():
+                yield from inside(Path(match))
+            else:
+                yield Path(match).name, _readable(match, "--extra-files")
 
 
-def _inside(folder: Path) -> list[Path]:
-    """A folder's files, one level down, as the archiver has always flattened them."""
-    return [
-        _readable(str(path), "--extra-files")
-        for path in sorted(folder.iterdir())
-        if path.is_file() and path.name not in _SKIPPED and not path.name.startswith(".")
-    ]
+def inside(folder: Path) -> Iterator[tuple[str, Path]]:
+    """A folder's files by their names below it; folders that are hidden or hold litter are left out."""
+    for root, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if name not in SKIPPED and not name.startswith("."))
+        for name in sorted(files):
+            path = Path(root, name)
+            yield path.relative_to(folder).as_posix(), _readable(str(path), "--extra-files")
 
 
 class _progress:
@@ -279,7 +363,7 @@ class _progress:
 def torch_model_archiver(argv: Sequence[str] | None = None) -> int:
     """The `torch-model-archiver` command; returns its exit code."""
     arguments = export_model_args_parser().parse_args(argv)
-    return _reported(ModelArchiverConfig(**vars(arguments)))
+    return _reported(ModelArchiverConfig.from_args(arguments))
 
 
 def _reported(config: ModelArchiverConfig) -> int:
