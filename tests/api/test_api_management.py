@@ -75,6 +75,7 @@ HOW = {"customized": False, "request_id": "id-1", "origins": False}
     [
         ("GET", "/models", ("page", Page())),
         ("GET", "/models?limit=3&next_page_token=2", ("page", Page(3, 2))),
+        ("GET", "/models?limit=3&nextPageToken=2", ("page", Page(3, nextPageToken=2))),
         ("GET", "/models/m", ("describe", "m", None, HOW)),
         ("GET", "/models/m/2.0?customized=true", ("describe", "m", "2.0", HOW | {"customized": True})),
         ("GET", "/models/m/all?setting_origins=true", ("describe", "m", "all", HOW | {"origins": True})),

@@ -251,6 +251,7 @@ def test_listing_by_pages(manage: httpx.Client) -> None:
     rest = manage.get("/models", params={"limit": 3, "next_page_token": "3"}).json()
     assert [row["modelName"] for row in rest["models"]] == ["page2"]
     assert "nextPageToken" not in rest
+    assert manage.get("/models", params={"limit": 3, "nextPageToken": "3"}).json() == rest
     assert manage.get("/models", params={"next_page_token": "99"}).json() == {"models": []}
     assert len(manage.get("/models", params={"limit": 1000}).json()["models"]) == 4
     for number in range(3):

@@ -73,11 +73,11 @@ class Operations:
         """A page of the models' names and URLs."""
         limit = page.limit if 0 <= page.limit <= _MAX_PAGE else _MAX_PAGE
         names = sorted(self._models.names())
-        end = page.next_page_token + limit
+        end = page.start + limit
         body: dict[str, Any] = {"nextPageToken": str(end)} if limit and end < len(names) else {}
         body["models"] = [
             {"modelName": name, "modelUrl": self._models.find(name).about.url}
-            for name in names[page.next_page_token : end]
+            for name in names[page.start : end]
         ]
         return body
 

@@ -65,6 +65,13 @@ class Page(msgspec.Struct, frozen=True):
 
     limit: int = 100
     next_page_token: _Count = 0
+    #: The same under the name that answers give it: who asks so got the first page for ever from TorchServe.
+    nextPageToken: _Count | None = None
+
+    @property
+    def start(self) -> int:
+        """The number of the first model."""
+        return self.next_page_token if self.nextPageToken is None else self.nextPageToken
 
 
 def fitting(kind: type[T], values: dict[str, object]) -> T:
