@@ -2,7 +2,8 @@
 
 Source of codes, types and messages: TorchServe 0.12's REST API (its error table). The three
 fields `code`, `type` and `message` are TorchServe's byte for byte; what torchkeeper knows beyond
-them (the exit code of a worker, the last line of a traceback) travels in `cause`, a fourth field.
+them (the exit code of a worker, an exception's type and first sentence) travels in `cause`, a fourth
+field.
 """
 
 from __future__ import annotations

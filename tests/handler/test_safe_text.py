@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchkeeper.handler.safe_text import LONGEST, safe_repr, safe_str
+from torchkeeper.handler.safe_text import LONGEST, first_sentence, safe_repr, safe_str
 
 
 class Rude:
@@ -62,6 +62,38 @@ def test_what_is_too_long_is_cut() -> None:
     assert safe_str("x" * (LONGEST + 1)) == "x" * LONGEST + "..."
     assert safe_repr("x" * 200) == "'" + "x" * 99 + "..."
     assert safe_str("abc", 2) == "ab..."
+
+
+LOADING = 'Error(s) in loading state_dict for Net:\n\tMissing key(s): "w". \n\tsize mismatch for b.'
+CUDA = "CUDA error: device-side assert triggered\nCUDA kernel errors might be reported later.\nSet X=1.\n"
+SCRIPT = (
+    "The operation failed in the interpreter.\nTraceback of TorchScript (most recent call last):\n"
+    '  File "linear.py", line 134, in forward\n    ~~~~ <--- HERE\nRuntimeError: shapes (1x4 and 3x2)\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("words", "words"),
+        ("", ""),
+        (" \n\n", ""),
+        ("\n  words\nmore\n", "words"),
+        (LOADING, 'Error(s) in loading state_dict for Net: Missing key(s): "w".'),
+        (CUDA, "CUDA error: device-side assert triggered"),
+        (SCRIPT, "The operation failed in the interpreter. RuntimeError: shapes (1x4 and 3x2)"),
+        ("it ends so:", "it ends so:"),
+        ("x" * 600, "x" * 500 + "..."),
+    ],
+)
+def test_what_an_error_says_first(text: str, sentence: str) -> None:
+    assert first_sentence(RuntimeError(text)) == sentence
+
+
+def test_an_error_without_words() -> None:
+    assert first_sentence(KeyboardInterrupt()) == ""
+    rude = "<Rude, whose str() raises ValueError>"
+    assert first_sentence(RuntimeError(Rude(ValueError()))) == rude.replace("Rude,", "RuntimeError,")
 
 
 @given(st.text(st.characters()), st.integers(0, 20))

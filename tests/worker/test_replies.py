@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from typing import Any
 
@@ -16,9 +17,9 @@ from torchkeeper.worker.replies import (
     OUT_OF_RESOURCES,
     UNSUPPORTED,
     Replier,
+    cause_of,
     encode_value,
     failure_of,
-    last_line,
     log,
     log_traceback,
     refusal,
@@ -171,16 +172,18 @@ def test_a_refusal_that_lacks_everything_is_one_all_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "line"),
+    ("error", "cause"),
     [
-        (ValueError("one\ntwo\n"), "two"),
+        (ValueError("one\ntwo\n"), "ValueError: one"),
         (ValueError(), "ValueError"),
         (SyntaxError("no"), "SyntaxError: no"),
-        (ValueError("x" * 1000), "ValueError: " + "x" * 488),
+        (KeyError("no"), "KeyError: 'no'"),
+        (json.JSONDecodeError("no", "", 0), "json.decoder.JSONDecodeError: no: line 1 column 1 (char 0)"),
+        (ValueError("x" * 1000), "ValueError: " + "x" * 500 + "..."),
     ],
 )
-def test_a_client_sees_one_bounded_line_of_an_error(error: Exception, line: str) -> None:
-    assert last_line(error) == line
+def test_a_client_sees_one_bounded_line_of_an_error(error: Exception, cause: str) -> None:
+    assert cause_of(error) == cause
 
 
 def test_a_log_that_cannot_be_written_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,22 @@ def safe_repr(value: Any, longest: int = 100) -> str:
     return _text(repr, value, longest)
 
 
+def first_sentence(error: BaseException, longest: int = 500) -> str:
+    """What an error says first, in one line; "" if it says nothing.
+
+    A first line that only leads on has the second with it; one before a traceback has the last, the error.
+    """
+    lines = [line.strip() for line in safe_str(error).splitlines() if line.strip()]
+    if not lines:
+        return ""
+    said = lines[0]
+    if any(line.endswith("(most recent call last):") for line in lines):
+        said += f" {lines[-1]}"
+    elif said.endswith(":") and len(lines) > 1:
+        said += f" {lines[1]}"
+    return safe_str(said, longest)
+
+
 def _text(make: Callable[[Any], str], value: Any, longest: int) -> str:
     try:
         text = str.__str__(make(value))

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from torchkeeper.handler.helpers import import_file, list_classes_from_module
+from torchkeeper.handler.safe_text import first_sentence
 
 StateDict = Mapping[str, Any]
 
@@ -31,7 +32,7 @@ def read_pickled_state(path: Path, device: torch.device) -> StateDict:
         state = torch.load(path, map_location=device, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise RuntimeError(
-            f"{path.name} holds no plain state dict ({_first_line(error)}); "
+            f"{path.name} holds no plain state dict ({first_sentence(error, 200)}); "
             "save one with torch.save(model.state_dict(), path), or use .safetensors"
         ) from error
     if not isinstance(state, Mapping):
@@ -53,7 +54,7 @@ def read_safetensors(path: Path, device: torch.device) -> StateDict:
     try:
         state: StateDict = load_file(path, device=str(device))
     except SafetensorError as error:
-        raise RuntimeError(f"{path.name} is no safetensors file ({_first_line(error)})") from error
+        raise RuntimeError(f"{path.name} is no safetensors file ({first_sentence(error, 200)})") from error
     return state
 
 
@@ -67,7 +68,7 @@ def read_torchscript(path: Path, device: torch.device) -> Any:
         return torch.jit.load(path, map_location=device)  # type: ignore[no-untyped-call]  # untyped in torch
     except RuntimeError as error:
         raise RuntimeError(
-            f"{path.name} is no TorchScript file ({_first_line(error)}); "
+            f"{path.name} is no TorchScript file ({first_sentence(error, 200)}); "
             "a state dict needs its model's source too: archive it with --model-file"
         ) from error
 
@@ -150,8 +151,3 @@ def _model_class(module: ModuleType) -> type:
             "keep one torch.nn.Module there and import the others from a file of --extra-files"
         )
     return classes[0]
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

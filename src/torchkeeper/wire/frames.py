@@ -77,7 +77,7 @@ class Loaded(_Message, frozen=True, array_like=True, tag=10):
 
 
 class LoadFailed(_Message, frozen=True, array_like=True, tag=11):
-    """The handler could not be loaded; `cause` is the last line of the traceback."""
+    """The handler could not be loaded; `cause` is its error's type and first sentence."""
 
     cause: str
 

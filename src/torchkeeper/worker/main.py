@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from torchkeeper.deadlines import WORKER_STOP
+from torchkeeper.handler.safe_text import safe_str
 from torchkeeper.machine.process_group import kill_members
 from torchkeeper.wire.frames import (
     ANY_HEADER,
@@ -43,7 +44,8 @@ from torchkeeper.wire.frames import (
 )
 from torchkeeper.wire.messages import Reply
 from torchkeeper.worker.loader import load
-from torchkeeper.worker.replies import failure_of, last_line, log_traceback
+from torchkeeper.worker.printed import listening
+from torchkeeper.worker.replies import cause_of, failure_of, log_traceback
 from torchkeeper.worker.service import Service, chosen, fault_in
 
 #: Exit codes of a worker, as the front reports them.
@@ -120,11 +122,15 @@ def serve(channel: Channel) -> int:
         return EXIT_ORPHANED
     begin = time.perf_counter()
     try:
-        service = load(first[0].spec, first[0].max_response_size)
+        with listening() as printed:
+            service = load(first[0].spec, first[0].max_response_size)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - user code is imported and called here
+        cause = cause_of(error)
+        if isinstance(error, SystemExit) and not isinstance(error.code, str) and (said := printed()):
+            cause += f"; before that it printed: {safe_str(said, 500)}"
         traceback.print_exc()
         sys.stderr.flush()
-        channel.send(encode(LoadFailed(last_line(error))))
+        channel.send(encode(LoadFailed(cause)))
         return EXIT_LOAD_FAILED
     channel.send(encode(Loaded(os.getpid(), time.perf_counter() - begin)))
     return _answer_batches(channel, service)

@@ -19,7 +19,7 @@ from typing import Any
 from torchkeeper.handler.context import STATUS, RequestProcessor
 from torchkeeper.handler.errors import PredictionException
 from torchkeeper.handler.response_head import checked_header, checked_phrase, checked_status
-from torchkeeper.handler.safe_text import safe_str
+from torchkeeper.handler.safe_text import first_sentence, safe_str
 from torchkeeper.wire.messages import Failure, Reply
 
 FAILED = "Prediction failed"
@@ -56,9 +56,9 @@ class Replier:
         except SystemExit:
             raise
         except MemoryError as error:
-            return Failure(507, OUT_OF_RESOURCES, last_line(error))
+            return Failure(507, OUT_OF_RESOURCES, cause_of(error))
         except BaseException as error:  # noqa: BLE001 - values are of users' types
-            return self._failed(place, Failure(self.fault, UNSUPPORTED, last_line(error)))
+            return self._failed(place, Failure(self.fault, UNSUPPORTED, cause_of(error)))
         if len(body) > self.limit:
             cause = f"the answer has {len(body)} bytes, max_response_size is {self.limit}"
             return Failure(500, "Worker died.", cause)
@@ -81,7 +81,7 @@ class Replier:
         except SystemExit:
             raise
         except BaseException as error:  # noqa: BLE001 - a handler may have put anything in there
-            cause = safe_str(error) if isinstance(error, ValueError) else last_line(error)
+            cause = safe_str(error) if isinstance(error, ValueError) else cause_of(error)
             where = processor.set_at.get(what) if isinstance(processor, RequestProcessor) else None
             return self._failed(place, Failure(self.fault, FAILED, f"{cause} ({where})" if where else cause))
         return Reply(body, code, phrase, headers, content_type)
@@ -117,10 +117,10 @@ def encode_value(value: Any) -> tuple[bytes, str]:
 def failure_of(error: BaseException, fault: int) -> Failure:
     """What becomes of the requests of a batch whose handler raised; `fault` is the status of its faults."""
     if isinstance(error, PredictionException):
-        return refusal(error, last_line(error))
+        return refusal(error, cause_of(error))
     if isinstance(error, MemoryError) or "CUDA" in safe_str(error):
-        return Failure(507, OUT_OF_RESOURCES, last_line(error))
-    return Failure(fault, FAILED, last_line(error))
+        return Failure(507, OUT_OF_RESOURCES, cause_of(error))
+    return Failure(fault, FAILED, cause_of(error))
 
 
 def refusal(error: PredictionException, cause: str | None = None) -> Failure:
@@ -136,12 +136,12 @@ def refusal(error: PredictionException, cause: str | None = None) -> Failure:
     return Failure(507 if status == 413 else status, message, cause)
 
 
-def last_line(error: BaseException) -> str:
-    """The last line of an error's traceback, bounded: what a client may see of it."""
-    lines: list[str] = []
-    with contextlib.suppress(Exception):
-        lines = "".join(traceback.format_exception_only(error)).strip().splitlines()
-    return safe_str(lines[-1] if lines else type(error).__name__)[:500]
+def cause_of(error: BaseException) -> str:
+    """An error's type and first sentence, bounded: what a client may see of it."""
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    said = first_sentence(error)
+    return safe_str(f"{name}: {said}" if said else name, 600)
 
 
 def log(text: str) -> None:
