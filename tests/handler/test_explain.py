@@ -13,7 +13,8 @@ import pytest
 import torch
 from captum.attr import IntegratedGradients
 
-from torchkeeper.handler.explain import LazyIntegratedGradients, batch_target
+from torchkeeper.handler.errors import PredictionException, UnreadableRows
+from torchkeeper.handler.explain import LazyIntegratedGradients, batch_target, in_range
 from torchkeeper.handler.transforms import ToTensor
 from torchkeeper.handler.vision import VisionHandler
 from torchkeeper.handler.weights import load_eager
@@ -171,3 +172,65 @@ def test_targets_of_a_batch() -> None:
     assert batch_target([{"target": [1, 2]}, {"target": [3, 4]}], None) == [(1, 2), (3, 4)]
     with pytest.raises(ValueError, match="must all be numbers"):
         batch_target([{"target": [1, 2]}, {"target": 3}], None)
+
+
+def test_a_target_out_of_range_is_refused_with_the_range_and_the_others_are_explained(
+    context: MockContext, model_dir: Path, png: Callable[[int], bytes]
+) -> None:
+    targets = [b"4", b"3", b"-1", b"-5", b"9" * 15]
+    rows: list[Request] = [{"data": png(1), "target": target} for target in targets]
+    first, last, from_the_end, below, huge = run_handler(
+        model_dir / "handler.py", rows, kind=Kind.EXPLAIN, model=MODEL
+    )
+    for target, answer in ((b"4", first), (b"-5", below), (b"9" * 15, huge)):
+        assert isinstance(answer, Failure)
+        text = f"target {target.decode()} is out of range: the model's classes are 0 to 3"
+        assert (answer.status, answer.message) == (400, text)
+    expected = captum_directly(context, [png(1)], [3])
+    torch.testing.assert_close(explained([last]), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(explained([from_the_end]), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("target", "shape", "expected"),
+    [
+        (2, (1, 3), 2),
+        (-1, (2, 3), 2),
+        ((1, -2), (1, 3, 4), (1, 2)),
+        ((1,), (1, 3, 4), (1,)),
+        ([(0, 1), (2, 3)], (2, 3, 4), [(0, 1), (2, 3)]),
+        ([0, -1], (2, 3), [0, 2]),
+    ],
+)
+def test_targets_in_range_are_counted_from_0(target: Any, shape: tuple[int, ...], expected: Any) -> None:
+    assert in_range(target, torch.zeros(shape)) == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "shape", "wrong"),
+    [
+        (3, (2, 3), [0, 1]),
+        ([0, 3], (2, 3), [1]),
+        ((1, 4), (1, 3, 4), [0]),
+        ((1, 1), (1, 3), [0]),
+        ([(0, 1), (9, 1)], (2, 3, 4), [1]),
+    ],
+)
+def test_targets_out_of_range_are_their_rows_own(target: Any, shape: tuple[int, ...], wrong: Any) -> None:
+    with pytest.raises(UnreadableRows, match="out of range: the model's classes are 0 to 2") as caught:
+        in_range(target, torch.zeros(shape))
+    assert list(caught.value.rows) == wrong
+
+
+def test_targets_of_a_tensor_stay_one() -> None:
+    assert in_range(torch.tensor([1, -1]), torch.zeros(2, 3)).tolist() == [1, 2]
+    assert in_range(torch.tensor(-1), torch.zeros(2, 3)).item() == 2
+    with pytest.raises(UnreadableRows):
+        in_range(torch.tensor([1, 3]), torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize(("output", "text"), [(torch.zeros(3), r"shape \(3,\)"), ([{"boxes": 1}], "list")])
+def test_a_model_without_classes_is_not_explained(output: Any, text: str) -> None:
+    with pytest.raises(PredictionException, match=rf"one tensor \(N, classes\): {text}") as caught:
+        in_range(0, output)
+    assert caught.value.error_code == 501

@@ -9,7 +9,10 @@ from typing import Any, cast
 
 import pytest
 
+from torchkeeper.handler.base import BaseHandler
 from torchkeeper.handler.labels import load_label_mapping, map_class_to_label
+from torchkeeper.handler.vision import ImageClassifier
+from torchkeeper.testing import MockContext
 
 
 @pytest.mark.parametrize(
@@ -36,6 +39,25 @@ def test_a_missing_file_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFi
     caplog.set_level(logging.WARNING)
     assert load_label_mapping(str(tmp_path / "none.json")) is None
     assert "none.json' is missing. Inference output will not include class name." in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("handler", "warned"), [("ImageClassifier", True), ("Own", False), ("BaseHandler", False)]
+)
+def test_only_a_handler_that_names_classes_misses_their_names(
+    model_dir: Path, caplog: pytest.LogCaptureFixture, handler: str, warned: bool
+) -> None:
+    classes: dict[str, type[BaseHandler]] = {
+        "ImageClassifier": ImageClassifier,
+        "BaseHandler": BaseHandler,
+        "Own": type("Own", (ImageClassifier,), {"postprocess": lambda self, data: data.tolist()}),
+    }
+    classes[handler]().initialize(MockContext("net.pth", model_dir, "net.py"))
+    assert ("Inference output will not include class name" in caplog.text) is warned
+    (model_dir / "index_to_name.json").write_text('{"0": "cat"}')
+    made = classes[handler]()
+    made.initialize(MockContext("net.pth", model_dir, "net.py"))
+    assert made.mapping == {"0": "cat"}
 
 
 def test_labels() -> None:

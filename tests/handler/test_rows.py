@@ -38,6 +38,8 @@ def test_a_row_without_data_is_named() -> None:
         (payload, {f"field {number}": b"" for number in range(1000)}),
         (target, {"target": "1" + "x" * 100_000}),
         (target, {"target": ["x" * 100_000]}),
+        (target, {"target": float("inf")}),
+        (target, {"target": "9" * 30}),
         (target, {"target": {"x": list(range(10_000))}}),
     ],
 )

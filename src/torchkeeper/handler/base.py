@@ -17,7 +17,7 @@ from torchkeeper.handler import explain, profile
 from torchkeeper.handler.compile import compiled
 from torchkeeper.handler.context import Context
 from torchkeeper.handler.errors import PredictionException
-from torchkeeper.handler.labels import load_label_mapping
+from torchkeeper.handler.labels import handler_mapping
 from torchkeeper.handler.timing import timed
 from torchkeeper.handler.weights import load_eager, load_whole, read_torchscript
 
@@ -58,7 +58,7 @@ class BaseHandler:
         self.map_location, self.device = _choose_device(properties.get("gpu_id"))
         model_dir = str(properties.get("model_dir"))
         self.model = compiled(self._load(model_dir), self.model_yaml_config)
-        self.mapping = load_label_mapping(os.path.join(model_dir, "index_to_name.json"))
+        self.mapping = handler_mapping(model_dir, self.postprocess)
         self.initialized = True
 
     def _load(self, model_dir: str) -> Any:

@@ -13,10 +13,14 @@ from typing import Any
 import torch
 
 from torchkeeper.handler import rows
-from torchkeeper.handler.errors import PredictionException
+from torchkeeper.handler.errors import PredictionException, UnreadableRows
+from torchkeeper.handler.safe_text import safe_repr
 
 #: Steps of the path integral.
 N_STEPS = 15
+
+#: HTTP "bad request".
+BAD_REQUEST = 400
 
 #: HTTP "not implemented": the model is there, explaining it is not possible.
 NOT_IMPLEMENTED = 501
@@ -26,6 +30,7 @@ NOT_EAGER = (
     "Explanations need an eager model, this archive holds TorchScript or another compiled form: "
     "archive a state dict with its source (--model-file)"
 )
+NO_CLASSES = "Explanations need a model whose output is one tensor (N, classes)"
 NO_INSIGHTS = "This model's handler cannot explain: it has no method get_insights"
 
 
@@ -80,6 +85,46 @@ def batch_target(raw_rows: Sequence[Any], device: torch.device | None) -> Any:
     if len(forms) > 1:
         raise ValueError("the targets of a batch must all be numbers, or all lists of the same length")
     return torch.tensor(found, device=device) if forms == {0} else found
+
+
+def in_range(target: Any, output: Any) -> Any:
+    """A `target` of Captum's for a model with such an output; what counts from the end is counted from 0.
+
+    Raises:
+        UnreadableRows: rows ask for a class that there is not; each is a 400 that names those there are.
+        PredictionException: the output has no classes.
+    """
+    if not isinstance(output, torch.Tensor) or output.ndim < 2:
+        kind = f"shape {tuple(output.shape)}" if isinstance(output, torch.Tensor) else type(output).__name__
+        raise PredictionException(f"{NO_CLASSES}: {kind}", NOT_IMPLEMENTED)
+    sizes = output.shape[1:]
+    given = target.tolist() if isinstance(target, torch.Tensor) else target
+    each = given if isinstance(given, list) else [given] * len(output)
+    counted = [_counted(one, sizes) for one in each]
+    wrong: dict[int, str | Exception] = {
+        place: PredictionException(_out_of_range(each[place], sizes), BAD_REQUEST)
+        for place, one in enumerate(counted)
+        if one is None
+    }
+    if wrong:
+        raise UnreadableRows(wrong)
+    found = counted if isinstance(given, list) else counted[0]
+    return torch.tensor(found, device=target.device) if isinstance(target, torch.Tensor) else found
+
+
+def _counted(target: rows.Target, sizes: Sequence[int]) -> rows.Target | None:
+    indexes = target if isinstance(target, tuple) else (target,)
+    if len(indexes) > len(sizes):
+        return None
+    if any(not -size <= index < size for index, size in zip(indexes, sizes, strict=False)):
+        return None
+    found = tuple(index % size for index, size in zip(indexes, sizes, strict=False))
+    return found if isinstance(target, tuple) else found[0]
+
+
+def _out_of_range(target: rows.Target, sizes: Sequence[int]) -> str:
+    ranges = ", ".join(f"0 to {size - 1}" for size in sizes)
+    return f"target {safe_repr(target)} is out of range: the model's classes are {ranges}"
 
 
 def batch_inputs(raw_rows: Sequence[Any]) -> Any:

@@ -7,13 +7,32 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 logger = logging.getLogger(__name__)
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 _OLD_FORM = "object_type_names"
+
+
+def names_classes(step: F) -> F:
+    """Decorator for a `postprocess` that names classes: without index_to_name.json there is a warning."""
+    step.names_classes = True  # type: ignore[attr-defined]  # functions take attributes
+    return step
+
+
+def handler_mapping(model_dir: str, postprocess: Callable[..., Any]) -> dict[str, str] | None:
+    """The mapping of an archive's index_to_name.json; its absence is worth a warning if classes are named.
+
+    Raises:
+        ValueError: as `load_label_mapping`.
+    """
+    path = Path(model_dir) / "index_to_name.json"
+    wanted = getattr(postprocess, "names_classes", False)
+    return load_label_mapping(path) if wanted or path.is_file() else None
 
 
 def load_label_mapping(mapping_file_path: str | Path) -> dict[str, str] | None:

@@ -14,6 +14,9 @@ from torchkeeper.handler.safe_text import safe_repr, safe_str
 
 T = TypeVar("T")
 
+#: The largest index that a tensor may hold.
+_FARTHEST = (1 << 63) - 1
+
 #: Parameters that an error names.
 _NAMED = 5
 
@@ -66,9 +69,9 @@ def _index(given: Any) -> int:
     text = given.decode("utf-8", "replace") if isinstance(given, bytes | bytearray) else given
     try:
         index = int(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         index = None
-    if index is None or (isinstance(given, float) and given != index):
+    if index is None or abs(index) > _FARTHEST or (isinstance(given, float) and given != index):
         raise ValueError(f"target must be the number of a class, not {safe_repr(text)}")
     return index
 

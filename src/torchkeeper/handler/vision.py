@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from torchkeeper.handler import explain
 from torchkeeper.handler.base import BaseHandler
 from torchkeeper.handler.context import Context
-from torchkeeper.handler.labels import map_class_to_label
+from torchkeeper.handler.labels import map_class_to_label, names_classes
 from torchkeeper.handler.rows import payload, readable
 from torchkeeper.handler.timing import timed
 from torchkeeper.handler.transforms import (
@@ -90,10 +90,13 @@ class VisionHandler(BaseHandler):
             target: the class to explain: a number for all rows, or one per row.
 
         Raises:
-            PredictionException: Captum is missing, or the model is not eager.
+            PredictionException: Captum is missing, or the model is not eager, or gives no classes.
+            UnreadableRows: rows ask for a class that the model has not.
         """
         if getattr(self, "ig", None) is None:
             raise explain.refusal(self.model)
+        with torch.inference_mode():
+            target = explain.in_range(target, self.model(tensor_data))
         print("input shape", tensor_data.shape)
         return self.ig.attribute(tensor_data, target=target, n_steps=explain.N_STEPS).tolist()
 
@@ -149,6 +152,7 @@ class ImageClassifier(VisionHandler):
         """How many classes an answer names."""
         return self.topk
 
+    @names_classes
     @timed
     def postprocess(self, data: Any) -> Any:
         """One {label: probability} per request, most probable first, from logits (N, classes)."""
