@@ -69,6 +69,7 @@ PURE = (
     *("metrics.ledger", "metrics.line", "metrics.pace", "metrics.registry", "metrics.text"),
     *(
         "archive.archive",
+        "archive.buckets",
         "archive.model_url",
         "archive.startup",
         "archive.store",
@@ -95,7 +96,7 @@ LATE = {
     "archive.archiver": "progress bars are imported only where one is shown",
     "handler.weights": "loaders of formats that a model may not use",
     "handler.explain": "captum is an extra",
-    "archive.s3": "boto3 is an extra",
+    "archive.cloud": "obstore is an extra",
 }
 #: Lines of a function, its docstring not counted, and its parameters; what TorchServe's own signatures need
 #: is named.

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from torchkeeper.archive.buckets import CloudObject
 from torchkeeper.archive.model_url import ModelUrl, check_allowed, read_model_url
 from torchkeeper.errors import ModelNotAt
 
@@ -22,7 +23,7 @@ PIN = "0f" * 32
         ("ftp://h/m.mar", ModelUrl("ftp://h/m.mar"), False),
         (f"https://h/m.mar?a=b#sha256={PIN}", ModelUrl("https://h/m.mar?a=b", PIN), True),
         ("FILE:///m.mar", ModelUrl("FILE:///m.mar"), True),
-        ("s3://b/k/m.mar", ModelUrl("s3://b/k/m.mar", None, ("b", "k/m.mar")), True),
+        ("s3://b/k/m.mar", ModelUrl("s3://b/k/m.mar", None, CloudObject("s3", "b", "k/m.mar")), True),
         ("s3://b", ModelUrl("s3://b"), False),
         ("https://b.s3.amazonaws.com/m.mar", ModelUrl("https://b.s3.amazonaws.com/m.mar"), True),
     ],
@@ -33,8 +34,10 @@ def test_what_a_url_says(url: str, expected: ModelUrl, remote: bool) -> None:
 
 
 def test_who_signs_asks_s3_for_its_https_addresses() -> None:
-    assert read_model_url("https://b.s3.amazonaws.com/m.mar", signed=True).s3 == ("b", "m.mar")
-    assert read_model_url("https://h/m.mar", signed=True).s3 is None
+    assert read_model_url("https://b.s3.amazonaws.com/m.mar", signed=True).cloud == CloudObject(
+        "s3", "b", "m.mar"
+    )
+    assert read_model_url("https://h/m.mar", signed=True).cloud is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from torchkeeper.archive.s3 import split_s3
+from torchkeeper.archive.buckets import CloudObject, is_cloud, split_cloud
 from torchkeeper.errors import ModelNotAt
 
 _PIN = re.compile(r"(.*)#sha256=([0-9a-fA-F]{64})", re.DOTALL)
@@ -24,13 +24,13 @@ class ModelUrl:
     bare: str
     #: The sha256 that its bytes must have, if one is given.
     pin: str | None = None
-    #: S3's bucket and key, where S3 is asked for it.
-    s3: tuple[str, str] | None = None
+    #: The object of a store, where that is asked for it.
+    cloud: CloudObject | None = None
 
     @property
     def remote(self) -> bool:
         """Whether it has to be fetched; else the store has it or nobody."""
-        return self.s3 is not None or self.bare.lower().startswith(_REMOTE)
+        return self.cloud is not None or self.bare.lower().startswith(_REMOTE)
 
 
 def read_model_url(url: str, *, signed: bool = False) -> ModelUrl:
@@ -49,7 +49,7 @@ def read_model_url(url: str, *, signed: bool = False) -> ModelUrl:
         raise ModelNotAt("empty url")
     if ".." in bare:
         raise ModelNotAt(f"Relative path is not allowed in url: {bare}")
-    return ModelUrl(bare, pin, split_s3(bare) if signed or bare.startswith("s3://") else None)
+    return ModelUrl(bare, pin, split_cloud(bare) if signed or is_cloud(bare) else None)
 
 
 def check_allowed(bare: str, allowed: Iterable[re.Pattern[str]]) -> None:
@@ -61,6 +61,6 @@ def check_allowed(bare: str, allowed: Iterable[re.Pattern[str]]) -> None:
     if any(pattern.fullmatch(bare) for pattern in allowed):
         return
     # TorchServe knows no such URL, and its default of allowed_urls matches none.
-    if bare.startswith("s3://"):
+    if is_cloud(bare):
         raise ModelNotAt(f"Model not found at: {bare}", cause="allowed_urls does not match it")
     raise ModelNotAt(f"Given URL {bare} does not match any allowed URL(s)")

@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
+from torchkeeper.archive.cloud import stream
 from torchkeeper.archive.model_url import ModelUrl, check_allowed, read_model_url
-from torchkeeper.archive.s3 import stream
 from torchkeeper.archive.store import QUARANTINE, find_stored
+from torchkeeper.config.settings import process_environ
 from torchkeeper.errors import ArchiveError, DownloadFailed, FileExists, ModelNotAt
 from torchkeeper.machine.threads import Check, never
 
@@ -108,7 +109,7 @@ class Source:
     # --- downloads ---------------------------------------------------------------------------------------
 
     def _download(self, asked: ModelUrl, check: Check) -> Fetched:
-        url, pin, s3 = asked.bare, asked.pin, asked.s3
+        url, pin, cloud = asked.bare, asked.pin, asked.cloud
         self._check_allowed(url)
         name = _file_name(url)
         place = self._store / name
@@ -122,7 +123,8 @@ class Source:
             fetched = Fetched(Path(quarantine), name, place)
             self._coming.add(fetched.path)
             try:
-                digest = _copy(stream(url, *s3) if s3 else self._open(url), file, check)
+                chunks = stream(url, cloud, process_environ()) if cloud else self._open(url)
+                digest = _copy(chunks, file, check)
                 if pin is not None and not hmac.compare_digest(digest, pin):
                     raise ArchiveError(f"{url}: its sha256 is {digest}, not the pinned {pin}")
             except BaseException as error:

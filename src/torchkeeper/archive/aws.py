@@ -1,0 +1,98 @@
+"""How S3 is asked: address, region, keys and limits, from the standard variables and files of AWS.
+
+obstore finds most of it by itself (keys in variables, roles of pods and machines); what it does not look at
+is here: the files in ~/.aws, AWS_CA_BUNDLE and AWS_MAX_ATTEMPTS. Source: the names and the order of "AWS SDKs
+and Tools", environment variables and shared files.
+"""
+
+from __future__ import annotations
+
+import configparser
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+#: Where S3 looks for a bucket that nobody knows the region of.
+_FIRST_REGION = "us-east-1"
+#: How a profile may have its keys from elsewhere, which is not done here.
+_ELSEWHERE = ("credential_process", "sso_session", "sso_start_url", "role_arn")
+#: Variables that say who asks.
+_IDENTITY = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE")
+#: How often a request is tried where nobody says.
+ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class S3Access:
+    """What S3's client is made with."""
+
+    region: str
+    #: The address of a store that speaks S3; None: Amazon's.
+    endpoint: str | None = None
+    #: Keys from a profile, by obstore's names.
+    keys: Mapping[str, str] = field(default_factory=dict)
+    ca_bundle: Path | None = None
+    #: How often a request is tried.
+    attempts: int = ATTEMPTS
+
+
+def s3_access(environ: Mapping[str, str], named_region: str | None = None) -> S3Access:
+    """How to ask for objects; `named_region` is the one that their URL names.
+
+    Raises:
+        ValueError: the profile is not there, or has its keys from elsewhere.
+    """
+    profile = _profile(environ)
+    endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
+    endpoint = endpoint or profile.get("endpoint_url")
+    region = environ.get("AWS_DEFAULT_REGION") or environ.get("AWS_REGION") or profile.get("region")
+    region = (None if endpoint else named_region) or region or named_region or _FIRST_REGION
+    if endpoint is None and region.startswith("cn-"):
+        endpoint = f"https://s3.{region}.amazonaws.com.cn"
+    bundle = environ.get("AWS_CA_BUNDLE") or profile.get("ca_bundle")
+    attempts = environ.get("AWS_MAX_ATTEMPTS") or profile.get("max_attempts", "")
+    return S3Access(
+        region,
+        endpoint,
+        _keys(profile) if not any(map(environ.get, _IDENTITY)) else {},
+        Path(bundle).expanduser() if bundle else None,
+        int(attempts) if attempts.isdecimal() and int(attempts) else ATTEMPTS,
+    )
+
+
+def _keys(profile: Mapping[str, str]) -> dict[str, str]:
+    names = {
+        "access_key_id": "aws_access_key_id",
+        "secret_access_key": "aws_secret_access_key",
+        "session_token": "aws_session_token",
+    }
+    found = {ours: profile[theirs] for ours, theirs in names.items() if theirs in profile}
+    elsewhere = [name for name in _ELSEWHERE if name in profile]
+    if elsewhere and "access_key_id" not in found:
+        raise ValueError(
+            f"the profile of AWS has its keys by {elsewhere[0]}, which is not supported: "
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    return found
+
+
+def _profile(environ: Mapping[str, str]) -> dict[str, str]:
+    """What the shared files say of the chosen profile; those of credentials come first."""
+    named = environ.get("AWS_PROFILE")
+    name = named or "default"
+    config = _sections(environ.get("AWS_CONFIG_FILE") or "~/.aws/config")
+    credentials = _sections(environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials")
+    found = [config.get(f"profile {name}") or (config.get(name) if name == "default" else None)]
+    found.append(credentials.get(name))
+    if named and not any(found):
+        raise ValueError(f"AWS_PROFILE={named}: there is no such profile")
+    return {key: value for section in found for key, value in (section or {}).items()}
+
+
+def _sections(file: str) -> dict[str, dict[str, str]]:
+    parser = configparser.RawConfigParser(strict=False)
+    try:
+        parser.read(Path(file).expanduser())
+    except (configparser.Error, OSError, RuntimeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} cannot be read: {error}") from error
+    return {name: dict(parser.items(name)) for name in parser.sections()}
