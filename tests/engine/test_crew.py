@@ -55,6 +55,22 @@ async def test_who_leaves_still_holds_what_it_has() -> None:
 
 
 @in_loop
+async def test_places_are_free_in_batches_that_run_and_for_those_who_idle() -> None:
+    crew = Crew()
+    assert crew.free_places(4) == 0, "nobody serves"
+    first, second = hands_of(1), hands_of(2)
+    crew.join(first)
+    crew.join(second)
+    assert crew.free_places(4) == 8
+    first.take(InHand(1, [entry()]))
+    assert crew.free_places(4) == 7
+    first.take(InHand(2, [entry() for _ in range(4)]))
+    assert crew.free_places(4) == 7
+    crew.dismiss(2)
+    assert crew.free_places(4) == 3
+
+
+@in_loop
 async def test_a_crew_is_full_when_nobody_takes_another_batch() -> None:
     crew = Crew()
     assert not crew.full, "nobody serves"

@@ -75,6 +75,48 @@ async def test_a_full_queue_refuses() -> None:
     assert "job_queue_size" in str(refused.value.cause)
 
 
+@pytest.mark.parametrize("policy", ["greedy", "delay"])
+def test_a_batch_may_be_larger_than_the_queue(policy: str) -> None:
+    """As in TorchServe, whose workers take requests out of the queue while they wait for a full batch."""
+
+    @in_loop
+    async def ask() -> None:
+        settings = ModelSettings(batch_policy=policy, batch_size=50, max_batch_delay=60_000)
+        at_work = Dispatching(workers=1, batch_size=50, limit=10, policy=make_policy(settings))
+        for number in range(60):
+            at_work.ask(f"{number}")
+            if number < 5:
+                await turns()
+        with pytest.raises(QueueFull):
+            at_work.ask("refused")
+        assert sum(map(len, at_work.batches())) + at_work.dispatcher.waiting == 60
+        assert at_work.dispatcher.room == 0
+
+    ask()
+
+
+@in_loop
+async def test_those_who_come_at_once_go_to_idle_workers_first() -> None:
+    at_work = Dispatching(workers=2, limit=1)
+    for name in "abc":
+        at_work.ask(name)
+    with pytest.raises(QueueFull):
+        at_work.ask("d")
+    assert at_work.batches(0) + at_work.batches(1) == [["a"], ["b"]]
+
+
+@in_loop
+async def test_behind_a_full_batch_the_queue_is_as_long_as_it_is_said_to_be() -> None:
+    at_work = Dispatching(workers=1, batch_size=4, limit=2)
+    for name in "abcd":
+        at_work.ask(name)
+    await turns()
+    at_work.ask("e")
+    at_work.ask("f")
+    with pytest.raises(QueueFull):
+        at_work.ask("g")
+
+
 @in_loop
 async def test_job_tickets_are_as_many_as_idle_workers() -> None:
     at_work = Dispatching(workers=2, job_ticket=True)

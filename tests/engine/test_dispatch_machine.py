@@ -110,7 +110,7 @@ class Machine(RuleBasedStateMachine):
                 try:
                     self.asked[name] = Asked(self.work.ask(name, kind, in_parts=in_parts), kind, in_parts)
                 except QueueFull:
-                    assert waiting >= self.limit
+                    assert min(waiting, self.work.dispatcher.waiting) >= self.limit
 
         self.do(ask)
 

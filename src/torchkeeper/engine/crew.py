@@ -44,6 +44,14 @@ class Crew:
         """Those that serve and have nothing in hand."""
         return (hands for hands in self.serving.values() if not hands.batches)
 
+    def free_places(self, batch_size: int) -> int:
+        """Requests that would still fit into batches: into those that run, and one for each idle worker."""
+        return sum(
+            batch_size - len(batch.entries) if batch is not None else batch_size
+            for hands in self.serving.values()
+            for batch in hands.batches or (None,)
+        )
+
     @property
     def full(self) -> bool:
         """Whether some serve, and none of them takes another batch."""

@@ -83,7 +83,9 @@ class Dispatcher:
         self._make_meter = make_meter
         self._meter = Meter()
         self._record = record
-        self._queue = EntryQueue(settings.job_queue_size, on_left=lambda lane: policy.observe(Left(lane)))
+        self._queue = EntryQueue(
+            settings.job_queue_size, on_left=lambda lane: policy.observe(Left(lane)), beyond=self._beyond
+        )
         self._crew = Crew()
         self._emptied = asyncio.Event()
         self._next_batch = 0
@@ -153,6 +155,12 @@ class Dispatcher:
             hands, batch, place = held
             hands.worker.send(encode(Cancel(batch.batch_id, (place,))))
             hands.regulate()
+
+    def _beyond(self) -> int:
+        """Places beyond jobQueueSize: those that batches have left, which TorchServe would still fill."""
+        if self._pumping:
+            self._pump()  # those who came a moment ago may go to idle workers first
+        return self._crew.free_places(self._settings.batch_size)
 
     @property
     def waiting(self) -> int:

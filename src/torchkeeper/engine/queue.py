@@ -96,14 +96,20 @@ class EntryQueue:
 
     Args:
         limit: how many may wait.
+        beyond: how many more, asked only where so many wait; it may take from the queue itself.
         max_bytes: how many bytes of payload they may have.
         on_left: told the lane of each entry that is dropped because its client has left.
     """
 
     def __init__(
-        self, limit: int, max_bytes: int = MAX_BYTES, on_left: Callable[[Lane], None] = lambda lane: None
+        self,
+        limit: int,
+        max_bytes: int = MAX_BYTES,
+        on_left: Callable[[Lane], None] = lambda lane: None,
+        beyond: Callable[[], int] = lambda: 0,
     ) -> None:
         self.limit = limit
+        self._beyond = beyond
         self._max_bytes = max_bytes
         self._on_left = on_left
         #: None of them empty.
@@ -123,7 +129,7 @@ class EntryQueue:
         """
         if self._count >= self.limit:
             self._drop_gone()
-        if self._count >= self.limit:
+        if self._count >= self.limit and self._beyond() <= self._count - self.limit:
             raise Full(f"{self._count} requests wait already (job_queue_size)")
         if self._count and self._bytes + entry.size > self._max_bytes:
             raise Full(f"the waiting requests hold {self._bytes} bytes already")
