@@ -86,6 +86,7 @@ ENVIRON = {
     "config.settings": "the one reader in the front",
     "handler.context": "TS_REQUEST_SEQUENCE_*, read inside a worker as TorchServe documents",
     "handler.base": "TS_IPEX_GPU_ENABLE, read inside a worker as TorchServe documents",
+    "handler.sagemaker": "SAGEMAKER_*, read inside a worker as SageMaker's toolkit does",
     "handler.streaming": "LOCAL_RANK, read inside a worker of a torchrun group",
     "handler.profile": "ENABLE_TORCH_PROFILER, read inside a worker as TorchServe documents",
 }

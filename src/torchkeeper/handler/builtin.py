@@ -11,4 +11,5 @@ BUILTIN: dict[str, str] = {
     "base_handler": "torchkeeper.handler.base:BaseHandler",
     "vision_handler": "torchkeeper.handler.vision:VisionHandler",
     "image_classifier": "torchkeeper.handler.vision:ImageClassifier",
+    "sagemaker": "torchkeeper.handler.sagemaker:SageMakerHandler",
 }
