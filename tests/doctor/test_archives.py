@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from handler_shapes import SHAPES
 from torchkeeper.archive.archive import MANIFEST
 from torchkeeper.archive.archiver import ModelArchiverConfig, archive_model
 from torchkeeper.doctor.archives import examine_archive
@@ -40,7 +41,7 @@ def examine(folder: Path, model: dict[str, str], files: dict[str, str | bytes], 
     manifest = {"runtime": "python", **raw, "model": {"modelName": "m", "modelVersion": "1.0", **model}}
     (store / MANIFEST).write_text(json.dumps(manifest))
     for name, content in files.items():
-        (store / name).parent.mkdir(exist_ok=True)
+        (store / name).parent.mkdir(parents=True, exist_ok=True)
         (store / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     _, setup = examine_properties(text, "f", {})
     return examine_archive(store, setup, folder / "scratch")
@@ -92,6 +93,18 @@ def test_handlers(tmp_path: Path, source: str, handler: str, why: str | None) ->
     model = {"handler": handler, "requirementsFile": "requirements.txt"}
     broken = [one for one in examine(tmp_path, model, files) if one.verdict is BROKEN]
     assert [why in one.why for one in broken] == ([] if why is None else [True]), broken
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_shape_of_a_handler_that_a_worker_finds(tmp_path: Path, shape: str) -> None:
+    files, handler = SHAPES[shape]
+    model = {"handler": handler.format(tmp_path / "m")}
+    assert told(examine(tmp_path, model, {**files})) == []
+
+
+def test_a_handler_of_another_machine_is_named(tmp_path: Path) -> None:
+    (finding,) = examine(tmp_path, {"handler": "/nowhere/service.py:handle"}, {})
+    assert finding.why.startswith("/nowhere/service.py is not on this machine, and service.py is not in the")
 
 
 def test_packages_that_are_installed_with_the_model(tmp_path: Path) -> None:

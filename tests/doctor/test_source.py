@@ -100,7 +100,7 @@ def test_the_archives_own_modules_are_followed_and_others_left_alone(tmp_path: P
         tmp_path / "example.py": "import no_such_package",
     }.items():
         path.write_text(text)
-    found = reachable([tmp_path / "handler.py"], tmp_path)
+    found = reachable([tmp_path / "handler.py"], (tmp_path,))
     names = {path.relative_to(tmp_path).as_posix() for path in found}
     assert names == {
         *("handler.py", "helper.py", "package/__init__.py", "package/deep.py"),

@@ -14,100 +14,10 @@ import msgspec
 import pytest
 from stand_in_outbox import Outbox, request  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
+from handler_shapes import CLASS, SHAPES
 from torchkeeper.wire.messages import Declared, Failure, Input, ModelSpec, Reply
-from torchkeeper.worker.loader import HandlerNotFound, load, split_handler
+from torchkeeper.worker.loader import HandlerNotFound, load
 from torchkeeper.worker.service import Service
-
-#: Answers "ok" once it has been initialised.
-CLASS = """
-class Thing:
-    where = None
-
-    def initialize(self, context):
-        self.where = context.system_properties["model_dir"]
-
-    def handle(self, data, context):
-        return data and ["ok" if self.where else "not initialised"] * len(data)
-"""
-FUNCTION = "def {}(data, context):\n    return data and ['ok'] * len(data)\n"
-#: What the archive holds, and the handler text that leads to it.
-SHAPES: dict[str, tuple[dict[str, str], str]] = {
-    "a function": ({"h.py": FUNCTION.format("handle")}, "h.py"),
-    "a function by its name": ({"h.py": FUNCTION.format("go")}, "h:go"),
-    "no name after the colon": ({"h.py": FUNCTION.format("handle")}, "h:"),
-    "a function beside classes": ({"h.py": CLASS + "class B:\n    pass\n" + FUNCTION.format("handle")}, "h"),
-    "an imported function": (
-        {"h.py": "from impl import handle\n", "impl.py": FUNCTION.format("handle")},
-        "h.py",
-    ),
-    "a lambda": ({"h.py": "handle = lambda data, context: data and ['ok'] * len(data)\n"}, "h.py"),
-    "a partial": (
-        {
-            "h.py": "import functools\ndef work(text, data, context):\n    return data and [text]\n"
-            "handle = functools.partial(work, 'ok')\n"
-        },
-        "h.py",
-    ),
-    "a bound method": (
-        {"h.py": CLASS + "_service = Thing()\n_service.where = '/'\nhandle = _service.handle\n"},
-        "h.py",
-    ),
-    "a bound method by its name": (
-        {"h.py": CLASS + "_service = Thing()\n_service.where = '/'\nentry = _service.handle\n"},
-        "h:entry",
-    ),
-    "an object that can be called": (
-        {
-            "h.py": "class Call:\n    def __call__(self, data, context):\n        return data and ['ok']\n"
-            "handle = Call()\n"
-        },
-        "h.py",
-    ),
-    "what a module's __getattr__ gives": (
-        {
-            "h.py": "def __getattr__(name):\n    if name == 'handle':\n"
-            "        return lambda data, context: data and ['ok']\n    raise AttributeError(name)\n"
-        },
-        "h.py",
-    ),
-    "a class": ({"h.py": CLASS}, "h.py"),
-    "a class by the name of its method": ({"h.py": CLASS}, "h.py:handle"),
-    "a class by its own name": ({"h.py": CLASS + CLASS.replace("Thing", "Other")}, "h.py:Other"),
-    "a class, whatever the function is called": ({"h.py": CLASS}, "h:nothing_such"),
-    "a class beside handle, which is none": ({"h.py": CLASS + "handle = None\n"}, "h"),
-    "the only class with a method handle": ({"h.py": CLASS + "class Config:\n    pass\n"}, "h"),
-    "a class that extends an imported one": (
-        {"h.py": "from base import Thing\nclass Mine(Thing):\n    pass\n", "base.py": CLASS},
-        "h",
-    ),
-    "static methods": (
-        {
-            "h.py": "class S:\n    @staticmethod\n    def initialize(context):\n        pass\n"
-            "    @staticmethod\n    def handle(data, context):\n        return ['ok'] * len(data)\n"
-        },
-        "h.py",
-    ),
-    "a path, of which the last part counts": ({"h.py": CLASS}, "some/where/h.py"),
-    "a package": (
-        {"h/__init__.py": "from .inner import Thing\nclass Mine(Thing):\n    pass\n", "h/inner.py": CLASS},
-        "h",
-    ),
-    "a module in a package": (
-        {
-            "pack/__init__.py": "",
-            "pack/sub/__init__.py": "",
-            "pack/sub/h.py": "from ..names import handle\n",
-            "pack/names.py": FUNCTION.format("handle"),
-        },
-        "pack.sub.h",
-    ),
-    "a function in a package": ({"pack/__init__.py": "", "pack/h.py": FUNCTION.format("go")}, "pack.h:go"),
-    "an archive's own file before a built-in handler": ({"image_classifier.py": CLASS}, "image_classifier"),
-    "an archive's own package before a built-in handler": (
-        {"image_classifier/__init__.py": CLASS},
-        "image_classifier",
-    ),
-}
 
 
 @dataclass
@@ -121,6 +31,7 @@ class Loading:
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
+        handler = handler.format(self.folder)
         spec = ModelSpec("m", "1.0", str(self.folder), {}, handler, None, None, 4, None)
         return load(msgspec.structs.replace(spec, **fields), 1000)
 
@@ -276,18 +187,3 @@ def test_what_is_said_of_input_and_output_holds(loading: Loading, decode: bool, 
     large = "def handle(data, context):\n    return data and ['x' * 1001]\n"
     (failure,) = answer(loading({"large.py": large}, "large"))
     assert "max_response_size is 1000" in failure.cause
-
-
-@pytest.mark.parametrize(
-    ("text", "module", "function"),
-    [
-        ("h", "h", None),
-        ("h.py", "h", None),
-        ("a/b/h.py:go", "h", "go"),
-        ("h:", "h", None),
-        ("pack.h:go", "pack.h", "go"),
-        ("h.pyc", "h.pyc", None),
-    ],
-)
-def test_handler_texts(text: str, module: str, function: str | None) -> None:
-    assert split_handler(text) == (module, function)

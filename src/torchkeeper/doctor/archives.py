@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from torchkeeper.archive.archive import Archive, open_archive
@@ -25,6 +25,7 @@ from torchkeeper.doctor.source import (
 from torchkeeper.errors import ArchiveError
 from torchkeeper.handler.builtin import BUILTIN
 from torchkeeper.wire import features
+from torchkeeper.wire.entry_point import DEFAULT_FUNCTION, handler_classes, read_handler_text
 
 #: Keys of model-config.yaml that are not the server's but the handler's.
 _HANDLER_KEYS = ("pt2", "handler", "micro_batching")
@@ -84,7 +85,8 @@ def _checks(archive: Archive, setup: Configured) -> Iterator[_Check]:
     model_file = folder / manifest.model_file if manifest.model_file else None
     if model_file is not None and model_file.is_file():
         start.append(model_file)
-    yield from _imports(start, folder, manifest.requirements_file, setup)
+    folders = read_handler_text(handler or "").folders(folder)
+    yield from _imports(start, folders, archive, setup)
     yield from _weights(archive, own)
     if manifest.config_file and (folder / manifest.config_file).is_file():
         yield from examine_model_config((folder / manifest.config_file).read_bytes(), setup)
@@ -95,44 +97,40 @@ def _checks(archive: Archive, setup: Configured) -> Iterator[_Check]:
 
 def _handler(text: str, folder: Path) -> tuple[Path | None, list[_Check]]:
     """The handler's file if it is the archive's own, and what is wrong with it."""
-    path, _, function = text.partition(":")
-    name = Path(path).name.removesuffix(".py")
-    package = folder / name / "__init__.py"
-    file = package if package.is_file() else folder / f"{name}.py"
-    if file.is_file():
+    handler = read_handler_text(text)
+    files = local_modules(Import(handler.module, (), 0), folder)[1]  # a module in a package
+    file = handler.file(folder) or (files[-1] if files else None)
+    if file is not None:
         try:
-            return file, _entry(parse_source(file.read_bytes()), function)
+            return file, _entry(parse_source(file.read_bytes()), handler.function)
         except ValueError as error:
             return file, [("handler", Verdict.BROKEN, f"{file.name}: {error}")]
+    name = handler.module
     if name in BUILTIN:
         return None, []
     if missing := features.missing_handler(name):
         return None, [(missing.key, Verdict.BROKEN, missing.sentence)]
-    lacking = missing_import(Import(name, (), 0))
-    if lacking is None:
+    if missing_import(Import(name, (), 0)) is None:
         return None, []
-    return None, [
-        ("handler", Verdict.BROKEN, f"{name}.py is not in the archive, and nothing built in or installed")
-    ]
+    why = f"{name}.py is not in the archive, and nothing built in or installed"
+    if handler.folder is not None and handler.folder.is_absolute():
+        why = f"{handler.folder / name}.py is not on this machine, and {why}"
+    return None, [("handler", Verdict.BROKEN, why)]
 
 
-def _entry(source: SourceOutline, function: str) -> list[_Check]:
-    name = function or "handle"
+def _entry(source: SourceOutline, name: str) -> list[_Check]:
     if name in source.functions:
         return [_asynchronous(name)] if source.functions[name] else []
-    candidates = [one for one in source.classes if one.name == name] or source.classes
-    if len(candidates) > 1:
-        candidates = [one for one in candidates if "handle" in one.methods or one.has_bases]
-        sure = [one for one in candidates if "handle" in one.methods]
-        if len(sure) > 1:
-            names = ", ".join(one.name for one in sure)
-            return [("handler", Verdict.BROKEN, f"several classes with a method handle: {names}; keep one")]
-        candidates = sure or candidates
-    if not candidates:
+    own = [one for one in source.classes if one.name == name] or source.classes
+    sure = handler_classes(own, lambda one: DEFAULT_FUNCTION in one.methods)
+    if len(sure) > 1:
+        names = ", ".join(one.name for one in sure)
+        return [("handler", Verdict.BROKEN, f"several classes with a method handle: {names}; keep one")]
+    if len(sure) == 1 and DEFAULT_FUNCTION in sure[0].async_methods:
+        return [_asynchronous(f"{sure[0].name}.{DEFAULT_FUNCTION}")]
+    if not sure and not source.dynamic and not handler_classes(own, lambda one: one.has_bases):
         why = f"the handler's file has neither a function {name} nor a class with a method handle"
         return [("handler", Verdict.BROKEN, why)]
-    if len(candidates) == 1 and "handle" in candidates[0].async_methods:
-        return [_asynchronous(f"{candidates[0].name}.handle")]
     return []
 
 
@@ -141,19 +139,20 @@ def _asynchronous(name: str) -> _Check:
 
 
 def _imports(
-    start: list[Path], folder: Path, requirements: str | None, setup: Configured
+    start: list[Path], folders: Sequence[Path], archive: Archive, setup: Configured
 ) -> Iterator[_Check]:
+    folder, requirements = archive.model_dir, archive.manifest.requirements_file
     listed = _required(folder / requirements) if requirements else set()
     installs = requirements is not None and setup.install_py_dep_per_model
     told: set[str] = set()
-    for file, source in reachable(start, folder).items():
-        where = file.relative_to(folder).as_posix()
+    for file, source in reachable(start, folders).items():
+        where = (file.relative_to(folder) if file.is_relative_to(folder) else file).as_posix()
         if isinstance(source, str):
             if file != start[0]:
                 yield where, Verdict.BROKEN, source
             continue
         for wanted in source.imports:
-            lacking = _lacking(wanted, file, folder)
+            lacking = _lacking(wanted, file, folders)
             if lacking is None or lacking in told:
                 continue
             told.add(lacking)
@@ -174,11 +173,11 @@ def _imports(
             yield where, Verdict.WORKS if brought else Verdict.BROKEN, why
 
 
-def _lacking(wanted: Import, file: Path, folder: Path) -> str | None:
+def _lacking(wanted: Import, file: Path, folders: Sequence[Path]) -> str | None:
     if wanted.level:
-        alone = file.parent == folder
+        alone = file.parent in folders
         return f"{'.' * wanted.level}{wanted.module}" if alone else None
-    if wanted.module.partition(".")[0] != "ts" and local_modules(wanted, folder)[0]:
+    if wanted.module.partition(".")[0] != "ts" and any(local_modules(wanted, one)[0] for one in folders):
         return None
     return missing_import(wanted)
 

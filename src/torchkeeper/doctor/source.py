@@ -6,7 +6,7 @@ import ast
 import importlib.util
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,6 +49,8 @@ class SourceOutline:
     #: assigned, for they may be functions.
     functions: dict[str, bool] = field(default_factory=dict)
     classes: list[Class] = field(default_factory=list)
+    #: Whether it may have names that its text does not show.
+    dynamic: bool = False
 
 
 def parse_source(content: bytes) -> SourceOutline:
@@ -71,15 +73,22 @@ def parse_source(content: bytes) -> SourceOutline:
             source.functions[statement.name] = isinstance(statement, ast.AsyncFunctionDef)
         elif isinstance(statement, ast.ClassDef):
             source.classes.append(_class(statement))
-        elif isinstance(statement, ast.ImportFrom):
-            for alias in statement.names:
-                source.functions.setdefault(alias.asname or alias.name, False)
-        elif isinstance(statement, ast.Assign):
-            for target in statement.targets:
-                if isinstance(target, ast.Name):
-                    source.functions.setdefault(target.id, False)
+        else:
+            for name in _bound(statement):
+                source.functions.setdefault(name, False)
+    source.dynamic = bool(source.functions.keys() & {"*", "__getattr__"})
     source.imports += _imports(tree.body)
     return source
+
+
+def _bound(statement: ast.stmt) -> Iterator[str]:
+    """The names that a statement imports or assigns."""
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        yield from (alias.asname or alias.name.partition(".")[0] for alias in statement.names)
+    elif isinstance(statement, ast.Assign | ast.AnnAssign):
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        for target in targets:
+            yield from (node.id for node in ast.walk(target) if isinstance(node, ast.Name))
 
 
 def _top_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:
@@ -191,8 +200,8 @@ def local_modules(wanted: Import, folder: Path) -> tuple[bool, list[Path]]:
     return True, [file for file in files if file.is_file()]
 
 
-def reachable(start: list[Path], folder: Path) -> Mapping[Path, SourceOutline | str]:
-    """The archive's modules that these import, directly or not: the source, or why it is none."""
+def reachable(start: list[Path], folders: Sequence[Path]) -> Mapping[Path, SourceOutline | str]:
+    """The modules in those folders that these import, directly or not: the source, or why it is none."""
     found: dict[Path, SourceOutline | str] = {}
     waiting = list(start)
     while waiting:
@@ -206,9 +215,10 @@ def reachable(start: list[Path], folder: Path) -> Mapping[Path, SourceOutline | 
             continue
         found[file] = source
         for wanted in source.imports:
-            base = file.parents[wanted.level - 1] if wanted.level else folder
-            if wanted.module:
-                waiting += local_modules(wanted, base)[1]
-            else:
-                waiting += [base / f"{name}.py" for name in wanted.names if (base / f"{name}.py").is_file()]
+            for base in [file.parents[wanted.level - 1]] if wanted.level else folders:
+                if wanted.module:
+                    waiting += local_modules(wanted, base)[1]
+                else:
+                    beside = [base / f"{name}.py" for name in wanted.names]
+                    waiting += [path for path in beside if path.is_file()]
     return found

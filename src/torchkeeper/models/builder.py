@@ -9,7 +9,6 @@ import itertools
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 
@@ -27,6 +26,7 @@ from torchkeeper.models.version import About, ModelVersion
 from torchkeeper.pool.launcher import Launch, Launcher
 from torchkeeper.pool.pool import Plan, Pool
 from torchkeeper.wire import features
+from torchkeeper.wire.entry_point import read_handler_text
 from torchkeeper.wire.messages import Declared, ModelSpec, Sample
 
 logger = logging.getLogger(__name__)
@@ -89,11 +89,11 @@ class Builder:
         Raises:
             ArchiveError: it does; the text says for what, and what to do instead.
         """
-        name = Path((self._handler(archive, handler) or "").partition(":")[0]).name.removesuffix(".py")
-        brought = any((archive.model_dir / file).is_file() for file in (f"{name}.py", f"{name}/__init__.py"))
+        named = read_handler_text(self._handler(archive, handler) or "")
+        brought = named.file(archive.model_dir) is not None
         missing = (
             features.missing_runtime(about.runtime),
-            None if brought else features.missing_handler(name),
+            None if brought else features.missing_handler(named.module),
             *features.missing_in_config(about.config.raw),
         )
         if said := [one.sentence for one in missing if one is not None]:

@@ -22,12 +22,10 @@ from torchkeeper.handler.builtin import BUILTIN
 from torchkeeper.handler.context import Context
 from torchkeeper.handler.helpers import import_file
 from torchkeeper.handler.recorder import Recorder
+from torchkeeper.wire.entry_point import DEFAULT_FUNCTION, HandlerText, handler_classes, read_handler_text
 from torchkeeper.wire.features import ASYNCHRONOUS, missing_handler
 from torchkeeper.wire.messages import ModelSpec
 from torchkeeper.worker.service import Entry, Service
-
-#: What a module can call by this name is its entry point unless the handler text names another.
-DEFAULT_FUNCTION = "handle"
 
 
 class HandlerNotFound(Exception):
@@ -42,7 +40,6 @@ def load(spec: ModelSpec, max_response_size: int) -> Service:
         Exception: whatever the user's module or its initialize raises.
     """
     os.chdir(spec.model_dir)
-    sys.path.insert(0, spec.model_dir)
     recorder = Recorder(spec.name)
     recorder.declare(spec.metrics)
     context = Context(
@@ -65,41 +62,34 @@ def load(spec: ModelSpec, max_response_size: int) -> Service:
     )
 
 
-def split_handler(text: str) -> tuple[str, str | None]:
-    """Module name and function name of a handler text such as `dir/module.py:function`."""
-    path, _, function = text.partition(":")
-    name = Path(path).name
-    return name.removesuffix(".py"), function or None
-
-
 def _initialised_entry(text: str, model_dir: Path, context: Context) -> Entry:
-    module_name, function_name = split_handler(text)
-    module = _user_module(module_name, model_dir)
+    handler = read_handler_text(text)
+    module = _user_module(handler, model_dir)
     if module is None:
-        return _instance(_builtin_class(module_name), context)
-    name = function_name or DEFAULT_FUNCTION
-    found: Any = getattr(module, name, None)
+        return _instance(_builtin_class(handler.module), context)
+    found: Any = getattr(module, handler.function, None)
     if isinstance(found, type):
         return _instance(found, context)
     if callable(found):
-        _refuse_asynchronous(found, name)
+        _refuse_asynchronous(found, handler.function)
         found(None, context)
         return cast(Entry, found)
-    return _instance(_own_class(module, name), context)
+    return _instance(_own_class(module, handler.function), context)
 
 
-def _user_module(name: str, model_dir: Path) -> ModuleType | None:
-    """The archive's module of that name, or an installed one; None when there is neither."""
-    places = (model_dir / name / "__init__.py", model_dir / f"{name}.py")
-    path = next((place for place in places if place.is_file()), None)
+def _user_module(handler: HandlerText, model_dir: Path) -> ModuleType | None:
+    """The module of the archive or of the folder that the text names, or an installed one; None: neither."""
+    folders = [str(folder) for folder in handler.folders(model_dir) if folder.is_dir()]
+    sys.path[:] = folders + [entry for entry in sys.path if entry not in folders]
+    path = handler.file(model_dir)
     if path is not None:
         return import_file(path)  # the template may have imported another module of the same name
-    if name in BUILTIN:
+    if handler.module in BUILTIN:
         return None
     try:
-        return importlib.import_module(name)
+        return importlib.import_module(handler.module)
     except ModuleNotFoundError as error:
-        if error.name == name:
+        if error.name == handler.module:
             return None
         raise
 
@@ -111,14 +101,13 @@ def _own_class(module: ModuleType, function: str) -> type:
         for member in vars(module).values()
         if isinstance(member, type) and member.__module__ == module.__name__
     ]
-    if len(own) > 1:
-        own = [member for member in own if callable(getattr(member, "handle", None))]
-    if len(own) != 1:
+    found = handler_classes(own, lambda one: callable(getattr(one, DEFAULT_FUNCTION, None)))
+    if len(found) != 1:
         raise HandlerNotFound(
-            f"Expected only one class in custom service code or a function entry point {own}; "
+            f"Expected only one class in custom service code or a function entry point {found or own}; "
             f"{module.__name__} needs a function {function}(data, context) or one class with a handle method"
         )
-    return own[0]
+    return found[0]
 
 
 def _builtin_class(name: str) -> type:

@@ -1,0 +1,63 @@
+"""Where a handler text leads: one rule for those who load a handler and those who only look at it.
+
+Source: TorchServe's rule for handlers. `dir/module.py:function`: the module by its last part, `handle` where
+no function is named; the folder comes first on the import path where one is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+#: What a module can call by this name is its entry point unless the handler text names another.
+DEFAULT_FUNCTION = "handle"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class HandlerText:
+    """What a handler text says."""
+
+    module: str
+    function: str
+    #: Where the module's file is said to lie, from the model's folder on; None where nothing is said.
+    folder: Path | None
+    #: Whether the text has a colon: its folder then comes before the model's.
+    first: bool
+
+    def folders(self, model_dir: Path) -> tuple[Path, ...]:
+        """Where the module is looked for, in this order, before the interpreter's own import path.
+
+        TorchServe passes over the folder of a text without a colon; here it comes last.
+        """
+        if self.folder is None:
+            return (model_dir,)
+        said = model_dir / self.folder
+        return (said, model_dir) if self.first else (model_dir, said)
+
+    def file(self, model_dir: Path) -> Path | None:
+        """The module's file in those folders, a package's `__init__.py` first; None: it has none there."""
+        for folder in self.folders(model_dir):
+            for place in (folder / self.module / "__init__.py", folder / f"{self.module}.py"):
+                if place.is_file():
+                    return place
+        return None
+
+
+def read_handler_text(text: str) -> HandlerText:
+    """The parts of a handler text such as `dir/module.py:function`."""
+    path, colon, function = text.partition(":")
+    parts = Path(path)
+    folder = parts.parent if parts.parent.parts else None
+    return HandlerText(parts.name.removesuffix(".py"), function or DEFAULT_FUNCTION, folder, bool(colon))
+
+
+def handler_classes(own: Sequence[T], handles: Callable[[T], bool]) -> list[T]:
+    """Of the classes that a module itself defines, those that may be its handler: just one has to be.
+
+    Where there is only one it is that one, else it is the only one with a method `handle`.
+    """
+    return list(own) if len(own) == 1 else [one for one in own if handles(one)]
