@@ -21,6 +21,7 @@ WORKS, OTHER, IGNORED, BROKEN = Verdict.WORKS, Verdict.CHANGED, Verdict.IGNORED,
 
 FUNCTION = "def handle(data, context):\n    return data\n"
 BASED = "from ts.torch_handler.base_handler import BaseHandler\nclass H(BaseHandler):\n    pass\n"
+OWN = "import torch\nclass H:\n    def initialize(self, c): pass\n    def handle(self, d, c): pass\n"
 NET = "import torch\nclass Net(torch.nn.Linear):\n    def __init__(self):\n        super().__init__(2, 3)\n"
 
 
@@ -79,6 +80,31 @@ def told(findings: list[Finding]) -> list[tuple[str, Verdict]]:
         (FUNCTION + "from .gone import Y", "h.py", "imports .gone relatively"),
         (FUNCTION + "import sibling", "h.py", "imports another_missing_package (line 1)"),
         (FUNCTION + "try:\n    import no_such_package\nexcept ImportError:\n    pass", "h.py", None),
+        (FUNCTION + "def f():\n    import no_such_package", "h.py", None),
+        (FUNCTION + "def f():\n    from ts.model_loader import X", "h.py", None),
+        (FUNCTION + "def f():\n    import broken", "h.py", None),
+        (FUNCTION + "import broken", "h.py", "line 1: "),
+        (FUNCTION + "if x:\n    import no_such_package", "h.py", None),
+        (FUNCTION + "import sys\nsys.path.append('src')\nimport no_such_package", "h.py", None),
+        (FUNCTION + "try:\n    import json\nexcept ImportError:\n    import no_such_package", "h.py", None),
+        (
+            FUNCTION + "try:\n    import no_such_package\nexcept ImportError:\n    import nor_this_one",
+            "h.py",
+            "imports nor_this_one (line 6), which is neither",
+        ),
+        (
+            FUNCTION + "def f():\n    import no_such_package\nimport no_such_package",
+            "h.py",
+            "imports no_such_package (line 5), which is neither",
+        ),
+        (OWN.removesuffix("pass\n") + "import no_such_package\n", "h.py", None),
+        (OWN.replace("pass", "import no_such_package", 1), "h.py", "imports no_such_package (line 3)"),
+        (OWN.replace("pass", "import no_such_package", 1) + FUNCTION, "h.py", None),
+        (
+            OWN.replace("pass", "zipfile.ZipFile('m.zip').extractall('.'); import no_such_package", 1),
+            "h.py",
+            None,
+        ),
         (FUNCTION, "missing.py", "missing.py is not in the archive"),
         (FUNCTION, "", "the manifest names none"),
     ],
@@ -89,6 +115,7 @@ def test_handlers(tmp_path: Path, source: str, handler: str, why: str | None) ->
         "sibling.py": "import another_missing_package",
         "requirements.txt": "# a comment\nwanted-package==1.0\n",
         "unused.py": "import never_installed",
+        "broken.py": "def x(:",
     }
     model = {"handler": handler, "requirementsFile": "requirements.txt"}
     broken = [one for one in examine(tmp_path, model, files) if one.verdict is BROKEN]
@@ -105,6 +132,26 @@ def test_every_shape_of_a_handler_that_a_worker_finds(tmp_path: Path, shape: str
 def test_a_handler_of_another_machine_is_named(tmp_path: Path) -> None:
     (finding,) = examine(tmp_path, {"handler": "/nowhere/service.py:handle"}, {})
     assert finding.why.startswith("/nowhere/service.py is not on this machine, and service.py is not in the")
+
+
+def test_what_cannot_be_known_is_said_with_the_reason(tmp_path: Path) -> None:
+    source = (
+        "import sys\n"
+        + FUNCTION
+        + "sys.path.append('src')\nimport from_src\ndef f():\n    import late, broken\n"
+    )
+    files: dict[str, str | bytes] = {"h.py": source, "broken.py": "def x(:", "net.py": "import of_net"}
+    findings = examine(tmp_path, {"handler": "h.py", "modelFile": "net.py"}, files)
+    assert findings[0].what == "archive"
+    found = {(one.what, one.why) for one in findings if one.verdict is Verdict.UNKNOWN}
+    neither = "which is neither in the archive nor installed"
+    assert found == {
+        ("h.py", f"imports from_src (line 5), {neither}; h.py may bring it (sys.path in line 4)"),
+        ("h.py", f"imports late (line 7), {neither}; it is imported only when f() runs"),
+        ("broken.py", "line 1: invalid syntax; it is imported only when f() runs"),
+        ("net.py", f"imports of_net (line 1), {neither}; it is read only if the handler does"),
+    }
+    assert len(findings) == 1 + len(found)
 
 
 def test_packages_that_are_installed_with_the_model(tmp_path: Path) -> None:
@@ -163,9 +210,6 @@ def test_manifests(
     assert (findings[0].what == "archive" and findings[0].verdict is WORKS) == (
         BROKEN not in [verdict for _, verdict in expected]
     )
-
-
-OWN = "import torch\nclass H:\n    def initialize(self, c): pass\n    def handle(self, d, c): pass\n"
 
 
 @pytest.mark.parametrize(

@@ -38,9 +38,9 @@ def test_places_stand_below_one_another(verdict: Verdict) -> None:
 
 
 def test_the_sum_counts_each_verdict() -> None:
-    assert summary(FINDINGS) == "1 works, 0 changed, 0 ignored, 2 would not run"
+    assert summary(FINDINGS) == "1 works, 0 changed, 0 ignored, 0 cannot know, 2 would not run"
     assert summary(iter(FINDINGS)) == summary(FINDINGS)
-    assert summary(()) == "0 works, 0 changed, 0 ignored, 0 would not run"
+    assert summary(()) == "0 works, 0 changed, 0 ignored, 0 cannot know, 0 would not run"
 
 
 def test_a_pipe_gets_the_lines_whole_and_the_sum() -> None:

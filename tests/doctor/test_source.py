@@ -8,34 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from torchkeeper.doctor.source import Import, facade_lacks, missing_import, parse_source, reachable
+from torchkeeper.doctor.imports import Import
+from torchkeeper.doctor.source import facade_lacks, missing_import, parse_source, reachable
 
 SURFACE = json.loads((Path(__file__).parents[1] / "compat" / "surface.json").read_text())
-
-
-def imported(text: str) -> list[str]:
-    return [f"{'.' * one.level}{one.module}" for one in parse_source(text.encode()).imports]
-
-
-@pytest.mark.parametrize(
-    ("text", "modules"),
-    [
-        ("import a, b.c as d", ["a", "b.c"]),
-        ("from a.b import c, d", ["a.b"]),
-        ("from . import x\nfrom ..y import z", [".", "..y"]),
-        ("def f():\n    import late", ["late"]),
-        ("class A:\n    def f(self):\n        from late import x", ["late"]),
-        ("try:\n    import fast\nexcept ImportError:\n    import slow", ["slow"]),
-        ("try:\n    import fast\nexcept (ValueError, ModuleNotFoundError):\n    pass", []),
-        ("try:\n    import a\nexcept ValueError:\n    pass", ["a"]),
-        ("try:\n    import a\nexcept:\n    pass", []),
-        ("if TYPE_CHECKING:\n    import a\nelse:\n    import b", ["b"]),
-        ("if typing.TYPE_CHECKING:\n    import a", []),
-        ("x = 'import a'\ny = '\\d'", []),
-    ],
-)
-def test_imports(text: str, modules: list[str]) -> None:
-    assert imported(text) == modules
 
 
 @pytest.mark.parametrize(
@@ -48,6 +24,10 @@ def test_what_is_no_python(text: str, why: str) -> None:
 
 def test_a_declared_encoding_is_honoured() -> None:
     assert parse_source("# -*- coding: latin-1 -*-\nname = 'ä'\nimport a".encode("latin-1")).imports
+
+
+def test_what_python_only_warns_of_is_python() -> None:
+    assert parse_source(b"x = '\\d'\nimport a").imports
 
 
 def test_definitions() -> None:
@@ -100,10 +80,32 @@ def test_the_archives_own_modules_are_followed_and_others_left_alone(tmp_path: P
         tmp_path / "example.py": "import no_such_package",
     }.items():
         path.write_text(text)
-    found = reachable([tmp_path / "handler.py"], (tmp_path,))
+    found = reachable({tmp_path / "handler.py": ""}, (tmp_path,), None)
     names = {path.relative_to(tmp_path).as_posix() for path in found}
     assert names == {
         *("handler.py", "helper.py", "package/__init__.py", "package/deep.py"),
         *("package/near.py", "package/broken.py"),
     }
-    assert [path.name for path, source in found.items() if isinstance(source, str)] == ["broken.py"]
+    assert [path.name for path, one in found.items() if isinstance(one.source, str)] == ["broken.py"]
+
+
+def test_what_is_imported_only_perhaps_leads_to_what_is_so_too(tmp_path: Path) -> None:
+    for name, text in {
+        "handler.py": "class H:\n    def initialize(self, c):\n        import sure\n    def f(self):\n"
+        "        import perhaps, sure_after_all\n",
+        "sure.py": "import sure_after_all",
+        "perhaps.py": "import further",
+        "further.py": "class H:\n    def initialize(self, c):\n        import last",
+        "sure_after_all.py": "import last_but_one",
+        "last_but_one.py": "",
+        "last.py": "",
+    }.items():
+        (tmp_path / name).write_text(text)
+    handler = tmp_path / "handler.py"
+    found = reachable({handler: ""}, (tmp_path,), handler)
+    assert {path.stem for path, one in found.items() if not one.doubt} == {
+        *("handler", "sure", "sure_after_all", "last_but_one")
+    }
+    assert {one.doubt for one in found.values() if one.doubt} == {"it is imported only when f() runs"}
+    found = reachable({handler: ""}, (tmp_path,), None)
+    assert [path.stem for path, one in found.items() if not one.doubt] == ["handler"]

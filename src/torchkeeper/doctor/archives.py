@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from torchkeeper.archive.archive import Archive, open_archive
@@ -13,15 +12,10 @@ from torchkeeper.config.model_settings import RUNTIMES
 from torchkeeper.config.table import BY_NAME, Configured
 from torchkeeper.config.types import ENVELOPES
 from torchkeeper.doctor.finding import Finding, Verdict
+from torchkeeper.doctor.imports import Import
+from torchkeeper.doctor.lacking import examine_imports
 from torchkeeper.doctor.pickles import PickleKind, scan_file
-from torchkeeper.doctor.source import (
-    Import,
-    SourceOutline,
-    local_modules,
-    missing_import,
-    parse_source,
-    reachable,
-)
+from torchkeeper.doctor.source import SourceOutline, local_modules, missing_import, parse_source
 from torchkeeper.errors import ArchiveError
 from torchkeeper.handler.builtin import BUILTIN
 from torchkeeper.wire import features
@@ -81,12 +75,7 @@ def _checks(archive: Archive, setup: Configured) -> Iterator[_Check]:
     else:
         own, checks = _handler(handler, folder)
         yield from checks
-    start = [own] if own else []
-    model_file = folder / manifest.model_file if manifest.model_file else None
-    if model_file is not None and model_file.is_file():
-        start.append(model_file)
-    folders = read_handler_text(handler or "").folders(folder)
-    yield from _imports(start, folders, archive, setup)
+    yield from _imports(own, handler, archive, setup)
     yield from _weights(archive, own)
     if manifest.config_file and (folder / manifest.config_file).is_file():
         yield from examine_model_config((folder / manifest.config_file).read_bytes(), setup)
@@ -138,57 +127,23 @@ def _asynchronous(name: str) -> _Check:
     return "handler", Verdict.BROKEN, features.ASYNCHRONOUS.asked_by(f"async def {name}")
 
 
-def _imports(
-    start: list[Path], folders: Sequence[Path], archive: Archive, setup: Configured
-) -> Iterator[_Check]:
-    folder, requirements = archive.model_dir, archive.manifest.requirements_file
-    listed = _required(folder / requirements) if requirements else set()
-    installs = requirements is not None and setup.install_py_dep_per_model
-    told: set[str] = set()
-    for file, source in reachable(start, folders).items():
-        where = (file.relative_to(folder) if file.is_relative_to(folder) else file).as_posix()
-        if isinstance(source, str):
-            if file != start[0]:
-                yield where, Verdict.BROKEN, source
-            continue
-        for wanted in source.imports:
-            lacking = _lacking(wanted, file, folders)
-            if lacking is None or lacking in told:
-                continue
-            told.add(lacking)
-            why = f"imports {lacking} (line {wanted.line}), which "
-            if wanted.level:
-                why = f"imports {lacking} relatively (line {wanted.line}), but is in no package"
-            elif lacking.split(".")[0] == "ts":
-                why += "torchkeeper does not have; docs/handlers.md lists the import names"
-            elif installs:
-                why += f"{requirements} must bring"
-            elif lacking.replace("_", "-").lower() in listed:
-                why += (
-                    f"is not installed; {requirements} names it: set install_py_dep_per_model, or install it"
-                )
-            else:
-                why += "is neither in the archive nor installed"
-            brought = installs and not wanted.level and lacking.split(".")[0] != "ts"
-            yield where, Verdict.WORKS if brought else Verdict.BROKEN, why
+def _imports(own: Path | None, handler: str | None, archive: Archive, setup: Configured) -> Iterator[_Check]:
+    manifest, folder = archive.manifest, archive.model_dir
+    start = {own: ""} if own else {}
+    model_file = folder / manifest.model_file if manifest.model_file else None
+    if model_file is not None and model_file.is_file():
+        start.setdefault(model_file, "it is read only if the handler does" if _loads_itself(own) else "")
+    initialized = None if own is None or _is_function(own, handler or "") else own
+    folders = read_handler_text(handler or "").folders(folder)
+    yield from examine_imports(start, initialized, folders, archive, setup)
 
 
-def _lacking(wanted: Import, file: Path, folders: Sequence[Path]) -> str | None:
-    if wanted.level:
-        alone = file.parent in folders
-        return f"{'.' * wanted.level}{wanted.module}" if alone else None
-    if wanted.module.partition(".")[0] != "ts" and any(local_modules(wanted, one)[0] for one in folders):
-        return None
-    return missing_import(wanted)
-
-
-def _required(path: Path) -> set[str]:
+def _is_function(own: Path, handler: str) -> bool:
+    """Whether the entry point may be no class: nothing is sure to be initialised then."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return set()
-    names = (re.match(r"\s*([A-Za-z0-9][\w.-]*)", line) for line in lines)
-    return {name[1].replace("_", "-").lower() for name in names if name is not None}
+        return read_handler_text(handler).function in parse_source(own.read_bytes()).functions
+    except ValueError:
+        return True
 
 
 # --- weights --------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ class Verdict(enum.Enum):
     WORKS = "works"
     CHANGED = "changed"
     IGNORED = "ignored"
+    UNKNOWN = "cannot know"
     BROKEN = "would not run"
 
 

@@ -14,6 +14,7 @@ _STYLES = {
     Verdict.WORKS: "green",
     Verdict.CHANGED: "yellow",
     Verdict.IGNORED: "cyan",
+    Verdict.UNKNOWN: "magenta",
     Verdict.BROKEN: "bold red",
 }
 

@@ -6,26 +6,15 @@ import ast
 import importlib.util
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torchkeeper
+from torchkeeper.doctor.imports import INITIALIZE, Import, brings_modules, imports_of
 
 #: Where the import names for TorchServe's handlers lie: beside the package.
 FACADE = Path(torchkeeper.__file__).parents[1] / "ts"
-_IMPORT_ERRORS = ("ImportError", "ModuleNotFoundError", "Exception", "BaseException")
-
-
-@dataclass(frozen=True)
-class Import:
-    """One import statement's module, with what is taken from it."""
-
-    module: str
-    names: tuple[str, ...]
-    line: int
-    #: Leading dots.
-    level: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,6 +40,8 @@ class SourceOutline:
     classes: list[Class] = field(default_factory=list)
     #: Whether it may have names that its text does not show.
     dynamic: bool = False
+    #: Where it may make modules appear that are not there yet; nothing if it does not.
+    brings: str = ""
 
 
 def parse_source(content: bytes) -> SourceOutline:
@@ -77,7 +68,8 @@ def parse_source(content: bytes) -> SourceOutline:
             for name in _bound(statement):
                 source.functions.setdefault(name, False)
     source.dynamic = bool(source.functions.keys() & {"*", "__getattr__"})
-    source.imports += _imports(tree.body)
+    source.imports += imports_of(tree.body)
+    source.brings = brings_modules(tree)
     return source
 
 
@@ -117,28 +109,6 @@ def _class(node: ast.ClassDef) -> Class:
         bool(node.bases),
         base_call,
     )
-
-
-def _imports(nodes: Iterable[ast.AST]) -> Iterator[Import]:
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            yield from (Import(alias.name, (), node.lineno) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            names = tuple(alias.name for alias in node.names)
-            yield Import(node.module or "", names, node.lineno, node.level)
-        elif isinstance(node, ast.Try) and any(_catches_import_error(one) for one in node.handlers):
-            yield from _imports((*node.handlers, *node.orelse, *node.finalbody))
-        elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
-            yield from _imports(node.orelse)
-        else:
-            yield from _imports(ast.iter_child_nodes(node))
-
-
-def _catches_import_error(handler: ast.ExceptHandler) -> bool:
-    if handler.type is None:
-        return True
-    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
-    return any(ast.unparse(kind) in _IMPORT_ERRORS for kind in kinds)
 
 
 # --- imports --------------------------------------------------------------------------------------------
@@ -200,25 +170,57 @@ def local_modules(wanted: Import, folder: Path) -> tuple[bool, list[Path]]:
     return True, [file for file in files if file.is_file()]
 
 
-def reachable(start: list[Path], folders: Sequence[Path]) -> Mapping[Path, SourceOutline | str]:
-    """The modules in those folders that these import, directly or not: the source, or why it is none."""
-    found: dict[Path, SourceOutline | str] = {}
-    waiting = list(start)
+@dataclass
+class Reached:
+    """A module of the archive that others of it import."""
+
+    #: Why it is no Python, if it is none.
+    source: SourceOutline | str
+    #: Why it may never be imported; nothing if it is.
+    doubt: str
+    #: Whether the server initialises a class of it.
+    initialized: bool
+
+    def imports(self) -> Iterator[tuple[Import, str]]:
+        """Its imports, and why each may never be run."""
+        if isinstance(self.source, SourceOutline):
+            for wanted in self.source.imports:
+                sure = self.initialized and wanted.doubt == INITIALIZE
+                yield wanted, self.doubt or ("" if sure else wanted.doubt)
+
+
+def reachable(
+    start: Mapping[Path, str], folders: Sequence[Path], initialized: Path | None
+) -> dict[Path, Reached]:
+    """The modules in those folders that these import, directly or not.
+
+    Args:
+        start: files, and why each may never be imported; nothing if it is.
+        initialized: the file whose class the server initialises.
+    """
+    found: dict[Path, Reached] = {}
+    waiting = list(start.items())
     while waiting:
-        file = waiting.pop(0)
-        if file in found:
+        file, doubt = waiting.pop(0)
+        if file not in found:
+            found[file] = Reached(_outline(file), doubt, file == initialized)
+        elif found[file].doubt and not doubt:
+            found[file].doubt = doubt
+        else:
             continue
-        try:
-            source = parse_source(file.read_bytes())
-        except (OSError, ValueError) as error:
-            found[file] = str(error)
-            continue
-        found[file] = source
-        for wanted in source.imports:
+        for wanted, further in found[file].imports():
             for base in [file.parents[wanted.level - 1]] if wanted.level else folders:
                 if wanted.module:
-                    waiting += local_modules(wanted, base)[1]
+                    files = local_modules(wanted, base)[1]
                 else:
                     beside = [base / f"{name}.py" for name in wanted.names]
-                    waiting += [path for path in beside if path.is_file()]
+                    files = [path for path in beside if path.is_file()]
+                waiting += [(one, further) for one in files]
     return found
+
+
+def _outline(file: Path) -> SourceOutline | str:
+    try:
+        return parse_source(file.read_bytes())
+    except (OSError, ValueError) as error:
+        return str(error)
