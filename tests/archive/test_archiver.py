@@ -239,7 +239,7 @@ def test_what_is_no_built_in_handler_is_a_file(inputs: Path, handler: str, runti
 @pytest.mark.parametrize(
     ("flags", "config_file", "asking"),
     [
-        ({"handler": "object_detector"}, "", ["handler object_detector asks for"]),
+        ({"handler": "vllm_handler"}, "", ["handler vllm_handler asks for"]),
         ({"handler": "trt_llm_handler"}, "", ["handler trt_llm_handler asks for TensorRT-LLM's engine"]),
         ({"handler": "TorchScriptHandler", "runtime": "LSP"}, "", ["runtime LSP asks for the C++ back end"]),
         ({}, "sequenceBatching: true\n", ["sequenceBatching in model-config.yaml asks for"]),

@@ -71,3 +71,18 @@ def png() -> Callable[[int], bytes]:
         return target.getvalue()
 
     return make
+
+
+@pytest.fixture
+def net_dir(tmp_path: Path) -> Callable[[str], Path]:
+    """Makes a folder of net.py, with the source of a class Net, and its weights net.pth."""
+
+    def make(source: str) -> Path:
+        (tmp_path / "net.py").write_text(source)
+        namespace: dict[str, Any] = {}
+        exec(source, namespace)
+        torch.manual_seed(7)
+        torch.save(namespace["Net"]().state_dict(), tmp_path / "net.pth")
+        return tmp_path
+
+    return make

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from torchkeeper.handler.errors import PredictionException, UnreadableRow, UnreadableRows
+from torchkeeper.handler.errors import PredictionException, RowsApart, UnreadableRow, UnreadableRows
 
 
 def test_a_message_and_a_status_for_the_client() -> None:
@@ -27,3 +27,18 @@ def test_one_row_is_a_case_of_many() -> None:
     with pytest.raises(UnreadableRows, match="request 2 of the batch: no picture"):
         raise error
     assert isinstance(error, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("groups", "count", "fit"),
+    [
+        ([[0, 2], [1]], 3, True),
+        ([[0, 1]], 2, False),
+        ([[0], []], 1, False),
+        ([[0], [0]], 2, False),
+        ([[0], [1]], 3, False),
+        ([[0], [5]], 2, False),
+    ],
+)
+def test_groups_are_all_rows_and_each_less_than_all(groups: list[list[int]], count: int, fit: bool) -> None:
+    assert RowsApart(groups).are_of(count) is fit

@@ -226,14 +226,9 @@ def sent_as(mode: str) -> bytes:
 
 
 @pytest.fixture
-def colours(tmp_path: Path) -> Path:
+def colours(net_dir: Callable[[str], Path]) -> Path:
     """A folder with a model of three channels."""
-    (tmp_path / "net.py").write_text(COLOURS)
-    namespace: dict[str, Any] = {}
-    exec(COLOURS, namespace)
-    torch.manual_seed(3)
-    torch.save(namespace["Net"]().state_dict(), tmp_path / "net.pth")
-    return tmp_path
+    return net_dir(COLOURS)
 
 
 def labels(outcome: Any) -> dict[str, float]:
@@ -357,3 +352,40 @@ def test_what_a_transform_raises_is_its_pictures_own(
     assert isinstance(odd, Failure)
     assert "return image.no_such_thing" in capfd.readouterr().err
     assert "eleven is odd" in f"{odd.message} {odd.cause}"
+
+
+def seen(outcome: Any) -> Any:
+    """An outcome without the last digits of its numbers, which depend on who shares the batch."""
+    if isinstance(outcome, Failure):
+        return outcome
+    return json.loads(outcome.body, parse_float=lambda text: round(float(text), 5))
+
+
+@pytest.mark.parametrize("envelope", [None, "kserve"])
+def test_pictures_of_several_sizes_are_answered_as_each_is_alone(
+    model_dir: Path, png: Callable[[int], bytes], envelope: str | None
+) -> None:
+    pictures = [png(1), wide(12), sent_as("RGB"), png(2), wide(12)]
+    requests: list[Request] = []
+    for picture in pictures:
+        text = json.dumps({"instances": [{"data": base64.b64encode(picture).decode()}]})
+        requests.append({"body": (text, "application/json")} if envelope else picture)
+    answers = run_handler(model_dir / "handler.py", requests, model=MODEL, envelope=envelope)
+    for request, answer in zip(requests, answers, strict=True):
+        (alone,) = run_handler(model_dir / "handler.py", [request], model=MODEL, envelope=envelope)
+        assert seen(answer) == seen(alone)
+    assert [type(answer) for answer in answers] == [Reply, Reply, Failure, Reply, Reply]
+
+
+def test_instances_of_several_sizes_may_share_a_request(model_dir: Path, png: Callable[[int], bytes]) -> None:
+    def asked(*pictures: bytes) -> Request:
+        instances = [{"data": base64.b64encode(picture).decode()} for picture in pictures]
+        return {"body": (json.dumps({"instances": instances}), "application/json")}
+
+    def predictions(*requests: Request) -> list[Any]:
+        answers = run_handler(model_dir / "handler.py", requests, model=MODEL, envelope="kserve")
+        return [seen(answer)["predictions"] for answer in answers]
+
+    (alone,), (other,) = predictions(asked(png(1))), predictions(asked(wide(12)))
+    together = predictions(asked(png(1), wide(12), png(1)), asked(wide(12)))
+    assert together == [[*alone, *other, *alone], other]

@@ -47,7 +47,7 @@ def one(workers: int = 1, **more: Any) -> Wish:
     [
         ({}, "asyncCommunication: true\n", "h", "asyncCommunication in model-config.yaml"),
         ({}, "parallelType: pp\nparallelLevel: 2\n", "h", "parallelType: pp in model-config.yaml"),
-        ({}, "", "object_detector", "handler object_detector"),
+        ({}, "", "trt_llm_handler", "handler trt_llm_handler"),
         ({"handler": "dali_image_classifier"}, "", "h", "handler dali_image_classifier"),
     ],
 )

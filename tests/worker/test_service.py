@@ -9,7 +9,7 @@ import pytest
 from stand_in_outbox import Outbox, request  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
 from torchkeeper.handler.context import Context
-from torchkeeper.handler.errors import PredictionException, UnreadableRow, UnreadableRows
+from torchkeeper.handler.errors import PredictionException, RowsApart, UnreadableRow, UnreadableRows
 from torchkeeper.handler.recorder import Recorder
 from torchkeeper.wire.messages import Failure, Input, Kind, Part, Reply
 from torchkeeper.worker.service import Service, chosen, fault_in
@@ -206,6 +206,32 @@ def test_an_exception_that_is_one_rows_is_answered_as_one_of_a_batch(
     assert (small.status, small.message) == (422, "too small")
     assert (broken.status, broken.message) == (fault, "Prediction failed")
     assert "KeyError: 'cat'" in capsys.readouterr().err
+
+
+def test_rows_apart_are_asked_for_group_by_group() -> None:
+    asked: list[list[bytes]] = []
+
+    def handle(data: Any, context: Context) -> list[Any]:
+        bodies = [bytes(row["body"]) for row in data]
+        asked.append(bodies)
+        lengths = sorted({len(body) for body in bodies})
+        if len(lengths) > 1:
+            groups = [[n for n, body in enumerate(bodies) if len(body) == length] for length in lengths]
+            raise RowsApart(groups)
+        if bad := {n: "no number" for n, body in enumerate(bodies) if not body.isdigit()}:
+            raise UnreadableRows(bad)
+        return [context.get_request_id(place) for place in range(len(data))]
+
+    inputs = [request(body, number=number) for number, body in enumerate((b"11", b"1", b"xx", b"2", b"22"))]
+    failure = Failure(503, "Prediction failed", "no number")
+    assert outcomes(handle, *inputs) == [b"id-0", b"id-1", failure, b"id-3", b"id-4"]
+    assert [len(bodies) for bodies in asked] == [5, 2, 3, 2]
+
+
+@pytest.mark.parametrize("groups", [[[0, 1]], [[0]], [[0], [0]], [[0], [7]]])
+def test_groups_that_are_none_are_a_fault(groups: list[list[int]]) -> None:
+    for failure in outcomes(raises(RowsApart(groups)), request(b"x"), request(b"y", number=1)):
+        assert failure.message == "Prediction failed"
 
 
 def test_a_row_that_is_not_there_is_a_fault() -> None:

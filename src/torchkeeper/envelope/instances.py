@@ -18,9 +18,9 @@ from typing import Any
 
 from torchkeeper.envelope.envelope import BaseEnvelope, data_or_body
 from torchkeeper.handler.context import Context
-from torchkeeper.handler.errors import PredictionException, UnreadableRows
+from torchkeeper.handler.errors import PredictionException, RowsApart, UnreadableRows
 from torchkeeper.handler.json_text import json_text, read_json
-from torchkeeper.handler.outcome import check_one_per_row, drained
+from torchkeeper.handler.outcome import WrongOutcome, check_one_per_row, drained
 from torchkeeper.handler.safe_text import safe_str
 from torchkeeper.handler.streaming import Collector
 
@@ -113,6 +113,33 @@ class InstancesEnvelope(BaseEnvelope):
             if isinstance(opened, Opened)
             for _ in opened.instances
         ]
+        return self._asked(instances, owners)
+
+    def _asked(self, instances: list[Any], owners: Sequence[int]) -> list[Any]:
+        try:
+            return self._asked_together(instances, owners)
+        except RowsApart as error:
+            if not error.are_of(len(instances)):
+                raise
+            groups = error.groups
+        results: list[Any] = [None] * len(instances)
+        failed: dict[int, str | Exception] = {}
+        for group in groups:
+            its_owners = [owners[row] for row in group]
+            try:
+                found = self._asked([instances[row] for row in group], its_owners)
+            except (UnreadableRows, WrongOutcome, MemoryError):
+                raise
+            except Exception as error:  # noqa: BLE001 - the handler is user code
+                failed |= dict.fromkeys(its_owners, error)
+                continue
+            for row, result in zip(group, found, strict=True):
+                results[row] = result
+        if failed:
+            raise UnreadableRows(failed)
+        return results
+
+    def _asked_together(self, instances: list[Any], owners: Sequence[int]) -> list[Any]:
         with _spread(self.context, owners) as collector:
             try:
                 output = self._handle_fn(instances, self.context)

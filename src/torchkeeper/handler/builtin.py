@@ -12,4 +12,7 @@ BUILTIN: dict[str, str] = {
     "vision_handler": "torchkeeper.handler.vision:VisionHandler",
     "image_classifier": "torchkeeper.handler.vision:ImageClassifier",
     "sagemaker": "torchkeeper.handler.sagemaker:SageMakerHandler",
+    "image_segmenter": "torchkeeper.handler.segmentation:ImageSegmenter",
+    "object_detector": "torchkeeper.handler.detection:ObjectDetector",
+    "densenet_handler": "torchkeeper.handler.densenet:DenseNetHandler",
 }

@@ -5,7 +5,7 @@ Knows nothing of HTTP beyond the status number; `worker.service` turns them into
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torchkeeper.handler.safe_text import safe_str
 
@@ -42,6 +42,25 @@ class UnreadableRows(ValueError):
             "; ".join(f"request {place} of the batch: {safe_str(wrong)}" for place, wrong in rows.items())
         )
         self.rows = dict(rows)
+
+
+class RowsApart(Exception):
+    """Rows cannot be answered together: the handler is asked again, for each group of them by itself.
+
+    Raise it before anything has been done that must not be done twice.
+
+    Args:
+        groups: the numbers of the rows, each in one of two groups or more.
+    """
+
+    def __init__(self, groups: Sequence[Sequence[int]]) -> None:
+        super().__init__(f"the batch's rows must be asked for in {len(groups)} groups")
+        self.groups = [list(group) for group in groups]
+
+    def are_of(self, count: int) -> bool:
+        """Whether the groups are all of so many rows, each in one of them, and smaller than the whole."""
+        places = sorted(place for group in self.groups for place in group)
+        return places == list(range(count)) and all(0 < len(group) < count for group in self.groups)
 
 
 class UnreadableRow(UnreadableRows):

@@ -21,6 +21,7 @@ from torchkeeper.handler.base import BaseHandler
 from torchkeeper.handler.context import Context
 from torchkeeper.handler.labels import map_class_to_label, names_classes
 from torchkeeper.handler.rows import payload, readable
+from torchkeeper.handler.stacking import stacked
 from torchkeeper.handler.timing import timed
 from torchkeeper.handler.transforms import (
     CenterCrop,
@@ -35,14 +36,18 @@ from torchkeeper.handler.transforms import (
 #: Mean and standard deviation of ImageNet's red, green and blue, of values in 0..1.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+#: What models that were trained on ImageNet see of a picture.
+IMAGENET_PROCESSING = Compose(
+    [ToRGB(), Resize(256), CenterCrop(224), ToTensor(), Normalize(mean=IMAGENET_MEAN, std=IMAGENET_STD)]
+)
 
 
 class VisionHandler(BaseHandler):
     """Base of handlers for images.
 
     Subclasses give `image_processing`: an object that can be called (such as a Compose), a static method or a
-    method, which makes a float tensor (C, H, W) of a PIL image. All pictures of a batch must come out of it
-    in one shape.
+    method, which makes a float tensor (C, H, W) of a PIL image. Pictures that come out of it in one shape are
+    one batch for the model.
     """
 
     image_processing: Callable[[Image.Image], torch.Tensor]
@@ -65,9 +70,10 @@ class VisionHandler(BaseHandler):
                 as base64 text, or nested lists of floats (C, H, W).
 
         Raises:
-            UnreadableRows: rows are no pictures.
+            UnreadableRows: rows are no pictures, or `image_processing` raises of them.
+            RowsApart: it makes tensors of several shapes.
         """
-        return torch.stack(list(readable(data, self._tensor))).to(self.device)
+        return stacked(list(readable(data, self._tensor))).to(self.device)
 
     def _tensor(self, row: Any) -> torch.Tensor:
         """What `image_processing` makes of a row's picture, or the numbers that came in its place."""
@@ -140,9 +146,7 @@ class ImageClassifier(VisionHandler):
     """Names what is in a picture: the `topk` most probable classes with their probabilities."""
 
     topk = 5
-    image_processing = Compose(
-        [ToRGB(), Resize(256), CenterCrop(224), ToTensor(), Normalize(mean=IMAGENET_MEAN, std=IMAGENET_STD)]
-    )
+    image_processing = IMAGENET_PROCESSING
 
     def set_max_result_classes(self, topk: int) -> None:
         """How many classes an answer names."""

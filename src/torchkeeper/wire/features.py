@@ -70,9 +70,6 @@ BELONGING: Mapping[str, tuple[str, Feature]] = {
 RUNTIMES: Mapping[str, Feature] = {"LSP": CPP}
 #: Names of TorchServe's built-in handlers.
 HANDLERS: Mapping[str, Feature] = {
-    "image_segmenter": Feature("the built-in handler image_segmenter", _OWN_FILE),
-    "object_detector": Feature("the built-in handler object_detector", _OWN_FILE),
-    "densenet_handler": Feature("the built-in handler densenet_handler", "image_classifier does the same"),
     "text_classifier": Feature("the built-in handler text_classifier", _OWN_FILE),
     "text_handler": Feature("the built-in handler text_handler", _OWN_FILE),
     "dali_image_classifier": DALI,

@@ -13,7 +13,7 @@ from types import GeneratorType
 from typing import Any, Protocol
 
 from torchkeeper.handler.context import Context, RequestProcessor
-from torchkeeper.handler.errors import UnreadableRows
+from torchkeeper.handler.errors import RowsApart, UnreadableRows
 from torchkeeper.handler.outcome import WrongOutcome, check_one_per_row, drained
 from torchkeeper.handler.safe_text import safe_repr, safe_str
 from torchkeeper.wire.frames import sendable
@@ -88,6 +88,11 @@ class Service:
                 return {place: _unreadable(inputs[place], wrong) for place, wrong in rows.items()}
             log_traceback()
             failure = failure_of(error, fault)
+        except RowsApart as error:
+            if error.are_of(len(inputs)):
+                return self._apart(error.groups, inputs, outbox)
+            log_traceback()
+            failure = failure_of(error, fault)
         except WrongOutcome as error:
             failure = Failure(fault, error.message, error.cause)
         except SystemExit:
@@ -98,6 +103,15 @@ class Service:
         finally:
             self._context.line = None
         return dict.fromkeys(range(len(inputs)), failure)
+
+    def _apart(
+        self, groups: Sequence[Sequence[int]], inputs: Sequence[Input], outbox: Outbox
+    ) -> dict[int, Reply | Failure]:
+        found: dict[int, Reply | Failure] = {}
+        for group in groups:
+            outcomes = self.predict([inputs[place] for place in group], chosen(outbox, group, len(inputs)))
+            found |= zip(group, outcomes, strict=True)
+        return found
 
     def _computed(self, inputs: Sequence[Input], outbox: Outbox, fault: int) -> list[Reply | Failure]:
         context = self._context
