@@ -110,6 +110,19 @@ def test_handlers(inputs: Path, handler: str, named: str) -> None:
     assert archive.manifest.handler == named
 
 
+def test_a_handler_file_named_tensors_is_meant_where_there_is_one(
+    inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(inputs)
+    named = archive_model(config(inputs, handler="tensors"))
+    assert open_archive(named, inputs / "built-in").manifest.handler == "tensors"
+    (inputs / "tensors.py").write_bytes((inputs / "handler.py").read_bytes())
+    own = open_archive(archive_model(config(inputs, handler="tensors", force=True)), inputs / "own")
+    assert own.manifest.handler == "tensors"
+    assert (own.model_dir / "tensors.py").is_file()
+    assert not (inputs / "built-in" / "tensors.py").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [

@@ -52,7 +52,7 @@ def test_weights_that_would_run_code_are_refused(model_dir: Path) -> None:
         ("net.pth", "No model weights could be loaded from net.pth: without --model-file"),
         ("a.onnx", "a.onnx: .onnx models are not supported yet"),
         ("a.so", ".so models are not supported yet"),
-        ("a.pt2", ".pt2 models are not supported yet"),
+        ("a.pt2", r"a.pt2 is no .pt2 file"),
         ("state.pt", "state.pt is no TorchScript file .*--model-file"),
         (None, "No model weights could be loaded: the archive names neither"),
     ],

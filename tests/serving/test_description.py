@@ -18,6 +18,7 @@ from torchkeeper.config.model_settings import TABLE, In
 from torchkeeper.models.registry import Wish
 from torchkeeper.pool.life import State
 from torchkeeper.serving.description import describe, model_metadata, server_metadata, setting_origins
+from torchkeeper.wire.messages import Signature, TensorSpec
 
 #: TorchServe's fields of a version, in its order; some are there only where there is something to say.
 FIELDS = [
@@ -190,7 +191,8 @@ def test_the_server(repository: bool) -> None:
 
 def test_a_models_metadata_are_of_the_version_and_of_its_sisters() -> None:
     config = SimpleNamespace(v2_inputs=({"name": "a"},), v2_outputs=())
-    found: Any = SimpleNamespace(name="m", about=SimpleNamespace(config=config))
+    known = Signature((TensorSpec("x"),), (TensorSpec("y", "FP32", (-1, 3)), TensorSpec("z")))
+    found: Any = SimpleNamespace(name="m", about=SimpleNamespace(config=config), signature=known)
     sisters = tuple(SimpleNamespace(version=version) for version in ("1.0", "2.0"))
     models: Any = SimpleNamespace(versions=lambda name: sisters if name == "m" else ())
     assert shown(model_metadata(models, found)) == {
@@ -198,5 +200,5 @@ def test_a_models_metadata_are_of_the_version_and_of_its_sisters() -> None:
         "versions": ["1.0", "2.0"],
         "platform": "pytorch",
         "inputs": [{"name": "a"}],
-        "outputs": [],
+        "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 3]}, {"name": "z"}],
     }

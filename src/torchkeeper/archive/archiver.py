@@ -47,6 +47,8 @@ BUILTIN_HANDLERS: dict[str, Collection[str]] = {
     "python": MODEL_HANDLERS,
     "LSP": ("BaseHandler", "TorchScriptHandler"),
 }
+#: The built-in handler that TorchServe does not have: there a file of this name was meant, and still is.
+TENSORS = "tensors"
 RUNTIMES = tuple(runtime.value for runtime in RuntimeType)
 #: Inputs above this many bytes show their progress on a terminal.
 LARGE = 100 * 1024 * 1024
@@ -288,6 +290,8 @@ def _handler_file(config: ModelArchiverConfig) -> str | None:
     """The handler's own file; None for a handler that is part of the server."""
     path, _, function = config.handler.partition(":")
     if path in BUILTIN_HANDLERS["LSP" if config.runtime == "LSP" else "python"] and not function:
+        return None
+    if path == TENSORS and not function and not Path(f"{path}.py").exists():
         return None
     return path if path.endswith(".py") else f"{path}.py"
 

@@ -66,8 +66,14 @@ ENVELOPES: dict[str, str] = {
 }
 
 
-def envelope_class(name: str) -> type[BaseEnvelope]:
-    """The class of one of ENVELOPES."""
-    module, _, attribute = ENVELOPES[name].partition(":")
+#: Takes the place of "kservev2" around handlers that take whole requests.
+KSERVE_V2 = "kservev2"
+_WHOLE_REQUESTS = "torchkeeper.envelope.named:NamedTensorsEnvelope"
+
+
+def envelope_class(name: str, *, whole_requests: bool = False) -> type[BaseEnvelope]:
+    """The class of one of ENVELOPES, as handlers want it."""
+    target = _WHOLE_REQUESTS if whole_requests and name == KSERVE_V2 else ENVELOPES[name]
+    module, _, attribute = target.partition(":")
     found: type[BaseEnvelope] = getattr(importlib.import_module(module), attribute)
     return found

@@ -7,9 +7,9 @@ binary tensor data extension, and TorchServe's envelope `kservev2`: every input 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from torchkeeper.envelope import tensors
 from torchkeeper.envelope.envelope import data_or_body
@@ -18,6 +18,8 @@ from torchkeeper.envelope.tensors import Tensor
 from torchkeeper.handler.json_text import json_text
 from torchkeeper.handler.safe_text import safe_repr
 from torchkeeper.wire.raw_tensors import AS_LISTS, BYTES, LENGTH_HEADER, MAX_TENSORS
+
+T = TypeVar("T")
 
 #: model-config.yaml: a tensor [N, ...] is N instances.
 BATCH_DIM = "v2BatchDim"
@@ -41,13 +43,18 @@ class _Request:
 
 
 @dataclass
-class _Rest:
+class Rest:
     """The bytes after the JSON; tensors take theirs from the front."""
 
     raw: memoryview
     taken: int = field(default=0)
 
     def take(self, size: object) -> memoryview:
+        """The next bytes, so many.
+
+        Raises:
+            ValueError: so many are not there.
+        """
         if type(size) is not int or size < 0:
             raise ValueError(f"binary_data_size must be a number of bytes, not {safe_repr(size)}")
         begin, self.taken = self.taken, self.taken + size
@@ -71,40 +78,43 @@ class KServev2Envelope(InstancesEnvelope):
         Raises:
             ValueError: the request is no infer request; the message names the input and the field.
         """
-        request, rest = _parts(data_or_body(row), self.context.get_request_header(place, LENGTH_HEADER))
-        parameters = _parameters(request, "parameters")
-        inputs = request.get("inputs")
-        if not isinstance(inputs, list) or not inputs:
-            raise ValueError('the body must have "inputs", a list of tensors')
-        if len(inputs) > MAX_TENSORS:
-            raise ValueError(f"inputs has {len(inputs)} tensors; a request may have {MAX_TENSORS}")
+        request, rest = self._parts(place, row)
+        parameters = parameters_of(request, "parameters")
         split = self.context.model_yaml_config.get(BATCH_DIM) is True
         given: list[_Given] = []
         rows: list[Any] = []
-        for number, tensor in enumerate(inputs):
-            try:
-                found, count = _rows(tensor, rest, parameters, split=split)
-            except ValueError as error:
-                raise ValueError(f"inputs[{number}]{_named(tensor)}: {error}") from None
+        for tensor, (found, count) in each_input(
+            request, rest, lambda tensor: _rows(tensor, rest, parameters, split=split)
+        ):
             given.append(_Given(tensor["name"], count))
             rows += found
-        if rest.taken < len(rest.raw):
-            raise ValueError(f"{len(rest.raw) - rest.taken} bytes after the tensors belong to no input")
-        raw = parameters.get("binary_data_output") is True
-        names = [tensor.name for tensor in given]
-        outputs = _wanted(request.get("outputs"), names, raw=raw)
-        return Opened(rows, _Request(_id(request), tuple(given), outputs, raw))
+        return Opened(rows, self._wanted(request, [tensor.name for tensor in given], tuple(given)))
 
     def seal(self, place: int, opened: Opened, results: list[Any]) -> Any:
         """The infer response: an output per input, under the input's name."""
-        request: _Request = opened.request
+        return self._response(place, opened.request, _outputs(opened.request, results))
+
+    def _parts(self, place: int, row: Any) -> tuple[dict[str, Any], Rest]:
+        """A request's JSON, and the bytes behind it."""
+        return _parts(data_or_body(row), self.context.get_request_header(place, LENGTH_HEADER))
+
+    def _wanted(
+        self, request: dict[str, Any], names: Sequence[str], given: tuple[_Given, ...] = ()
+    ) -> _Request:
+        """What the answer to a request must have, of outputs of these names."""
+        raw = parameters_of(request, "parameters").get("binary_data_output") is True
+        outputs = _wanted(request.get("outputs"), names, raw=raw)
+        return _Request(_id(request), given, outputs, raw)
+
+    def _response(self, place: int, request: _Request, found: Iterable[tuple[str, Tensor]]) -> Any:
+        """The infer response with these outputs."""
         head: dict[str, Any] = {
             "id": request.request_id or self.context.get_request_id(place),
             "model_name": self.context.model_name,
             "model_version": str(self.context.manifest.get("model", {}).get("modelVersion", "1.0")),
         }
         outputs, raw = [], []
-        for name, tensor in _outputs(request, results):
+        for name, tensor in found:
             if request.raw if request.outputs is None else request.outputs[name]:
                 raw.append(tensor.raw())
                 outputs.append(_about(name, tensor) | {"parameters": {"binary_data_size": len(raw[-1])}})
@@ -120,14 +130,37 @@ class KServev2Envelope(InstancesEnvelope):
         return b"".join((text, *raw))
 
 
-def _parts(content: Any, length: str | None) -> tuple[dict[str, Any], _Rest]:
+def each_input(
+    request: Mapping[str, Any], rest: Rest, read: Callable[[Any], T]
+) -> Iterator[tuple[dict[str, Any], T]]:
+    """Each of a request's inputs and what `read` makes of it; all bytes must have been taken at the end.
+
+    Raises:
+        ValueError: `read` does, or there are no inputs, too many, or bytes that are no input's.
+    """
+    inputs = request.get("inputs")
+    if not isinstance(inputs, list) or not inputs:
+        raise ValueError('the body must have "inputs", a list of tensors')
+    if len(inputs) > MAX_TENSORS:
+        raise ValueError(f"inputs has {len(inputs)} tensors; a request may have {MAX_TENSORS}")
+    for number, tensor in enumerate(inputs):
+        try:
+            found = read(tensor)
+        except ValueError as error:
+            raise ValueError(f"inputs[{number}]{_named(tensor)}: {error}") from None
+        yield tensor, found
+    if rest.taken < len(rest.raw):
+        raise ValueError(f"{len(rest.raw) - rest.taken} bytes after the tensors belong to no input")
+
+
+def _parts(content: Any, length: str | None) -> tuple[dict[str, Any], Rest]:
     """A request's JSON, and the bytes behind it."""
     if length is None or not isinstance(content, bytes | bytearray):
-        return read_object(content), _Rest(memoryview(b""))
+        return read_object(content), Rest(memoryview(b""))
     view = memoryview(content)
     if not length.isascii() or not length.isdigit() or int(length) > len(view):
         raise ValueError(f"{LENGTH_HEADER} must be a number of at most {len(view)} bytes, not {length!r}")
-    return read_object(view[: int(length)]), _Rest(view[int(length) :])
+    return read_object(view[: int(length)]), Rest(view[int(length) :])
 
 
 def _named(tensor: Any) -> str:
@@ -135,7 +168,12 @@ def _named(tensor: Any) -> str:
     return f" ({name[:100]})" if isinstance(name, str) else ""
 
 
-def _parameters(owner: Mapping[str, Any], what: str) -> dict[str, Any]:
+def parameters_of(owner: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """The parameters of a request, input or output; none are an empty dict.
+
+    Raises:
+        ValueError: they are no object.
+    """
     found = owner.get("parameters")
     if found is None:
         return {}
@@ -145,16 +183,10 @@ def _parameters(owner: Mapping[str, Any], what: str) -> dict[str, Any]:
 
 
 def _rows(
-    tensor: Any, rest: _Rest, defaults: Mapping[str, Any], *, split: bool
+    tensor: Any, rest: Rest, defaults: Mapping[str, Any], *, split: bool
 ) -> tuple[list[Any], int | None]:
     """An input's rows, and their number where it is split into instances."""
-    if not isinstance(tensor, dict):
-        raise ValueError(f"an input must be an object, not {kind_of(tensor)}")
-    if not isinstance(tensor.get("name"), str):
-        raise ValueError("name must be a string")
-    datatype = tensors.check_datatype(tensor.get("datatype"))
-    shape = tensors.check_shape(tensor.get("shape"))
-    parameters = _parameters(tensor, "parameters")
+    datatype, shape, parameters = about_input(tensor)
     size = parameters.get("binary_data_size")
     if size is not None:
         data = tensors.from_raw(datatype, shape, rest.take(size))
@@ -172,6 +204,20 @@ def _rows(
         raise ValueError(f"the model takes batches ({BATCH_DIM}): the first dimension counts the instances")
     elements = _split(shape, data) if datatype == BYTES else data
     return [{**row, "shape": shape[1:], "data": element} for element in elements], len(elements)
+
+
+def about_input(tensor: Any) -> tuple[str, list[int], dict[str, Any]]:
+    """An input's datatype, shape and parameters.
+
+    Raises:
+        ValueError: it is no input with a name.
+    """
+    if not isinstance(tensor, dict):
+        raise ValueError(f"an input must be an object, not {kind_of(tensor)}")
+    if not isinstance(tensor.get("name"), str):
+        raise ValueError("name must be a string")
+    datatype = tensors.check_datatype(tensor.get("datatype"))
+    return datatype, tensors.check_shape(tensor.get("shape")), parameters_of(tensor, "parameters")
 
 
 def _split(shape: list[int], flat: list[Any]) -> list[Any]:
@@ -208,7 +254,7 @@ def _wanted(outputs: Any, names: Sequence[str], *, raw: bool) -> Mapping[str, bo
         if name not in names:
             known = ", ".join(names)
             raise ValueError(f"outputs[{number}]: no output is named {safe_repr(name)}; there are {known}")
-        parameters = _parameters(output, f"outputs[{number}].parameters")
+        parameters = parameters_of(output, f"outputs[{number}].parameters")
         wanted[str(name)] = bool(parameters.get("binary_data", raw))
     return wanted
 

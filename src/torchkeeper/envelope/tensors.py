@@ -91,6 +91,24 @@ def from_json(datatype: str, shape: list[int], data: object) -> Any:
     Raises:
         ValueError: the data do not fit datatype or shape.
     """
+    found = _from_json(datatype, shape, data)
+    return found if datatype == BYTES else found.tolist()
+
+
+def array_from_json(datatype: str, shape: list[int], data: object) -> Any:
+    """A tensor in JSON as an array of its datatype; of BYTES a flat list of texts.
+
+    Raises:
+        ValueError: the data do not fit datatype or shape.
+    """
+    found = _from_json(datatype, shape, data)
+    if datatype == BYTES:
+        return found
+    with np.errstate(over="ignore"):  # FP32 of what is too large for it is infinite
+        return found.astype(DTYPES[datatype])
+
+
+def _from_json(datatype: str, shape: list[int], data: object) -> Any:
     if not isinstance(data, list):
         raise ValueError("data must be a list")
     if datatype == BYTES:
@@ -102,7 +120,7 @@ def from_json(datatype: str, shape: list[int], data: object) -> Any:
     flat = _flattened(data)
     values = _values(datatype, flat, set(map(type, flat)))
     _check_count(shape, values.size)
-    return values.reshape(shape).tolist()
+    return values.reshape(shape)
 
 
 def from_raw(datatype: str, shape: list[int], raw: memoryview) -> Any:

@@ -18,6 +18,7 @@ from torchkeeper.handler.compile import compiled
 from torchkeeper.handler.context import Context
 from torchkeeper.handler.errors import PredictionException
 from torchkeeper.handler.labels import handler_mapping
+from torchkeeper.handler.served_model import ServedModel
 from torchkeeper.handler.timing import timed
 from torchkeeper.handler.weights import load_eager, load_whole, read_torchscript
 
@@ -58,6 +59,8 @@ class BaseHandler:
         self.map_location, self.device = _choose_device(properties.get("gpu_id"))
         model_dir = str(properties.get("model_dir"))
         self.model = compiled(self._load(model_dir), self.model_yaml_config)
+        if isinstance(self.model, ServedModel):
+            context.signature = self.model.signature
         self.mapping = handler_mapping(model_dir, self.postprocess)
         self.initialized = True
 

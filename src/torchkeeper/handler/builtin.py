@@ -15,4 +15,5 @@ BUILTIN: dict[str, str] = {
     "image_segmenter": "torchkeeper.handler.segmentation:ImageSegmenter",
     "object_detector": "torchkeeper.handler.detection:ObjectDetector",
     "densenet_handler": "torchkeeper.handler.densenet:DenseNetHandler",
+    "tensors": "torchkeeper.handler.tensors_handler:TensorsHandler",
 }

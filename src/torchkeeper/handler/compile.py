@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from torchkeeper.handler.helpers import check_valid_pt2_backend
+from torchkeeper.handler.served_model import ServedModel
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,9 @@ def compiled(model: Any, config: dict[str, Any]) -> Any:
     """The model, compiled if `config` (the whole model-config.yaml) asks for it and torch can do it."""
     options = compile_options(config)
     if options is None or ("backend" in options and not check_valid_pt2_backend(options["backend"])):
+        return model
+    if isinstance(model, ServedModel):
+        logger.warning("A model without source is not compiled here, it runs as its file says")
         return model
     text = ", ".join(f"{name} {value}" for name, value in options.items())
     try:

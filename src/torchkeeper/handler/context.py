@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 from torchkeeper.handler.response_head import checked_header, checked_status
+from torchkeeper.wire.messages import Signature
 
 CONTENT_TYPE = "content-type"
 #: What a processor calls the status among the headers; no header can have this name.
@@ -173,6 +174,8 @@ class Context:
         #: One callable per request when a handler batches continuously.
         self.stopping_criteria: Any = None
         self.cl_socket: Any = None
+        #: The tensors that the model takes and gives; a handler that knows them says so when it initialises.
+        self.signature: Signature | None = None
         #: Set while a batch is computed by a server.
         self.line: Line | None = None
         self._system_properties = {

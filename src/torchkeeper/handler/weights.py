@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from torchkeeper.handler.exported import read_pt2
 from torchkeeper.handler.helpers import import_file, list_classes_from_module
 from torchkeeper.handler.safe_text import first_sentence
 
@@ -88,7 +89,7 @@ MODEL_READERS: dict[str, Callable[[Path, torch.device], Any]] = {
     ".pt": read_torchscript,
     ".onnx": _not_yet,
     ".so": _not_yet,
-    ".pt2": _not_yet,
+    ".pt2": read_pt2,
 }
 
 

@@ -19,7 +19,7 @@ from torchkeeper.errors import CleaningTimedOut, ModelVersionNotFound
 from torchkeeper.models.autoscale import TICK, Autoscale, Demand
 from torchkeeper.pool.life import State
 from torchkeeper.pool.pool import Pool
-from torchkeeper.wire.messages import ModelSpec
+from torchkeeper.wire.messages import ModelSpec, Signature
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +98,12 @@ class ModelVersion:
     def loaded_workers(self) -> int:
         """Workers that serve."""
         return sum(1 for worker in self.pool.workers if worker.life.state in (State.READY, State.BUSY))
+
+    @property
+    def signature(self) -> Signature:
+        """What the model takes and gives; empty as long as no worker has said so."""
+        told = (worker.signature for worker in self.pool.workers)
+        return next((found for found in told if found is not None), Signature())
 
     def ready(self) -> bool:
         """Whether it serves with as many workers as asked for; with none it does not serve."""

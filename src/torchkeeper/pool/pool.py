@@ -260,6 +260,7 @@ class Pool:
             worker.recovering = False
             logger.info("Auto recovery succeeded, reset recoveryStartTS", extra=worker.known)
         worker.load_seconds = took
+        worker.signature = message.signature
         self._events.on_ready(worker)
         self._notify()
 

@@ -16,7 +16,7 @@ from typing import Protocol
 from torchkeeper.pool.life import Event, Life
 from torchkeeper.pool.process import WorkerProcess
 from torchkeeper.wire.frames import Message
-from torchkeeper.wire.messages import ModelSpec
+from torchkeeper.wire.messages import ModelSpec, Signature
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,8 @@ class Worker:
         self.recovering = False
         #: Seconds that loading the model took.
         self.load_seconds = 0.0
+        #: What the model takes and gives, as the last process that loaded it said.
+        self.signature: Signature | None = None
         self.ended = asyncio.Event()
 
     @property

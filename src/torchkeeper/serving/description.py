@@ -19,6 +19,7 @@ from torchkeeper.models.registry import Models
 from torchkeeper.models.version import ModelVersion
 from torchkeeper.pool.life import State
 from torchkeeper.pool.worker import Worker
+from torchkeeper.wire.messages import TensorSpec
 
 #: What TorchServe calls its extensions of KServe v2.
 TORCHSERVES_EXTENSIONS = ("kserve", "kubeflow")
@@ -86,6 +87,9 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     workers: tuple[WorkerDescription, ...]
     jobQueueStatus: QueueStatus
     customizedMetadata: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    #: Only there where they are known: the model's tensors.
+    inputs: tuple[dict[str, Any], ...] | msgspec.UnsetType = msgspec.UNSET
+    outputs: tuple[dict[str, Any], ...] | msgspec.UnsetType = msgspec.UNSET
     #: Only there, and true, where the number of workers follows the load.
     autoscale: bool | msgspec.UnsetType = msgspec.UNSET
     #: Only for those who ask: who says what holds.
@@ -117,6 +121,8 @@ def describe(
         workers=tuple(_worker(worker) for worker in found.pool.workers),
         jobQueueStatus=QueueStatus(found.dispatcher.room, found.dispatcher.waiting),
         customizedMetadata=msgspec.UNSET if metadata is None else metadata,
+        inputs=_inputs(found) or msgspec.UNSET,
+        outputs=_outputs(found) or msgspec.UNSET,
         autoscale=True if config.autoscale else msgspec.UNSET,
         settingOrigins=setting_origins(found) if origins else msgspec.UNSET,
         **shown,
@@ -141,15 +147,29 @@ def server_metadata(*, repository: bool) -> dict[str, Any]:
 
 
 def model_metadata(models: Models, found: ModelVersion) -> dict[str, Any]:
-    """What KServe v2 says of a model: what it takes and gives stands in model-config.yaml or is unknown."""
-    config = found.about.config
+    """What KServe v2 says of a model."""
     return {
         "name": found.name,
         "versions": [other.version for other in models.versions(found.name)],
         "platform": "pytorch",
-        "inputs": config.v2_inputs,
-        "outputs": config.v2_outputs,
+        "inputs": _inputs(found),
+        "outputs": _outputs(found),
     }
+
+
+def _inputs(found: ModelVersion) -> tuple[dict[str, Any], ...]:
+    """The tensors that a model takes: what model-config.yaml says, else what its file does."""
+    return found.about.config.v2_inputs or tuple(map(_tensor, found.signature.inputs))
+
+
+def _outputs(found: ModelVersion) -> tuple[dict[str, Any], ...]:
+    return found.about.config.v2_outputs or tuple(map(_tensor, found.signature.outputs))
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    """A tensor's name, and its datatype and shape where they are known."""
+    known = {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}
+    return {key: value for key, value in known.items() if value is not None}
 
 
 def _worker(worker: Worker) -> WorkerDescription:

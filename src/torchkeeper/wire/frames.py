@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from torchkeeper.wire.messages import Failure, Input, Kind, ModelSpec, Part, Reply, Sample
+from torchkeeper.wire.messages import Failure, Input, Kind, ModelSpec, Part, Reply, Sample, Signature
 
 _LENGTHS = struct.Struct(">II")
 #: A header describes answers, it does not hold them; one larger than this is a broken stream.
@@ -74,6 +74,8 @@ class Loaded(_Message, frozen=True, array_like=True, tag=10):
 
     pid: int
     seconds: float
+    #: What the model takes and gives, if its handler knows.
+    signature: Signature | None = None
 
 
 class LoadFailed(_Message, frozen=True, array_like=True, tag=11):

@@ -80,6 +80,21 @@ class Declared(msgspec.Struct, frozen=True, array_like=True):
     dimensions: tuple[str, ...] = ()
 
 
+class TensorSpec(msgspec.Struct, frozen=True, array_like=True):
+    """An input or output of a model; -1 in the shape: of no fixed length, None: unknown."""
+
+    name: str
+    datatype: str | None = None
+    shape: tuple[int, ...] | None = None
+
+
+class Signature(msgspec.Struct, frozen=True, array_like=True):
+    """The tensors that a model takes and gives, as its file says."""
+
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+
+
 class ModelSpec(msgspec.Struct, frozen=True):
     """All that a worker must know to load a model."""
 

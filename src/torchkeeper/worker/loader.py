@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any, cast
 
 from torchkeeper import TORCHSERVE_VERSION
-from torchkeeper.envelope.envelope import ENVELOPES, envelope_class
+from torchkeeper.envelope.envelope import ENVELOPES, KSERVE_V2, envelope_class
 from torchkeeper.handler.builtin import BUILTIN
 from torchkeeper.handler.context import Context
 from torchkeeper.handler.helpers import import_file
@@ -150,12 +150,16 @@ class _Entries(dict[str | None, Entry]):
 
     def __init__(self, entry: Entry, default: str | None) -> None:
         self._entry = entry
+        #: Whether the handler wants whole requests of KServe v2, and these unless asked for another form.
+        self._whole = getattr(getattr(entry, "__self__", None), "whole_requests", False) is True
+        if self._whole and default is None:
+            default = KSERVE_V2
         super().__init__({None: entry if default is None else self[default]})
 
     def __missing__(self, name: str | None) -> Entry:
         if name not in ENVELOPES:
             known = ", ".join(sorted(ENVELOPES))
             raise HandlerNotFound(f"service_envelope {name!r} is not one of {known}")
-        wrapped: Entry = envelope_class(name)(self._entry).handle
+        wrapped: Entry = envelope_class(name, whole_requests=self._whole)(self._entry).handle
         self[name] = wrapped
         return wrapped

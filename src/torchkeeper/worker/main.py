@@ -132,7 +132,7 @@ def serve(channel: Channel) -> int:
         sys.stderr.flush()
         channel.send(encode(LoadFailed(cause)))
         return EXIT_LOAD_FAILED
-    channel.send(encode(Loaded(os.getpid(), time.perf_counter() - begin)))
+    channel.send(encode(Loaded(os.getpid(), time.perf_counter() - begin, service.signature)))
     return _answer_batches(channel, service)
 
 

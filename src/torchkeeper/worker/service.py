@@ -17,7 +17,7 @@ from torchkeeper.handler.errors import RowsApart, UnreadableRows
 from torchkeeper.handler.outcome import WrongOutcome, check_one_per_row, drained
 from torchkeeper.handler.safe_text import safe_repr, safe_str
 from torchkeeper.wire.frames import sendable
-from torchkeeper.wire.messages import Failure, Input, Kind, Part, Reply, Sample
+from torchkeeper.wire.messages import Failure, Input, Kind, Part, Reply, Sample, Signature
 from torchkeeper.worker.passes import in_passes
 from torchkeeper.worker.replies import FAILED, Replier, failure_of, log, log_traceback
 
@@ -58,6 +58,12 @@ class Service:
         self._context = context
         self._decode = decode
         self._limit = max_response_size
+
+    @property
+    def signature(self) -> Signature | None:
+        """What the model takes and gives, if its handler said so."""
+        found = self._context.signature
+        return found if isinstance(found, Signature) else None
 
     def predict(self, inputs: Sequence[Input], outbox: Outbox) -> list[Reply | Failure]:
         """The handler's answers to a batch (one kind, one envelope), one per input and in their order.

@@ -1,0 +1,263 @@
+"""Reads .pt2 files: exported programs (torch.export.save) and AOTInductor's packages.
+
+Both become a ServedModel that knows its inputs. A package is machine code, and a program may bring
+operators and pickled constants: they are read in workers only. A package is always told to check its inputs,
+because without that it reads memory that is not there where a shape does not fit.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.export
+from torch.utils import _pytree as pytree
+
+from torchkeeper.handler.ports import DATATYPES, Port, Size, fixed, numbered
+from torchkeeper.handler.served_model import ServedModel, datatype_of
+
+#: Part of the names of what a package holds.
+_PACKAGED = "/data/aotinductor/"
+#: The name that `aoti_compile_and_package` gives a model.
+_MODEL = "model"
+#: Makes packages check their inputs; set by the user, it holds.
+_CHECK = "AOTI_RUNTIME_CHECK_INPUTS"
+#: Bounds of a dimension from here on are none.
+_UNBOUNDED = 1 << 31
+
+
+def read_pt2(path: Path, device: torch.device) -> ServedModel:
+    """The model of a .pt2 file on `device`.
+
+    Raises:
+        RuntimeError: it is none that can run here; the message says why.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            packaged = any(_PACKAGED in name for name in file.namelist())
+    except (OSError, zipfile.BadZipFile) as error:
+        raise RuntimeError(f"{path.name} is no .pt2 file ({error})") from error
+    return read_package(path, device) if packaged else read_program(path, device)
+
+
+# --- exported programs -----------------------------------------------------------------------------------
+
+
+def read_program(path: Path, device: torch.device) -> ServedModel:
+    """The model of an exported program.
+
+    Raises:
+        RuntimeError: the file cannot be read, or needs operators that are not registered.
+    """
+    try:
+        program = torch.export.load(path)
+    except Exception as error:
+        raise RuntimeError(
+            f"{path.name} is no exported program that can be loaded here ({_first_line(error)}); write one "
+            "with torch.export.save. Operators of your own must be registered before: by a handler's import"
+        ) from error
+    if device.type != "cpu":
+        passes = importlib.import_module("torch.export.passes")  # torch has it since 2.7
+        program = passes.move_to_device_pass(program, device)
+    names, template = _user_inputs(program)
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    ranges = {str(symbol): bounds for symbol, bounds in program.range_constraints.items()}
+    inputs = [_program_port(name, values[name], ranges) for name in names]
+    given = [getattr(spec.arg, "name", None) for spec in _user_specs(program.graph_signature.output_specs)]
+    outputs = [
+        _program_port(name, values[node], ranges)
+        for name, node in zip(_output_names(program.call_spec.out_spec), given, strict=True)
+        if isinstance(values.get(node), torch.Tensor)
+    ]
+    module = program.module()
+    in_spec = program.call_spec.in_spec
+
+    def run(tensors: list[torch.Tensor]) -> Any:
+        left = iter(tensors)
+        flat = [next(left) if tensor else value for tensor, value in template]
+        args, kwargs = pytree.tree_unflatten(flat, in_spec)
+        return module(*args, **kwargs)
+
+    return ServedModel(run, inputs, outputs)
+
+
+def _user_specs(specs: Any) -> list[Any]:
+    return [spec for spec in specs if spec.kind.name in ("USER_INPUT", "USER_OUTPUT")]
+
+
+def _user_inputs(program: Any) -> tuple[list[str], list[tuple[bool, Any]]]:
+    """The names of the tensors that a program takes, and for each argument (is a tensor, else its value)."""
+    names, template = [], []
+    for spec in _user_specs(program.graph_signature.input_specs):
+        constant = not hasattr(spec.arg, "name") or hasattr(spec.arg, "value")
+        template.append((not constant, getattr(spec.arg, "value", None)))
+        if not constant:
+            names.append(spec.arg.name)
+    return names, template
+
+
+def _program_port(name: str, value: torch.Tensor, ranges: dict[str, Any]) -> Port:
+    sizes = []
+    for length in value.shape:
+        if isinstance(length, int):
+            sizes.append(fixed(length))
+            continue
+        symbol = str(length.node.expr)
+        bounds = ranges.get(symbol)
+        low, high = (0, None) if bounds is None else (int(bounds.lower), _bound(bounds.upper))
+        sizes.append(Size(low, high, symbol))
+    return Port(name, datatype_of(value), tuple(sizes))
+
+
+def _bound(upper: object) -> int | None:
+    """A bound as a number; None for infinity in each of its forms."""
+    text = str(upper)
+    return int(text) if text.isdigit() and int(text) < _UNBOUNDED else None
+
+
+def _output_names(spec: Any) -> list[str]:
+    """The names of a structure's leaves: the keys of a plain dict, else their numbers."""
+    if spec.type is dict and all(child.is_leaf() for child in spec.children()):
+        return [str(key) for key in spec.context]
+    return numbered("output", [None] * spec.num_leaves)
+
+
+# --- AOTInductor's packages ------------------------------------------------------------------------------
+
+
+def read_package(path: Path, device: torch.device) -> ServedModel:
+    """The model of an AOTInductor package.
+
+    Raises:
+        RuntimeError: torch is too old, or the package is for another device or machine.
+    """
+    loader_class = getattr(getattr(torch._C, "_aoti", None), "AOTIModelPackageLoader", None)
+    if loader_class is None:
+        raise RuntimeError(
+            f"{path.name} is an AOTInductor package, which torch {torch.__version__} cannot load"
+        )
+    about = _package_metadata(path)
+    wanted = about.get("AOTI_DEVICE_KEY") or "cpu"
+    if wanted not in ("cpu", device.type):
+        raise RuntimeError(
+            f"{path.name} was compiled for {wanted}, and this worker computes on {device.type}; "
+            "compile it for that"
+        )
+    os.environ.setdefault(_CHECK, "1")
+    index = device.index if wanted != "cpu" and device.index is not None else -1
+    try:
+        with _unpacked(keep=wanted != "cpu"):
+            loader = loader_class(str(path), _MODEL, False, 1, index)
+    except RuntimeError as error:
+        raise RuntimeError(f"{path.name} cannot be loaded ({_first_line(error)})") from error
+    in_spec, out_spec = map(pytree.treespec_loads, loader.get_call_spec())
+    inputs = _package_inputs(path, in_spec)
+    outputs = [Port(name) for name in _output_names(out_spec)]
+    compute = getattr(loader, "boxed_run", loader.run)
+    place = torch.device("cpu") if wanted == "cpu" else device
+
+    def run(tensors: list[torch.Tensor]) -> Any:
+        found = compute([tensor.to(place).contiguous() for tensor in tensors])
+        return pytree.tree_unflatten(found, out_spec)
+
+    return ServedModel(run, inputs, outputs)
+
+
+def _package_metadata(path: Path) -> dict[str, Any]:
+    """What the compiler wrote of the machine it compiled for."""
+    text = _member(path, "_metadata.json")
+    try:
+        found = json.loads(text) if text else {}
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _package_inputs(path: Path, in_spec: Any) -> list[Port]:
+    """A package's inputs: names from the call's structure, the rest from the checks in its source."""
+    args, kwargs = in_spec.children()
+    flat = kwargs.num_leaves == len(kwargs.context)
+    keys = [str(key) for key in kwargs.context] if flat else [None] * kwargs.num_leaves
+    names = numbered("input", [*([None] * args.num_leaves), *keys])
+    checks = _checks(_member(path, ".wrapper.cpp"))
+    if len(checks) != len(names):
+        return [Port(name) for name in names]
+    return [Port(name, datatype, sizes) for name, (datatype, sizes) in zip(names, checks, strict=True)]
+
+
+#: What AOTInductor writes into a package's source to check its inputs: the beginning of an input's check ...
+_INPUT = re.compile(r"(?m)^\s*int32_t (\w+)_expected_dtype = aoti_torch_dtype_(\w+)\(\);")
+#: ... and a length: (fixed, -, -, dimension) or (-, dimension, "<" or ">", bound).
+_LENGTH = r"if \((?:(\d+) != {name}_size\[(\d+)\]|{name}_size\[(\d+)\] ([<>]) (\d+))\)"
+_STRIDE = r"{name}_stride\[(\d+)\]"
+
+
+def _checks(source: str) -> list[tuple[str | None, tuple[Size, ...] | None]]:
+    """Datatype and sizes of each input, in their order, as far as a package's source checks them."""
+    begins = list(_INPUT.finditer(source))
+    ends = [match.start() for match in begins[1:]] + [len(source)]
+    return [
+        (DATATYPES.get(begin[2]), _lengths(begin[1], source[begin.end() : end]))
+        for begin, end in zip(begins, ends, strict=True)
+    ]
+
+
+def _lengths(name: str, text: str) -> tuple[Size, ...] | None:
+    """The sizes of an input's dimensions; those without a check may be anything. None: nothing is checked."""
+    found: dict[int, Size] = {}
+    for match in re.finditer(_LENGTH.format(name=re.escape(name)), text):
+        only, place, other, sign, bound = match.groups()
+        if only is not None:
+            found[int(place)] = fixed(int(only))
+            continue
+        known = found.get(int(other), Size())
+        low, high = (int(bound), known.high) if sign == "<" else (known.low, _bound(int(bound)))
+        found[int(other)] = Size(low, high)
+    strides = (int(place) for place in re.findall(_STRIDE.format(name=re.escape(name)), text))
+    rank = max([*found, *strides], default=-1) + 1
+    return tuple(found.get(place, Size()) for place in range(rank)) if rank else None
+
+
+def _member(path: Path, ending: str) -> str:
+    """The text of a package's first file of that ending; empty if there is none."""
+    with zipfile.ZipFile(path) as file:
+        name = next((name for name in file.namelist() if _PACKAGED in name and name.endswith(ending)), None)
+        return file.read(name).decode(errors="replace") if name else ""
+
+
+@contextmanager
+def _unpacked(*, keep: bool) -> Iterator[None]:
+    """Where the loader unpacks a package, which it leaves to others to remove.
+
+    On the CPU all is mapped once it is loaded; a GPU's kernels are read when they are first used.
+    """
+    folder = tempfile.mkdtemp(prefix="aoti-")
+    before = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = folder
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TMPDIR"]
+        else:
+            os.environ["TMPDIR"] = before
+        if keep:
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

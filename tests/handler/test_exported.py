@@ -1,0 +1,111 @@
+"""Exported programs: what they take is read from the file, and each batch gets the eager model's values."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from exports import Rows, Tokens, packaged, rows_program, saved, tokens_program
+from torchkeeper.handler.exported import read_pt2
+from torchkeeper.handler.ports import Port, Size
+from torchkeeper.handler.weights import load_whole
+from torchkeeper.wire.messages import Signature, TensorSpec
+
+pytestmark = pytest.mark.slow
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(("low", "high"), [(1, 8), (2, 64), (1, 1), (3, 3)])
+@pytest.mark.parametrize("count", [1, 3, 20])
+def test_batches_within_and_beyond_the_exported_bound(
+    tmp_path: Path, low: int, high: int, count: int
+) -> None:
+    model = load_whole(saved(rows_program(low, high), tmp_path / "m.pt2"), CPU)
+    x = torch.randn(count, 4)
+    with torch.inference_mode():
+        torch.testing.assert_close(model(x), Rows()(x))
+
+
+def test_names_shapes_and_datatypes_come_from_the_file(tmp_path: Path) -> None:
+    model = read_pt2(saved(tokens_program(), tmp_path / "m.pt2"), CPU)
+    assert model.signature == Signature(
+        (TensorSpec("ids", "INT64", (-1, -1)), TensorSpec("mask", "BOOL", (-1, -1))),
+        (TensorSpec("sum", "FP32", (-1, 3)), TensorSpec("per_token", "FP32", (-1, -1))),
+    )
+    assert model.batch is not None
+    assert (model.batch.low, model.batch.high) == (1, 16)
+    ids, mask = torch.randint(0, 10, (20, 5)), torch.rand(20, 5) > 0.5
+    found, expected = model(ids, mask=mask), Tokens()(ids, mask)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)
+
+
+def test_constants_among_the_arguments_are_the_models_own(tmp_path: Path) -> None:
+    class Scaled(torch.nn.Module):
+        def forward(self, x: torch.Tensor, factor: int, pair: tuple[torch.Tensor, torch.Tensor]) -> Any:
+            return x * factor, pair[0] + pair[1]
+
+    x = torch.ones(2)
+    program = torch.export.export(Scaled(), (x, 3, (x + 1, x + 2)))
+    model = read_pt2(saved(program, tmp_path / "m.pt2"), CPU)
+    assert [port.name for port in model.inputs] == ["x", "pair_0", "pair_1"]
+    first, second = model(x, x, 2 * x)
+    assert (first.tolist(), second.tolist()) == ([3, 3], [3, 3])
+
+
+def test_files_that_are_none_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt2"
+    path.write_bytes(b"no zip")
+    with pytest.raises(RuntimeError, match=r"m\.pt2 is no \.pt2 file"):
+        read_pt2(path, CPU)
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("m/other", "x")
+    with pytest.raises(RuntimeError, match=r"m\.pt2 is no exported program .*torch\.export\.save"):
+        read_pt2(path, CPU)
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("m/data/aotinductor/model/x.wrapper_metadata.json", '{"AOTI_DEVICE_KEY": "cuda"}')
+    with pytest.raises(RuntimeError, match="compiled for cuda, and this worker computes on cpu"):
+        read_pt2(path, CPU)
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("m/data/aotinductor/model/x.wrapper_metadata.json", "damaged")
+    with pytest.raises(RuntimeError, match=r"m\.pt2 cannot be loaded"):
+        read_pt2(path, CPU)
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Packages by name; made once, as compiling takes long."""
+    folder = tmp_path_factory.mktemp("packages")
+    return {
+        "rows": packaged(rows_program(2, 8), folder / "rows.pt2"),
+        "tokens": packaged(tokens_program(), folder / "tokens.pt2"),
+    }
+
+
+@pytest.mark.parametrize("count", [1, 3, 8, 20])
+def test_packages_are_served_in_batches_of_any_size(
+    packages: dict[str, Path], count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    model = read_pt2(packages["rows"], CPU)
+    assert model.inputs[0].sizes == (Size(2, 8), Size(4, 4))
+    x = torch.randn(4, count).t()  # not contiguous
+    torch.testing.assert_close(model(x), Rows()(x).detach())
+    assert not list(tmp_path.iterdir()), "folders left behind"
+
+
+def test_a_packages_inputs_are_read_from_its_checks(packages: dict[str, Path]) -> None:
+    model = read_pt2(packages["tokens"], CPU)
+    sizes = (Size(1, 16), Size(2, 32))
+    assert model.inputs == (Port("input0", "INT64", sizes), Port("input1", "BOOL", sizes))
+    assert [port.name for port in model.outputs] == ["sum", "per_token"]
+    ids, mask = torch.randint(0, 10, (20, 5)), torch.rand(20, 5) > 0.5
+    for name, value in Tokens()(ids, mask).items():
+        torch.testing.assert_close(model(ids, mask)[name], value.detach())
+    with pytest.raises(ValueError, match=r"input input1: shape \[2, 33\] is not \[1..16, 2..32\]"):
+        model(torch.ones(2, 3, dtype=torch.int64), torch.ones(2, 33, dtype=torch.bool))

@@ -1,0 +1,53 @@
+"""Whether rows are independent is found out, not assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from torchkeeper.handler.ports import Port, Size, fixed
+from torchkeeper.handler.probe import independent_rows
+from torchkeeper.handler.served_model import ServedModel
+
+CPU = torch.device("cpu")
+
+
+def failing(x: torch.Tensor) -> torch.Tensor:
+    raise RuntimeError("not with these values")
+
+
+@pytest.mark.parametrize(
+    ("compute", "expected"),
+    [
+        (lambda x: x * 2, True),
+        (lambda x: x.softmax(1), True),
+        (lambda x: x.softmax(0), False),
+        (lambda x: x.cumsum(0), False),
+        (lambda x: x - x.mean(0), False),
+        (lambda x: x + torch.arange(len(x)).unsqueeze(1), False),
+        (lambda x: x * 1.0 + (x - x.abs().amax(0)).sign(), False),
+        (lambda x: x.sum(), False),
+        (lambda x: torch.cat((x, x)), False),
+        (failing, False),
+    ],
+)
+def test_rows_are_independent_if_nothing_of_the_others_shows(
+    compute: Callable[[torch.Tensor], torch.Tensor], expected: bool
+) -> None:
+    ports = [Port("x", "FP32", (Size(1, 8, "b"), fixed(3)))]
+    model = ServedModel(lambda given: compute(given[0]), ports, [Port("y")])
+    assert independent_rows(model, CPU) is expected
+
+
+@pytest.mark.parametrize("datatype", ["INT64", "BOOL", "UINT8", "FP16", "FP64"])
+def test_values_are_of_the_inputs_datatypes(datatype: str) -> None:
+    ports = [Port("x", datatype, (Size(2, None, "b"), Size(1, None, "s")))]
+    model = ServedModel(lambda given: given[0], ports, [Port("y")])
+    assert independent_rows(model, CPU)
+
+
+def test_a_batch_of_one_size_is_not_tried() -> None:
+    ports = [Port("x", "FP32", (fixed(4),))]
+    assert not independent_rows(ServedModel(lambda given: given[0], ports, [Port("y")]), CPU)
