@@ -60,13 +60,26 @@ def test_a_bad_value_is_answered_before_anything_loads(tmp_path: Path) -> None:
     assert last == "1 []"
 
 
-def test_only_a_workflow_store_of_the_command_line_must_be_there(tmp_path: Path) -> None:
-    (tmp_path / "config.properties").write_text("workflow_store=/nowhere\nmodel_store=.\n")
-    settings, _ = checked_settings(torchserve_parser().parse_args(["--ncs"]), {}, tmp_path)
-    assert settings.workflow_store == Path("/nowhere")
-    flags = torchserve_parser().parse_args(["--ncs", "--workflow-store", "nope"])
-    with pytest.raises(LaunchRefused, match="--workflow-store directory not found: nope"):
-        checked_settings(flags, {}, tmp_path)
+@pytest.mark.parametrize(
+    ("flags", "text", "said"),
+    [
+        ((), "workflow_store=/nowhere\n", "workflow_store (file {}:2) has no effect: "),
+        (("--workflow-store", "nope"), "", "workflow_store (command line --workflow-store) has no effect: "),
+        (("--cpp-log-config", "nope"), "", "cpp_log_config (command line --cpp-log-config) has no effect: "),
+        (("--plugins-path", "nope"), "", "plugins_path (command line --plugins-path) has no effect: "),
+        (("--ppath", "nope"), "plugins_path=other\n", "plugins_path (command line --plugins-path) has no "),
+        ((), "initial_distribution_port=many\n", "initial_distribution_port=many ({}:2): "),
+        ((), "number_of_netty_threads=-1\n", "number_of_netty_threads=-1 ({}:2): must be at least 0; "),
+    ],
+)
+def test_a_setting_without_effect_never_ends_the_start_and_is_said_once(
+    tmp_path: Path, flags: tuple[str, ...], text: str, said: str
+) -> None:
+    path = tmp_path / "config.properties"
+    path.write_text(f"model_store=.\n{text}")
+    _, warnings = checked_settings(torchserve_parser().parse_args(["--ncs", *flags]), {}, tmp_path)
+    assert [one for one in warnings if one.startswith(said.format(path))]
+    assert len([one for one in warnings if "has no effect: " in one]) == 1
 
 
 def test_the_command_that_prints_settings_shows_what_is_said_of_models_and_where(tmp_path: Path) -> None:
@@ -132,10 +145,9 @@ def test_flags_that_are_none(arguments: list[str], capsys: pytest.CaptureFixture
     assert "usage: torchserve" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("flag", ["--log-config", "--cpp-log-config"])
-def test_a_log_configuration_must_be_there(tmp_path: Path, flag: str) -> None:
-    arguments = torchserve_parser().parse_args([flag, str(tmp_path / "nope")])
-    with pytest.raises(LaunchRefused, match=f"{flag} file not found: {tmp_path / 'nope'}"):
+def test_a_log_configuration_must_be_there(tmp_path: Path) -> None:
+    arguments = torchserve_parser().parse_args(["--log-config", str(tmp_path / "nope")])
+    with pytest.raises(LaunchRefused, match=f"--log-config file not found: {tmp_path / 'nope'}"):
         checked_settings(arguments, {}, tmp_path)
 
 

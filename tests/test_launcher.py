@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import uuid
 from pathlib import Path
 
+import psutil
 import pytest
 
 from servers import BIN, Program
@@ -93,6 +95,31 @@ def test_a_server_in_the_foreground_is_found_too(tmp_path: Path) -> None:
     assert (stopped.returncode, stopped.stdout) == (0, "TorchServe has stopped.\n")
     server.end()
     assert not (tmp_path / ".model_server.pid").exists()
+
+
+@pytest.mark.slow
+def test_stop_and_then_start_in_a_script(tmp_path: Path) -> None:
+    """The next server begins while the one before may still be answering what it holds."""
+    sockets = "".join(f"{api}_address=unix:{api}\n" for api in ("inference", "management", "metrics"))
+    (tmp_path / "config.properties").write_text(f"{sockets}grpc_inference_port=0\ngrpc_management_port=0\n")
+    flags = ("--start", "--model-store", ".", "--ncs")
+    numbers = []
+    try:
+        for _ in range(3):
+            torchserve(tmp_path, "--stop")
+            started = torchserve(tmp_path, *flags)
+            assert started.returncode == 0, started.stdout
+            numbers.append((tmp_path / ".model_server.pid").read_text())
+            for earlier in numbers[:-1]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    psutil.Process(int(earlier)).wait(60)
+            for api in ("inference", "management", "metrics"):
+                with socket.socket(socket.AF_UNIX) as client:
+                    client.connect(str(tmp_path / api))
+            assert psutil.pid_exists(int((tmp_path / ".model_server.pid").read_text()))
+    finally:
+        torchserve(tmp_path, "--stop", "--foreground")
+    assert len(set(numbers)) == 3
 
 
 @pytest.mark.slow

@@ -124,12 +124,8 @@ def checked_settings(
     Raises:
         LaunchRefused, SettingsError: something named is missing or wrong.
     """
-    for path, flag in (
-        (arguments.log_config, "--log-config"),
-        (arguments.cpp_log_config, "--cpp-log-config"),
-    ):
-        if path is not None and not path.is_file():
-            raise LaunchRefused(f"{flag} file not found: {path.absolute()}")
+    if arguments.log_config is not None and not arguments.log_config.is_file():
+        raise LaunchRefused(f"--log-config file not found: {arguments.log_config.absolute()}")
     command_line = CommandLine(
         ts_config=arguments.ts_config,
         model_store=arguments.model_store,
@@ -139,14 +135,14 @@ def checked_settings(
         enable_model_api=arguments.enable_model_api,
         no_config_snapshots=arguments.no_config_snapshots,
         plugins_path=arguments.plugins_path,
+        cpp_log_config=arguments.cpp_log_config,
         log_config=arguments.log_config,
         log_level=arguments.log_level,
         kserve=arguments.kserve,
     )
     settings, warnings = load_settings(command_line, environ, cwd)
-    for path, flag in ((settings.store, "--model-store"), (arguments.workflow_store, "--workflow-store")):
-        if path is not None and not path.is_dir():
-            raise LaunchRefused(f"{flag} directory not found: {path}")
+    if not settings.store.is_dir():
+        raise LaunchRefused(f"--model-store directory not found: {settings.store}")
     snapshot_models(settings)
     return settings, warnings
 

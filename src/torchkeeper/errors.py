@@ -156,6 +156,14 @@ class CleaningTimedOut(TorchkeeperError):
         super().__init__(f"Timed out while cleaning resources: {name}")
 
 
+class FeatureMissing(TorchkeeperError):
+    """A path of TorchServe's to which nothing leads here: 501, with a sentence that says what to do."""
+
+    status = 501
+    type = "NotImplementedException"
+    refusal = True
+
+
 class MethodNotAllowed(TorchkeeperError):
     """The route exists, the method does not: 405 with the methods that do (RFC 9110, section 15.5.6)."""
 

@@ -3,7 +3,7 @@
 import pytest
 
 from torchkeeper.api.routes import Endpoint, resolve
-from torchkeeper.errors import BadEscape, MethodNotAllowed, ResourceNotFound
+from torchkeeper.errors import BadEscape, FeatureMissing, MethodNotAllowed, ResourceNotFound
 from torchkeeper.serving.apis import Api
 from torchkeeper.wire.messages import Kind
 
@@ -42,6 +42,26 @@ def test_routes(
 def test_what_is_no_route_is_not_found(path: bytes) -> None:
     with pytest.raises(ResourceNotFound):
         resolve(path, "GET", Api.INFERENCE)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *(
+            ("GET", b"/workflows"),
+            ("POST", b"/workflows"),
+            ("DELETE", b"/workflows/w"),
+            ("PUT", b"/workflows/w/"),
+        ),
+        *(("POST", b"/wfpredict/w"), ("GET", b"/wfpredict")),
+    ],
+)
+@pytest.mark.parametrize("apis", [Api.INFERENCE, Api.MANAGEMENT])
+def test_workflows_are_said_to_be_missing(method: str, path: bytes, apis: Api) -> None:
+    with pytest.raises(
+        FeatureMissing, match=r"^/w\w+ asks for workflows, which torchkeeper does not have yet; "
+    ):
+        resolve(path, method, apis)
 
 
 @pytest.mark.parametrize(("method", "apis"), [("POST", Api.INFERENCE), ("GET", Api.MANAGEMENT)])

@@ -150,7 +150,7 @@ def test_a_strict_configuration_refuses_the_first_complaint() -> None:
             Origin("environment", "TS_GRPC_INFERENCE_PORT"),
             f"grpc_inference_port={'x' * 100}... (TS_GRPC_INFERENCE_PORT): must be a whole number",
         ),
-        ("io_ratio", "", Origin("default"), "io_ratio= (default): must be a whole number"),
+        ("max_request_size", "", Origin("default"), "max_request_size= (default): must be a whole number"),
     ],
 )
 def test_a_bad_value_is_one_line_that_names_it_and_its_place(

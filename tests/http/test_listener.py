@@ -238,6 +238,48 @@ def test_a_port_that_the_configuration_names_twice() -> None:
 
 
 @pytest.mark.parametrize("loop_of", LOOPS)
+def test_who_takes_a_path_over_keeps_it(
+    loop_of: Callable[[], asyncio.AbstractEventLoop], tmp_path: Path
+) -> None:
+    """A server that was started while an earlier one still answers what it holds."""
+
+    async def run() -> bytes:
+        path = tmp_path / "socket"
+        first, second = (Listener("inference_address", Address("unix", path=str(path))) for _ in range(2))
+        first.bind()
+        await first.start(echo, EdgeLimits(max_body=1000, last_call=0.1), unasked)
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nrun")
+        with pytest.raises(SettingsError, match="cannot listen there"):
+            second.bind()
+        stopping = asyncio.ensure_future(first.stop(10.0))
+        while not await bound(second):
+            assert not stopping.done()
+        writer.write(b"s")
+        answer = await reader.read()
+        writer.close()
+        await stopping
+        assert path.exists()
+        second_stopped = Listener("inference_address", Address("unix", path=str(path)))
+        with pytest.raises(SettingsError, match="cannot listen there"):
+            second_stopped.bind()
+        await second.stop(1.0)
+        assert not path.exists()
+        return answer
+
+    async def bound(listener: Listener) -> bool:
+        await asyncio.sleep(0)
+        try:
+            listener.bind()
+        except SettingsError:
+            return False
+        return True
+
+    with asyncio.Runner(loop_factory=loop_of) as runner:
+        assert runner.run(run()).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("loop_of", LOOPS)
 def test_connections_that_wait_to_be_accepted_when_the_server_stops_are_answered(
     loop_of: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:

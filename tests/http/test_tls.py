@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ssl
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shutil import which
 
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -18,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 from cryptography.x509 import load_pem_x509_certificate
+from cryptography.x509.oid import NameOID
 
 from torchkeeper.config.settings import CommandLine, load_settings
 from torchkeeper.errors import SettingsError
@@ -141,6 +146,42 @@ def test_half_a_pair_is_named(tmp_path: Path) -> None:
 )
 def test_pem_files_that_cannot_be_used(tmp_path: Path, key: bytes, certificates: bytes, said: str) -> None:
     check_refusal(tmp_path, said, *pem(tmp_path, key, certificates))
+
+
+def signed(
+    size: int, name: str, by: tuple[RSAPrivateKey, x509.Certificate] | None = None
+) -> x509.Certificate:
+    """A certificate for a key of that many bits, its own or another's; the key is in `RSA`."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(by[1].subject if by else subject)
+        .public_key(RSA[size].public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+    )
+    return made.sign(by[0] if by else RSA[size], SHA256())
+
+
+#: As many bits as old tutorials for TorchServe give a key, and as many as are taken.
+RSA = {size: generate_private_key(65537, size) for size in (1024, 2048)}
+
+
+def test_a_key_that_is_too_short_is_refused_in_words_that_say_so(tmp_path: Path) -> None:
+    short = signed(1024, "localhost")
+    form = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    files = pem(tmp_path, RSA[1024].private_bytes(*form), short.public_bytes(Encoding.PEM))
+    said = r"certificate_file=.*: its key has 1024 bits, too few for TLS \(RSA needs 2048\); make a new "
+    check_refusal(tmp_path, said, *files)
+    leaf = signed(2048, "localhost", by=(RSA[1024], short))
+    both = leaf.public_bytes(Encoding.PEM) + short.public_bytes(Encoding.PEM)
+    files = pem(tmp_path, RSA[2048].private_bytes(*form), both)
+    check_refusal(
+        tmp_path, r"certificate_file=.*: a certificate of its chain has a key of 1024 bits, ", *files
+    )
 
 
 def test_missing_files(tmp_path: Path) -> None:

@@ -58,6 +58,32 @@ def test_lines_as_json_tell_whose_they_are(serve: Start, tmp_path: Path) -> None
     ]
 
 
+WARNS = """
+import logging
+
+logging.getLogger(__name__).warning("the handler's own")
+logging.getLogger("torchkeeper.handler.compile").warning("it runs uncompiled")
+logging.getLogger("torchkeeper.handler.compile").info("compiled")
+
+def handle(data, context):
+    return data and ["x"] * len(data)
+"""
+
+
+def test_what_torchkeeper_warns_of_in_a_worker_is_a_warning(serve: Start, tmp_path: Path) -> None:
+    """A handler's own lines are INFO lines whatever their level, as in TorchServe."""
+    server = serve({"m": WARNS})
+    assert server.client.post("/predictions/m", content=b"x").status_code == 200
+    server.stop()
+    text = (tmp_path / "logs" / "model_log.log").read_text()
+    found = re.findall(r"\[(\w+) ?\] \S+ .*- (it runs uncompiled|compiled|the handler's own)\n", text)
+    assert sorted(found) == [
+        ("INFO", "compiled"),
+        ("INFO", "the handler's own"),
+        ("WARN", "it runs uncompiled"),
+    ]
+
+
 def test_torchserves_sentences_about_a_worker_that_hangs(serve: Start, tmp_path: Path) -> None:
     server = serve({"m": MODEL}, "minWorkers: 1\nmaxWorkers: 1\nresponseTimeout: 1\n")
     for _ in range(2):

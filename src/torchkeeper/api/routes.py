@@ -11,10 +11,11 @@ import enum
 from dataclasses import dataclass, replace
 from urllib.parse import unquote_to_bytes
 
-from torchkeeper.errors import BadEscape, MethodNotAllowed, ResourceNotFound
+from torchkeeper.errors import BadEscape, FeatureMissing, MethodNotAllowed, ResourceNotFound
 from torchkeeper.keys.key import Key
 from torchkeeper.serving.apis import Api
 from torchkeeper.serving.dialect import Dialect
+from torchkeeper.wire.features import WORKFLOWS
 from torchkeeper.wire.messages import Kind
 
 
@@ -167,6 +168,8 @@ ROUTES = (
 )
 
 
+#: First segments of TorchServe's paths that lead to what is not here.
+_MISSING = {"/workflows": WORKFLOWS, "/wfpredict": WORKFLOWS}
 #: Who asks below a first segment that leads to no route.
 _STRANGERS = {"v1": Dialect.KSERVE_V1, "v2": Dialect.OPEN_INFERENCE}
 
@@ -194,7 +197,7 @@ def resolve(raw_path: bytes, method: str, apis: Api) -> Match:
 
     Raises:
         BadEscape: a % escape that is none.
-        ResourceNotFound, MethodNotAllowed: no route.
+        ResourceNotFound, MethodNotAllowed, FeatureMissing: no route.
     """
     path = unescape(raw_path)
     segments = path.removesuffix("/").split("/")[1:]
@@ -217,7 +220,10 @@ def resolve(raw_path: bytes, method: str, apis: Api) -> Match:
             found = match
     if found is not None:
         return found
-    raise ResourceNotFound() if taken is None else MethodNotAllowed(allowed)
+    if taken is not None:
+        raise MethodNotAllowed(allowed)
+    first = f"/{segments[0]}" if segments else "/"
+    raise FeatureMissing(_MISSING[first].asked_by(first)) if first in _MISSING else ResourceNotFound()
 
 
 def unescape(raw_path: bytes) -> str:

@@ -39,6 +39,7 @@ class CommandLine:
     enable_model_api: bool = False
     no_config_snapshots: bool = False
     plugins_path: str | None = None
+    cpp_log_config: Path | None = None
     log_config: Path | None = None
     log_level: str | None = None
     kserve: bool = False
@@ -147,7 +148,7 @@ def _without_effect(origins: Mapping[str, Origin]) -> list[str]:
     return [
         f"{name} ({origin}) has no effect{said[BY_NAME[name].effect].format(BY_NAME[name].why)}"
         for name, origin in origins.items()
-        if BY_NAME[name].effect in said and origin.kind in ("file", "environment")
+        if BY_NAME[name].effect in said and origin.kind != "default"
     ]
 
 
@@ -235,6 +236,7 @@ def _apply_command_line(layers: Layers, arguments: CommandLine) -> None:
         ),
         "enable_model_api": ("true" if arguments.enable_model_api else None, "--enable-model-api"),
         "plugins_path": (arguments.plugins_path, "--plugins-path"),
+        "cpp_log_config": (arguments.cpp_log_config, "--cpp-log-config"),
         "log_level": (arguments.log_level, "--log-level"),
     }
     for name, (value, flag) in given.items():

@@ -92,6 +92,14 @@ class SettingKey:
             ValueError: it is none; says what it must be.
         """
         try:
+            return self._read(text)
+        except ValueError as error:
+            if self.effect is Effect.WORKS:
+                raise
+            return Read(self.form.parse(self.default), str(error), "it is ignored")
+
+    def _read(self, text: str) -> Read[Any]:
+        try:
             return Read(self.form.parse(text))
         except ValueError as error:
             if self.form.lenient is None or self.own:

@@ -50,7 +50,8 @@ def examine_properties(text: str, where: str, environ: Mapping[str, str]) -> tup
             return
         values[name] = read.value
         why = f"{shown}{read.complaint}; {read.instead}"
-        findings.append(Finding(place, name, Verdict.CHANGED, why) if read.complaint else _key(name, place))
+        verdict = Verdict.CHANGED if BY_NAME[name].effect is Effect.WORKS else Verdict.IGNORED
+        findings.append(Finding(place, name, verdict, why) if read.complaint else _key(name, place))
         passed_over.extend(findings[-1:] if read.complaint else [])
 
     for entry in parse_properties(text):

@@ -40,6 +40,8 @@ class Listener:
         self._context = context
         self.address = address
         self._socket: socket.socket | None = None
+        #: Device and inode of the file that was made for a unix socket.
+        self._made: tuple[int, int] | None = None
         self._server: asyncio.Server | None = None
         self._connect: Factory | None = None
         self._acceptor: TlsAcceptor | None = None
@@ -56,6 +58,7 @@ class Listener:
             self._socket = (
                 _bind_unix(Path(address.path)) if address.path else _bind_tcp(address.host, address.port)
             )
+            self._made = _identity(address.path) if address.path else None
         except OSError as error:
             holder = (
                 port_holder(address.port) if error.errno == errno.EADDRINUSE and not address.path else None
@@ -116,8 +119,10 @@ class Listener:
             await asyncio.wait(running)
         if self._socket is not None:
             self._socket.close()
-        if self.address.path:
-            Path(self.address.path).unlink(missing_ok=True)
+        if self._made is not None:
+            with contextlib.suppress(OSError):  # by now it may be another server's
+                if _identity(self.address.path) == self._made:
+                    Path(self.address.path).unlink()
 
     def _running(self) -> set[asyncio.Task[None]]:
         tasks = (connection.task for connection in self._connections)
@@ -147,6 +152,11 @@ class Listener:
             connection.setblocking(False)
             await asyncio.get_running_loop().connect_accepted_socket(self._connect, connection)
         await asyncio.sleep(0)  # what the loop itself accepted last is made a connection in the turn after
+
+
+def _identity(path: str) -> tuple[int, int]:
+    found = Path(path).lstat()
+    return found.st_dev, found.st_ino
 
 
 def _bind_tcp(host: str, port: int) -> socket.socket:

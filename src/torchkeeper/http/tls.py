@@ -27,6 +27,8 @@ from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 from torchkeeper.config.settings import Settings
 from torchkeeper.errors import SettingsError
 
+#: Bits of an RSA key that OpenSSL takes at the security level that Python sets.
+_LEAST = 2048
 #: The first bytes of Java's older keystore format.
 _JKS = b"\xfe\xed\xfe\xed"
 
@@ -101,8 +103,20 @@ def _context(identity: _Identity) -> ssl.SSLContext:
         try:
             context.load_cert_chain(file.name, password=identity.password)
         except ssl.SSLError as error:
-            raise SettingsError(f"{identity.source}: cannot be used for TLS: {error.reason}") from None
+            raise SettingsError(f"{identity.source}: {_objection(error, identity)}") from None
     return context
+
+
+def _objection(error: ssl.SSLError, identity: _Identity) -> str:
+    """Why OpenSSL does not take a certificate, in words where it is one of the usual reasons."""
+    if "KEY_TOO_SMALL" not in (error.reason or ""):
+        return f"cannot be used for TLS: {error.reason}"
+    sizes = [getattr(certificate.public_key(), "key_size", _LEAST) for certificate in identity.certificates]
+    bits = min(sizes)
+    whose = f"its key has {bits} bits"
+    if sizes[0] != bits:
+        whose = f"a certificate of its chain has a key of {bits} bits"
+    return f"{whose}, too few for TLS (RSA needs {_LEAST}); make a new key and certificate"
 
 
 def _from_pem(key_file: Path, certificate_file: Path) -> _Identity:

@@ -221,12 +221,27 @@ def live(channel_fd: int, life_fd: int, prepare: Callable[[], None] = lambda: No
         _leave(code)
 
 
+def _log() -> None:
+    """Handlers' own log lines are model_log's, as in TorchServe; what torchkeeper warns of goes to stderr.
+
+    There it becomes a warning, which no log level but `error` hides.
+    """
+    logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
+    warnings = logging.StreamHandler(sys.stderr)
+    warnings.setLevel(logging.WARNING)
+    warnings.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger("torchkeeper").addHandler(warnings)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(
+            lambda one: one.levelno < logging.WARNING or one.name.split(".")[0] != "torchkeeper"
+        )
+
+
 def _run(channel_fd: int, life_fd: int) -> int:
     for stream in (sys.stdout, sys.stderr):
         # Both are TextIOWrapper here. A line that has no form in UTF-8 must not fail who prints it.
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
-    # Handlers' own log lines are model_log lines, as in TorchServe.
-    logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
+    _log()
     for fd in (channel_fd, life_fd):
         os.set_inheritable(fd, False)
     watch_life(life_fd)
