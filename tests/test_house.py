@@ -28,9 +28,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "wire": set(),
     "config": {"errors", "wire"},
     "ending": {"deadlines", "machine"},
-    "handler": {"wire"},
+    "handler": {"machine", "wire"},
     "pool": {"config", "deadlines", "machine", "wire"},
     "archive": {"config", "errors", "machine", "wire"},
+    "client": {"config"},
     "envelope": {"handler", "wire"},
     "http": {"config", "errors"},
     "keys": {"config", "errors"},
@@ -298,9 +299,3 @@ def test_modules_have_test_files_of_their_own() -> None:
 def test_a_fresh_import_loads_no_torch(name: str) -> None:
     probe = f"import sys, {name}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", probe], timeout=30).returncode == 0
-
-
-@pytest.mark.parametrize("path", sorted((SRC / "model_archiver").rglob("*.py")), ids=lambda path: path.name)
-def test_the_archivers_import_names_hold_no_logic(path: Path) -> None:
-    tree = ast.parse(path.read_text())
-    assert all(isinstance(node, ast.Expr | ast.Import | ast.ImportFrom | ast.Assign) for node in tree.body)

@@ -65,3 +65,23 @@ def test_mock_context(tmp_path: Path) -> None:
     assert context.get_request_header(0, "explain") == "True"
     context.metrics.add_counter("x", 1, 0)
     assert [sample.request_id for sample in context.metrics.drain()] == [context.get_request_id()]
+
+
+def test_a_mock_contexts_batch_grows_by_the_requests_that_are_asked_for(tmp_path: Path) -> None:
+    context = MockContext(model_dir=tmp_path)
+    assert list(context.request_ids or ()) == [0]
+    context.set_response_status(500, "No", 2)
+    context.set_response_content_type(1, "text/plain")
+    assert [context.get_response_status(place) for place in range(3)] == [
+        (200, None),
+        (200, None),
+        (500, "No"),
+    ]
+    ids = [context.get_request_id(place) for place in range(4)]
+    assert None not in ids
+    assert len(set(ids)) == 4
+    assert list(context.request_ids or ()) == [0, 1, 2, 3]
+    context.explain = True
+    assert context.get_request_header(5, "explain") == "True"
+    context.set_all_response_status(202)
+    assert context.get_response_status(5)[0] == 202

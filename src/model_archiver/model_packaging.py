@@ -15,3 +15,6 @@ __all__ = [
     "generate_model_archive",
     "package_model",
 ]
+
+if __name__ == "__main__":
+    generate_model_archive()

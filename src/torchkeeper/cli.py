@@ -107,6 +107,13 @@ def torchserve(argv: Sequence[str] | None = None) -> int:
     return launcher.start_detached([sys.executable, "-m", "torchkeeper.cli", "--foreground", *argv])
 
 
+def start() -> None:
+    """The `torchserve` command, as `ts.model_server.start`: returns where it succeeds, else leaves."""
+    code = torchserve()
+    if code:
+        sys.exit(code)
+
+
 def _leave_at_signals() -> None:
     """Ends quietly, with exit code 0, as long as there is nothing to stop.
 

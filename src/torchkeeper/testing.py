@@ -32,9 +32,11 @@ MAX_REPLY = 1 << 30
 
 
 class MockContext(Context):
-    """A context for `handler.initialize` and `handler.handle` in unit tests, with one request in its batch.
+    """A context for `handler.initialize` and `handler.handle` in unit tests.
 
-    Set `explain = True` to make the request ask for an explanation.
+    Its batch begins with one request and grows by those that are asked for: `get_request_header(2, ...)` or
+    `set_response_status(500, idx=2)` makes it one of three. Set `explain = True` to make the requests ask for
+    an explanation.
 
     Args:
         model_pt_file: serialized file below model_dir; None for none.
@@ -67,10 +69,10 @@ class MockContext(Context):
             metrics=Recorder(model_name),
             model_yaml_config=config,
         )
-        self.request_ids = {0: str(uuid.uuid4())}
+        self.request_ids = {}
         self.metrics.set_request_ids(self.request_ids)
         self._headers: dict[str, str] = {}
-        self.request_processor = [RequestProcessor(self._headers)]
+        self.request_processor = _Batch(self.request_ids, self._headers)
 
     @property
     def explain(self) -> bool:
@@ -80,11 +82,41 @@ class MockContext(Context):
     @explain.setter
     def explain(self, wanted: bool) -> None:
         self._headers["explain"] = str(bool(wanted))
-        self.request_processor = [RequestProcessor(self._headers)]
+        self.request_processor = _Batch(self.request_ids, self._headers)
+
+    def get_request_id(self, idx: int = 0) -> str | None:
+        """Id of a request of the batch."""
+        self._processor(idx)
+        return super().get_request_id(idx)
 
     def get_request_header(self, idx: int, exp: str) -> Any:
-        """A header of the batch's request, in any case; None when it has none of that name."""
+        """A header of a request of the batch, in any case; None when it has none of that name."""
         return super().get_request_header(idx, exp)
+
+
+class _Batch(list[RequestProcessor]):
+    """The requests of a MockContext: one at first, and as many as are asked for.
+
+    Args:
+        ids: gets an id for each.
+        headers: the headers of each.
+    """
+
+    def __init__(self, ids: dict[int, str] | None, headers: dict[str, str]) -> None:
+        super().__init__()
+        self._ids = {} if ids is None else ids
+        self._headers = headers
+        self._grow(1)
+
+    def _grow(self, count: int) -> None:
+        for place in range(len(self), count):
+            self._ids.setdefault(place, str(uuid.uuid4()))
+            self.append(RequestProcessor(self._headers))
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, int):
+            self._grow(place + 1)
+        return super().__getitem__(place)
 
 
 def run_handler(

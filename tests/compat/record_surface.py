@@ -1,8 +1,8 @@
-"""Records the names that handlers import from TorchServe, with their parameters, for test_ts_facade.py.
+"""Records every module of TorchServe's two distributions with its public names, for test_ts_facade.py.
 
-Run by hand, when the façade grows; it only reads the source files of an installed TorchServe:
+Run by hand; it only reads the source files of an installed TorchServe and of its archiver:
 
-    python tests/compat/record_surface.py SITE_PACKAGES/ts > tests/compat/surface.json
+    python tests/compat/record_surface.py SITE_PACKAGES > tests/compat/surface.json
 """
 
 from __future__ import annotations
@@ -10,54 +10,13 @@ from __future__ import annotations
 import ast
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-#: Module -> names that the façade promises.
-WANTED = {
-    "ts.context": ["Context", "RequestProcessor"],
-    "ts.handler_utils.timer": ["timed"],
-    "ts.handler_utils.utils": ["import_class", "send_intermediate_predict_response"],
-    "ts.metrics.caching_metric": ["CachingMetric"],
-    "ts.metrics.dimension": ["Dimension"],
-    "ts.metrics.metric": ["Metric"],
-    "ts.metrics.metric_cache_errors": [
-        "GeneralMetricsCacheError",
-        "MetricsCacheIOError",
-        "MetricsCacheKeyError",
-        "MetricsCachePyYamlError",
-        "MetricsCacheTypeError",
-        "MetricsCacheValueError",
-    ],
-    "ts.metrics.metric_cache_yaml_impl": ["MetricsCacheYamlImpl"],
-    "ts.metrics.metric_type_enum": ["MetricTypes"],
-    "ts.metrics.unit": ["Units"],
-    "ts.protocol.otf_message_handler": ["send_intermediate_predict_response"],
-    "ts.torch_handler.base_handler": ["BaseHandler"],
-    "ts.torch_handler.densenet_handler": ["DenseNetHandler", "list_classes_from_module"],
-    "ts.torch_handler.image_classifier": ["ImageClassifier"],
-    "ts.torch_handler.image_segmenter": ["ImageSegmenter"],
-    "ts.torch_handler.object_detector": ["ObjectDetector"],
-    "ts.torch_handler.request_envelope.base": ["BaseEnvelope"],
-    "ts.torch_handler.request_envelope.body": ["BodyEnvelope"],
-    "ts.torch_handler.request_envelope.json": ["JSONEnvelope"],
-    "ts.torch_handler.request_envelope.kserve": ["KServeEnvelope"],
-    "ts.torch_handler.request_envelope.kservev2": ["KServev2Envelope"],
-    "ts.torch_handler.unit_tests.test_utils.mock_context": ["MockContext"],
-    "ts.torch_handler.vision_handler": ["VisionHandler"],
-    "ts.utils.timeit_decorator": ["timeit"],
-    "ts.utils.util": [
-        "CLEANUP_REGEX",
-        "PT2Backend",
-        "PredictionException",
-        "check_valid_pt2_backend",
-        "deprecated",
-        "get_yaml_config",
-        "list_classes_from_module",
-        "load_label_mapping",
-        "map_class_to_label",
-    ],
-}
+PACKAGES = ("ts", "model_archiver")
+#: No import can name it: its folder has a hyphen.
+UNNAMABLE = "built-in"
 
 #: Underscore methods that handlers override or call.
 PROMISED = {
@@ -72,8 +31,11 @@ PROMISED = {
 #: Public methods that belong to the way TorchServe's numbers travel (as lines of a log), not to handlers.
 INTERNAL = {"emit_metrics"}
 
+#: Names of a module's own workings.
+LITTER = {"logger", "version_path"}
+
 #: Methods that TorchServe's class inherits from a module that is not promised.
-INHERITED = {"MetricsCacheYamlImpl": ("metrics/metric_cache_abstract.py", "MetricCacheAbstract")}
+INHERITED = {"MetricsCacheYamlImpl": ("ts/metrics/metric_cache_abstract.py", "MetricCacheAbstract")}
 
 
 def parameters(function: ast.FunctionDef) -> list[str]:
@@ -109,26 +71,53 @@ def methods(node: ast.ClassDef) -> dict[str, list[str]]:
     }
 
 
-def _definition(path: Path, name: str) -> ast.stmt:
-    for node in ast.parse(path.read_text()).body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node]
-        if any(name in (getattr(one, "name", None), getattr(one, "id", None)) for one in targets):
-            return node
-    raise SystemExit(f"{path} has no {name}")
+def modules(root: Path) -> Iterator[tuple[str, Path]]:
+    """Name and file of every module."""
+    for package in PACKAGES:
+        for path in sorted((root / package).rglob("*.py")):
+            parts = path.relative_to(root).with_suffix("").parts
+            if UNNAMABLE not in parts:
+                yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
 
 
-def surface(root: Path, module: str, name: str) -> Any:
-    """A class's {method: parameters}, a function's parameters, or None for any other name."""
-    node = _definition(root.joinpath(*module.split(".")[1:]).with_suffix(".py"), name)
-    if isinstance(node, ast.FunctionDef):
-        return parameters(node)
-    if not isinstance(node, ast.ClassDef):
-        return None
+def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Those of a module's top level, also the ones that stand under a condition."""
+    for node in body:
+        yield node
+        if isinstance(node, ast.If | ast.Try) and "__main__" not in ast.unparse(node):
+            for part in ("body", "orelse", "finalbody", "handlers"):
+                for inner in getattr(node, part, []):
+                    yield from statements(inner.body if isinstance(inner, ast.ExceptHandler) else [inner])
+
+
+def surface(root: Path, path: Path) -> dict[str, Any]:
+    """Public name -> a class's {method: parameters}, a function's parameters, or None for any other.
+
+    Names that a module imports from its own distribution count: they can be imported from there, too.
+    """
+    found: dict[str, Any] = {}
+    for node in statements(ast.parse(path.read_text()).body):
+        if isinstance(node, ast.FunctionDef):
+            found[node.name] = parameters(node)
+        elif isinstance(node, ast.ClassDef):
+            found[node.name] = _class(root, node)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {target.id: None for target in targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.ImportFrom) and (
+            node.level or (node.module or "").split(".")[0] in PACKAGES
+        ):
+            found |= {alias.asname or alias.name: None for alias in node.names}
+    public = {name for name in found if not name.startswith("_") or name == "__version__"}
+    return {name: found[name] for name in sorted(public - LITTER)}
+
+
+def _class(root: Path, node: ast.ClassDef) -> dict[str, list[str]]:
     found = methods(node)
-    if name in INHERITED:
-        path, parent = INHERITED[name]
-        inherited = _definition(root / path, parent)
-        assert isinstance(inherited, ast.ClassDef)
+    if node.name in INHERITED:
+        path, parent = INHERITED[node.name]
+        body = ast.parse((root / path).read_text()).body
+        (inherited,) = [one for one in body if isinstance(one, ast.ClassDef) and one.name == parent]
         found = methods(inherited) | found
     return dict(sorted(found.items()))
 
@@ -136,10 +125,7 @@ def surface(root: Path, module: str, name: str) -> Any:
 def main() -> None:
     """Prints module -> name -> parameters as JSON."""
     root = Path(sys.argv[1])
-    record = {
-        module: {name: surface(root, module, name) for name in names} for module, names in WANTED.items()
-    }
-    json.dump(record, sys.stdout, indent=1)
+    json.dump({name: surface(root, path) for name, path in modules(root)}, sys.stdout, indent=1)
     print()
 
 

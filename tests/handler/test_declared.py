@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from torchkeeper.handler.declared import MetricsCacheYamlImpl
+from torchkeeper.handler.declared import MetricCacheAbstract, MetricsCacheYamlImpl
 from torchkeeper.handler.metric_errors import (
     MetricsCacheIOError,
     MetricsCacheKeyError,
@@ -31,6 +31,7 @@ def test_metrics_declared_in_a_file(tmp_path: Path) -> None:
     recorder.model_name = "m"
     recorder.initialize_cache()
     assert recorder.cache_keys() == ["gauge:HandlerTime"]
+    recorder.set_request_ids({0: "a"})
     recorder.add_time("HandlerTime", 2)
     assert [sample.dimensions for sample in recorder.drain()] == [(("ModelName", "m"), ("Level", "Model"))]
 
@@ -58,3 +59,17 @@ def test_no_file_is_named(tmp_path: Path) -> None:
         MetricsCacheYamlImpl(tmp_path / "none.yaml")
     with pytest.raises(MetricsCacheTypeError, match="named by its path"):
         MetricsCacheYamlImpl(cast(Any, None))
+
+
+def test_files_of_other_forms_have_classes_of_their_own(tmp_path: Path) -> None:
+    class Listed(MetricCacheAbstract):
+        def initialize_cache(self) -> None:
+            for name in Path(self.config_file_path).read_text().split():
+                self.add_metric_to_cache(name, "count")
+
+    (tmp_path / "names.txt").write_text("one two")
+    listed = Listed(str(tmp_path / "names.txt"))
+    listed.initialize_cache()
+    assert listed.cache_keys() == ["counter:one", "counter:two"]
+    with pytest.raises(TypeError, match="abstract"):
+        MetricCacheAbstract("x")  # type: ignore[abstract]

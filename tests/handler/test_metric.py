@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections import deque
 from typing import Any
@@ -15,8 +16,11 @@ from torchkeeper.handler.metric import (
     CachingMetric,
     Dimension,
     Metric,
+    MetricAbstract,
+    MetricEncoder,
     MetricTypes,
     Units,
+    emit_metrics,
     unowned,
 )
 from torchkeeper.handler.recorder import Recorder
@@ -174,3 +178,34 @@ def test_the_oldest_form_of_a_metric_shows_itself() -> None:
 def test_a_dimension_shows_itself() -> None:
     assert str(Dimension("Kind", 3)) == "Kind:3"
     assert Dimension("Kind", 3).to_dict() == {"Name": "Kind", "Value": 3}
+
+
+def test_metrics_as_json() -> None:
+    metric = Metric("x", 1, "ms", [Dimension("Level", "Model")], "a")
+    told = json.loads(json.dumps([metric], cls=MetricEncoder))[0]
+    assert (told["MetricName"], told["Unit"], told["RequestId"]) == ("x", "Milliseconds", "a")
+    assert told["Dimensions"] == [{"Name": "Level", "Value": "Model"}]
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        json.dumps(object(), cls=MetricEncoder)
+
+
+def test_metrics_of_the_oldest_form_are_emitted(capsys: pytest.CaptureFixture[str]) -> None:
+    unowned.clear()
+    metric = Metric("x", 2, "ms", [Dimension("Level", "Model")], "a")
+    emit_metrics([metric, "y.Count:1|#Level:M|#hostname:h,1"])
+    labels = (("Level", "Model"),)
+    assert list(unowned) == [Sample("x", 2.0, "Milliseconds", "GAUGE", labels, "a")]
+    assert capsys.readouterr().out == "[METRICS]y.Count:1|#Level:M|#hostname:h,1\n"
+    emit_metrics({})
+    emit_metrics(None)  # type: ignore[arg-type]  # as TorchServe's takes it
+    unowned.clear()
+
+
+def test_a_metric_of_ones_own_is_derived_from_the_base() -> None:
+    class Counted(MetricAbstract):
+        def add_or_update(self, value: float, dimension_values: Any, request_id: str | None = "") -> None:
+            self.last = value
+
+    counted = Counted("x", "ms", ["Level"])
+    counted.add_or_update(3, ["Model"])
+    assert (counted.unit, counted.metric_type, counted.last) == ("Milliseconds", MetricTypes.COUNTER, 3)

@@ -52,6 +52,21 @@ def test_what_is_recorded(
     assert recorder.drain() == []
 
 
+@pytest.mark.parametrize(
+    ("dimensions", "labels"),
+    [
+        ([], (("Level", "Error"),)),
+        (None, (("Level", "Error"),)),
+        ([Dimension("Kind", "k")], (("Kind", "k"), ("Level", "Error"))),
+        ([Dimension("Level", "Mine")], (("Level", "Mine"),)),
+    ],
+)
+def test_outside_a_batch_a_number_belongs_to_no_model(dimensions: Any, labels: tuple[Any, ...]) -> None:
+    recorder = Recorder("m")
+    recorder.add_counter("x", 1, dimensions=dimensions)
+    assert recorder.drain() == [Sample("x", 1, "Count", "COUNTER", labels, "")]
+
+
 def test_the_callers_dimensions_come_first_and_stay_the_callers(recorder: Recorder) -> None:
     dimensions = [Dimension("Level", "Mine"), Dimension("Kind", 3)]
     recorder.add_counter("x", 1, dimensions=dimensions)

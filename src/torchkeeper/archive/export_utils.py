@@ -16,7 +16,6 @@ from typing import Any
 
 from torchkeeper.archive.archive import MANIFEST, Package, created_on, output_path, write_archive
 from torchkeeper.archive.archiver import (
-    SKIPPED,
     ModelArchiverConfig,
     ModelArchiverError,
     check_inputs,
@@ -121,7 +120,7 @@ class ModelExportUtils:
                 shutil.copy(file, Path(dst, name))
 
     @staticmethod
-    def directory_filter(directory: str, unwanted_dirs: Iterable[str] = SKIPPED) -> bool:
+    def directory_filter(directory: str, unwanted_dirs: Iterable[str]) -> bool:
         """Whether a folder of that name goes into an archive."""
         return directory not in unwanted_dirs and not directory.startswith(".")
 

@@ -6,6 +6,7 @@ Source: TorchServe's `ts.metrics.metric_cache_yaml_impl`.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,11 +28,29 @@ _RAISED: Mapping[Flaw, type[Exception]] = {
 }
 
 
-class MetricsCacheYamlImpl(Recorder):
-    """Recorder with the metrics of a file; `initialize_cache` declares them.
+class MetricCacheAbstract(Recorder, abc.ABC):
+    """Recorder with the metrics of a file, of whatever form: base of those that read one.
 
     Args:
-        config_file_path: the metrics.yaml.
+        config_file_path: the file.
+
+    Raises:
+        MetricsCacheTypeError: the path is no path.
+    """
+
+    def __init__(self, config_file_path: str | Path) -> None:
+        super().__init__()
+        if not isinstance(config_file_path, str | Path):
+            raise MetricsCacheTypeError(f"a metrics file is named by its path, not by {config_file_path!r}")
+        self.config_file_path = config_file_path
+
+    @abc.abstractmethod
+    def initialize_cache(self) -> None:
+        """Declares the file's metrics."""
+
+
+class MetricsCacheYamlImpl(MetricCacheAbstract):
+    """Recorder with the metrics of a metrics.yaml; `initialize_cache` declares them.
 
     Raises:
         MetricsCacheTypeError: the path is no path, or the file no mapping.
@@ -40,10 +59,7 @@ class MetricsCacheYamlImpl(Recorder):
     """
 
     def __init__(self, config_file_path: str | Path) -> None:
-        super().__init__()
-        if not isinstance(config_file_path, str | Path):
-            raise MetricsCacheTypeError(f"a metrics file is named by its path, not by {config_file_path!r}")
-        self.config_file_path = config_file_path
+        super().__init__(config_file_path)
         try:
             self._file = load_metrics_yaml(Path(config_file_path).read_text(encoding="utf-8"))
         except OSError as error:

@@ -6,13 +6,15 @@ and knows nothing of Prometheus. Source of names, units and checks: TorchServe's
 
 from __future__ import annotations
 
+import abc
 import enum
+import json
 import logging
 import math
 import socket
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torchkeeper.handler.safe_text import safe_str
@@ -52,7 +54,8 @@ class Units:
         }
 
 
-_UNIT_NAMES = Units().units
+MetricUnit = Units()
+_UNIT_NAMES = MetricUnit.units
 
 
 class Dimension:
@@ -74,8 +77,8 @@ class Dimension:
 unowned: deque[Sample] = deque(maxlen=MAX_PENDING)
 
 
-class CachingMetric:
-    """One metric: a name, a unit and the names of its labels; its numbers go to the recorder that made it.
+class MetricAbstract(abc.ABC):
+    """One metric: a name, a unit and the names of its labels.
 
     Args:
         metric_name: as published.
@@ -95,8 +98,19 @@ class CachingMetric:
         self.unit = _UNIT_NAMES.get(unit, unit)
         self.dimension_names = list(dimension_names or ())
         self.metric_type = metric_type
-        #: Where the numbers go.
-        self.samples = unowned
+
+    @abc.abstractmethod
+    def add_or_update(
+        self, value: float, dimension_values: Sequence[Any], request_id: str | None = ""
+    ) -> None:
+        """Records a number."""
+
+
+class CachingMetric(MetricAbstract):
+    """A metric whose numbers go to the recorder that made it."""
+
+    #: Where the numbers go.
+    samples = unowned
 
     def add_or_update(
         self, value: float, dimension_values: Sequence[Any] = (), request_id: str | None = ""
@@ -201,3 +215,25 @@ class Metric:
             "HostName": socket.gethostname(),
             "RequestId": self.request_id,
         }
+
+
+class MetricEncoder(json.JSONEncoder):
+    """Writes Metric and Dimension objects as their dictionaries."""
+
+    def default(self, obj: Any) -> Any:
+        """The dictionary of an object that JSON does not know."""
+        return obj.to_dict() if isinstance(obj, Metric | Dimension) else super().default(obj)
+
+
+def emit_metrics(metrics: Iterable[Any]) -> None:
+    """Records metrics of the oldest form with the values that they hold.
+
+    Anything else is taken for the text of a metric and printed: the server reads such lines of a worker's.
+    """
+    for metric in metrics or ():
+        if isinstance(metric, Metric):
+            labels = tuple((label.name, safe_str(label.value)) for label in metric.dimensions)
+            request_id = metric.request_id or ""
+            unowned.append(Sample(metric.name, float(metric.value), metric.unit, "GAUGE", labels, request_id))
+        else:
+            print(f"[METRICS]{safe_str(metric)}")

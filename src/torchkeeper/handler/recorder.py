@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from torchkeeper.handler.metric import MAX_PENDING, CachingMetric, Dimension, MetricTypes, unowned
+from torchkeeper.handler.metric import MAX_PENDING, CachingMetric, Dimension, Metric, MetricTypes, unowned
 from torchkeeper.handler.metric_errors import (
     MetricsCacheKeyError,
     MetricsCacheTypeError,
@@ -21,8 +21,11 @@ from torchkeeper.wire.messages import Declared, Sample
 
 TIME_UNITS = ("ms", "s")
 SIZE_UNITS = ("MB", "kB", "GB", "B")
+#: The name of the time that a handler took for a batch.
+PREDICTION_METRIC = "PredictionTime"
 
 _OF_A_MODEL = Dimension("Level", "Model")
+_OF_AN_ERROR = Dimension("Level", "Error")
 
 
 class Recorder:
@@ -37,6 +40,8 @@ class Recorder:
         #: The batch's ids: index -> id, or all of them joined by commas.
         self.request_ids: Mapping[int, str] | str | None = None
         self.cache: dict[MetricTypes, dict[str, CachingMetric]] = {}
+        #: Metrics of the oldest form; empty, but in a MetricsStore.
+        self.store: list[Metric] = []
         self._samples: deque[Sample] = deque(maxlen=MAX_PENDING)
 
     def drain(self) -> list[Sample]:
@@ -79,7 +84,7 @@ class Recorder:
             value: a finite number.
             unit: as for CachingMetric.
             idx: place in the batch of the request it belongs to; None means all of the batch.
-            dimensions: labels besides ModelName and Level.
+            dimensions: labels besides ModelName and Level; outside a batch Level is Error, alone.
             metric_type: counter unless given.
         """
         self._add(name, value, unit, self._request(idx), self._labelled(dimensions), metric_type)
@@ -139,7 +144,7 @@ class Recorder:
 
     def add_error(self, name: str, value: float, dimensions: Sequence[Dimension] = ()) -> None:
         """Adds to a counter of errors (label Level=Error, no ModelName)."""
-        labels = _with(dimensions, Dimension("Level", "Error"))
+        labels = _with(dimensions, _OF_AN_ERROR)
         self._add(name, value, "", None, labels, MetricTypes.COUNTER)
 
     def add_metric_to_cache(
@@ -186,6 +191,8 @@ class Recorder:
         return ids[idx] if idx is not None and idx in ids else ",".join(ids.values())
 
     def _labelled(self, dimensions: Sequence[Dimension]) -> Sequence[Dimension]:
+        if self.request_ids is None:  # outside a batch, while the model loads say
+            return _with(dimensions, _OF_AN_ERROR)
         own = Dimension("ModelName", self.model_name), _OF_A_MODEL
         return _with(dimensions, *own) if dimensions else own
 
@@ -205,8 +212,9 @@ class Recorder:
         metric.add_or_update(value, [label.value for label in labels], request_id)
 
 
-def _with(dimensions: Sequence[Dimension], *defaults: Dimension) -> list[Dimension]:
+def _with(dimensions: Sequence[Dimension] | None, *defaults: Dimension) -> list[Dimension]:
     """The caller's dimensions in a list of our own, and those defaults that it does not name."""
+    dimensions = dimensions or ()
     named = {dimension.name for dimension in dimensions}
     return [*dimensions, *(default for default in defaults if default.name not in named)]
 

@@ -31,7 +31,7 @@ def send_intermediate_predict_response(
         code: HTTP status of the answer; 200 leaves it to `context.set_response_status`.
         context: the handler's context.
     """
-    if context is None or context.line is None or os.environ.get("LOCAL_RANK", "0") != "0":
+    if context is None or context.line is None or not answers():
         return
     ids = context.request_ids or {}
     values: list[Any] = [None] * len(ids)
@@ -39,6 +39,11 @@ def send_intermediate_predict_response(
         place = index if ids.get(index) == request_id else _place(ids, request_id)
         values[place] = ret[index]
     context.line.send(values, None if code == 200 else code)
+
+
+def answers() -> bool:
+    """Whether this process is the one that answers: of a torchrun group, the first."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def _place(ids: Mapping[int, str], request_id: str) -> int:

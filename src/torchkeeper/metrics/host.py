@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from torchkeeper.machine.figures import FIGURES
 from torchkeeper.machine.hardware import visible_gpus, visible_names
 from torchkeeper.wire.messages import Sample
 
@@ -27,7 +28,8 @@ pynvml: Any = importlib.import_module("pynvml") if importlib.util.find_spec("pyn
 UNREADABLE = (OSError, RuntimeError, ValueError, psutil.Error)
 
 _MB = 1024 * 1024
-_GB = 1024 * _MB
+#: The units of figures, as they are published.
+_UNITS = {"percent": "Percent", "MB": "Megabytes", "GB": "Gigabytes"}
 _HOST = (("Level", "Host"),)
 
 
@@ -101,16 +103,5 @@ def _text(value: str | bytes) -> str:
 
 
 def _machine() -> Iterator[Sample]:
-    memory = psutil.virtual_memory()
-    disk = psutil.disk_usage("/")
-    figures = (
-        ("CPUUtilization", psutil.cpu_percent(), "Percent"),
-        ("MemoryUsed", memory.used / _MB, "Megabytes"),
-        ("MemoryAvailable", memory.available / _MB, "Megabytes"),
-        ("MemoryUtilization", memory.percent, "Percent"),
-        ("DiskUsage", disk.used / _GB, "Gigabytes"),
-        ("DiskUtilization", disk.percent, "Percent"),
-        ("DiskAvailable", disk.free / _GB, "Gigabytes"),
-    )
-    for name, value, unit in figures:
-        yield Sample(name, float(value), unit, "GAUGE", _HOST)
+    for name, (read, unit) in FIGURES.items():
+        yield Sample(name, float(read()), _UNITS[unit], "GAUGE", _HOST)

@@ -1,0 +1,1 @@
+"""A server driven from another program: started, asked and stopped."""

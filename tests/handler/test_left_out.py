@@ -1,0 +1,53 @@
+"""Import names that are left out: found with all that lies below them, and none that does not exist."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from torchkeeper.handler import left_out
+from torchkeeper.handler.left_out import why_left_out
+
+SURFACE = json.loads((Path(__file__).parents[1] / "compat" / "surface.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("ts.model_loader", "torchkeeper does not have ts.model_loader: workers are torchkeeper's own"),
+        ("ts.model_service.model_service.ModelService", "torchkeeper does not have ts.model_service: "),
+        ("ts.service.Service", "torchkeeper does not have ts.service.Service: "),
+        ("ts.torch_handler.vllm_handler", "ts.torch_handler.vllm_handler asks for vLLM's engine, which "),
+    ],
+)
+def test_what_is_left_out_has_a_sentence(name: str, why: str) -> None:
+    assert (why_left_out(name) or "").startswith(why)
+
+
+@pytest.mark.parametrize("name", ["", "ts", "ts.service", "ts.nonsense", "ts.model_loaders", "torch.nn"])
+def test_what_is_there_or_never_was_has_none(name: str) -> None:
+    assert why_left_out(name) is None
+
+
+def test_the_table_names_only_what_torchserve_has() -> None:
+    known = {*SURFACE, *(f"{module}.{name}" for module, names in SURFACE.items() for name in names)}
+    known |= {"ts.torch_handler.unit_tests.models"}
+    assert set(left_out._SENTENCES) <= known
+
+
+def test_it_is_installed_once() -> None:
+    before = len(sys.meta_path)
+    left_out.install()
+    left_out.install()
+    assert len(sys.meta_path) == before, "the import of ts has installed it"
+
+
+def test_a_modules_names() -> None:
+    get = left_out.refusing("ts.launcher")
+    with pytest.raises(ImportError, match=r"ts\.launcher\.start returns the queue"):
+        get("Tee")
+    with pytest.raises(AttributeError, match=r"module 'ts\.launcher' has no attribute 'nonsense'"):
+        get("nonsense")
