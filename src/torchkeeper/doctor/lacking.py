@@ -11,6 +11,7 @@ from torchkeeper.config.table import Configured
 from torchkeeper.doctor.finding import Verdict
 from torchkeeper.doctor.imports import Import
 from torchkeeper.doctor.source import Reached, local_modules, missing_import, reachable
+from torchkeeper.handler.left_out import why_left_out
 
 _Check = tuple[str, Verdict, str]
 
@@ -42,7 +43,8 @@ def examine_imports(
         if wanted.level:
             why = f"imports {lacking} relatively (line {wanted.line}), but is in no package"
         elif ours:
-            why += "torchkeeper does not have; docs/handlers.md lists the import names"
+            sentence = why_left_out(lacking) or "neither TorchServe nor torchkeeper has that name"
+            why = f"imports {lacking} (line {wanted.line}): {sentence}"
         elif requirements and setup.install_py_dep_per_model:
             yield _name(file, folder), Verdict.WORKS, f"{why}{requirements} must bring"
             continue
