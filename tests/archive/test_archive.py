@@ -39,16 +39,26 @@ def test_links_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "text"),
-    [(None, "no MAR-INF/MANIFEST.json"), ("{", "cannot be read"), ("[]", "has no object `model`")],
+    [("{", "cannot be read"), ("[]", "has no object `model`")],
 )
-def test_a_manifest_that_is_none_is_named(tmp_path: Path, content: str | None, text: str) -> None:
+def test_a_manifest_that_is_none_is_named(tmp_path: Path, content: str, text: str) -> None:
     with zipfile.ZipFile(tmp_path / "m.mar", "w") as packed:
-        packed.writestr("x.py", "")
-        if content is not None:
-            packed.writestr(MANIFEST, content)
+        packed.writestr(MANIFEST, content)
     with pytest.raises(ArchiveError, match=r"m\.mar") as raised:
         open_archive(tmp_path / "m.mar", tmp_path / "into")
     assert text in raised.value.message
+
+
+def test_without_a_manifest_it_is_empty(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "m.mar", "w") as packed:
+        packed.writestr("x.py", "")
+    for path in (tmp_path / "m.mar", tmp_path / "into"):
+        archive = open_archive(path, tmp_path / "into")
+        assert archive.raw_manifest == {}
+        assert archive.unhandled == f"no {MANIFEST} inside; is it made by torch-model-archiver?"
+        manifest = archive.manifest
+        assert (manifest.model_name, manifest.handler, manifest.model_version) == (None, None, "1.0")
+        assert (archive.model_dir / "x.py").is_file()
 
 
 def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
@@ -77,20 +87,18 @@ def test_a_folder_with_one_sub_folder_is_unwrapped_once(tmp_path: Path) -> None:
     inner = unpacked(tmp_path / "model" / "inner")
     (tmp_path / "model" / ".hidden").mkdir()
     assert open_archive(tmp_path / "model", tmp_path / "unused").model_dir == inner
-    with pytest.raises(ArchiveError, match="no MAR-INF"):
-        open_archive(unpacked(tmp_path / "deep" / "a" / "b").parents[1], tmp_path / "unused")
+    deep = unpacked(tmp_path / "deep" / "a" / "b").parents[1]
+    assert open_archive(deep, tmp_path / "unused").raw_manifest == {}
 
 
 def test_a_folder_with_two_sub_folders_is_ambiguous(tmp_path: Path) -> None:
     unpacked(tmp_path / "model" / "inner")
     (tmp_path / "model" / "other").mkdir()
-    with pytest.raises(ArchiveError, match="no MAR-INF"):
-        open_archive(tmp_path / "model", tmp_path / "unused")
+    assert open_archive(tmp_path / "model", tmp_path / "unused").raw_manifest == {}
 
 
 def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
     elsewhere = unpacked(tmp_path / "elsewhere")
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "inner").symlink_to(elsewhere)
-    with pytest.raises(ArchiveError, match="no MAR-INF"):
-        open_archive(tmp_path / "model", tmp_path / "unused")
+    assert open_archive(tmp_path / "model", tmp_path / "unused").raw_manifest == {}

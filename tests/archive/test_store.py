@@ -10,7 +10,7 @@ import pytest
 
 from torchkeeper.archive.source import Source
 from torchkeeper.archive.startup import snapshot_models, startup_models
-from torchkeeper.archive.store import find_stored, stored_names
+from torchkeeper.archive.store import find_at_start, find_stored, stored_names
 from torchkeeper.config.settings import CommandLine, load_settings
 from torchkeeper.config.snapshot import ModelSnapshot, VersionSnapshot, format_model_snapshot
 from torchkeeper.doctor.configuration import examine_properties, examine_store
@@ -112,6 +112,36 @@ def test_all_who_ask_get_the_same_answer(tmp_path: Path, store: Path, name: str)
     with pytest.raises(ModelNotAt):
         Source(store, ()).fetch(name)
     assert finding.verdict is Verdict.BROKEN
+
+
+def test_a_folder_anywhere_is_taken_from_those_who_start_the_server(tmp_path: Path, store: Path) -> None:
+    """As SageMaker's toolkit names /opt/ml/model; a request may not lead out of the store."""
+    folder = tmp_path / "cache" / "folder"
+    name = str(folder)
+    found = find_at_start(store, name)
+    assert found is not None
+    assert (found.path, found.name) == (folder, name)
+    assert Source(store, ()).fetch(name, at_start=True).path == folder
+    assert Source(store, ()).fetch(name).path == store / "folder"
+    snapshot = ModelSnapshot("kept.cfg", 0, (VersionSnapshot("kept", "1.0", name),))
+    config = tmp_path / "config.properties"
+    config.write_text(f"model_snapshot={format_model_snapshot(snapshot)}\n".replace("\n", " "))
+    settings, _ = load_settings(CommandLine(model_store=store, no_config_snapshots=True), {}, tmp_path)
+    assert [kept.mar_name for kept in snapshot_models(settings)] == [name]
+    _, setup = examine_properties(f"load_models=model={name}\n", "config.properties", {})
+    assert [one.verdict for one in examine_store(setup, store, "")] == [Verdict.WORKS]
+
+
+@pytest.mark.parametrize(
+    "name", ["/", "{}", "{}/secret.mar", "{}/gone", "{}/../cache", "{}\0", "cache", "./cache"]
+)
+def test_what_is_no_folder_elsewhere_is_looked_for_in_the_store(
+    tmp_path: Path, store: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = store if name != "{}" else tmp_path / "cache"
+    name = name.format(tmp_path / "cache")
+    assert find_at_start(store, name) == find_stored(store, name)
 
 
 def test_all_of_the_store(tmp_path: Path, store: Path) -> None:

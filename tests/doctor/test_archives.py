@@ -115,7 +115,7 @@ def told(findings: list[Finding]) -> list[tuple[str, Verdict]]:
             None,
         ),
         (FUNCTION, "missing.py", "missing.py is not in the archive"),
-        (FUNCTION, "", "the manifest names none"),
+        (FUNCTION, "", "its manifest names no handler"),
     ],
 )
 def test_handlers(tmp_path: Path, source: str, handler: str, why: str | None) -> None:
@@ -136,6 +136,16 @@ def test_every_shape_of_a_handler_that_a_worker_finds(tmp_path: Path, shape: str
     files, handler = SHAPES[shape]
     model = {"handler": handler.format(tmp_path / "m")}
     assert told(examine(tmp_path, model, {**files})) == []
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_folder_without_a_manifest(tmp_path: Path, named: bool) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "h.py").write_text(FUNCTION)
+    _, setup = examine_properties("default_service_handler=h.py:handle" if named else "", "f", {})
+    (finding,) = examine_archive(tmp_path / "m", setup, tmp_path / "scratch")
+    assert finding.verdict is (WORKS if named else BROKEN)
+    assert finding.why.startswith("m version 1.0" if named else "no MAR-INF/MANIFEST.json inside; ")
 
 
 def test_a_handler_of_another_machine_is_named(tmp_path: Path) -> None:

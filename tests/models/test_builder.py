@@ -111,3 +111,32 @@ def test_a_manifest_that_no_worker_can_be_told_is_refused(tmp_path: Path, value:
         asyncio.run(house.models.register(Wish("m", given=said(initial_workers=1))))
     assert why in raised.value.message
     assert not house.models.names()
+
+
+@pytest.mark.parametrize(
+    ("config", "asked", "handler"),
+    [("default_service_handler=a.b:handle\n", None, "a.b:handle"), ("", "c.py", "c.py"), ("", None, None)],
+)
+def test_a_folder_without_a_manifest_is_served_where_a_handler_is_known(
+    tmp_path: Path, config: str, asked: str | None, handler: str | None
+) -> None:
+    house = House(tmp_path, config)
+    folder = tmp_path / "opt" / "model"
+    (folder / "code").mkdir(parents=True)
+    wish = Wish(str(folder), "mine", handler=asked, at_startup=True)
+    if handler is None:
+        with pytest.raises(ArchiveError, match=r"opt/model: no MAR-INF/MANIFEST\.json inside;"):
+            asyncio.run(house.models.register(wish))
+        return
+
+    async def run() -> None:
+        found = await house.models.register(wish)
+        await found.pool.settled()
+        (worker,) = found.pool.workers
+        assert (found.name, found.version, found.about.mar_name) == ("mine", "1.0", str(folder))
+        spec = worker.spec
+        assert (spec.model_dir, spec.handler, spec.manifest) == (str(folder.resolve()), handler, {})
+        await house.models.unregister("mine", None, 1.0)
+
+    asyncio.run(run())
+    assert (folder / "code").is_dir()

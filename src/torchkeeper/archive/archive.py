@@ -60,19 +60,27 @@ class Archive:
 
     model_dir: Path
     manifest: Manifest
+    #: Empty where there is none.
     raw_manifest: dict[str, Any]
+
+    @property
+    def unhandled(self) -> str:
+        """What to say where nobody else names a handler, and its manifest does not either."""
+        if self.raw_manifest:
+            return "its manifest names no handler."
+        return f"no {MANIFEST} inside; is it made by torch-model-archiver?"
 
 
 def read_manifest(folder: Path, where: str) -> tuple[Manifest, dict[str, Any]]:
-    """The manifest of an unpacked archive.
+    """The manifest of an unpacked archive; an empty one where there is none, as in TorchServe.
 
     Raises:
-        ArchiveError: there is none, or it is none; `where` names the archive.
+        ArchiveError: it is none; `where` names the archive.
     """
     try:
         raw = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ArchiveError(f"{where}: no {MANIFEST} inside; is it made by torch-model-archiver?") from None
+        return _manifest({}, "python"), {}
     except (ValueError, OSError, RecursionError) as error:
         raise ArchiveError(f"{where}: {MANIFEST} cannot be read: {error}") from None
     model = raw.get("model") if isinstance(raw, dict) else None
@@ -82,11 +90,15 @@ def read_manifest(folder: Path, where: str) -> tuple[Manifest, dict[str, Any]]:
     if name is not None and not re.match(NAME_PATTERN, str(name)):
         raise ArchiveError(f"{where}: {MANIFEST}: modelName {name!r} must match {NAME_PATTERN}")
 
+    return _manifest(model, str(raw.get("runtime", "python"))), raw
+
+
+def _manifest(model: Mapping[str, Any], runtime: str) -> Manifest:
     def text(key: str) -> str | None:
         value = model.get(key)
         return str(value) if value not in (None, "") else None
 
-    manifest = Manifest(
+    return Manifest(
         model_name=text("modelName"),
         model_version=text("modelVersion") or "1.0",
         handler=text("handler"),
@@ -95,9 +107,8 @@ def read_manifest(folder: Path, where: str) -> tuple[Manifest, dict[str, Any]]:
         envelope=text("envelope"),
         config_file=text("configFile"),
         requirements_file=text("requirementsFile"),
-        runtime=str(raw.get("runtime", "python")),
+        runtime=runtime,
     )
-    return manifest, raw
 
 
 # --- reading ------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from urllib.parse import unquote, urlsplit
 
 from torchkeeper.archive.cloud import stream
 from torchkeeper.archive.model_url import ModelUrl, check_allowed, read_model_url
-from torchkeeper.archive.store import QUARANTINE, find_stored
+from torchkeeper.archive.store import QUARANTINE, Stored, find_at_start, find_stored
 from torchkeeper.config.settings import process_environ
 from torchkeeper.errors import ArchiveError, DownloadFailed, FileExists, ModelNotAt
 from torchkeeper.machine.threads import Check, never
@@ -77,13 +77,16 @@ class Source:
         for path in tuple(self._coming):
             path.unlink(missing_ok=True)
 
-    def fetch(self, url: str, check: Check = never, *, signed: bool = False) -> Fetched:
+    def fetch(
+        self, url: str, check: Check = never, *, signed: bool = False, at_start: bool = False
+    ) -> Fetched:
         """The archive that a URL names; `#sha256=<64 hex digits>` at its end pins its bytes.
 
         Args:
             url: the model URL.
             check: is asked between the pieces of a download; what it raises ends it.
             signed: ask S3's https addresses with signed requests (TorchServe's s3_sse_kms).
+            at_start: the command line or the configuration gives it: a folder may lie anywhere.
 
         Raises:
             ModelNotAt: it leads nowhere, or nowhere allowed.
@@ -93,13 +96,13 @@ class Source:
         asked = read_model_url(url, signed=signed)
         if asked.remote:
             return self._download(asked, check)
-        found = self._in_store(asked.bare)
+        found = self._local(asked.bare, find_at_start if at_start else find_stored)
         if asked.pin is not None:
             _check_pin(found.path, asked.pin, asked.bare)
         return found
 
-    def _in_store(self, url: str) -> Fetched:
-        found = find_stored(self._store, url)
+    def _local(self, url: str, find: Callable[[Path, str], Stored | None]) -> Fetched:
+        found = find(self._store, url)
         if found is None:
             raise ModelNotAt(f"Model not found at: {url}")
         if found.path != self._store / url:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torchkeeper.archive.store import find_stored, stored_names
+from torchkeeper.archive.store import find_at_start, stored_names
 from torchkeeper.config.model_snapshot import VersionSnapshot
 from torchkeeper.config.settings import Settings, named_url
 from torchkeeper.errors import SettingsError
@@ -34,7 +34,7 @@ def snapshot_models(settings: Settings) -> tuple[VersionSnapshot, ...]:
     store = settings.model_store
     origin = settings.origins["model_snapshot"]
     for version in snapshot.versions:
-        if store is None or find_stored(store, version.mar_name) is None:
+        if store is None or find_at_start(store, version.mar_name) is None:
             raise SettingsError(
                 f"Model archive file for model :{version.name}, version :{version.version} not found "
                 f"in model store: no {version.mar_name} in {store} ({origin.source})"

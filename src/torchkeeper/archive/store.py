@@ -45,6 +45,18 @@ def find_stored(store: Path, name: str) -> Stored | None:
     return None
 
 
+def find_at_start(store: Path, name: str) -> Stored | None:
+    """What a name leads to that the command line or the configuration gives.
+
+    Source: TorchServe takes the absolute path of a folder for that folder, wherever it lies.
+    """
+    path = Path(name)
+    outside = path.is_absolute() and bool(path.name) and not path.is_relative_to(store)
+    if outside and ".." not in path.parts and os.path.isdir(path):
+        return Stored(path, str(path))
+    return find_stored(store, name)
+
+
 def stored_names(store: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[str]:
     """The names of all archives and folders in the store, but for hidden ones."""
     return sorted(

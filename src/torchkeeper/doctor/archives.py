@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from torchkeeper.archive.archive import Archive, open_archive
+from torchkeeper.archive.store import name_of
 from torchkeeper.config.model_config import KNOWN, parse_model_config
 from torchkeeper.config.model_settings import RUNTIMES
 from torchkeeper.config.table import BY_NAME, Configured
@@ -43,7 +44,7 @@ def examine_archive(path: Path, setup: Configured, scratch: Path) -> list[Findin
     if any(finding.verdict is Verdict.BROKEN for finding in found):
         return found
     manifest = archive.manifest
-    why = f"{manifest.model_name} version {manifest.model_version}"
+    why = f"{manifest.model_name or name_of(place)} version {manifest.model_version}"
     return [Finding(place, "archive", Verdict.WORKS, why), *found]
 
 
@@ -71,7 +72,8 @@ def _checks(archive: Archive, setup: Configured) -> Iterator[_Check]:
     handler = manifest.handler or setup.default_service_handler
     own = None
     if not handler:
-        yield "handler", Verdict.BROKEN, "the manifest names none, nor does default_service_handler"
+        why = f"{archive.unhandled} Nor does default_service_handler name one"
+        yield "handler", Verdict.BROKEN, why
     else:
         own, checks = _handler(handler, folder)
         yield from checks

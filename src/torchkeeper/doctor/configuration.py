@@ -11,7 +11,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from torchkeeper.archive.model_url import check_allowed, read_model_url
-from torchkeeper.archive.store import find_stored
+from torchkeeper.archive.store import find_at_start
 from torchkeeper.config.layers import Layers, Origin, hint
 from torchkeeper.config.properties import parse_properties, substitute
 from torchkeeper.config.settings import named_url
@@ -128,7 +128,7 @@ def _can_be_had(setup: Configured, store: Path, url: str) -> tuple[Verdict, str]
 
 
 def _is_there(store: Path, name: str) -> tuple[Verdict, str]:
-    found = find_stored(store, name)
+    found = find_at_start(store, name)
     if found is not None:
         return Verdict.WORKS, "" if found.name == name else f"the model store's {found.name} is taken"
     return Verdict.BROKEN, f"{name} is not in {store}"

@@ -166,7 +166,8 @@ class Builder:
         settings = self._settings
         handler = self._handler(archive, handler)
         if not handler:
-            raise ArchiveError(f"{about.url}: neither the manifest nor the request names a handler")
+            why = "Neither the request nor default_service_handler names a handler"
+            raise ArchiveError(f"{about.url}: {archive.unhandled} {why}")
         spec = ModelSpec(
             name=about.name,
             version=about.version,

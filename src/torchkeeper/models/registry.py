@@ -160,7 +160,8 @@ class Models:
             missing = missing_runtime(runtime)
             raise BadRequest(missing.sentence if missing else f"Invalid RuntimeType value: {runtime}")
         fetched = await in_thread(
-            lambda check: self._source.fetch(wish.url, check, signed=wish.signed), Fetched.discard
+            lambda check: self._source.fetch(wish.url, check, signed=wish.signed, at_start=wish.at_startup),
+            Fetched.discard,
         )
         folder = self._unpacked / uuid.uuid4().hex
         try:
