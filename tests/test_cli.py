@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from torchkeeper.cli import checked_settings, torchkeeper, torchserve, torchserve_parser
+from torchkeeper.cli import checked_settings, multi_model_server, torchkeeper, torchserve, torchserve_parser
 from torchkeeper.config.table import KEYS
 from torchkeeper.errors import LaunchRefused, SettingsError
 
@@ -215,3 +216,25 @@ def test_verbs_that_are_none(arguments: list[str], capsys: pytest.CaptureFixture
         torchkeeper(arguments)
     assert left.value.code == 2
     assert "usage: torchkeeper" in capsys.readouterr().err
+
+
+def test_the_alias_takes_multi_model_servers_flags(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_folder(tmp_path, monkeypatch)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    for flags, said in (
+        (["--stop"], "TorchServe is not currently running."),
+        (["--start", "--mms-config", "nope"], "--ts-config file not found: nope"),
+        (
+            ["--model-store", "nope", "--models", "a.mar", "x=b.mar"],
+            "--model-store directory not found: nope",
+        ),
+        (["--log-config", "nope"], f"--log-config file not found: {tmp_path / 'nope'}"),
+    ):
+        assert multi_model_server(flags) == (0 if flags == ["--stop"] else 1)
+        assert capsys.readouterr().out.strip() == said
+    with pytest.raises(SystemExit):
+        multi_model_server(["--ts-config", "x"])
+    assert "usage: multi-model-server" in capsys.readouterr().err

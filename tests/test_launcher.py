@@ -80,6 +80,41 @@ def test_start_start_again_stop(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "config", "mark"),
+    [
+        ("torchserve", "--ts-config", "org.pytorch.serve.ModelServer"),
+        ("multi_model_server", "--mms-config", "com.amazonaws.ml.mms.ModelServer"),
+    ],
+)
+def test_who_looks_for_the_java_class_finds_one_process(
+    tmp_path: Path, command: str, config: str, mark: str
+) -> None:
+    """SageMaker's toolkits want an argument that equals it, of one process."""
+    (tmp_path / "own.properties").write_text(ADDRESSES)
+    run = f"import sys; from torchkeeper.cli import {command}; sys.exit({command}())"
+    flags = ["--start", config, "own.properties", "--model-store", "."]
+    with (tmp_path / "said").open("w") as said:
+        subprocess.run(
+            [sys.executable, "-c", run, *flags],
+            cwd=tmp_path,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            timeout=90,
+            check=True,
+        )
+    try:
+        front = psutil.Process(int((tmp_path / ".model_server.pid").read_text()))
+        family = [front, *front.children(recursive=True)]
+        assert len(family) > 1
+        assert [process for process in family if mark in process.cmdline()] == [front]
+    finally:
+        stopped = torchserve(tmp_path, "--stop", "--foreground")
+    assert stopped.returncode == 0
+
+
+@pytest.mark.slow
 def test_a_server_in_the_foreground_is_found_too(tmp_path: Path) -> None:
     """As notebooks do it: `!torchserve --start --foreground &`, and later `!torchserve --stop`."""
     (tmp_path / "config.properties").write_text(ADDRESSES)

@@ -20,6 +20,10 @@ from torchkeeper.config.table import KEYS
 from torchkeeper.errors import LaunchRefused, SettingsError
 from torchkeeper.machine.signals import end_signals
 
+#: The Java classes whose names are arguments of TorchServe's and Multi Model Server's processes: what starts
+#: these looks there for them.
+TORCHSERVE, MULTI_MODEL_SERVER = "org.pytorch.serve.ModelServer", "com.amazonaws.ml.mms.ModelServer"
+
 
 def torchserve_parser() -> argparse.ArgumentParser:
     """TorchServe's flags."""
@@ -77,8 +81,8 @@ def torchserve_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def torchserve(argv: Sequence[str] | None = None) -> int:
-    """The `torchserve` command; returns its exit code."""
+def torchserve(argv: Sequence[str] | None = None, *, mark: str = TORCHSERVE) -> int:
+    """The `torchserve` command; returns its exit code. `mark`: an argument of a detached server's process."""
     argv = sys.argv[1:] if argv is None else list(argv)
     arguments = torchserve_parser().parse_args(argv)
     if arguments.foreground and not arguments.stop:
@@ -104,7 +108,36 @@ def torchserve(argv: Sequence[str] | None = None) -> int:
     if arguments.foreground:
         with launcher.found_by_stop():
             return _serve(settings, warnings, arguments.ready_fd)
-    return launcher.start_detached([sys.executable, "-m", "torchkeeper.cli", "--foreground", *argv])
+    # The interpreter takes any word after -X and leaves it alone.
+    server = [sys.executable, "-X", mark, "-m", "torchkeeper.cli", "--foreground", *argv]
+    return launcher.start_detached(server)
+
+
+def multi_model_server(argv: Sequence[str] | None = None) -> int:
+    """The `multi-model-server` command: Multi Model Server's flags; there are no keys, as there were none."""
+    parser = argparse.ArgumentParser(prog="multi-model-server", description="Multi Model Server")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--start", action="store_true", help="Start the model-server")
+    what.add_argument("--stop", action="store_true", help="Stop the model-server")
+    parser.add_argument("--mms-config", metavar="FILE", help="Configuration file for model server")
+    parser.add_argument("--model-store", metavar="DIR", help="Model store location")
+    parser.add_argument("--models", nargs="+", metavar="MODEL", help="Models to be loaded")
+    parser.add_argument("--log-config", metavar="FILE", help="Log4j configuration file for model server")
+    parser.add_argument("--foreground", action="store_true", help="Run the model server in foreground")
+    arguments = parser.parse_args(argv)
+    flags = ["--stop" if arguments.stop else "--start", "--disable-token-auth", "--enable-model-api"]
+    if arguments.foreground:
+        flags.append("--foreground")
+    for flag, value in (
+        ("--ts-config", arguments.mms_config),
+        ("--model-store", arguments.model_store),
+        ("--log-config", arguments.log_config),
+    ):
+        if value is not None:
+            flags += [flag, value]
+    if arguments.models:
+        flags += ["--models", *arguments.models]
+    return torchserve(flags, mark=MULTI_MODEL_SERVER)
 
 
 def start() -> None:

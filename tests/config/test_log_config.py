@@ -65,6 +65,8 @@ def test_torchserves_own_file_means_what_it_says_and_warns_of_nothing() -> None:
         ("MODEL_LOG", "model"),
         ("MODEL_METRICS", "model_metrics"),
         ("TS_METRICS", "ts_metrics"),
+        ("com.amazonaws.ml.mms", "server"),
+        ("MMS_METRICS", "ts_metrics"),
     ],
 )
 def test_each_logger_sets_its_own_level(name: str, field: str, level: str) -> None:

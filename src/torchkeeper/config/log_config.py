@@ -42,7 +42,7 @@ class LogConfig:
     warnings: tuple[str, ...] = ()
 
 
-#: TorchServe's loggers and the field of LogLevels that each one sets.
+#: TorchServe's loggers, and Multi Model Server's, with the field of LogLevels that each one sets.
 LOGGERS = {
     "org.pytorch.serve": "server",
     "torchkeeper": "server",
@@ -50,6 +50,8 @@ LOGGERS = {
     "MODEL_LOG": "model",
     "MODEL_METRICS": "model_metrics",
     "TS_METRICS": "ts_metrics",
+    "com.amazonaws.ml.mms": "server",
+    "MMS_METRICS": "ts_metrics",
 }
 #: Loggers of Java's libraries: there is nothing here that they could log.
 _JAVA = re.compile(r"(io\.(netty|grpc)|org\.apache|com\.amazonaws|software\.amazon)(\..*)?")
