@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +100,75 @@ def test_two_models_in_a_source_are_named(model_dir: Path) -> None:
     source.write_text((model_dir / "net.py").read_text() + "\n\nclass Other(torch.nn.Module):\n    pass\n")
     with pytest.raises(ValueError, match="Expected only one class as model definition"):
         load_eager(source, None, CPU)
+
+
+OPERATORS = """
+import torch
+
+library = torch.library.Library({name!r}, "DEF")
+library.define("twice(Tensor a) -> Tensor")
+library.impl("twice", lambda a: a * 2, "CPU")
+"""
+SCRIPT = """
+import sys, torch
+import {name}
+
+
+class Net(torch.nn.Module):
+    def forward(self, x):
+        return torch.ops.{name}.twice(x)
+
+
+torch.jit.save(torch.jit.trace(Net(), torch.zeros(2)), sys.argv[1])
+"""
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Callable[[str], Path]:
+    """Makes TorchScript that needs an operator of a library, which the module of that name brings."""
+
+    def make(name: str) -> Path:
+        (tmp_path / f"{name}.py").write_text(OPERATORS.format(name=name))
+        path = tmp_path / "foreign.pt"
+        command = [sys.executable, "-W", "ignore", "-c", SCRIPT.format(name=name), path]
+        subprocess.run(command, cwd=tmp_path, check=True, timeout=120)
+        return path
+
+    return make
+
+
+@pytest.mark.slow
+def test_torchscript_gets_the_operators_of_an_installed_package(
+    foreign: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = foreign("torchaudio")
+    monkeypatch.syspath_prepend(path.parent)
+    monkeypatch.delitem(sys.modules, "torchaudio", raising=False)
+    assert load_whole(path, CPU)(torch.ones(2)).tolist() == [2, 2]
+
+
+@pytest.mark.slow
+def test_torchscript_says_which_package_it_lacks(
+    foreign: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = foreign("torchvision")
+    monkeypatch.setitem(sys.modules, "torchvision", None)  # what an absent package looks like to import
+    with pytest.raises(RuntimeError, match=r"foreign.pt needs torchvision, .*: pip install torchvision$"):
+        load_whole(path, CPU)
+
+
+@pytest.mark.slow
+def test_operators_that_nobody_brings_are_named(foreign: Callable[[str], Path]) -> None:
+    with pytest.raises(RuntimeError, match=r"foreign.pt needs unheard_of's operators"):
+        load_whole(foreign("unheard_of"), CPU)
+
+
+def test_a_model_file_says_which_package_it_lacks(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision", None)  # what an absent package looks like to import
+    (model_dir / "resnet.py").write_text("from torchvision.models import resnet18\n")
+    text = "resnet.py needs torchvision, which is not installed here: pip install torchvision"
+    with pytest.raises(ModuleNotFoundError, match=f"^{text}$"):
+        load_eager(model_dir / "resnet.py", None, CPU)
+    (model_dir / "other.py").write_text("import no_such_module_here\n")
+    with pytest.raises(ModuleNotFoundError, match=r"^No module named 'no_such_module_here'$"):
+        load_eager(model_dir / "other.py", None, CPU)

@@ -27,6 +27,14 @@ R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
 
+#: Modules that torch's own packages bring, and that TorchServe's images have -> what to install for them.
+PACKAGES = {
+    "torchvision": "torchvision",
+    "torchaudio": "torchaudio",
+    "torch_tensorrt": "torch-tensorrt",
+    "captum": "captum",
+}
+
 #: Mark-up and character references, as text handlers strip them.
 CLEANUP_REGEX = re.compile(r"<.*?>|&([a-z0-9]+|#[0-9]{1,6}|#x[0-9a-f]{1,6});")
 
@@ -74,6 +82,7 @@ def import_file(path: Path) -> ModuleType:
 
     Raises:
         ImportError: it is no Python file.
+        ModuleNotFoundError: it needs one of PACKAGES; the message says what to install.
     """
     name = path.parent.name if path.stem == "__init__" else path.stem
     spec = importlib.util.spec_from_file_location(name, path)
@@ -81,7 +90,14 @@ def import_file(path: Path) -> ModuleType:
         raise ImportError(f"the file {path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in PACKAGES:
+            raise
+        text = f"{path.name} needs {missing}, which is not installed here: pip install {PACKAGES[missing]}"
+        raise ModuleNotFoundError(text, name=error.name) from error
     return module
 
 

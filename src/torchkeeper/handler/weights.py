@@ -7,7 +7,9 @@ Source of the rules: TorchServe's BaseHandler; `.safetensors` is new here.
 
 from __future__ import annotations
 
+import importlib
 import pickle
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,10 +19,16 @@ from typing import Any
 import torch
 
 from torchkeeper.handler.exported import read_pt2
-from torchkeeper.handler.helpers import import_file, list_classes_from_module
+from torchkeeper.handler.helpers import PACKAGES, import_file, list_classes_from_module
 from torchkeeper.handler.safe_text import first_sentence
 
 StateDict = Mapping[str, Any]
+
+#: Libraries of operators and classes that TorchScript may need -> the module that brings them.
+OWNERS = {"torchvision": "torchvision", "torchaudio": "torchaudio", "tensorrt": "torch_tensorrt"}
+
+#: What torch says where an operator or a class of a library is not there.
+_FOREIGN = re.compile(r"Unknown builtin op: (\w+)::|__torch__\.torch\.classes\.(\w+)\.")
 
 
 def read_pickled_state(path: Path, device: torch.device) -> StateDict:
@@ -63,15 +71,39 @@ def read_torchscript(path: Path, device: torch.device) -> Any:
     """A TorchScript module on `device`.
 
     Raises:
-        RuntimeError: the file holds something else.
+        RuntimeError: the file holds something else, or needs a package that is not here.
     """
     try:
         return torch.jit.load(path, map_location=device)  # type: ignore[no-untyped-call]  # untyped in torch
     except RuntimeError as error:
+        if foreign := _FOREIGN.search(str(error)):
+            _import_owner(path, foreign[1] or foreign[2], error)
+            return torch.jit.load(path, map_location=device)  # type: ignore[no-untyped-call]  # untyped in torch
         raise RuntimeError(
             f"{path.name} is no TorchScript file ({first_sentence(error, 200)}); "
             "a state dict needs its model's source too: archive it with --model-file"
         ) from error
+
+
+def _import_owner(path: Path, library: str, error: RuntimeError) -> None:
+    """Imports the package that brings a library of operators, which it registers.
+
+    Raises:
+        RuntimeError: it is not here, or not known.
+    """
+    module = OWNERS.get(library)
+    if module is None or sys.modules.get(module) is not None:
+        raise RuntimeError(
+            f"{path.name} needs {library}'s operators, which nothing here brings "
+            f"({first_sentence(error, 200)}); import their package in a handler of your own"
+        ) from error
+    try:
+        importlib.import_module(module)
+    except Exception as missing:
+        raise RuntimeError(
+            f"{path.name} needs {module}, which cannot be imported here ({first_sentence(missing, 200)}): "
+            f"pip install {PACKAGES[module]}"
+        ) from missing
 
 
 def _not_yet(path: Path, device: torch.device) -> Any:
