@@ -92,7 +92,7 @@ called = Called()
             HandlerNotFound,
             "handler vllm_handler asks for vLLM's engine, which torchkeeper",
         ),
-        ("", "gone", HandlerNotFound, r"built-in handlers: base_handler, image_classifier(, \w+)*$"),
+        ("", "gone", HandlerNotFound, r"built-in handlers: base_handler(, \w+)*$"),
         (ASYNC, "h", HandlerNotFound, "async def handle asks for asynchronous handlers, which"),
         (ASYNC, "h:go", HandlerNotFound, "async def go asks for asynchronous handlers, which"),
         (ASYNC, "h:called", HandlerNotFound, "async def called asks for asynchronous handlers, which"),
