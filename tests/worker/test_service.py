@@ -88,7 +88,8 @@ def test_what_is_asked_is_among_the_headers_and_no_client_says_so(
         return ["ok"]
 
     headers = {"Explain": "maybe", "DESCRIBE": "maybe", "X-Own": "value"}
-    outcomes(handle, request(Part("data", b"1", "text/plain"), kind=kind, **headers))
+    fields = [Part(name, b"1", plain=True) for name in ("explain", "X-Own")]
+    outcomes(handle, request(Part("data", b"1", "text/plain"), *fields, kind=kind, **headers))
     assert seen == [explain, describe, "value", {"content-type": "text/plain"}]
 
 

@@ -152,14 +152,15 @@ class Service:
         return found
 
     def _headers(self, entry: Input) -> dict[str, Any]:
-        headers: dict[str, Any] = {
-            name: value for name, value in entry.headers.items() if name.lower() not in _OURS
-        }
+        headers: dict[str, Any] = {}
+        for part in entry.parts:
+            headers[part.name] = {"content-type": part.content_type or ""}
+        for name, value in entry.headers.items():
+            if name.lower() not in _OURS:
+                headers[name] = value
         headers["explain"] = str(entry.kind is _EXPLAIN)
         if entry.kind is _DESCRIBE:
             headers["describe"] = "True"
-        for part in entry.parts:
-            headers[part.name] = {"content-type": part.content_type or ""}
         return headers
 
     def _row(self, parts: Sequence[Part]) -> dict[str, Any]:
