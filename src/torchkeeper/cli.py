@@ -221,6 +221,14 @@ def torchkeeper(argv: Sequence[str] | None = None) -> int:
     doctor = verbs.add_parser(
         "doctor", help="say what becomes of a TorchServe set-up; exit code 1 if something would not run"
     )
+    doctor.add_argument(
+        "paths",
+        nargs="*",
+        type=Path,
+        metavar="PATH",
+        help="what to look at: a Dockerfile, KServe's YAML, an archive, KServe's, SageMaker's or Vertex AI's "
+        "folder; default: the configuration that torchserve would take",
+    )
     doctor.add_argument("--ts-config", type=Path, metavar="FILE", help="config.properties or a snapshot")
     doctor.add_argument("--model-store", type=Path, metavar="DIR", help="folder of archives")
     _add_manifest(verbs)
@@ -283,10 +291,13 @@ def _manifest(arguments: argparse.Namespace) -> int:
 def _doctor(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from torchkeeper.doctor import Verdict, examine
+    from torchkeeper.doctor import Verdict, examine, examine_places
     from torchkeeper.doctor.report import show
 
-    findings = examine(arguments.ts_config, arguments.model_store, process_environ(), Path.cwd())
+    environ, cwd = process_environ(), Path.cwd()
+    findings = examine_places(arguments.paths, environ, cwd)
+    if not arguments.paths or arguments.ts_config or arguments.model_store:
+        findings += examine(arguments.ts_config, arguments.model_store, environ, cwd)
     show(findings, Console())
     return int(any(finding.verdict is Verdict.BROKEN for finding in findings))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from torchkeeper.archive.store import SUFFIXES, stored_names
@@ -23,6 +23,7 @@ from torchkeeper.doctor.configuration import (
 )
 from torchkeeper.doctor.finding import Finding as Finding
 from torchkeeper.doctor.finding import Verdict as Verdict
+from torchkeeper.doctor.places import examine_place
 from torchkeeper.errors import SettingsError
 
 _LOG4J = re.compile(r"-Dlog4j2?\.configurationFile=(?:file://)?(\S+)")
@@ -53,6 +54,17 @@ def examine(
     if store is not None and store.is_dir():
         findings += _archives(store, setup)
     return tuple(findings)
+
+
+def examine_places(paths: Iterable[Path], environ: Mapping[str, str], cwd: Path) -> tuple[Finding, ...]:
+    """What becomes of files and folders, each as what it is: a Dockerfile, YAML, a model's folder."""
+    found: list[Finding] = []
+    for path in paths:
+        with tempfile.TemporaryDirectory(prefix="torchkeeper-doctor-") as scratch:
+            found += examine_place(
+                path, lambda config, store: examine(config, store, environ, cwd), Path(scratch)
+            )
+    return tuple(found)
 
 
 def _beside(setup: Configured, folder: Path, cwd: Path) -> list[Finding]:

@@ -78,7 +78,7 @@ def _checks(archive: Archive, setup: Configured) -> Iterator[_Check]:
         own, checks = _handler(handler, folder)
         yield from checks
     yield from _imports(own, handler, archive, setup)
-    yield from _weights(archive, own)
+    yield from examine_weights(archive, own)
     if manifest.config_file and (folder / manifest.config_file).is_file():
         yield from examine_model_config((folder / manifest.config_file).read_bytes(), setup)
 
@@ -151,7 +151,7 @@ def _is_function(own: Path, handler: str) -> bool:
 # --- weights --------------------------------------------------------------------------------------------
 
 
-def _weights(archive: Archive, own: Path | None) -> Iterator[_Check]:
+def examine_weights(archive: Archive, own: Path | None) -> Iterator[_Check]:
     manifest, folder = archive.manifest, archive.model_dir
     ours = not _loads_itself(own)
     serialized = folder / manifest.serialized_file if manifest.serialized_file else None

@@ -1,0 +1,113 @@
+"""Anything that a set-up may lie in: a file or folder is looked at and examined as what it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from torchkeeper.archive.archive import MANIFEST, Archive, Manifest
+from torchkeeper.archive.store import SUFFIXES, stored_names
+from torchkeeper.config.table import Configured
+from torchkeeper.doctor.archives import examine_archive, examine_weights
+from torchkeeper.doctor.configuration import examine_properties
+from torchkeeper.doctor.dockerfile import examine_dockerfile
+from torchkeeper.doctor.finding import Finding, Verdict
+from torchkeeper.doctor.kubernetes import examine_objects
+from torchkeeper.doctor.lacking import examine_imports
+from torchkeeper.doctor.pickles import PickleKind, scan_file
+from torchkeeper.doctor.source import parse_source
+
+#: A set-up of a configuration and a store, as the whole doctor examines it.
+SetUp = Callable[[Path, Path | None], tuple[Finding, ...]]
+
+_DOCKERFILE = re.compile(r"(?i)^(?:Dockerfile|Containerfile)(?:\..*)?$|\.(?:dockerfile|containerfile)$")
+#: Vertex AI's prebuilt containers look for this one.
+_VERTEX = "model.mar"
+#: The inference script in a model folder of SageMaker's.
+_SCRIPTS = ("code/inference.py", "inference.py")
+
+
+def examine_place(path: Path, set_up: SetUp, scratch: Path) -> tuple[Finding, ...]:
+    """What becomes of what is there; `scratch` is a folder to unpack in."""
+    if path.is_dir():
+        return tuple(_folder(path, set_up, scratch))
+    if not path.is_file():
+        return (Finding(str(path), "file", Verdict.BROKEN, "there is no such file or folder"),)
+    if _DOCKERFILE.search(path.name):
+        return tuple(examine_dockerfile(path, scratch))
+    if path.suffix in (".yaml", ".yml", ".json"):
+        return tuple(examine_objects(path.read_text(encoding="utf-8", errors="replace"), path.name))
+    if path.name.endswith((*SUFFIXES, ".war")):
+        found = _archive(path, scratch)
+        if path.name.endswith(".tar.gz") and any(MANIFEST in one.why for one in found):
+            why = f"no {MANIFEST} inside; if it is a model of SageMaker's, unpack it and name the folder"
+            found = [Finding(path.name, "archive", Verdict.UNKNOWN, why)]
+        return tuple(found)
+    return set_up(path, None)
+
+
+def _folder(path: Path, set_up: SetUp, scratch: Path) -> list[Finding]:
+    """KServe's folder, SageMaker's, Vertex AI's, an archive that is one, or a store."""
+    config = path / "config" / "config.properties"
+    if config.is_file() and (path / "model-store").is_dir():
+        return list(set_up(config, path / "model-store"))
+    if (path / MANIFEST).exists():
+        return _archive(path, scratch)
+    found: list[Finding] = []
+    for name in sorted(entry.name for entry in path.iterdir() if _DOCKERFILE.search(entry.name)):
+        found += examine_dockerfile(path / name, scratch / name)
+    if (path / _VERTEX).is_file():
+        why = "served as `model` where AIP_STORAGE_URI names this folder"
+        found.append(Finding(path.name, f"Vertex AI's {_VERTEX}", Verdict.WORKS, why))
+    archives = [name for name in stored_names(path) if name.endswith(SUFFIXES)]
+    for name in archives:
+        found += _archive(path / name, scratch / name)
+    script = next((path / name for name in _SCRIPTS if (path / name).is_file()), None)
+    weights = [one for one in sorted(path.iterdir()) if one.suffix in (".pt", ".pth")]
+    if not archives and (script or weights):
+        setup = examine_properties("", "", {})[1]
+        checks = _sagemaker(path, script, weights, setup)
+        found += [Finding(path.name, what, verdict, why) for what, verdict, why in checks]
+    if found:
+        return found
+    why = "no archive, configuration, Dockerfile or model of SageMaker's or Vertex AI's is in this folder"
+    return [Finding(str(path), "folder", Verdict.UNKNOWN, why)]
+
+
+def _archive(path: Path, scratch: Path) -> list[Finding]:
+    return examine_archive(path, examine_properties("", "", {})[1], scratch / "unpacked")
+
+
+def _sagemaker(
+    path: Path, script: Path | None, weights: list[Path], setup: Configured
+) -> Iterator[tuple[str, Verdict, str]]:
+    """A model folder of SageMaker's, as the built-in handler `sagemaker` reads it."""
+    if script is None:
+        scripted = [one for one in weights if scan_file(one).kind is PickleKind.TORCHSCRIPT]
+        if len(scripted) == 1:
+            yield "SageMaker's model", Verdict.WORKS, f"{scripted[0].name} by the handler sagemaker"
+        else:
+            why = f"without code/inference.py one TorchScript file is needed; there are {len(scripted)}"
+            yield "SageMaker's model", Verdict.BROKEN, why
+        return
+    name = script.relative_to(path).as_posix()
+    try:
+        defined = parse_source(script.read_bytes()).functions
+    except ValueError as error:
+        yield name, Verdict.BROKEN, str(error)
+        return
+    replaced = [one for one in ("input_fn", "predict_fn", "output_fn") if one in defined]
+    if "transform_fn" in defined and replaced:
+        yield name, Verdict.BROKEN, f"it defines transform_fn and {replaced[0]}, which that stands for"
+    else:
+        yield "SageMaker's model", Verdict.WORKS, f"{name} by the handler sagemaker"
+    listed = script.parent / "requirements.txt"
+    requirements = listed.relative_to(path).as_posix() if listed.is_file() else None
+    if requirements:
+        why = "the handler does not install them: do so in the image, or archive them as requirements"
+        yield requirements, Verdict.CHANGED, why
+    manifest = Manifest(None, "1.0", "sagemaker", None, None, None, None, requirements, "python")
+    archive = Archive(path, manifest, {})
+    yield from examine_imports({script: ""}, None, (script.parent, path), archive, setup)
+    yield from examine_weights(archive, script)
