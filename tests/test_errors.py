@@ -14,6 +14,7 @@ from torchkeeper.errors import (
     CleaningTimedOut,
     Conflict,
     DownloadFailed,
+    FeatureMissing,
     FileExists,
     InvalidKey,
     InvalidModelVersion,
@@ -91,6 +92,7 @@ TABLE = [
         "Custom pip package installation failed for model m",
     ),
     (CleaningTimedOut("m"), 408, "RequestTimeoutException", "Timed out while cleaning resources: m"),
+    (FeatureMissing("no such thing"), 501, "NotImplementedException", "no such thing"),
     (
         MethodNotAllowed(["GET", "PUT"]),
         405,

@@ -37,10 +37,10 @@ def test_definitions() -> None:
         b"class A(B):\n    def initialize(self, c):\n        super().initialize(c)\n"
         b"    async def handle(self): pass\n"
     )
-    assert source.functions == {"handle": False, "later": True, "f": False}
+    assert source.functions == {"handle", "later", "f"}
     (one,) = source.classes
     assert (one.name, one.has_bases, one.calls_base_initialize) == ("A", True, True)
-    assert one.async_methods == {"handle"}
+    assert one.methods == {"initialize", "handle"}
 
 
 @pytest.mark.parametrize("module", [name for name in SURFACE if name.startswith("ts")])

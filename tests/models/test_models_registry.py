@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,22 @@ def test_a_model_that_asks_for_what_is_not_here_is_refused_and_leaves_nothing(
         asyncio.run(house.models.register(one(**wish)))
     assert house.models.names() == ()
     assert house.left() == ["m-1.0.mar"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "async def handle(data, context):\n    return data\n",
+        "class H:\n    def initialize(self, c): pass\n    async def handle(self, d, c): pass\n",
+    ],
+)
+def test_an_asynchronous_handler_is_refused_before_a_worker_loads_it(house: House, source: str) -> None:
+    with zipfile.ZipFile(archive(house.store, "m", handler="other.py"), "a") as file:
+        file.writestr("other.py", source)
+    with pytest.raises(
+        ArchiveError, match=r"^m-1.0.mar: async def \S*handle asks for asynchronous handlers, "
+    ):
+        asyncio.run(house.models.register(one(workers=0)))
 
 
 def test_a_runtime_that_is_not_here_is_named_by_what_it_is(house: House) -> None:

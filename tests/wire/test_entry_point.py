@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from torchkeeper.wire.entry_point import handler_classes, read_handler_text
+from torchkeeper.wire.entry_point import asynchronous_entry, handler_classes, read_handler_text
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,37 @@ def test_the_first_file_that_is_there(tmp_path: Path) -> None:
     assert read_handler_text("sub/h.py:go").file(tmp_path) == tmp_path / "sub" / "h.py"
     assert read_handler_text("sub/h.py").file(tmp_path) == tmp_path / "h" / "__init__.py"
     assert read_handler_text("pack.h").file(tmp_path) is None
+
+
+ASYNC = "async def handle(data, context): pass\n"
+CLASS = "class H:\n    def initialize(self, c): pass\n    async def handle(self, d, c): pass\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "function", "found"),
+    [
+        (ASYNC, "handle", "async def handle"),
+        (ASYNC.replace("handle", "go"), "go", "async def go"),
+        (ASYNC + "def go(data, context): pass\n", "go", None),
+        (CLASS, "handle", "async def H.handle"),
+        (CLASS + "class Helper: pass\n", "handle", "async def H.handle"),
+        (CLASS + CLASS.replace("H:", "G:"), "handle", None),
+        (CLASS + CLASS.replace("H:", "G:"), "H", "async def H.handle"),
+        (CLASS + "handle = H().handle\n", "handle", None),
+        (CLASS + "from elsewhere import *\n", "handle", None),
+        ("import functools\n@functools.cache\n" + ASYNC, "handle", None),
+        ("try:\n    import x\nexcept ImportError:\n    " + ASYNC, "handle", None),
+        (ASYNC + "if True:\n    def handle(data, context): pass\n", "handle", None),
+        ("def handle(data, context): pass\nasync def other(): pass\n", "handle", None),
+        ('"""\n' + ASYNC + '"""\ndef handle(data, context): pass\n', "handle", None),
+        ("async def (:\n", "handle", None),
+        ("async def " + "(" * 100_000, "handle", None),
+    ],
+)
+def test_an_entry_point_that_is_sure_to_be_asynchronous(
+    source: str, function: str, found: str | None
+) -> None:
+    assert asynchronous_entry(source.encode(), function) == found
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,12 @@ from torchkeeper.doctor.source import SourceOutline, local_modules, missing_impo
 from torchkeeper.errors import ArchiveError
 from torchkeeper.handler.builtin import BUILTIN
 from torchkeeper.wire import features
-from torchkeeper.wire.entry_point import DEFAULT_FUNCTION, handler_classes, read_handler_text
+from torchkeeper.wire.entry_point import (
+    DEFAULT_FUNCTION,
+    asynchronous_entry,
+    handler_classes,
+    read_handler_text,
+)
 
 #: Keys of model-config.yaml that are not the server's but the handler's.
 _HANDLER_KEYS = ("pt2", "handler", "micro_batching")
@@ -93,7 +98,10 @@ def _handler(text: str, folder: Path) -> tuple[Path | None, list[_Check]]:
     file = handler.file(folder) or (files[-1] if files else None)
     if file is not None:
         try:
-            return file, _entry(parse_source(file.read_bytes()), handler.function)
+            content = file.read_bytes()
+            if entry := asynchronous_entry(content, handler.function):
+                return file, [("handler", Verdict.BROKEN, features.missing_asynchronous(entry).sentence)]
+            return file, _entry(parse_source(content), handler.function)
         except ValueError as error:
             return file, [("handler", Verdict.BROKEN, f"{file.name}: {error}")]
     name = handler.module
@@ -111,22 +119,16 @@ def _handler(text: str, folder: Path) -> tuple[Path | None, list[_Check]]:
 
 def _entry(source: SourceOutline, name: str) -> list[_Check]:
     if name in source.functions:
-        return [_asynchronous(name)] if source.functions[name] else []
+        return []
     own = [one for one in source.classes if one.name == name] or source.classes
     sure = handler_classes(own, lambda one: DEFAULT_FUNCTION in one.methods)
     if len(sure) > 1:
         names = ", ".join(one.name for one in sure)
         return [("handler", Verdict.BROKEN, f"several classes with a method handle: {names}; keep one")]
-    if len(sure) == 1 and DEFAULT_FUNCTION in sure[0].async_methods:
-        return [_asynchronous(f"{sure[0].name}.{DEFAULT_FUNCTION}")]
     if not sure and not source.dynamic and not handler_classes(own, lambda one: one.has_bases):
         why = f"the handler's file has neither a function {name} nor a class with a method handle"
         return [("handler", Verdict.BROKEN, why)]
     return []
-
-
-def _asynchronous(name: str) -> _Check:
-    return "handler", Verdict.BROKEN, features.ASYNCHRONOUS.asked_by(f"async def {name}")
 
 
 def _imports(own: Path | None, handler: str | None, archive: Archive, setup: Configured) -> Iterator[_Check]:

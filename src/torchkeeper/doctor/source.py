@@ -23,7 +23,6 @@ class Class:
 
     name: str
     methods: frozenset[str]
-    async_methods: frozenset[str]
     has_bases: bool
     #: Whether `initialize` calls its base's.
     calls_base_initialize: bool
@@ -34,9 +33,8 @@ class SourceOutline:
     """What a module imports (but for what may be missing) and defines."""
 
     imports: list[Import] = field(default_factory=list)
-    #: Functions of the top level, and whether they are asynchronous; also names that are imported or
-    #: assigned, for they may be functions.
-    functions: dict[str, bool] = field(default_factory=dict)
+    #: Functions of the top level; also names that are imported or assigned, for they may be functions.
+    functions: set[str] = field(default_factory=set)
     classes: list[Class] = field(default_factory=list)
     #: Whether it may have names that its text does not show.
     dynamic: bool = False
@@ -61,13 +59,12 @@ def parse_source(content: bytes) -> SourceOutline:
     source = SourceOutline()
     for statement in _top_level(tree.body):
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
-            source.functions[statement.name] = isinstance(statement, ast.AsyncFunctionDef)
+            source.functions.add(statement.name)
         elif isinstance(statement, ast.ClassDef):
             source.classes.append(_class(statement))
         else:
-            for name in _bound(statement):
-                source.functions.setdefault(name, False)
-    source.dynamic = bool(source.functions.keys() & {"*", "__getattr__"})
+            source.functions |= set(_bound(statement))
+    source.dynamic = bool(source.functions & {"*", "__getattr__"})
     source.imports += imports_of(tree.body)
     source.brings = brings_modules(tree)
     return source
@@ -105,7 +102,6 @@ def _class(node: ast.ClassDef) -> Class:
     return Class(
         node.name,
         frozenset(function.name for function in functions),
-        frozenset(function.name for function in functions if isinstance(function, ast.AsyncFunctionDef)),
         bool(node.bases),
         base_call,
     )

@@ -9,6 +9,7 @@ import itertools
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
@@ -26,7 +27,7 @@ from torchkeeper.models.version import About, ModelVersion
 from torchkeeper.pool.launcher import Launch, Launcher
 from torchkeeper.pool.pool import Plan, Pool
 from torchkeeper.wire import features
-from torchkeeper.wire.entry_point import read_handler_text
+from torchkeeper.wire.entry_point import HandlerText, asynchronous_entry, read_handler_text
 from torchkeeper.wire.messages import Declared, ModelSpec, Sample
 
 logger = logging.getLogger(__name__)
@@ -90,10 +91,10 @@ class Builder:
             ArchiveError: it does; the text says for what, and what to do instead.
         """
         named = read_handler_text(self._handler(archive, handler) or "")
-        brought = named.file(archive.model_dir) is not None
+        brought = named.file(archive.model_dir)
         missing = (
             features.missing_runtime(about.runtime),
-            None if brought else features.missing_handler(named.module),
+            features.missing_handler(named.module) if brought is None else _asynchronous(brought, named),
             *features.missing_in_config(about.config.raw),
         )
         if said := [one.sentence for one in missing if one is not None]:
@@ -199,6 +200,15 @@ class Builder:
         count = self._gpus
         wanted = [device for device in config.device_ids or () if device < count]
         return wanted if wanted and len(wanted) == len(config.device_ids or ()) else list(range(count))
+
+
+def _asynchronous(file: Path, handler: HandlerText) -> features.Missing | None:
+    """What the archive's own handler would need, were it asynchronous."""
+    try:
+        entry = asynchronous_entry(file.read_bytes(), handler.function)
+    except OSError:
+        return None  # its workers will say why
+    return features.missing_asynchronous(entry) if entry else None
 
 
 def refusal_text(name: str, version: str, explicit: bool) -> str:

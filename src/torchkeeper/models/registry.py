@@ -168,7 +168,7 @@ class Models:
             archive, config = await in_thread(lambda check: self._read(fetched, folder, check))
             owned = (folder,) if fetched.place is None else (folder, fetched.place)
             about = self._about(wish, fetched.name, archive.manifest, config, owned)
-            self._builder.check(about, archive, wish.handler)
+            await in_thread(lambda check: self._builder.check(about, archive, wish.handler))
             python = await self._builder.prepare(about, archive)
             self._check_free(about.name, about.version)
             found = self._builder.build(about, archive, wish.handler, python)

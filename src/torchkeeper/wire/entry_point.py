@@ -6,6 +6,7 @@ no function is named; the folder comes first on the import path where one is.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,3 +62,45 @@ def handler_classes(own: Sequence[T], handles: Callable[[T], bool]) -> list[T]:
     Where there is only one it is that one, else it is the only one with a method `handle`.
     """
     return list(own) if len(own) == 1 else [one for one in own if handles(one)]
+
+
+def asynchronous_entry(source: bytes, function: str) -> str | None:
+    """How a module's source defines its entry point, if that is sure to be `async def`; nothing is run."""
+    if b"async def" not in source:
+        return None
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None  # whoever imports it will say why
+    own = [one for one in body if isinstance(one, ast.ClassDef)]
+    others = [one for one in body if one not in own and _binds(one, function)]
+    if others:
+        entry = others[0] if len(others) == 1 else None
+        return f"async def {function}" if _is_plain_async(entry) else None
+    found = handler_classes(
+        [one for one in own if one.name == function] or own, lambda one: bool(_methods(one, DEFAULT_FUNCTION))
+    )
+    methods = _methods(found[0], DEFAULT_FUNCTION) if len(found) == 1 else []
+    sure = len(methods) == 1 and not found[0].decorator_list and _is_plain_async(methods[0])
+    return f"async def {found[0].name}.{DEFAULT_FUNCTION}" if sure else None
+
+
+def _binds(statement: ast.stmt, name: str) -> bool:
+    """Whether a statement of the top level may give that name to something."""
+    names = {name, "*"}
+    for node in ast.walk(statement):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name in names:
+            return True
+        if isinstance(node, ast.alias) and (node.asname or node.name) in names:
+            return True
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in names:
+            return True
+    return False
+
+
+def _methods(of: ast.ClassDef, name: str) -> list[ast.stmt]:
+    return [one for one in of.body if _binds(one, name)]
+
+
+def _is_plain_async(statement: ast.stmt | None) -> bool:
+    return isinstance(statement, ast.AsyncFunctionDef) and not statement.decorator_list

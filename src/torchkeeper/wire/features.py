@@ -105,6 +105,11 @@ def missing_handler(name: str) -> Missing | None:
     return Missing("handler", feature.asked_by(f"handler {name}")) if feature else None
 
 
+def missing_asynchronous(entry: str) -> Missing:
+    """What an entry point that is defined like that would be."""
+    return Missing("handler", ASYNCHRONOUS.asked_by(entry))
+
+
 def missing_runtime(name: str) -> Missing | None:
     """What a runtime of that name would be; None where handlers of it run here."""
     feature = RUNTIMES.get(name.upper())
