@@ -65,6 +65,7 @@ def test_mock_context(tmp_path: Path) -> None:
     assert context.get_request_header(0, "explain") == "True"
     context.metrics.add_counter("x", 1, 0)
     assert [sample.request_id for sample in context.metrics.drain()] == [context.get_request_id()]
+    assert [(one.name, one.value) for one in context.metrics.store] == [("x", 1)]
 
 
 def test_a_mock_contexts_batch_grows_by_the_requests_that_are_asked_for(tmp_path: Path) -> None:

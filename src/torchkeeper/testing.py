@@ -20,7 +20,7 @@ import torch
 from torchkeeper import TORCHSERVE_VERSION
 from torchkeeper.handler.context import Context, RequestProcessor
 from torchkeeper.handler.helpers import get_yaml_config
-from torchkeeper.handler.recorder import Recorder
+from torchkeeper.handler.metrics_store import MetricsStore
 from torchkeeper.wire.messages import Failure, Input, Kind, ModelSpec, Part, Reply
 from torchkeeper.worker.loader import load
 
@@ -36,7 +36,7 @@ class MockContext(Context):
 
     Its batch begins with one request and grows by those that are asked for: `get_request_header(2, ...)` or
     `set_response_status(500, idx=2)` makes it one of three. Set `explain = True` to make the requests ask for
-    an explanation.
+    an explanation. What the handler records stands in `metrics.store`.
 
     Args:
         model_pt_file: serialized file below model_dir; None for none.
@@ -66,7 +66,7 @@ class MockContext(Context):
             1,
             gpu,
             TORCHSERVE_VERSION,
-            metrics=Recorder(model_name),
+            metrics=MetricsStore(None, model_name),
             model_yaml_config=config,
         )
         self.request_ids = {}

@@ -38,6 +38,15 @@ def test_the_table_names_only_what_torchserve_has() -> None:
     assert set(left_out._SENTENCES) <= known
 
 
+def test_the_page_has_the_table() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "handlers.md").read_text()
+    by_reason: dict[str, list[str]] = {}
+    for name, instead in left_out._INSTEAD.items():
+        by_reason.setdefault(instead, []).append(f"`{name}`")
+    rows = "".join(f"| {', '.join(names)} | {instead} |\n" for instead, names in by_reason.items())
+    assert rows in page, f"docs/handlers.md shall hold:\n{rows}"
+
+
 def test_it_is_installed_once() -> None:
     before = len(sys.meta_path)
     left_out.install()
