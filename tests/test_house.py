@@ -63,9 +63,16 @@ HEAVY = {"torch", "numpy", "PIL", "ts"}
 #: Modules that do no I/O: what they decide can be tried without a file, a socket or an event loop.
 PURE = (
     *("deadlines", "errors", "wire", "envelope", "pool.life", "engine.batching", "engine.retry"),
-    *("config.kserve_pod", "config.layers", "config.log_config", "config.model_config"),
+    *(
+        "config.kserve_pod",
+        "config.pods",
+        "config.vertex_pod",
+        "config.layers",
+        "config.log_config",
+        "config.model_config",
+    ),
     *("config.model_rules", "config.model_settings", "config.model_snapshot", "config.properties"),
-    *("config.settings", "config.snapshot", "config.table", "config.types"),
+    *("config.settings", "config.snapshot", "config.table", "config.types", "config.vertex_pod"),
     *("metrics.catalogue", "metrics.cell", "metrics.instruments", "metrics.intake", "metrics.java"),
     *("metrics.ledger", "metrics.line", "metrics.pace", "metrics.registry", "metrics.text"),
     *(

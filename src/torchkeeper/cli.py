@@ -17,6 +17,7 @@ from torchkeeper import TORCHSERVE_VERSION, __version__
 from torchkeeper.archive.startup import snapshot_models
 from torchkeeper.config.settings import CommandLine, Settings, load_settings, process_environ, said_of_models
 from torchkeeper.config.table import KEYS
+from torchkeeper.config.types import is_cloud
 from torchkeeper.errors import LaunchRefused, SettingsError
 from torchkeeper.machine.signals import end_signals
 
@@ -33,7 +34,12 @@ def torchserve_parser() -> argparse.ArgumentParser:
     what.add_argument("--start", action="store_true", help="Start the model-server")
     what.add_argument("--stop", action="store_true", help="Stop the model-server")
     parser.add_argument("--ts-config", type=Path, metavar="FILE", help="Configuration file for model server")
-    parser.add_argument("--model-store", type=Path, metavar="DIR", help="Model store location")
+    parser.add_argument(
+        "--model-store",
+        type=lambda text: text if is_cloud(text) else Path(text),
+        metavar="DIR",
+        help="Model store location: a folder, or gs://bucket/folder or s3://bucket/folder",
+    )
     parser.add_argument("--workflow-store", type=Path, metavar="DIR", help="Workflow store location")
     parser.add_argument(
         "--models",
@@ -181,7 +187,7 @@ def checked_settings(
         kserve=arguments.kserve,
     )
     settings, warnings = load_settings(command_line, environ, cwd)
-    if not settings.store.is_dir():
+    if settings.store_url is None and not settings.store.is_dir():
         raise LaunchRefused(f"--model-store directory not found: {settings.store}")
     snapshot_models(settings)
     return settings, warnings

@@ -30,12 +30,14 @@ from torchkeeper.api.call import Handler
 from torchkeeper.api.endpoints import served
 from torchkeeper.api.metrics import MetricsApi
 from torchkeeper.api.routes import Endpoint
+from torchkeeper.api.vertex import vertex_paths
+from torchkeeper.archive.remote_store import local_store
 from torchkeeper.archive.startup import startup_models
 from torchkeeper.config.settings import Settings
 from torchkeeper.config.types import Address
 from torchkeeper.deadlines import DRAIN, STEP, TEMPLATE_STOP, WORKER_STOP
 from torchkeeper.ending import Ending, hold_signals, step
-from torchkeeper.errors import SettingsError, TorchkeeperError
+from torchkeeper.errors import DownloadFailed, SettingsError, TorchkeeperError
 from torchkeeper.http.limits import EdgeLimits
 from torchkeeper.http.listener import Listener
 from torchkeeper.http.tls import tls_context
@@ -43,6 +45,7 @@ from torchkeeper.keys.key_file import announcement, start_tokens
 from torchkeeper.keys.tokens import Tokens
 from torchkeeper.logs.logs import Logs
 from torchkeeper.machine.hardware import cpu_count, gpu_count
+from torchkeeper.machine.threads import in_thread
 from torchkeeper.metrics.front import Metrics
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.models.builder import Builder, Sinks, worker_environ
@@ -94,7 +97,8 @@ def run(
                 logger.info("%s", line)
             for warning in (*warnings, *missing):
                 logger.warning("%s", warning)
-            return uvloop.run(_Server(settings, environ, logs, doors, rpc, tokens).serve(ready))
+            with local_store(settings) as settings:
+                return uvloop.run(_Server(settings, environ, logs, doors, rpc, tokens).serve(ready))
     finally:
         if key_file is not None:
             key_file.remove()
@@ -127,7 +131,7 @@ class Door:
 def doors_of(settings: Settings, context: ssl.SSLContext | None = None) -> tuple[Door, ...]:
     """One listener per address; APIs that share an address share the listener (port 0 is never shared).
 
-    Under KServe one more on its port, for inference, unless something configured listens there.
+    Under KServe and Vertex AI one more on their port, for inference, unless something configured is there.
     """
     wanted = [
         (Api.INFERENCE, "Inference", "inference_address", settings.inference_address),
@@ -138,7 +142,15 @@ def doors_of(settings: Settings, context: ssl.SSLContext | None = None) -> tuple
     grouped: dict[object, list[tuple[Api, str, str, Address]]] = {}
     for row in wanted:
         grouped.setdefault(row[3] if row[3].port or row[3].path else row[2], []).append(row)
-    extra = settings.kserve and settings.kserve.http
+    called = (
+        ("kserve_http_port", "KServe", settings.kserve),
+        ("AIP_HTTP_PORT", "Vertex AI", settings.vertex),
+    )
+    extra = tuple(
+        Door(Listener(name, platform.http), Api.INFERENCE, (caller,))
+        for name, caller, platform in called
+        if platform is not None and platform.http is not None
+    )
     doors = tuple(
         Door(
             Listener(rows[0][2], rows[0][3], context),
@@ -147,7 +159,7 @@ def doors_of(settings: Settings, context: ssl.SSLContext | None = None) -> tuple
         )
         for rows in grouped.values()
     )
-    return (*doors, Door(Listener("kserve_http_port", extra), Api.INFERENCE, ("KServe",))) if extra else doors
+    return (*doors, *extra)
 
 
 def banner(settings: Settings) -> list[str]:
@@ -162,7 +174,7 @@ def banner(settings: Settings) -> list[str]:
         f"Management address: {settings.management_address}",
         f"Metrics address: {settings.metrics_address}",
         f"Metrics mode: {settings.metrics_mode}",
-        f"Model Store: {settings.model_store}",
+        f"Model Store: {settings.store_url or settings.model_store}",
         f"Initial Models: {','.join(settings.load_models) or 'N/A'}",
         f"Log dir: {settings.log_location}",
         f"Metrics dir: {settings.metrics_location}",
@@ -244,12 +256,32 @@ class _Server:
         """
         # It imports what workers share while archives are read; a worker waits for it, nothing else does.
         self._template = asyncio.get_running_loop().create_task(self._launcher.start())
+        # Vertex AI ends containers that do not listen soon; its health says when the models are there.
+        steps = (self._load, self._listen)
+        if self._settings.vertex is not None:
+            self._models.starting = True
+            steps = (self._listen, self._load)
+        for each in steps:
+            await each()
+        await self._keeper.save("startup")
+
+    async def _load(self) -> None:
+        """Registers the start-up models."""
         try:
             await self._keeper.restore()
         except (TorchkeeperError, OSError) as error:
             raise _CannotStart(f"the snapshot cannot be restored: {error}") from error
-        for name, url in startup_models(self._settings):
+        try:
+            wanted = await in_thread(lambda check: startup_models(self._settings))
+        except DownloadFailed as error:
+            raise _CannotStart(f"the model store cannot be listed: {error}: {error.cause}") from error
+        for name, url in wanted:
             await self._models.load_at_start(name, url)
+        self._models.starting = False
+
+    async def _listen(self) -> None:
+        """Begins to accept."""
+        vertex = self._settings.vertex
         endpoints = served(
             self._ask,
             self._models,
@@ -257,6 +289,7 @@ class _Server:
             self._tokens,
             MetricsApi(self._metrics.registry, openmetrics=self._settings.metrics_openmetrics),
             max_request_size=self._settings.max_request_size,
+            vertex_envelope=vertex.envelope if vertex else None,
         )
         for door in self._doors:
             await self._open(door, endpoints)
@@ -265,13 +298,18 @@ class _Server:
                 await self._rpc.start(self._ask, self._models, self._operations, self._books)
             except SettingsError as error:
                 raise _CannotStart(error.message) from error
-        await self._keeper.save("startup")
 
     async def _open(self, door: Door, endpoints: Mapping[Endpoint, Handler]) -> None:
         limits = EdgeLimits(max_body=self._settings.max_request_size)
         described = {**endpoints, **ApiDescription(door.apis, self._models).endpoints()}
+        vertex = self._settings.vertex
         application = Application(
-            door.apis, described, self._books, max_body=limits.max_body, cors=_cors(self._settings)
+            door.apis,
+            described,
+            self._books,
+            max_body=limits.max_body,
+            cors=_cors(self._settings),
+            own_paths=vertex_paths(vertex.health, vertex.predict) if vertex else {},
         )
         await door.listener.start(application, limits, application.unasked, self._books.access)
         for name in door.names:

@@ -10,15 +10,21 @@ from torchkeeper.api.about import ApiDescription
 from torchkeeper.api.endpoints import served
 from torchkeeper.api.metrics import MetricsApi
 from torchkeeper.api.routes import ROUTES, Endpoint
+from torchkeeper.api.vertex import vertex_paths
 from torchkeeper.metrics.registry import Registry
 from torchkeeper.serving.apis import Api
 
 NOBODY = cast(Any, None)  # only called when somebody asks
 
 
-def handlers(tokens: Any) -> set[Endpoint]:
+VERTEX = {match.route.endpoint for match in vertex_paths("/health", "/predict").values()}
+
+
+def handlers(tokens: Any, vertex_envelope: str | None = "json") -> set[Endpoint]:
     found = served(
-        NOBODY, NOBODY, NOBODY, tokens, MetricsApi(Registry("off"), openmetrics=False), max_request_size=1
+        *(NOBODY, NOBODY, NOBODY, tokens, MetricsApi(Registry("off"), openmetrics=False)),
+        max_request_size=1,
+        vertex_envelope=vertex_envelope,
     )
     return {*found, *ApiDescription(Api.INFERENCE, NOBODY).endpoints()}
 
@@ -29,8 +35,12 @@ def test_every_route_has_an_answer(route: Any) -> None:
 
 
 def test_every_endpoint_has_a_route() -> None:
-    assert {route.endpoint for route in ROUTES} == set(Endpoint)
+    assert {route.endpoint for route in ROUTES} | VERTEX == set(Endpoint)
 
 
 def test_without_tokens_there_are_none_to_renew() -> None:
     assert set(Endpoint) - handlers(tokens=None) == {Endpoint.TOKEN}
+
+
+def test_elsewhere_nothing_is_served_for_vertex_ai() -> None:
+    assert set(Endpoint) - handlers(object(), None) == VERTEX

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from torchkeeper.archive.buckets import CloudObject, folder_of, is_cloud, split_cloud
+from torchkeeper.archive.buckets import CloudObject, folder_of, split_cloud
+from torchkeeper.config.types import is_cloud
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 
 from torchkeeper.api.call import Call, Handler, Receive, Scope, Send
 from torchkeeper.api.error_form import ERROR_FORMS
-from torchkeeper.api.routes import Endpoint, Match, dialect_of, resolve
+from torchkeeper.api.routes import Endpoint, Match, dialect_of, resolve, unescape
 from torchkeeper.api.streaming import Streamed
 from torchkeeper.engine.stream import Closed
 from torchkeeper.errors import ResourceNotFound, TorchkeeperError
@@ -58,6 +58,7 @@ class Application:
     Args:
         max_body: bytes that a request's body may have.
         cors: headers of every answer that does not have them.
+        own_paths: routes of paths that a platform made up, without a slash at their end but for `/`.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Application:
         *,
         max_body: int,
         cors: tuple[Header, ...] = (),
+        own_paths: Mapping[str, Match] | None = None,
     ) -> None:
         self._apis = apis
         self._endpoints = endpoints
@@ -76,6 +78,7 @@ class Application:
         self._books = books
         self._max_body = max_body
         self._cors = cors
+        self._own_paths = own_paths or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -151,11 +154,17 @@ class Application:
             await send({"type": "http.response.body", "body": b""})
 
     def _route(self, raw_path: bytes, method: str) -> tuple[Match, Handler]:
-        match = resolve(raw_path, method, self._apis)
+        match = self._own(raw_path, method) or resolve(raw_path, method, self._apis)
         handler = self._endpoints.get(match.route.endpoint)
         if handler is None:  # a feature that is switched off
             raise ResourceNotFound()
         return match, handler
+
+    def _own(self, raw_path: bytes, method: str) -> Match | None:
+        if not self._own_paths or not self._apis & Api.INFERENCE:
+            return None
+        match = self._own_paths.get(unescape(raw_path).rstrip("/") or "/")
+        return match if match is not None and method in match.route.methods else None
 
     def _remember(self, asked: tuple[bytes, str], found: tuple[Match, Handler]) -> None:
         """Keeps a route for those who ask for it again; the oldest one goes."""

@@ -10,6 +10,7 @@ from torchkeeper.api.metrics import MetricsApi
 from torchkeeper.api.openinference import OpenInferenceApi
 from torchkeeper.api.routes import Endpoint
 from torchkeeper.api.token import TokenApi
+from torchkeeper.api.vertex import VertexApi
 from torchkeeper.keys.tokens import Tokens
 from torchkeeper.models.registry import Models
 from torchkeeper.serving.ask import Ask
@@ -24,9 +25,14 @@ def served(
     metrics: MetricsApi,
     *,
     max_request_size: int,
+    vertex_envelope: str | None = None,
 ) -> dict[Endpoint, Handler]:
-    """The handlers of all endpoints but for those that describe a listener; no `tokens`: none are renewed."""
+    """The handlers of all endpoints but for those that describe a listener.
+
+    No `tokens`: none are renewed; no `vertex_envelope`: the server does not run on Vertex AI.
+    """
     renewal = TokenApi(tokens).endpoints() if tokens is not None else {}
+    vertex = VertexApi(ask, models, vertex_envelope).endpoints() if vertex_envelope is not None else {}
     return {
         **InferenceApi(ask, models, max_request_size).endpoints(),
         **ManagementApi(operations).endpoints(),
@@ -34,4 +40,5 @@ def served(
         **OpenInferenceApi(ask, models, operations).endpoints(),
         **metrics.endpoints(),
         **renewal,
+        **vertex,
     }

@@ -49,6 +49,8 @@ class Endpoint(enum.Enum):
     V2_MODEL = "v2 model"
     V2_MODEL_READY = "v2 model ready"
     V2_INFER = "v2 infer"
+    VERTEX_HEALTH = "vertex health"
+    VERTEX_PREDICT = "vertex predict"
     REPOSITORY_INDEX = "repository index"
     REPOSITORY_LOAD = "repository load"
     REPOSITORY_UNLOAD = "repository unload"

@@ -9,13 +9,13 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
+from torchkeeper.config.types import SERVICES
+
 #: S3's addresses, by Amazon's "Methods for accessing a general purpose bucket": the bucket in the host or
 #: path.
 _HOST = re.compile(r"(?:(?P<bucket>.+)\.)?s3[.-](?:(?P<region>[a-z0-9-]+)\.)?amazonaws\.com(?:\.cn)?")
 #: What stands in a region's place and is one; `accelerate` is none.
 _REGION = re.compile(r"[a-z]+(-[a-z]+)+-\d")
-#: Schemes of URLs that are asked of a service.
-SERVICES = ("s3", "gs")
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,6 @@ class CloudObject:
     key: str
     #: The region of S3 that the URL names.
     region: str | None = None
-
-
-def is_cloud(url: str) -> bool:
-    """Whether a URL is one of a service's own scheme."""
-    return url.startswith(tuple(f"{service}://" for service in SERVICES))
 
 
 def split_cloud(url: str) -> CloudObject | None:

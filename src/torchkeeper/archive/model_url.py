@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from torchkeeper.archive.buckets import CloudObject, is_cloud, split_cloud
+from torchkeeper.archive.buckets import CloudObject, split_cloud
+from torchkeeper.config.types import is_cloud
 from torchkeeper.errors import ModelNotAt
 
 _PIN = re.compile(r"(.*)#sha256=([0-9a-fA-F]{64})", re.DOTALL)

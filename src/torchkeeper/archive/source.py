@@ -24,7 +24,8 @@ from urllib.parse import unquote, urlsplit
 
 from torchkeeper.archive.cloud import stream
 from torchkeeper.archive.model_url import ModelUrl, check_allowed, read_model_url
-from torchkeeper.archive.store import QUARANTINE, Stored, find_at_start, find_stored
+from torchkeeper.archive.remote_store import archives_in, in_store
+from torchkeeper.archive.store import QUARANTINE, SUFFIXES, Stored, find_at_start, find_stored
 from torchkeeper.config.settings import process_environ
 from torchkeeper.errors import ArchiveError, DownloadFailed, FileExists, ModelNotAt
 from torchkeeper.machine.threads import Check, never
@@ -66,8 +67,10 @@ class Fetched:
 class Source:
     """Turns model URLs into archives of one model store."""
 
-    def __init__(self, store: Path, allowed: Sequence[re.Pattern[str]]) -> None:
+    def __init__(self, store: Path, allowed: Sequence[re.Pattern[str]], store_url: str | None = None) -> None:
+        """`store_url` is the folder of a bucket whose archives are kept in `store`."""
         self._store = store
+        self._store_url = store_url
         self._allowed = tuple(allowed)
         #: Quarantined files of downloads that are under way.
         self._coming: set[Path] = set()
@@ -95,11 +98,28 @@ class Source:
         """
         asked = read_model_url(url, signed=signed)
         if asked.remote:
+            check_allowed(asked.bare, self._allowed)
             return self._download(asked, check)
-        found = self._local(asked.bare, find_at_start if at_start else find_stored)
+        find = find_at_start if at_start else find_stored
+        if self._store_url is not None and find(self._store, asked.bare) is None:
+            url, cloud = in_store(self._store_url, Path(asked.bare).name)
+            return self._download(ModelUrl(url, asked.pin, cloud), check)
+        found = self._local(asked.bare, find)
         if asked.pin is not None:
             _check_pin(found.path, asked.pin, asked.bare)
         return found
+
+    def named(self, name: str) -> str | None:
+        """The store's archive or folder of a model's name; None if there is none.
+
+        Raises:
+            DownloadFailed: the store is a folder of a bucket, and does not tell what it has.
+        """
+        listed = archives_in(self._store_url) if self._store_url is not None else ()
+        for wanted in (*(f"{name}{suffix}" for suffix in SUFFIXES), name):
+            if wanted in listed or find_stored(self._store, wanted) is not None:
+                return wanted
+        return None
 
     def _local(self, url: str, find: Callable[[Path, str], Stored | None]) -> Fetched:
         found = find(self._store, url)
@@ -113,7 +133,6 @@ class Source:
 
     def _download(self, asked: ModelUrl, check: Check) -> Fetched:
         url, pin, cloud = asked.bare, asked.pin, asked.cloud
-        self._check_allowed(url)
         name = _file_name(url)
         place = self._store / name
         try:

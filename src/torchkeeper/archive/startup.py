@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from torchkeeper.archive.remote_store import archives_in
 from torchkeeper.archive.store import find_at_start, stored_names
 from torchkeeper.config.model_snapshot import VersionSnapshot
 from torchkeeper.config.settings import Settings, named_url
@@ -13,12 +14,16 @@ def startup_models(settings: Settings) -> list[tuple[str | None, str]]:
 
     None when a snapshot says what is loaded (`snapshot_models`).
     Source: TorchServe's --models forms: `a.mar`, `name=a.mar`, commas or blanks between, or `all`.
+
+    Raises:
+        DownloadFailed: the store is a folder of a bucket, and does not tell what it has.
     """
     if settings.model_snapshot is not None:
         return []
     wanted = settings.load_models
     if len(wanted) == 1 and wanted[0].lower() == "all":
-        return [(None, name) for name in stored_names(settings.store)]
+        names = archives_in(settings.store_url) if settings.store_url else stored_names(settings.store)
+        return [(None, name) for name in names]
     return list(dict.fromkeys(map(named_url, wanted)))
 
 
@@ -31,6 +36,8 @@ def snapshot_models(settings: Settings) -> tuple[VersionSnapshot, ...]:
     snapshot = settings.model_snapshot
     if snapshot is None:
         return ()
+    if settings.store_url is not None:
+        return snapshot.versions
     store = settings.model_store
     origin = settings.origins["model_snapshot"]
     for version in snapshot.versions:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
+from torchkeeper.config.pods import ANYWHERE, is_loopback, listening, to_open
 from torchkeeper.config.table import Configured
 from torchkeeper.config.types import Address
 
@@ -16,11 +17,12 @@ from torchkeeper.config.types import Address
 VARIABLES = ("PROTOCOL_VERSION", "INFERENCE_SERVICE_NAME")
 #: What KServe can ask a runtime to speak.
 PROTOCOLS = ("v1", "v2", "grpc-v2")
+#: Who calls, in sentences.
+CALLER = "KServe"
 #: Names the configuration's file to the wrapper.
 CONFIG_VARIABLE = "CONFIG_PATH"
 #: Where management goes, since its usual port is KServe's for gRPC; so it is in TorchServe's samples.
 MANAGEMENT_PORT = 8085
-_ANYWHERE = "0.0.0.0"
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,9 @@ def moved_defaults(values: Configured, configured: Collection[str]) -> tuple[Con
     moved = []
     if "inference_address" not in configured:
         moved.append("inference_address")
-        values = replace(values, inference_address=Address("http", _ANYWHERE, values.kserve_http_port))
+        values = replace(values, inference_address=Address("http", ANYWHERE, values.kserve_http_port))
     if "management_address" not in configured:
-        taken = {port for name, _, port in _listening(values) if name != "management_address"}
+        taken = {port for name, _, port in listening(values) if name != "management_address"}
         taken |= {values.kserve_http_port, values.kserve_grpc_port}
         port = next(port for port in range(MANAGEMENT_PORT, 1 << 16) if port not in taken)
         moved.append("management_address")
@@ -66,58 +68,18 @@ def moved_defaults(values: Configured, configured: Collection[str]) -> tuple[Con
 def ports(values: Configured, moved: Collection[str]) -> tuple[KServePorts, tuple[str, ...]]:
     """What to open beside what `moved_defaults` moved, and sentences about configured ones in the way."""
     warnings: list[str] = []
-    http = _opened(values.kserve_http_port, "inference_address", values, warnings)
+    http = to_open(values.kserve_http_port, "inference_address", values, CALLER, warnings)
     if "inference_address" in moved:
         http = None
-    grpc = _opened(values.kserve_grpc_port, "grpc_inference_port", values, warnings)
+    grpc = to_open(values.kserve_grpc_port, "grpc_inference_port", values, CALLER, warnings)
     return KServePorts(http, grpc), tuple(warnings)
-
-
-def _opened(port: int, wanted: str, values: Configured, warnings: list[str]) -> Address | None:
-    """The address to open on that port; `wanted` is the setting that serves KServe as well as ours would."""
-    holders = [(name, host) for name, host, other in _listening(values) if port and other == port]
-    if not holders:
-        return Address("http", _ANYWHERE, port)
-    name, host = holders[0]
-    if name != wanted:
-        warnings.append(f"{name} has port {port}, which KServe calls for something else: choose another port")
-    elif is_loopback(host):
-        warnings.append(
-            f"{name} keeps port {port}, which KServe calls, to this machine ({host}): "
-            f"leave the key out or listen on {_ANYWHERE}"
-        )
-    return None
-
-
-def _listening(values: Configured) -> list[tuple[str, str, int]]:
-    """Setting, host and port of everything that listens on a port anyway."""
-    addresses = {
-        "inference_address": values.inference_address,
-        "management_address": values.management_address,
-    }
-    if values.enable_metrics_api:
-        addresses["metrics_address"] = values.metrics_address
-    return [
-        *((name, address.host, address.port) for name, address in addresses.items() if not address.path),
-        ("grpc_inference_port", values.grpc_inference_address, values.grpc_inference_port),
-        ("grpc_management_port", values.grpc_management_address, values.grpc_management_port),
-    ]
-
-
-def opens_inference(values: Configured, configured: Collection[str], environ: Mapping[str, str]) -> bool:
-    """Whether predictions need no key: in KServe's pods, where nothing was said of tokens.
-
-    KServe's runtime starts TorchServe 0.9.0, which knew no tokens, and nothing in the cluster sends one.
-    """
-    said = {"disable_token_authorization", "inference_key", "inference_key_file"}.intersection(configured)
-    return is_asked_for(environ) and not said and not values.disable_token_authorization
 
 
 def exposure(values: Configured, opened: KServePorts, *, predictions_only: bool = False) -> str | None:
     """A warning if others than this machine are served without tokens, all of them or predictions only."""
     if not values.disable_token_authorization and not predictions_only:
         return None
-    open_doors = [f"{name} {host}:{port}" for name, host, port in _listening(values) if not is_loopback(host)]
+    open_doors = [f"{name} {host}:{port}" for name, host, port in listening(values) if not is_loopback(host)]
     open_doors += [
         f"KServe's port {address.host}:{address.port}" for address in (opened.http, opened.grpc) if address
     ]
@@ -131,8 +93,3 @@ def exposure(values: Configured, opened: KServePorts, *, predictions_only: bool 
             "management key only; disable_token_authorization=false asks for a key everywhere"
         )
     return f"WITHOUT TOKENS {reach}: {mind}"
-
-
-def is_loopback(host: str | None) -> bool:
-    """Whether only this machine reaches an address on that host."""
-    return host is None or host in ("localhost", "::1") or host.startswith("127.")

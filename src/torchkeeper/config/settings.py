@@ -10,18 +10,21 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from torchkeeper.config import kserve_pod as kserve
+from torchkeeper.config import vertex_pod as vertex
 from torchkeeper.config.layers import Layers, Origin, SettingReader, hint
 from torchkeeper.config.log_config import LEVELS, LogConfig, LogLevels, parse_log_config
 from torchkeeper.config.model_settings import Told
+from torchkeeper.config.pods import says_nothing_of_tokens
 from torchkeeper.config.properties import parse_properties, properties_text, substitute
 from torchkeeper.config.snapshot import newest_snapshot, snapshot_folder
 from torchkeeper.config.table import BY_NAME, KEYS, Configured, Effect
+from torchkeeper.config.types import is_cloud
 from torchkeeper.errors import LaunchRefused, SettingsError
 
 _NAMED = re.compile(r"([^=#/:?]*)=(.*)", re.DOTALL)
@@ -32,7 +35,8 @@ class CommandLine:
     """What torchserve's flags say; None or False where a flag was not given."""
 
     ts_config: Path | None = None
-    model_store: Path | None = None
+    #: A folder, or the URL of one.
+    model_store: Path | str | None = None
     workflow_store: Path | None = None
     models: tuple[str, ...] | None = None
     disable_token_auth: bool = False
@@ -61,8 +65,12 @@ class Settings(Configured):
     texts: Mapping[str, str] = field(default_factory=dict)
     #: Whether snapshots are written and restored.
     config_snapshots: bool = True
+    #: The folder of a bucket that is the model store; `model_store` is then where its archives are kept.
+    store_url: str | None = None
     #: What KServe calls; None outside its pods.
     kserve: kserve.KServePorts | None = None
+    #: What Vertex AI calls; None outside its containers.
+    vertex: vertex.VertexAi | None = None
     #: Whether predictions need no key although management does.
     open_inference: bool = False
 
@@ -99,17 +107,18 @@ def load_settings(
         _apply_file(layers, config_file, environ, reader)
     _apply_command_line(layers, arguments)
     layers.take_environment(environ)
+    store_url = _store_of(layers, environ)
     origins = {name: origin for name, (_, origin) in layers.texts.items()}
     configured = Configured(**{name: reader.value(name, *pair) for name, pair in layers.texts.items()})
     reader.close(strict=configured.strict_config)
     warnings += [barred] if (barred := layers.barred_urls(environ)) else []
-    opened, open_inference = None, False
+    given = [name for name, origin in origins.items() if origin.kind != "default"]
+    opened, open_inference = None, _opens_inference(configured, given, environ)
     if _is_kserve(arguments, environ):
-        given = [name for name, origin in origins.items() if origin.kind != "default"]
-        open_inference = kserve.opens_inference(configured, given, environ)
         configured, opened = _for_kserve(configured, origins, warnings, open_inference)
         unknown = kserve.unknown_protocol(environ)
         warnings += [unknown] if unknown else []
+    configured, vertex_ai = _for_vertex(configured, given, origins, warnings, environ)
     warnings += _without_effect(origins)
     if configured.model_snapshot is not None and origins["load_models"].kind == "command line":
         warnings.append(
@@ -122,7 +131,7 @@ def load_settings(
     if arguments.log_config is None or origins["log_level"].kind != "default":
         levels = replace(levels, server=LEVELS[configured.log_level])
     settings = Settings(
-        **vars(configured),
+        **vars(configured if store_url is None else replace(configured, model_store=None)),
         origins=origins,
         log_location=_log_location(environ, cwd),
         metrics_location=cwd / environ.get("METRICS_LOCATION", "logs"),
@@ -136,7 +145,9 @@ def load_settings(
             if origin.kind != "default" and BY_NAME[name].from_file
         },
         config_snapshots=not arguments.no_config_snapshots,
+        store_url=store_url,
         kserve=opened,
+        vertex=vertex_ai,
         open_inference=open_inference,
     )
     return settings, tuple(warnings)
@@ -150,6 +161,47 @@ def _without_effect(origins: Mapping[str, Origin]) -> list[str]:
         for name, origin in origins.items()
         if BY_NAME[name].effect in said and origin.kind != "default"
     ]
+
+
+def _store_of(layers: Layers, environ: Mapping[str, str]) -> str | None:
+    """The folder of a bucket that is the model store, if one is; Vertex AI's if no model is named."""
+    named = [layers.texts[name][1].kind != "default" for name in ("load_models", "model_snapshot")]
+    if vertex.is_asked_for(environ) and not any(named) and (folder := vertex.storage(environ)):
+        origin = Origin("environment", "AIP_STORAGE_URI")
+        layers.give("model_store", folder, origin)
+        layers.give("load_models", vertex.MODEL, origin)
+    text = layers.texts["model_store"][0].strip()
+    if not is_cloud(text):
+        return None
+    if not text.partition("://")[2].strip("/"):
+        raise SettingsError(f"model_store={text}: names no bucket")
+    return text
+
+
+def _opens_inference(values: Configured, given: Collection[str], environ: Mapping[str, str]) -> bool:
+    """Whether predictions need no key: on platforms that send none, where nothing was said of tokens.
+
+    They started TorchServe before 0.12, which knew no tokens, or know no more of it than a URL.
+    """
+    called = kserve.is_asked_for(environ) or vertex.is_asked_for(environ)
+    return called and says_nothing_of_tokens(values, given)
+
+
+def _for_vertex(
+    configured: Configured,
+    given: Collection[str],
+    origins: dict[str, Origin],
+    warnings: list[str],
+    environ: Mapping[str, str],
+) -> tuple[Configured, vertex.VertexAi | None]:
+    """Puts inference on the port that Vertex AI calls, where nobody configured it, and says what it calls."""
+    if not vertex.is_asked_for(environ):
+        return configured, None
+    if "inference_address" not in given:
+        origins["inference_address"] = Origin("default", "under Vertex AI")
+    configured, served, sentences = vertex.served(configured, given, environ)
+    warnings += sentences
+    return configured, served
 
 
 def _is_kserve(arguments: CommandLine, environ: Mapping[str, str]) -> bool:

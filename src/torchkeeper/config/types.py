@@ -92,6 +92,15 @@ def _path(value: str) -> Path | None:
 
 
 path = Form(_path)
+#: Schemes of the services that keep objects in buckets.
+SERVICES = ("s3", "gs")
+
+
+def is_cloud(url: str) -> bool:
+    """Whether a URL is one of a service's own scheme."""
+    return url.startswith(tuple(f"{service}://" for service in SERVICES))
+
+
 comma_list = Form(lambda value: tuple(part.strip() for part in value.split(",") if part.strip()))
 
 

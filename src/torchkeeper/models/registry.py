@@ -18,7 +18,7 @@ from pathlib import Path
 
 from torchkeeper.archive.archive import Archive, Manifest, open_archive
 from torchkeeper.archive.source import Fetched, Source
-from torchkeeper.archive.store import SUFFIXES, find_stored, name_of
+from torchkeeper.archive.store import name_of
 from torchkeeper.config.model_settings import RUNTIMES, GivenSettings, ModelSettings, resolve
 from torchkeeper.config.settings import Settings
 from torchkeeper.errors import (
@@ -61,9 +61,11 @@ class Models:
     def __init__(self, settings: Settings, builder: Builder) -> None:
         self._settings = settings
         self._builder = builder
-        self._source = Source(settings.store, settings.allowed_urls)
+        self._source = Source(settings.store, settings.allowed_urls, settings.store_url)
         self._versions: dict[str, dict[str, ModelVersion]] = {}
         self._defaults: dict[str, str] = {}
+        #: Whether start-up models are still to come.
+        self.starting = False
         #: Start-up models that could not be read, by the name (if one was given) and URL, and why.
         self._failed: dict[tuple[str | None, str], str] = {}
         self._unpacked = Path(tempfile.mkdtemp(prefix="torchkeeper-models-", dir=settings.temp_dir))
@@ -112,7 +114,10 @@ class Models:
 
     def unready(self) -> list[str]:
         """Why not every start-up model serves as it should, in sentences; empty when all do."""
-        found = [f"model {url} could not be loaded at start: {why}" for (_, url), why in self._failed.items()]
+        found = ["models are still to be read"] if self.starting else []
+        found += [
+            f"model {url} could not be loaded at start: {why}" for (_, url), why in self._failed.items()
+        ]
         for version in self:
             workers = version.loaded_workers()
             if version.about.at_startup and workers < version.min_workers:
@@ -141,12 +146,12 @@ class Models:
 
         Raises:
             ModelNotFound: there is none.
-            ArchiveError, Conflict: as `register`.
+            DownloadFailed, ArchiveError, Conflict: as `register`.
         """
-        for wanted in (*(f"{name}{suffix}" for suffix in SUFFIXES), name):
-            if find_stored(self._settings.store, wanted) is not None:
-                return await self.register(Wish(wanted, name, serve=True))
-        raise ModelNotFound(name)
+        wanted = await in_thread(lambda check: self._source.named(name))
+        if wanted is None:
+            raise ModelNotFound(name)
+        return await self.register(Wish(wanted, name, serve=True))
 
     async def register(self, wish: Wish) -> ModelVersion:
         """Reads an archive and starts its workers (they load on their own: see `Pool.settled`).

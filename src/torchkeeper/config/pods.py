@@ -1,0 +1,57 @@
+"""What platforms that run the server in pods of theirs have in common: ports that they call, tokens. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from torchkeeper.config.table import Configured
+from torchkeeper.config.types import Address
+
+ANYWHERE = "0.0.0.0"
+
+
+def to_open(port: int, wanted: str, values: Configured, caller: str, warnings: list[str]) -> Address | None:
+    """The address to open on that port; None if something has it.
+
+    `wanted` is the setting that serves the caller as well as ours would.
+    """
+    holders = [(name, host) for name, host, other in listening(values) if port and other == port]
+    if not holders:
+        return Address("http", ANYWHERE, port)
+    name, host = holders[0]
+    if name != wanted:
+        warnings.append(
+            f"{name} has port {port}, which {caller} calls for something else: choose another port"
+        )
+    elif is_loopback(host):
+        warnings.append(
+            f"{name} keeps port {port}, which {caller} calls, to this machine ({host}): "
+            f"leave the key out or listen on {ANYWHERE}"
+        )
+    return None
+
+
+def listening(values: Configured) -> list[tuple[str, str, int]]:
+    """Setting, host and port of everything that listens on a port anyway."""
+    addresses = {
+        "inference_address": values.inference_address,
+        "management_address": values.management_address,
+    }
+    if values.enable_metrics_api:
+        addresses["metrics_address"] = values.metrics_address
+    return [
+        *((name, address.host, address.port) for name, address in addresses.items() if not address.path),
+        ("grpc_inference_port", values.grpc_inference_address, values.grpc_inference_port),
+        ("grpc_management_port", values.grpc_management_address, values.grpc_management_port),
+    ]
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether only this machine reaches an address on that host."""
+    return host is None or host in ("localhost", "::1") or host.startswith("127.")
+
+
+def says_nothing_of_tokens(values: Configured, configured: Collection[str]) -> bool:
+    """Whether tokens are on only because nobody said anything of them."""
+    said = {"disable_token_authorization", "inference_key", "inference_key_file"}.intersection(configured)
+    return not said and not values.disable_token_authorization

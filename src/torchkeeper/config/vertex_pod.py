@@ -1,0 +1,115 @@
+"""What Vertex AI tells a container of its own, and what becomes of it. Pure.
+
+Source: Vertex AI's "Custom container requirements for inference", and the contract of its prebuilt TorchServe
+images: the archive's name, the model's name and the form of requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torchkeeper.config import types as form
+from torchkeeper.config.pods import ANYWHERE, to_open
+from torchkeeper.config.table import Configured
+from torchkeeper.config.types import Address, Form
+from torchkeeper.errors import SettingsError
+
+#: Who calls, in sentences.
+CALLER = "Vertex AI"
+#: The archive of the artifact folder, and what it is called there.
+MODEL = "model=model.mar"
+#: The envelope of requests, where the settings name none.
+ENVELOPE = "json"
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable that Vertex AI sets in its containers."""
+
+    name: str
+    form: Form[Any]
+    default: str
+    meaning: str
+
+
+def _route(value: str) -> str | None:
+    if value and not value.startswith("/"):
+        raise ValueError("must be a path that begins with /")
+    return (value.partition("?")[0].rstrip("/") or "/") if value else None
+
+
+_MODE = Variable("AIP_MODE", form.text, "", "`PREDICTION` makes the others hold")
+_PORT = Variable("AIP_HTTP_PORT", form.port, "8080", "HTTP is served there, on all addresses")
+_HEALTH = Variable(
+    "AIP_HEALTH_ROUTE", Form(_route), "", "path of health: 200 once all start-up models serve, else 503"
+)
+_PREDICT = Variable(
+    "AIP_PREDICT_ROUTE",
+    Form(_route),
+    "",
+    "path of predictions; one that is none of the server's leads to the model `model`, else to the only one",
+)
+_STORAGE = Variable(
+    "AIP_STORAGE_URI",
+    form.text,
+    "",
+    "folder with `model.mar` (`gs://` or local), which is the store, unless models are configured",
+)
+#: The table of them.
+VARIABLES = (_MODE, _PORT, _HEALTH, _PREDICT, _STORAGE)
+
+
+@dataclass(frozen=True)
+class VertexAi:
+    """What is served for Vertex AI."""
+
+    #: What is opened beside the configured addresses; None where the inference address has the port.
+    http: Address | None
+    #: Paths, without a slash at the end but for `/`.
+    health: str | None
+    predict: str | None
+    envelope: str
+
+
+def is_asked_for(environ: Mapping[str, str]) -> bool:
+    """Whether the environment is that of a container that serves predictions for Vertex AI."""
+    return environ.get(_MODE.name) == "PREDICTION"
+
+
+def storage(environ: Mapping[str, str]) -> str | None:
+    """The artifact folder, if there is one."""
+    found: str | None = _read(_STORAGE, environ)
+    return found
+
+
+def served(
+    values: Configured, configured: Collection[str], environ: Mapping[str, str]
+) -> tuple[Configured, VertexAi, tuple[str, ...]]:
+    """With inference on the port that is called, if nobody configured it; what else is served; warnings.
+
+    Raises:
+        SettingsError: a variable's value cannot be used.
+    """
+    warnings: list[str] = []
+    port = _read(_PORT, environ)
+    if "inference_address" in configured:
+        http = to_open(port, "inference_address", values, CALLER, warnings)
+    else:
+        http = None
+        values = replace(values, inference_address=Address("http", ANYWHERE, port))
+    envelope = values.service_envelope or ENVELOPE
+    return (
+        values,
+        VertexAi(http, _read(_HEALTH, environ), _read(_PREDICT, environ), envelope),
+        tuple(warnings),
+    )
+
+
+def _read(variable: Variable, environ: Mapping[str, str]) -> Any:
+    text = environ.get(variable.name) or variable.default
+    try:
+        return variable.form.parse(text)
+    except ValueError as error:
+        raise SettingsError(f"{variable.name}={text}: {error}") from None
