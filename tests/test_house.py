@@ -105,6 +105,7 @@ LATE = {
     "cli": "a bad setting is answered before the server is imported",
     "archive.archiver": "progress bars are imported only where one is shown",
     "handler.weights": "loaders of formats that a model may not use",
+    "handler.onnx_model": "onnxruntime is an extra",
     "handler.explain": "captum is an extra",
     "archive.cloud": "obstore is an extra",
 }

@@ -53,7 +53,7 @@ def test_weights_that_would_run_code_are_refused(model_dir: Path) -> None:
     ("name", "text"),
     [
         ("net.pth", "No model weights could be loaded from net.pth: without --model-file"),
-        ("a.onnx", "a.onnx: .onnx models are not supported yet"),
+        ("a.onnx", "a.onnx cannot be loaded by onnxruntime"),
         ("a.so", ".so models are not supported yet"),
         ("a.pt2", r"a.pt2 is no .pt2 file"),
         ("state.pt", "state.pt is no TorchScript file .*--model-file"),

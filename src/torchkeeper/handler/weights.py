@@ -20,6 +20,7 @@ import torch
 
 from torchkeeper.handler.exported import read_pt2
 from torchkeeper.handler.helpers import PACKAGES, import_file, list_classes_from_module
+from torchkeeper.handler.onnx_model import read_onnx
 from torchkeeper.handler.safe_text import first_sentence
 
 StateDict = Mapping[str, Any]
@@ -119,7 +120,7 @@ STATE_READERS: dict[str, Callable[[Path, torch.device], StateDict]] = {".safeten
 #: Suffix -> reader of a whole model, for archives without a model file.
 MODEL_READERS: dict[str, Callable[[Path, torch.device], Any]] = {
     ".pt": read_torchscript,
-    ".onnx": _not_yet,
+    ".onnx": read_onnx,
     ".so": _not_yet,
     ".pt2": read_pt2,
 }
