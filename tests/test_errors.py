@@ -9,6 +9,7 @@ import pytest
 from torchkeeper import errors
 from torchkeeper.errors import (
     ArchiveError,
+    AsksForMissing,
     BadEscape,
     BadRequest,
     CleaningTimedOut,
@@ -130,6 +131,7 @@ TABLE = [
     (WorkerDied("why"), 500, "InternalServerException", "Worker died."),
     (WorkerDied("why", killed=True), 507, "InternalServerException", "Worker died."),
     (ArchiveError("bad"), 400, "InvalidModelException", "bad"),
+    (AsksForMissing("no such thing"), 400, "InvalidModelException", "no such thing"),
     (SettingsError("bad"), 500, "InvalidConfiguration", "bad"),
     (LaunchRefused("bad"), 500, "InvalidConfiguration", "bad"),
 ]

@@ -259,6 +259,10 @@ class ArchiveError(TorchkeeperError):
     type = "InvalidModelException"
 
 
+class AsksForMissing(ArchiveError):
+    """An archive that asks for what torchkeeper does not have; `message` says for what."""
+
+
 class SettingsError(TorchkeeperError):
     """A setting that cannot be used; `message` names key, value, file and line."""
 

@@ -62,6 +62,25 @@ def test_a_start_goes_on_from_what_was_served(tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
+def test_a_model_that_asks_for_what_is_not_here_keeps_no_other_from_being_served(tmp_path: Path) -> None:
+    """A snapshot may be TorchServe's, which has what the model asks for."""
+
+    async def scene() -> None:
+        house = House(tmp_path)
+        await serve(house)
+        await Keeper(house.settings, house.models).save("shutdown")
+        await house.models.stop(0.0)
+        archive(house.store, "m", "1.0", config="sequenceBatching: true\n")
+        house = again(house, tmp_path)
+        await Keeper(house.settings, house.models).restore()
+        assert kept(house) == [("m", "2.0", 2, True)]
+        (why, *_) = house.models.unready()
+        assert why.startswith("model m-1.0.mar could not be loaded at start: m-1.0.mar: sequenceBatching in ")
+        await house.models.stop(0.0)
+
+    asyncio.run(scene())
+
+
 def test_an_archive_that_is_gone_keeps_the_server_from_starting(tmp_path: Path) -> None:
     async def scene() -> None:
         house = House(tmp_path)

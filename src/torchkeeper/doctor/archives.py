@@ -10,7 +10,7 @@ from torchkeeper.archive.archive import Archive, open_archive
 from torchkeeper.archive.store import name_of
 from torchkeeper.config.model_config import KNOWN, parse_model_config
 from torchkeeper.config.model_settings import RUNTIMES
-from torchkeeper.config.table import BY_NAME, Configured
+from torchkeeper.config.table import Configured
 from torchkeeper.config.types import ENVELOPES
 from torchkeeper.doctor.finding import Finding, Verdict
 from torchkeeper.doctor.imports import Import
@@ -39,8 +39,7 @@ def examine_archive(path: Path, setup: Configured, scratch: Path) -> list[Findin
     """All findings of one archive; a packed one is unpacked into the new folder `scratch`, and left there."""
     place = path.name
     if path.suffix == ".war":
-        why = f"torchkeeper does not have {BY_NAME['workflow_store'].why} yet"
-        return [Finding(place, "workflow", Verdict.IGNORED, why)]
+        return [Finding(place, "workflow", Verdict.IGNORED, features.WORKFLOWS.asked_by(place))]
     try:
         archive = open_archive(path, scratch)
     except (ArchiveError, OSError) as error:

@@ -20,7 +20,7 @@ from torchkeeper.config.model_settings import GivenSettings, ModelSettings
 from torchkeeper.config.settings import Settings, secret_variables
 from torchkeeper.engine.batching.policies import make_policy
 from torchkeeper.engine.dispatch import Dispatcher
-from torchkeeper.errors import ArchiveError, RequirementsFailed
+from torchkeeper.errors import ArchiveError, AsksForMissing, RequirementsFailed
 from torchkeeper.machine.hardware import cpu_count
 from torchkeeper.metrics.instruments import Meter
 from torchkeeper.models.version import About, ModelVersion
@@ -88,7 +88,7 @@ class Builder:
         """Refuses a model that asks for what is not here.
 
         Raises:
-            ArchiveError: it does; the text says for what, and what to do instead.
+            AsksForMissing: it does; the text says for what, and what to do instead.
         """
         named = read_handler_text(self._handler(archive, handler) or "")
         brought = named.file(archive.model_dir)
@@ -98,7 +98,7 @@ class Builder:
             *features.missing_in_config(about.config.raw),
         )
         if said := [one.sentence for one in missing if one is not None]:
-            raise ArchiveError(f"{about.url}: {'. '.join(said)}")
+            raise AsksForMissing(f"{about.url}: {'. '.join(said)}")
 
     async def prepare(self, about: About, archive: Archive) -> str | None:
         """Installs what the archive needs, if the server allows it; returns the interpreter for its workers.

@@ -9,6 +9,7 @@ from torchkeeper.archive.startup import snapshot_models
 from torchkeeper.config.model_snapshot import VersionSnapshot
 from torchkeeper.config.settings import Settings
 from torchkeeper.config.snapshot import SnapshotKind, Snapshots, snapshot_folder
+from torchkeeper.errors import AsksForMissing
 from torchkeeper.machine.threads import in_thread
 from torchkeeper.models.registry import Models, Wish
 from torchkeeper.models.version import ModelVersion
@@ -32,9 +33,12 @@ class Keeper:
             TorchkeeperError, OSError: a model cannot be had or read.
         """
         for kept in snapshot_models(self._settings):
-            found = await self._models.register(
-                Wish(kept.mar_name, kept.name, given=kept.given, at_startup=True)
-            )
+            wish = Wish(kept.mar_name, kept.name, given=kept.given, at_startup=True)
+            try:
+                found = await self._models.register(wish)
+            except AsksForMissing as error:  # the snapshot may be TorchServe's
+                self._models.missed(wish.name, wish.url, error)
+                continue
             if found.version != kept.version:
                 logger.warning(
                     "the snapshot's version %s of model %s is now version %s: that is what %s holds",

@@ -138,8 +138,12 @@ class Models:
         except Conflict as error:
             logger.warning("Failed to load model: %s: %s", url, error)
         except (TorchkeeperError, OSError) as error:
-            logger.warning("Failed to load model: %s: %s", url, error)
-            self._failed[name, url] = str(error)
+            self.missed(name, url, error)
+
+    def missed(self, name: str | None, url: str, error: Exception) -> None:
+        """A start-up model is not there, and the server goes on without it; it is not ready until it is."""
+        logger.warning("Failed to load model: %s: %s", url, error)
+        self._failed[name, url] = str(error)
 
     async def register_from_store(self, name: str) -> ModelVersion:
         """Registers the model store's archive or folder of a name under that name, with workers.
@@ -158,6 +162,7 @@ class Models:
 
         Raises:
             ModelNotAt, DownloadFailed, FileExists, ArchiveError: the archive cannot be had or read.
+            AsksForMissing: it asks for what is not here.
             Conflict: that version is here already.
         """
         runtime = wish.given.values().get("runtime")
