@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from torchkeeper.handler.base import BaseHandler
-from torchkeeper.handler.errors import UnreadableRows
+from torchkeeper.handler.errors import RowsApart, UnreadableRows
 from torchkeeper.handler.micro_batching import MicroBatching
 from torchkeeper.testing import MockContext
 
@@ -90,6 +90,24 @@ def test_rows_that_cannot_be_read_are_the_batchs_own() -> None:
     with pytest.raises(UnreadableRows) as raised:
         handler.small.handle([0, -1, 2, 3, -4])
     assert raised.value.rows == {1: "-1 is wrong", 4: "-4 is wrong"}
+
+
+def test_rows_that_cannot_share_a_small_batch_are_grouped_for_the_whole_batch() -> None:
+    handler = Handler()
+    handler.small = MicroBatching(handler, micro_batch_size=3)
+
+    def preprocess(data: Any) -> Any:
+        parities = [[place for place, row in enumerate(data) if row % 2 == parity] for parity in (0, 1)]
+        if all(parities):
+            raise RowsApart(parities)
+        return data
+
+    handler.preprocess = preprocess  # type: ignore[method-assign]
+    with pytest.raises(RowsApart) as raised:
+        handler.small.handle([2, 4, 6, 1, 2, 3, 8])
+    assert raised.value.groups == [[0, 1, 2], [4], [3, 5], [6]]
+    assert raised.value.are_of(7)
+    assert handler.small.handle([]) == []
 
 
 def test_explanations_and_descriptions_are_the_handlers() -> None:

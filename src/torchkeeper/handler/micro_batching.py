@@ -16,7 +16,7 @@ from typing import Any
 from torchkeeper.handler import profile
 from torchkeeper.handler.base import BaseHandler
 from torchkeeper.handler.context import Context
-from torchkeeper.handler.errors import UnreadableRows
+from torchkeeper.handler.errors import RowsApart, UnreadableRows
 
 #: The steps, in order.
 HANDLER_METHODS = ["preprocess", "inference", "postprocess"]
@@ -85,6 +85,7 @@ class MicroBatching:
 
         Raises:
             UnreadableRows: some rows cannot be read; those of all small batches are named.
+            RowsApart: rows of a small batch cannot be answered together.
             Exception: what a step raised, the first small batch's first.
         """
         self._pools = self._pools or {
@@ -94,7 +95,14 @@ class MicroBatching:
         pieces = [_Piece(place, offset) for place, offset in enumerate(starts)]
         for piece in pieces:
             self._send(piece, 0, data[piece.offset : piece.offset + self.micro_batch_size])
-        errors = [(piece.offset, piece.done.exception()) for piece in pieces]  # waits for all
+        rows = range(len(data))
+        errors = [
+            (
+                rows[piece.offset : piece.offset + self.micro_batch_size],
+                piece.done.exception(),
+            )  # waits for all
+            for piece in pieces
+        ]
         _raise_any(errors)
         return [row for piece in pieces for row in piece.done.result()]
 
@@ -125,13 +133,20 @@ class MicroBatching:
         return output
 
 
-def _raise_any(errors: Sequence[tuple[int, BaseException | None]]) -> None:
+def _raise_any(errors: Sequence[tuple[range, BaseException | None]]) -> None:
     """Raises what small batches raised; their rows are renumbered as the batch's."""
     unreadable: dict[int, str | Exception] = {}
-    for offset, error in errors:
+    groups: list[list[int]] = []
+    for rows, error in errors:
         if isinstance(error, UnreadableRows):
-            unreadable |= {offset + row: text for row, text in error.rows.items()}
+            unreadable |= {rows.start + row: text for row, text in error.rows.items()}
+        elif isinstance(error, RowsApart):
+            groups += [[rows.start + row for row in group] for group in error.groups]
         elif error is not None:
             raise error
+        else:
+            groups.append(list(rows))
     if unreadable:
         raise UnreadableRows(unreadable)
+    if any(isinstance(error, RowsApart) for _, error in errors):
+        raise RowsApart(groups)
