@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Server, eventually, make_archive  # type: ignore[import-not-found]  # pytest puts this folder on the path
+from servers import Server, eventually, make_archive  # type: ignore[import-not-found]  # pytest puts the tests' folder on the path
 
 #: Cuts its batches; a row "bad" fails, a row "0" cannot be read.
 SMALL = """
@@ -59,6 +59,8 @@ class Metered(BaseHandler):
         return ["ok"] * len(data)
 """
 
+MODEL = 'ModelName="metered",Level="Model"'
+
 
 @pytest.mark.slow
 def test_handlers_of_the_old_school(tmp_path: Path) -> None:
@@ -82,6 +84,6 @@ def test_handlers_of_the_old_school(tmp_path: Path) -> None:
     assert server.client.post("/predictions/metered", content="x").text == "ok"
     eventually(lambda: "Depth" in server.metrics.get("/metrics").text)
     page = server.metrics.get("/metrics").text
-    for sample in ('Loads{Level="Error",', 'Calls{ModelName="metered",Level="Model",', 'Depth{Level="Own",'):
-        assert [line for line in page.splitlines() if line.startswith(sample)], page
+    for name, labels in (("Loads", MODEL), ("Calls", MODEL), ("Depth", 'Level="Own"')):
+        assert [line for line in page.splitlines() if line.startswith(f"{name}{{{labels},")], page
     server.stop()

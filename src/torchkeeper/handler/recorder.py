@@ -84,7 +84,7 @@ class Recorder:
             value: a finite number.
             unit: as for CachingMetric.
             idx: place in the batch of the request it belongs to; None means all of the batch.
-            dimensions: labels besides ModelName and Level; outside a batch Level is Error, alone.
+            dimensions: labels besides ModelName and Level; without ids Level is Error, alone.
             metric_type: counter unless given.
         """
         self._add(name, value, unit, self._request(idx), self._labelled(dimensions), metric_type)
@@ -191,7 +191,7 @@ class Recorder:
         return ids[idx] if idx is not None and idx in ids else ",".join(ids.values())
 
     def _labelled(self, dimensions: Sequence[Dimension]) -> Sequence[Dimension]:
-        if self.request_ids is None:  # outside a batch, while the model loads say
+        if self.request_ids is None:  # no batch, and no model that loads
             return _with(dimensions, _OF_AN_ERROR)
         own = Dimension("ModelName", self.model_name), _OF_A_MODEL
         return _with(dimensions, *own) if dimensions else own

@@ -11,6 +11,7 @@ import importlib
 import inspect
 import os
 import sys
+import uuid
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -42,6 +43,7 @@ def load(spec: ModelSpec, max_response_size: int) -> Service:
     os.chdir(spec.model_dir)
     recorder = Recorder(spec.name)
     recorder.declare(spec.metrics)
+    recorder.set_request_ids(str(uuid.uuid4()))  # what `initialize` records is the model's, as in TorchServe
     context = Context(
         spec.name,
         spec.model_dir,
