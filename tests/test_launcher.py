@@ -123,6 +123,10 @@ def test_a_server_in_the_foreground_is_found_too(tmp_path: Path) -> None:
     server = Program([BIN / "torchserve", *flags], tmp_path, environ)
     server.wait_for("Model server started.")
     assert (tmp_path / ".model_server.pid").read_text() == str(server.process.pid)
+    front = psutil.Process(server.process.pid)
+    family = [front, *front.children(recursive=True)]
+    assert [one for one in family if "org.pytorch.serve.ModelServer" in one.cmdline()] == [front]
+    assert str(BIN / "torchserve") in front.cmdline()
     for again in (flags, ["--start", "--model-store", ".", "--ncs"]):
         refused = torchserve(tmp_path, *again)
         assert (refused.returncode, "already running" in refused.stdout) == (1, True)

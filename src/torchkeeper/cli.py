@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from torchkeeper import TORCHSERVE_VERSION, __version__
+from torchkeeper import TORCHSERVE_VERSION, TS_NAMESPACE, __version__
 from torchkeeper.archive.startup import snapshot_models
 from torchkeeper.config.settings import CommandLine, Settings, load_settings, process_environ, said_of_models
 from torchkeeper.config.table import KEYS
@@ -21,9 +21,8 @@ from torchkeeper.config.types import is_cloud
 from torchkeeper.errors import LaunchRefused, SettingsError
 from torchkeeper.machine.signals import end_signals
 
-#: The Java classes whose names are arguments of TorchServe's and Multi Model Server's processes: what starts
-#: these looks there for them.
-TORCHSERVE, MULTI_MODEL_SERVER = "org.pytorch.serve.ModelServer", "com.amazonaws.ml.mms.ModelServer"
+#: As TS_NAMESPACE, of Multi Model Server's process.
+_MMS_NAMESPACE = "com.amazonaws.ml.mms.ModelServer"
 
 
 def torchserve_parser() -> argparse.ArgumentParser:
@@ -87,9 +86,13 @@ def torchserve_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def torchserve(argv: Sequence[str] | None = None, *, mark: str = TORCHSERVE) -> int:
-    """The `torchserve` command; returns its exit code. `mark`: an argument of a detached server's process."""
-    argv = sys.argv[1:] if argv is None else list(argv)
+def torchserve(argv: Sequence[str] | None = None) -> int:
+    """The `torchserve` command; returns its exit code."""
+    return _torchserve(sys.argv[1:] if argv is None else argv, TS_NAMESPACE, own_process=argv is None)
+
+
+def _torchserve(argv: Sequence[str], mark: str, *, own_process: bool) -> int:
+    """`mark` becomes an argument of the server's process, unless it is the caller's own."""
     arguments = torchserve_parser().parse_args(argv)
     if arguments.foreground and not arguments.stop:
         _leave_at_signals()
@@ -112,11 +115,25 @@ def torchserve(argv: Sequence[str] | None = None, *, mark: str = TORCHSERVE) -> 
         print(f"Invalid configuration: {error.message}")
         return 1
     if arguments.foreground:
+        if own_process:
+            _mark_process(mark)
         with launcher.found_by_stop():
             return _serve(settings, warnings, arguments.ready_fd)
-    # The interpreter takes any word after -X and leaves it alone.
-    server = [sys.executable, "-X", mark, "-m", "torchkeeper.cli", "--foreground", *argv]
-    return launcher.start_detached(server)
+    return launcher.start_detached([*_marked(mark), "-m", "torchkeeper.cli", "--foreground", *argv])
+
+
+def _marked(mark: str) -> list[str]:
+    """An interpreter with that word among its arguments: it takes any after -X and leaves it alone."""
+    return [sys.executable, "-X", mark]
+
+
+def _mark_process(mark: str) -> None:
+    """Begins this process anew with that word among its arguments, if it is not; signals wait meanwhile."""
+    if mark in sys.orig_argv or not sys.executable:
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, end_signals())
+    sys.stdout.flush()
+    os.execv(sys.executable, [*_marked(mark), *sys.orig_argv[1:]])
 
 
 def multi_model_server(argv: Sequence[str] | None = None) -> int:
@@ -143,12 +160,12 @@ def multi_model_server(argv: Sequence[str] | None = None) -> int:
             flags += [flag, value]
     if arguments.models:
         flags += ["--models", *arguments.models]
-    return torchserve(flags, mark=MULTI_MODEL_SERVER)
+    return _torchserve(flags, _MMS_NAMESPACE, own_process=argv is None)
 
 
 def start() -> None:
     """The `torchserve` command, as `ts.model_server.start`: returns where it succeeds, else leaves."""
-    code = torchserve()
+    code = torchserve(sys.argv[1:])
     if code:
         sys.exit(code)
 
@@ -160,6 +177,7 @@ def _leave_at_signals() -> None:
     """
     for number in end_signals():
         signal.signal(number, lambda number, frame: sys.exit(0))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, end_signals())
 
 
 def checked_settings(

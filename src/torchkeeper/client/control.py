@@ -18,10 +18,9 @@ from pathlib import Path
 from queue import Full, Queue
 from typing import IO, Any
 
+from torchkeeper import TS_NAMESPACE as TS_NAMESPACE
 from torchkeeper.config.properties import parse_properties, properties_text
 
-#: What an old server's command line contained, for scripts that look for it.
-TS_NAMESPACE = "org.pytorch.serve.ModelServer"
 #: Where the management API listens unless it is configured otherwise.
 MANAGEMENT = ("localhost", 8081)
 STARTED = "Model server started"
