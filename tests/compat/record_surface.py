@@ -21,11 +21,17 @@ UNNAMABLE = "built-in"
 #: Underscore methods that handlers override or call.
 PROMISED = {
     "__init__",
+    "_expand_contractions",
     "_infer_with_profiler",
     "_is_describe",
     "_is_explain",
     "_load_pickled_model",
     "_load_torchscript_model",
+    "_remove_accented_characters",
+    "_remove_html_tags",
+    "_remove_punctuation",
+    "_remove_puncutation",
+    "_tokenize",
 }
 
 #: Public methods that belong to the way TorchServe's numbers travel (as lines of a log), not to handlers.

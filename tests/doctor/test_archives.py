@@ -195,7 +195,7 @@ def test_built_in_handlers(tmp_path: Path, name: str) -> None:
 
 
 def test_a_file_of_the_archives_own_is_no_built_in_handler(tmp_path: Path) -> None:
-    findings = examine(tmp_path, {"handler": "text_classifier"}, {"text_classifier.py": FUNCTION})
+    findings = examine(tmp_path, {"handler": "dali_handler"}, {"dali_handler.py": FUNCTION})
     assert told(findings) == []
 
 

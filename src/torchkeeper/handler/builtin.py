@@ -9,6 +9,8 @@ from __future__ import annotations
 #: Name in a manifest -> "module:Class".
 BUILTIN: dict[str, str] = {
     "base_handler": "torchkeeper.handler.base:BaseHandler",
+    "text_classifier": "torchkeeper.handler.text:TextClassifier",
+    "text_handler": "torchkeeper.handler.text:TextHandler",
     "vision_handler": "torchkeeper.handler.vision:VisionHandler",
     "image_classifier": "torchkeeper.handler.vision:ImageClassifier",
     "sagemaker": "torchkeeper.handler.sagemaker:SageMakerHandler",

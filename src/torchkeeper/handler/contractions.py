@@ -5,6 +5,8 @@ Source of the words: TorchServe's `ts.torch_handler.contractions`; regular ones 
 
 from __future__ import annotations
 
+import re
+
 #: Ending -> what it stands for, and the words that it is added to.
 _REGULAR = {
     "n't": (
@@ -50,3 +52,16 @@ CONTRACTION_MAP: dict[str, str] = {
     for ending, (meaning, words) in _REGULAR.items()
     for word in words.split()
 } | _IRREGULAR
+
+#: Finds them, the shorter ones first: of "he'd've" only "he'd" is spelled out, as in TorchServe.
+CONTRACTIONS_PATTERN = re.compile("|".join(sorted(CONTRACTION_MAP, key=len)), re.IGNORECASE)
+
+
+def expand(text: str) -> str:
+    """The text with contractions spelled out, their first letters kept, and without apostrophes."""
+    return CONTRACTIONS_PATTERN.sub(_expansion, text).replace("'", "")
+
+
+def _expansion(found: re.Match[str]) -> str:
+    short = found[0]
+    return short[0] + (CONTRACTION_MAP.get(short) or CONTRACTION_MAP[short.lower()])[1:]

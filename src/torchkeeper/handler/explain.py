@@ -35,19 +35,26 @@ NO_INSIGHTS = "This model's handler cannot explain: it has no method get_insight
 
 
 class LazyIntegratedGradients:
-    """Stands for captum.attr.IntegratedGradients(model); imports Captum when it is first used."""
+    """Stands for Captum's IntegratedGradients(model), or LayerIntegratedGradients(model, layer).
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    Imports Captum when it is first used.
+    """
+
+    def __init__(self, model: torch.nn.Module, layer: torch.nn.Module | None = None) -> None:
         self._model = model
+        self._layer = layer
         self._real: Any = None
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
         if self._real is None:
-            from captum.attr import IntegratedGradients
+            from captum.attr import IntegratedGradients, LayerIntegratedGradients
 
-            self._real = IntegratedGradients(self._model)
+            if self._layer is None:
+                self._real = IntegratedGradients(self._model)
+            else:
+                self._real = LayerIntegratedGradients(self._model, self._layer)
         return getattr(self._real, name)
 
 
@@ -56,11 +63,15 @@ def is_eager(model: Any) -> bool:
     return isinstance(model, torch.nn.Module) and not isinstance(model, torch.jit.ScriptModule)
 
 
-def integrated_gradients(model: Any) -> LazyIntegratedGradients | None:
-    """The attribution method for a model; None when Captum is missing or the model is not eager."""
+def integrated_gradients(model: Any, layer: Any = None) -> LazyIntegratedGradients | None:
+    """The attribution method for a model, to its input or to what a layer of it says.
+
+    Returns:
+        None when Captum is missing or the model is not eager.
+    """
     if importlib.util.find_spec("captum") is None or not is_eager(model):
         return None
-    return LazyIntegratedGradients(model)
+    return LazyIntegratedGradients(model, layer)
 
 
 def refusal(model: Any) -> PredictionException:

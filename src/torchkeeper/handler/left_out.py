@@ -30,7 +30,6 @@ _INSTEAD = {
     "ts.handler_utils.distributed.pt_pippy": f"PiPPy is no longer maintained; {_PROCESSES}",
     "ts.handler_utils.micro_batching.WorkerThread": _THREADS,
     "ts.handler_utils.micro_batching.execute_call": _THREADS,
-    "ts.handler_utils.text_utils": "str.lower and str.split, or the model's own tokenizer, cut texts",
     "ts.launcher.PrintTillTheEnd": _QUEUE,
     "ts.launcher.Tee": _QUEUE,
     "ts.llm_launcher": "vllm serve and trtllm-serve serve language models",

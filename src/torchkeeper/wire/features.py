@@ -27,7 +27,6 @@ class Feature:
         return f"{who} asks for {self.name}, which torchkeeper {whether}; {self.instead}"
 
 
-_OWN_FILE = "archive a handler file of your own"
 _ONE_PROCESS = "a model must fit into one process, or its handler start others itself"
 
 SEQUENCES = Feature("sequence batching", "keep the state of a sequence outside the model")
@@ -70,8 +69,6 @@ BELONGING: Mapping[str, tuple[str, Feature]] = {
 RUNTIMES: Mapping[str, Feature] = {"LSP": CPP}
 #: Names of TorchServe's built-in handlers.
 HANDLERS: Mapping[str, Feature] = {
-    "text_classifier": Feature("the built-in handler text_classifier", _OWN_FILE),
-    "text_handler": Feature("the built-in handler text_handler", _OWN_FILE),
     "dali_image_classifier": DALI,
     "dali_handler": DALI,
     "trt_llm_handler": TENSORRT_LLM,
