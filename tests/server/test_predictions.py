@@ -81,6 +81,9 @@ def test_inputs_outputs_headers_and_errors(serve: Start) -> None:
     assert form.json()["row"] == {"data": ["bytearray", "123"], "more": ["bytearray", "4"]}
     java = client.post(url, files={"n": (None, "5", "text/plain"), "f": ("x", "[1]", "application/json")})
     assert java.json()["row"] == {"n": ["bytearray", "5"], "f": ["list", [1]]}
+    picture = b"\x89PNG\r\n\x1a\n&=%" + bytes(range(256))
+    named = client.post(url, content=picture, headers={"content-type": "application/x-www-form-urlencoded"})
+    assert named.json()["row"] == {"body": ["bytearray", picture.decode("latin-1")]}
     assert client.get(url, params={"q": "1"}).json()["row"] == {
         "q": ["bytearray", "1"],
         "body": ["bytearray", ""],

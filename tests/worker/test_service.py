@@ -186,6 +186,12 @@ def test_rows_that_cannot_be_read_fail_alone_and_the_others_are_asked_again(
     assert asked == [4, 2]
 
 
+def test_what_is_wrong_with_a_row_is_said_within_a_bound(capsys: pytest.CaptureFixture[str]) -> None:
+    (failure,) = outcomes(raises(UnreadableRow(0, "x" * 100_000)), request(b"x"))
+    assert failure.cause == "x" * 1000 + "..."
+    assert len(capsys.readouterr().err) < 1100
+
+
 @pytest.mark.parametrize(("envelope", "fault"), [(None, 503), ("other", 500)])
 def test_an_exception_that_is_one_rows_is_answered_as_one_of_a_batch(
     envelope: str | None, fault: int, capsys: pytest.CaptureFixture[str]

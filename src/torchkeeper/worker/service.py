@@ -25,6 +25,8 @@ Entry = Callable[[Any, Context], Any]
 
 #: Headers by which handlers know what is asked; clients have no say in them.
 _OURS = ("explain", "describe")
+#: Characters that say what is wrong with a row: they may be the row's own.
+_LONGEST_REASON = 1000
 # Looked up for every request, and members of an enum are slow to find.
 _EXPLAIN, _DESCRIBE = Kind.EXPLAIN, Kind.DESCRIBE
 
@@ -240,6 +242,6 @@ def _unreadable(entry: Input, wrong: str | Exception) -> Failure:
     if isinstance(wrong, Exception):
         log_traceback(wrong)
         return failure_of(wrong, fault_in(entry.envelope))
-    text = safe_str(wrong)
+    text = safe_str(wrong, _LONGEST_REASON)
     log(f"request {entry.request_id}: {text}")
     return Failure(fault_in(None), FAILED, text) if entry.envelope is None else Failure(400, text)
