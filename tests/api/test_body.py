@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from torchkeeper.api.body import MAX_HEADER, MAX_PARAMETERS, MAX_PARTS, parse_parts, parse_query
+from torchkeeper.api.body import MAX_FIELDS, MAX_HEADER, MAX_PARAMETERS, MAX_PARTS, parse_parts, parse_query
 from torchkeeper.errors import BadRequest
 from torchkeeper.wire.messages import Part
 
@@ -121,9 +121,9 @@ def test_what_is_no_form_but_called_one_is_a_raw_body(body: bytes) -> None:
 
 
 def test_a_form_with_too_many_fields_is_refused() -> None:
-    most = b"&".join(b"f%d=1" % number for number in range(MAX_PARTS))
-    assert len(parse_parts(URLENCODED, most)) == MAX_PARTS
-    for text in (most + b"&one=more", b"&" * MAX_PARTS):
+    most = b"&".join(b"f%d=1" % number for number in range(MAX_FIELDS))
+    assert len(parse_parts(URLENCODED, most)) == MAX_FIELDS
+    for text in (most + b"&one=more", b"&" * MAX_FIELDS):
         with pytest.raises(BadRequest, match=r"^The form cannot be read: "):
             parse_parts(URLENCODED, text)
         with pytest.raises(BadRequest, match=r"^The form cannot be read: "):

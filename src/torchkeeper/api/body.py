@@ -22,8 +22,10 @@ from torchkeeper.wire.messages import Part
 # What it says of a client's form is in the refusal.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
-#: Parameters that one request may have.
+#: Parts that a form may have: each is read by a parser of header fields.
 MAX_PARTS = 1000
+#: Fields that a query string or an encoded form may have.
+MAX_FIELDS = 10_000
 #: Parameters that a header field may have: the parser of such fields takes quadratic time.
 MAX_PARAMETERS = 64
 #: Bytes of a part's header line: names of files may be long.
@@ -95,7 +97,7 @@ def parse_fields(text: bytes) -> list[Part]:
     """
     try:
         pairs = parse_qsl(
-            text.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_PARTS, encoding="latin-1"
+            text.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_FIELDS, encoding="latin-1"
         )
     except ValueError as error:
         raise BadRequest(f"The form cannot be read: {error}") from None
