@@ -19,6 +19,7 @@ PACKAGES = ("packages", CHANGED)
         ("echo torchserve", []),
         ("tail -f /dev/null", []),
         ("torchserve --start --model-store /m", [("torchserve", WORKS)]),
+        ("multi-model-server --start --mms-config c", [("multi-model-server", WORKS)]),
         ("/home/venv/bin/torchserve --start", [("torchserve", WORKS)]),
         ("ls /m; torchserve --start && tail -f /dev/null", [("torchserve", WORKS)]),
         ("torchserve --start --plugins-path /p", [("--plugins-path", IGNORED)]),

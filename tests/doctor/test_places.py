@@ -70,6 +70,8 @@ def test_a_model_of_sagemakers(tmp_path: Path, place: str) -> None:
 def test_what_a_model_of_sagemakers_needs_installed(tmp_path: Path) -> None:
     folder = make(tmp_path / "model", code__inference_py=SCRIPT, code__requirements_txt="a\n")
     assert told(folder)[1:] == [("model", "code/requirements.txt", CHANGED)]
+    make(folder, code__inference_py="import no_such_package\n" + SCRIPT)
+    assert told(folder)[2:] == [("model", "code/inference.py", WORKS)]
 
 
 def test_a_model_of_sagemakers_without_a_script(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ _SERVER = re.compile(r"org\.pytorch\.serve\.ModelServer|model-server\.jar")
 _OWN_FILES = re.compile(r"\S*(?:site|dist)-packages/(?:ts|model_archiver)/\S*")
 _ARCHIVER = re.compile(r"\btorch-model-archiver\b(.*)")
 _ARCHIVER_FLAGS = re.compile(r"--(handler|runtime)[= ]+[\"']?([\w./:-]+)")
-_TORCHSERVE = re.compile(r"(?:^|[\s(/])torchserve\s+(-.*)")
+_TORCHSERVE = re.compile(r"(?:^|[\s(/])(torchserve|multi-model-server)\s+(-.*)")
 #: Flags of `torchserve` that do not do what they did.
 _FLAGS = {
     "--plugins-path": (Verdict.IGNORED, "plug-ins in Java are not loaded"),
@@ -42,11 +42,11 @@ _IMAGES = (
     (re.compile(r"(?:docker\.io/)?pytorch/torchserve\b"), f"TorchServe's image: {_REPLACED}"),
     (
         re.compile(r"\S+/vertex-ai/prediction/pytorch-"),
-        f"Vertex AI's prebuilt image: {_REPLACED}",
+        "Vertex AI's prebuilt image: put torchkeeper's in its place (docs/platforms/vertex-ai.md)",
     ),
     (
         re.compile(r"\S*\.dkr\.ecr\.\S+/(?:huggingface-)?pytorch-inference\b"),
-        "SageMaker's image: install torchkeeper in it in place of torchserve, or use an image of your own",
+        "SageMaker's image: install torchkeeper over torchserve in it (docs/platforms/sagemaker.md)",
     ),
 )
 
@@ -82,12 +82,12 @@ def examine_command(text: str) -> Iterator[Check]:
         elif made := _ARCHIVER.search(command):
             yield _archived(made[1])
         elif started := _TORCHSERVE.search(command):
-            yield from _started(started[1])
+            yield from _started(started[1], started[2])
 
 
-def _started(flags: str) -> list[Check]:
+def _started(name: str, flags: str) -> list[Check]:
     said = [(flag, *_FLAGS[flag]) for flag in re.findall(r"--[\w-]+", flags) if flag in _FLAGS]
-    return said or [("torchserve", Verdict.WORKS, "")]
+    return said or [(name, Verdict.WORKS, "")]
 
 
 def _archived(flags: str) -> Check:

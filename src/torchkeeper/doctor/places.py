@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from torchkeeper.archive.archive import MANIFEST, Archive, Manifest
@@ -105,8 +106,9 @@ def _sagemaker(
     listed = script.parent / "requirements.txt"
     requirements = listed.relative_to(path).as_posix() if listed.is_file() else None
     if requirements:
-        why = "the handler does not install them: do so in the image, or archive them as requirements"
+        why = "SageMaker's toolkit installs them; without it, do so in the image"
         yield requirements, Verdict.CHANGED, why
+        setup = replace(setup, install_py_dep_per_model=True)
     manifest = Manifest(None, "1.0", "sagemaker", None, None, None, None, requirements, "python")
     archive = Archive(path, manifest, {})
     yield from examine_imports({script: ""}, None, (script.parent, path), archive, setup)
