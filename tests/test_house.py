@@ -120,6 +120,8 @@ MANY_PARAMETERS = {
     "handler.context.Context.__init__": "TorchServe's constructor",
     "logs.logs.Logs.access": "the fields of an access line",
     "serving.books.Access.__call__": "the fields of an access line",
+    "worker.standalone.StandaloneService.__init__": "TorchServe's constructor",
+    "worker.standalone.TsModelLoader.load": "TorchServe's parameters",
 }
 
 

@@ -62,7 +62,7 @@ def test_the_facade_has_what_it_promises(module: str) -> None:
         ("ts", ("context", "__version__"), None),
         ("ts.torch_handler", ("base_handler",), None),
         ("ts.torch_handler.base_handler", ("*",), None),
-        ("ts.model_loader", ("ModelLoaderFactory",), "ts.model_loader"),
+        ("ts.arg_parser", ("ArgParser",), "ts.arg_parser"),
         ("ts.torch_handler", ("no_handler",), "ts.torch_handler.no_handler"),
         ("json", (), None),
         ("yaml.nothing", (), None),

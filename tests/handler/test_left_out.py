@@ -17,9 +17,9 @@ SURFACE = json.loads((Path(__file__).parents[1] / "compat" / "surface.json").rea
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("ts.model_loader", "torchkeeper does not have ts.model_loader: workers are torchkeeper's own"),
+        ("ts.model_service_worker", "torchkeeper does not have ts.model_service_worker: workers are"),
         ("ts.model_service.model_service.ModelService", "torchkeeper does not have ts.model_service: "),
-        ("ts.service.Service", "torchkeeper does not have ts.service.Service: "),
+        ("ts.launcher.Tee", "torchkeeper does not have ts.launcher.Tee: "),
         ("ts.torch_handler.vllm_handler", "ts.torch_handler.vllm_handler asks for vLLM's engine, which "),
     ],
 )
@@ -27,7 +27,7 @@ def test_what_is_left_out_has_a_sentence(name: str, why: str) -> None:
     assert (why_left_out(name) or "").startswith(why)
 
 
-@pytest.mark.parametrize("name", ["", "ts", "ts.service", "ts.nonsense", "ts.model_loaders", "torch.nn"])
+@pytest.mark.parametrize("name", ["", "ts", "ts.service", "ts.nonsense", "ts.llm_launchers", "torch.nn"])
 def test_what_is_there_or_never_was_has_none(name: str) -> None:
     assert why_left_out(name) is None
 

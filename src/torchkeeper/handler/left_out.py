@@ -15,7 +15,7 @@ from typing import Any
 
 from torchkeeper.wire import features
 
-_WORKER = "workers are torchkeeper's own; torchkeeper.testing.run_handler runs a handler in a test"
+_WORKER = "workers are torchkeeper's own; ts.model_loader loads a handler in any process"
 _WIRE = "what crosses between server and workers is torchkeeper's own; a handler returns its values"
 _PROCESSES = "a model must fit into one process, or its handler start others itself"
 _TESTS = "TorchServe's own tests; torchkeeper.testing has helpers for yours"
@@ -33,7 +33,6 @@ _INSTEAD = {
     "ts.launcher.PrintTillTheEnd": _QUEUE,
     "ts.launcher.Tee": _QUEUE,
     "ts.llm_launcher": "vllm serve and trtllm-serve serve language models",
-    "ts.model_loader": _WORKER,
     "ts.model_server.ArgParser": "the flags are those of the command: torchserve --help",
     "ts.model_service": f"it is MXNet Model Server's; derive from ts.torch_handler.base_handler; {_WORKER}",
     "ts.model_service_worker": _WORKER,
@@ -45,7 +44,6 @@ _INSTEAD = {
     "ts.protocol.otf_message_handler.create_load_model_response": _WIRE,
     "ts.protocol.otf_message_handler.int_size": _WIRE,
     "ts.protocol.otf_message_handler.retrieve_msg": _WIRE,
-    "ts.service.Service": _WORKER,
     "ts.torch_handler.distributed.base_deepspeed_handler": _PROCESSES,
     "ts.torch_handler.distributed.base_pippy_handler": f"PiPPy is no longer maintained; {_PROCESSES}",
     "ts.torch_handler.unit_tests.conftest": _TESTS,

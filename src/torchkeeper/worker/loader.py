@@ -29,7 +29,7 @@ from torchkeeper.wire.messages import ModelSpec
 from torchkeeper.worker.service import Entry, Service
 
 
-class HandlerNotFound(Exception):
+class HandlerNotFound(ValueError):
     """The handler text names nothing that can be called; the message says what was looked for."""
 
 
@@ -62,6 +62,11 @@ def load(spec: ModelSpec, max_response_size: int) -> Service:
         decode=spec.decode_input_request,
         max_response_size=max_response_size,
     )
+
+
+def entry_point(handler: str, model_dir: Path, context: Context, envelope: str | None) -> Entry:
+    """A handler's entry point, initialised, in an envelope; raises as `load` does."""
+    return _Entries(_initialised_entry(handler, model_dir, context), envelope)[None]
 
 
 def _initialised_entry(text: str, model_dir: Path, context: Context) -> Entry:
