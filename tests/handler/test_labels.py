@@ -64,6 +64,8 @@ def test_labels() -> None:
     assert map_class_to_label([[0.9, 0.1]]) == [{"0": 0.9, "1": 0.1}]
     assert map_class_to_label([[0.9, 0.1]], {"3": "x", "5": "y"}, [[5, 3]]) == [{"y": 0.9, "x": 0.1}]
     assert map_class_to_label([]) == []
+    with pytest.raises(KeyError, match=r"\(index_to_name.json\) names no class 7"):
+        map_class_to_label([[0.9, 0.1]], {"0": "x"}, [[0, 7]])
     with pytest.raises(TypeError, match="nested lists"):
         map_class_to_label(cast(Any, (1, 2)))
     with pytest.raises(TypeError, match="must be a dict"):

@@ -42,6 +42,7 @@ def picture(seed: int, mode: str = "RGB") -> bytes:
     return target.getvalue()
 
 
+@pytest.mark.slow
 def test_each_pixel_has_its_class_and_probability(
     net_dir: Callable[[str], Path], caplog: pytest.LogCaptureFixture
 ) -> None:

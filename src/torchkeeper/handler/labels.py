@@ -92,5 +92,8 @@ def map_class_to_label(
     for place, row in enumerate(probs):
         classes = range(len(row)) if lbl_classes is None else lbl_classes[place]
         names = (str(index) if mapping is None else mapping[str(index)] for index in classes)
-        labelled.append(dict(zip(names, row, strict=False)))
+        try:
+            labelled.append(dict(zip(names, row, strict=False)))
+        except KeyError as error:
+            raise KeyError(f"the class mapping (index_to_name.json) names no class {error.args[0]}") from None
     return labelled
