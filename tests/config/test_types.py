@@ -84,6 +84,7 @@ REFUSED: list[tuple[Form[Any], str, str]] = [
     (form.minutes, "nan", "must be greater than 0 and at most 52560000"),
     (form.pattern, "(", "is not a regular expression: "),
     (form.pattern, "a{99999999999}", "is not a regular expression: "),
+    (form.pattern, "[[a]", "is not read by Python as Java reads it: "),
     (form.urls, "a,(", "is not a regular expression: "),
     (MODE, "file", "must be one of log, prometheus"),
     (form.envelope, "v2", "must be empty or one of body, json, kserve, kservev2"),

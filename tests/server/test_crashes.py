@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
 
-from conftest import Start  # type: ignore[import-not-found]  # pytest puts this folder on the path
+from conftest import Start, eventually  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
 pytestmark = pytest.mark.slow
 
@@ -108,6 +109,40 @@ def test_a_full_queue_refuses_at_once(serve: Start) -> None:
     assert "job_queue_size" in refused[0].json()["cause"]
     assert all(answer.status_code in (200, 503) for answer in answers)
     assert server.stop()["refused"] == len(refused)
+
+
+WAITS = """
+import pathlib, time
+
+def handle(data, context):
+    while data and not pathlib.Path(context.model_yaml_config["go"]).exists():
+        time.sleep(0.01)
+    return data and [str(len(data))] * len(data)
+"""
+
+
+def test_a_batch_may_be_larger_than_the_queue(serve: Start, tmp_path: Path) -> None:
+    """The batch's places are counted beside the queue's, also where it went before it was full."""
+    go = tmp_path / "go"
+    server = serve({"waits": WAITS}, f"minWorkers: 1\nbatchSize: 30\njobQueueSize: 5\ngo: {go}\n")
+
+    def ask(number: int) -> int:
+        return server.client.post("/predictions/waits", content=b"x").status_code  # type: ignore[no-any-return]
+
+    def taken() -> bool:
+        page = server.metrics.get("/metrics").text
+        return re.search(r"^ts_inference_requests_total\{.*\} 35(\.0)?$", page, re.MULTILINE) is not None
+
+    eventually(lambda: "READY" in server.manage.get("/models/waits").text)
+    with ThreadPoolExecutor(35) as threads:
+        asked = [threads.submit(ask, number) for number in range(35)]
+        eventually(taken)
+        try:
+            assert ask(35) == 503
+        finally:
+            go.touch()
+        assert [one.result() for one in asked] == [200] * 35
+    assert server.stop()["refused"] == 1
 
 
 def test_workers_outlive_the_template_and_are_replaced_from_a_new_one(serve: Start) -> None:

@@ -7,6 +7,7 @@ Source of what is read leniently: TorchServe takes every boolean but `true` for 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,7 +198,11 @@ minutes = Form(_minutes, _lenient_minutes)
 
 def _compiled(value: str, flags: int = 0) -> re.Pattern[str]:
     try:
-        return re.compile(value, flags)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)  # sets of sets, which Java has and Python has not
+            return re.compile(value, flags)
+    except FutureWarning as error:
+        raise ValueError(f"is not read by Python as Java reads it: {error}") from None
     except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(f"is not a regular expression: {error}") from None
 
