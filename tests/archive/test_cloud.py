@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from object_store import ObjectStore, object_store
 from torchkeeper.archive.buckets import folder_of
@@ -62,6 +65,25 @@ def test_an_object_of_googles_is_fetched(here: Path, store: ObjectStore) -> None
     fetched = Source(here, ANY).fetch("gs://bucket/models/m.mar")
     assert fetched.path.read_bytes() == CONTENT
     assert "authorization" not in store.asked[0].headers
+
+
+def test_a_service_accounts_key_signs_for_googles(
+    here: Path, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    form = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    account = {
+        "type": "service_account",
+        "private_key": key.private_bytes(*form).decode(),
+        "private_key_id": "1",
+        "client_email": "me@project.iam",
+    }
+    (tmp_path / "key.json").write_text(json.dumps(account))
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST")
+    monkeypatch.setenv("GOOGLE_BASE_URL", store.url)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "key.json"))
+    assert Source(here, ANY).fetch("gs://bucket/models/m.mar").path.read_bytes() == CONTENT
+    assert store.asked[0].headers["authorization"].startswith("Bearer ey")
 
 
 def test_s3s_https_address_is_signed_when_asked_for(here: Path, store: ObjectStore) -> None:

@@ -32,6 +32,8 @@ _STALL = timedelta(seconds=60)
 _LONG = timedelta(days=1)
 #: Google's own variable for a server that stands in for its store.
 _EMULATOR = "STORAGE_EMULATOR_HOST"
+#: obstore's own variable for another address of Google's store; keys sign what goes there, too.
+_BASE = "GOOGLE_BASE_URL"
 #: Where S3 answers for the buckets of all regions.
 _GLOBAL = "https://s3.amazonaws.com"
 #: What S3 says to who asks in the wrong region.
@@ -81,7 +83,7 @@ def _obstore(url: str) -> Iterator[Any]:
 def _reason(error: Exception) -> str:
     """What an error says, without obstore's dump of the request, but with the innermost cause in it."""
     text, _, dump = str(error).partition("\n\nDebug source:")
-    causes = re.findall(r'message: "([^"]+)"', dump)
+    causes = re.findall(r'(?:message|error): "([^"]+)"', dump)
     return f"{text}: {causes[-1]}" if causes else text
 
 
@@ -138,7 +140,10 @@ def _google_store(bucket: str, environ: Mapping[str, str]) -> GCSStore:
         host = host if "://" in host else f"http://{host}"
         config = {"base_url": host, "skip_signature": True}
     return GCSStore(
-        bucket, config=config, client_options=_client(host, None), retry_config=_retries(ATTEMPTS)
+        bucket,
+        config=config,
+        client_options=_client(host or environ.get(_BASE), None),
+        retry_config=_retries(ATTEMPTS),
     )
 
 
