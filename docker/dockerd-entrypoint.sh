@@ -27,10 +27,13 @@ run_line() {
 
 line="$*"
 several=$'^[A-Za-z_][A-Za-z_0-9]*=|^\\(|[;&|<>\n]'
-if [ "$1" != bash ] && [ "$1" != sh ]; then # whoever names a shell needs no other one
-    [[ "$line" =~ $several ]] && run_line "$line"
-    eval "set -- $line"
-fi
+case "$1" in
+    serve | bash | sh) ;; # TorchServe's does not evaluate the one either, and who names a shell needs no other
+    *)
+        [[ "$line" =~ $several ]] && run_line "$line"
+        eval "set -- $line"
+        ;;
+esac
 
 case "$1" in
     serve)

@@ -118,6 +118,11 @@ def test_the_exit_code_is_the_commands(tmp_path: Path) -> None:
     assert f"--ts-config file not found: {tmp_path}/config.properties" in refused.stdout
 
 
+def test_the_words_after_serve_are_taken_as_they_are(tmp_path: Path) -> None:
+    refused = enter(tmp_path, "serve", "--ready-fd", "$HOME;(1)")
+    assert (refused.returncode, "invalid int value: '$HOME;(1)'" in refused.stderr) == (2, True)
+
+
 def test_the_script_is_executable_bash() -> None:
     assert os.access(SCRIPT, os.X_OK)
     assert SCRIPT.read_text().startswith("#!/bin/bash\n")

@@ -139,6 +139,13 @@ def test_the_models_that_are_named(tmp_path: Path, text: str, expected: list[tup
     assert verdicts(examine_store(setup, tmp_path, "f")) == expected
 
 
+def test_a_store_in_a_bucket_is_not_looked_at(tmp_path: Path) -> None:
+    _, setup = examine_properties("model_store=gs://bucket/folder\nload_models=m=a.mar", "f", {})
+    (found,) = examine_store(setup, tmp_path / (setup.model_store or ""), "f")
+    assert found.verdict is WORKS
+    assert "not looked at here" in found.why
+
+
 def test_a_store_that_is_not_there(tmp_path: Path) -> None:
     _, setup = examine_properties("", "f", {})
     (none,) = examine_store(setup, None, "f")

@@ -16,6 +16,7 @@ from torchkeeper.config.layers import Layers, Origin, hint
 from torchkeeper.config.properties import parse_properties, substitute
 from torchkeeper.config.settings import named_url
 from torchkeeper.config.table import BY_NAME, KEYS, Configured, Effect
+from torchkeeper.config.types import SERVICES
 from torchkeeper.doctor.finding import Finding, Verdict
 from torchkeeper.errors import ModelNotAt, SettingsError
 from torchkeeper.wire.metrics_yaml import HANDLERS, SERVERS, MetricsYamlError, load_metrics_yaml, metrics_of
@@ -98,6 +99,9 @@ def examine_store(setup: Configured, store: Path | None, where: str) -> list[Fin
     """Whether the store and the models that the configuration names are there."""
     if store is None:
         return [Finding(where, "model_store", Verdict.BROKEN, "Missing mandatory parameter --model-store")]
+    if {f"{service}:" for service in SERVICES}.intersection(store.parts):
+        why = "its archives are fetched when the server starts; they are not looked at here"
+        return [Finding(where, "model_store", Verdict.WORKS, why)]
     if not store.is_dir():
         return [Finding(where, "model_store", Verdict.BROKEN, f"--model-store directory not found: {store}")]
     snapshot = setup.model_snapshot
