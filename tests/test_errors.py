@@ -215,3 +215,18 @@ def test_headers_that_the_status_asks_for(error: TorchkeeperError, headers: dict
 
 def test_a_coding_of_any_length_is_shown_in_part() -> None:
     assert len(UnknownCoding("x" * 10_000).message) < 200
+
+
+@pytest.mark.parametrize(
+    ("cause", "status"),
+    [
+        ("the model could not be loaded: MemoryError", 507),
+        ("the model could not be loaded: torch.OutOfMemoryError: CUDA out of memory. Tried to", 507),
+        ("the model could not be loaded: RuntimeError: no such file", 500),
+        ("the worker process was killed by SIGKILL", 500),
+    ],
+)
+def test_a_model_that_does_not_fit_into_memory_is_told_from_one_that_cannot_be_loaded(
+    cause: str, status: int
+) -> None:
+    assert StartFailed("m", "1.0", cause).status == status

@@ -9,12 +9,15 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from torchkeeper import TORCHSERVE_VERSION, TS_NAMESPACE, __version__
 from torchkeeper.archive.startup import snapshot_models
+from torchkeeper.config import sagemaker_container
 from torchkeeper.config.settings import CommandLine, Settings, load_settings, process_environ, said_of_models
 from torchkeeper.config.table import KEYS
 from torchkeeper.config.types import is_cloud
@@ -256,8 +259,34 @@ def torchkeeper(argv: Sequence[str] | None = None) -> int:
     doctor.add_argument("--ts-config", type=Path, metavar="FILE", help="config.properties or a snapshot")
     doctor.add_argument("--model-store", type=Path, metavar="DIR", help="folder of archives")
     _add_manifest(verbs)
+    sagemaker = verbs.add_parser("sagemaker", help="serve as a SageMaker container, by SageMaker's variables")
+    sagemaker.add_argument("--print", action="store_true", help="print the configuration and serve nothing")
     arguments = parser.parse_args(argv)
-    return {"config": _config, "doctor": _doctor, "manifest": _manifest}[arguments.verb](arguments)
+    verb = {"config": _config, "doctor": _doctor, "manifest": _manifest, "sagemaker": _sagemaker}
+    return verb[arguments.verb](arguments)
+
+
+def _sagemaker(arguments: argparse.Namespace) -> int:
+    """Serves as SageMaker's toolkit would have TorchServe serve, in the foreground."""
+    environ = process_environ()
+    try:
+        lines = sagemaker_container.text(sagemaker_container.properties(environ))
+    except SettingsError as error:
+        print(f"Invalid configuration: {error.message}", file=sys.stderr)
+        return 1
+    if arguments.print:
+        print(lines, end="")
+        return 0
+    wanted = sagemaker_container.model_folder(environ) / "code" / "requirements.txt"
+    if wanted.is_file() and not sagemaker_container.several_models(environ):
+        installed = subprocess.run([sys.executable, "-m", "pip", "install", "-r", wanted])
+        if installed.returncode:
+            print(f"{wanted} could not be installed", file=sys.stderr)
+            return 1
+    with tempfile.TemporaryDirectory(prefix="torchkeeper-sagemaker-") as folder:
+        config = Path(folder) / "config.properties"
+        config.write_text(lines)
+        return torchserve(["--start", "--foreground", "--ncs", "--ts-config", str(config)])
 
 
 def _add_manifest(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -8,7 +8,11 @@ field.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+
+#: How Python's and torch's errors say that a device or the machine has no memory left.
+_OUT_OF_MEMORY = re.compile(r"\b(MemoryError|OutOfMemoryError)\b|out of memory", re.IGNORECASE)
 
 
 class TorchkeeperError(Exception):
@@ -130,10 +134,15 @@ class FileExists(TorchkeeperError):
 
 
 class StartFailed(TorchkeeperError):
-    """No worker of a newly registered model could load it: 500; the model is not registered."""
+    """No worker of a newly registered model could load it: 500; the model is not registered.
+
+    507 where the memory did not suffice: by it SageMaker's multi-model endpoints know to unload another one.
+    """
 
     def __init__(self, name: str, version: str, cause: str) -> None:
         super().__init__(f"Failed to start workers for model {name} version: {version}", cause=cause)
+        if _OUT_OF_MEMORY.search(cause):
+            self.status = 507
 
 
 class RequirementsFailed(TorchkeeperError):

@@ -129,6 +129,12 @@ def test_an_invocation_names_its_model_or_asks_the_only_one(
     assert (found, version) == (model, None)
 
 
+def test_an_invocations_header_names_one_of_several_models() -> None:
+    target = {"X-Amzn-SageMaker-Target-Model": "b.tar.gz"}
+    _, (found, _, _) = asked("POST", "/invocations", b"", target, models=Named("a", "b"))
+    assert found == "b"
+
+
 @pytest.mark.parametrize("names", [(), ("a", "b")])
 def test_an_invocation_has_to_name_one_of_several(names: tuple[str, ...]) -> None:
     with pytest.raises(BadRequest, match="model_name is required"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from torchkeeper.api.sagemaker import execution_parameters
+from torchkeeper.api.sagemaker import execution_parameters, target_model
 from torchkeeper.config.settings import CommandLine, Settings, load_settings
 from torchkeeper.errors import SettingsError
 
@@ -69,3 +69,19 @@ def test_a_variable_that_is_missing_is_named(tmp_path: Path, name: str) -> None:
 def test_a_port_that_is_none_is_refused(tmp_path: Path, port: str) -> None:
     with pytest.raises(SettingsError, match=r"inference_address=http://0\.0\.0\.0:"):
         load({**ENVIRON, "SAGEMAKER_BIND_TO_PORT": port}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ("mnist", "mnist"),
+        (" mnist.tar.gz", "mnist"),
+        ("/mnist.mar", "mnist"),
+        ("other.tar.gz", "other.tar.gz"),
+        ("mnist.zip", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_the_header_names_a_model_by_its_artifact(header: str | None, name: str | None) -> None:
+    assert target_model(header, ("mnist", "other", "other.tar.gz")) == name

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from torchkeeper.api.body import parse_parts, parse_query
 from torchkeeper.api.call import Call, Handler, answered
 from torchkeeper.api.routes import Endpoint
-from torchkeeper.api.sagemaker import execution_parameters
+from torchkeeper.api.sagemaker import TARGET, execution_parameters, target_model
 from torchkeeper.api.streaming import Streamed, streamed
 from torchkeeper.engine.stream import Stream
 from torchkeeper.errors import BadRequest
@@ -56,17 +56,19 @@ class InferenceApi:
             headers["content-length"] = "0"
         if match.url_path is not None:
             headers["url_path"] = match.url_path
-        model = self._invoked(parts) if match.model is None else match.model
+        model = self._invoked(call, parts) if match.model is None else match.model
         request = Input(call.request_id, match.route.kind, parts, headers)
         answer = await answered(call, self._ask.in_parts(model, match.version, request))
         return streamed(answer, call.header(b"accept")) if isinstance(answer, Stream) else answer
 
-    def _invoked(self, parts: tuple[Part, ...]) -> str:
+    def _invoked(self, call: Call, parts: tuple[Part, ...]) -> str:
         """SageMaker's choice: the model that the request names, or the only one."""
         for part in parts:
             if part.name == "model_name":
                 return part.value.decode(errors="replace")
         names = self._models.names()
+        if (target := target_model(call.header(TARGET), names)) is not None:
+            return target
         if len(names) != 1:
             raise BadRequest("Parameter model_name is required.")
         return names[0]

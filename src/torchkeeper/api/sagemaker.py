@@ -1,16 +1,20 @@
-"""What SageMaker's batch transform asks of a container, beyond the usual routes.
+"""What SageMaker asks of a container beyond the usual routes: by batch transform, of one of several models.
 
 Pure. Source: SageMaker's developer guide, "Use Your Own Inference Code with Batch Transform" (the fields and
-their ranges), and CreateTransformJob in its API reference (what one job may have under way).
+their ranges) and "Custom Containers Contract for Multi-Model Endpoints", and CreateTransformJob in its API
+reference (what one job may have under way).
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 
 #: SageMaker's bounds: parallel requests, and megabytes under way at one time (requests times payload).
 MAX_CONCURRENT = 100
 MAX_MEGABYTES = 100
+#: The header that names one of an endpoint's models, by its artifact's name.
+TARGET = b"x-amzn-sagemaker-target-model"
 
 
 def execution_parameters(workers: int, max_request_size: int) -> bytes:
@@ -27,3 +31,12 @@ def execution_parameters(workers: int, max_request_size: int) -> bytes:
         "MaxPayloadInMB": max(megabytes, 1),
     }
     return json.dumps(parameters, indent=2).encode() + b"\n"
+
+
+def target_model(header: str | None, names: Collection[str]) -> str | None:
+    """The model that the header means: `mnist`, also as `mnist.tar.gz` or `mnist.mar`; None if it is none."""
+    if header is None:
+        return None
+    artifact = header.strip().removeprefix("/")
+    candidates = (artifact, *(artifact.removesuffix(suffix) for suffix in (".tar.gz", ".mar")))
+    return next((name for name in candidates if name in names), None)
