@@ -290,6 +290,7 @@ class _Server:
             MetricsApi(self._metrics.registry, openmetrics=self._settings.metrics_openmetrics),
             max_request_size=self._settings.max_request_size,
             vertex_envelope=vertex.envelope if vertex else None,
+            ping_ready=self._settings.ping_ready,
         )
         for door in self._doors:
             await self._open(door, endpoints)

@@ -156,15 +156,25 @@ def test_an_answer_in_parts_is_a_stream_in_the_form_that_is_accepted() -> None:
 
 def test_ping_is_sick_when_workers_were_given_up() -> None:
     class Health:
-        def __init__(self, healthy: bool) -> None:
+        def __init__(self, healthy: bool, unready: list[str]) -> None:
             self._healthy = healthy
+            self._unready = unready
 
         def healthy(self) -> bool:
             return self._healthy
 
-    for healthy, status, word in ((True, 200, b"Healthy"), (False, 500, b"Unhealthy")):
-        models: Any = Health(healthy)
-        api = InferenceApi(models, models, MEGABYTE)
+        def unready(self) -> list[str]:
+            return self._unready
+
+    for healthy, unready, strict, status, word in (
+        (True, [], False, 200, b"Healthy"),
+        (False, [], False, 500, b"Unhealthy"),
+        (True, ["m has 0 of 1 workers"], False, 200, b"Healthy"),
+        (True, ["m has 0 of 1 workers"], True, 500, b"Unhealthy"),
+        (True, [], True, 200, b"Healthy"),
+    ):
+        models: Any = Health(healthy, unready)
+        api = InferenceApi(models, models, MEGABYTE, ping_ready=strict)
         reply = asyncio.run(answer(api.endpoints(), call("GET", "/ping")))
         assert (reply.status, reply.content_type) == (status, JSON)
         assert reply.body == b'{\n  "status": "' + word + b'"\n}\n'

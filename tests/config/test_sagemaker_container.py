@@ -17,6 +17,7 @@ def test_a_container_that_nobody_configured() -> None:
         "decode_input_request": "false",
         "disable_token_authorization": "true",
         "enable_model_api": "true",
+        "ping_ready": "true",
         "inference_address": "http://0.0.0.0:8080",
         "management_address": "http://0.0.0.0:8080",
         "default_service_handler": "sagemaker",

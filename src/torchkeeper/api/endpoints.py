@@ -26,6 +26,7 @@ def served(
     *,
     max_request_size: int,
     vertex_envelope: str | None = None,
+    ping_ready: bool = False,
 ) -> dict[Endpoint, Handler]:
     """The handlers of all endpoints but for those that describe a listener.
 
@@ -34,7 +35,7 @@ def served(
     renewal = TokenApi(tokens).endpoints() if tokens is not None else {}
     vertex = VertexApi(ask, models, vertex_envelope).endpoints() if vertex_envelope is not None else {}
     return {
-        **InferenceApi(ask, models, max_request_size).endpoints(),
+        **InferenceApi(ask, models, max_request_size, ping_ready=ping_ready).endpoints(),
         **ManagementApi(operations).endpoints(),
         **KServeV1Api(ask, models).endpoints(),
         **OpenInferenceApi(ask, models, operations).endpoints(),

@@ -22,10 +22,11 @@ from torchkeeper.wire.messages import Input, Part, Reply
 class InferenceApi:
     """The endpoints of the inference API."""
 
-    def __init__(self, ask: Ask, models: Models, max_request_size: int) -> None:
+    def __init__(self, ask: Ask, models: Models, max_request_size: int, *, ping_ready: bool = False) -> None:
         self._ask = ask
         self._models = models
         self._max_request_size = max_request_size
+        self._ping_ready = ping_ready
 
     def endpoints(self) -> Mapping[Endpoint, Handler]:
         """What this API serves."""
@@ -37,7 +38,7 @@ class InferenceApi:
         }
 
     async def _ping(self, call: Call) -> Reply:
-        healthy = self._models.healthy()
+        healthy = self._models.healthy() and not (self._ping_ready and self._models.unready())
         body = b'{\n  "status": "%s"\n}\n' % (b"Healthy" if healthy else b"Unhealthy")
         return Reply(body, 200 if healthy else 500, "", {}, "application/json")
 

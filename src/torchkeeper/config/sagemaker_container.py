@@ -19,6 +19,7 @@ _ALWAYS = {
     "decode_input_request": "false",
     "disable_token_authorization": "true",
     "enable_model_api": "true",
+    "ping_ready": "true",
 }
 #: Variable -> (key of a model's settings, its default). One of them that is set makes all of them hold.
 _OF_THE_MODEL = {

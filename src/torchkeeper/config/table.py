@@ -244,6 +244,12 @@ class Configured:
     strict_http_auth: bool = key(
         form.boolean, "false", "answer 401 and 403 to bad tokens instead of TorchServe's 400", own=True
     )
+    ping_ready: bool = key(
+        form.boolean,
+        "false",
+        "answer /ping with 500 until all models named at start serve, and when one cannot be loaded",
+        own=True,
+    )
     token_protect_ping: bool = key(
         form.boolean, "false", "ask for the inference token at /ping, as TorchServe does", own=True
     )
