@@ -27,7 +27,7 @@ from torchkeeper import TORCHSERVE_VERSION, __version__
 from torchkeeper.api.about import ApiDescription
 from torchkeeper.api.application import Application
 from torchkeeper.api.call import Handler
-from torchkeeper.api.endpoints import served
+from torchkeeper.api.endpoints import ApiSettings, served
 from torchkeeper.api.metrics import MetricsApi
 from torchkeeper.api.routes import Endpoint
 from torchkeeper.api.vertex import vertex_paths
@@ -288,9 +288,11 @@ class _Server:
             self._operations,
             self._tokens,
             MetricsApi(self._metrics.registry, openmetrics=self._settings.metrics_openmetrics),
-            max_request_size=self._settings.max_request_size,
-            vertex_envelope=vertex.envelope if vertex else None,
-            ping_ready=self._settings.ping_ready,
+            ApiSettings(
+                max_request_size=self._settings.max_request_size,
+                ping_ready=self._settings.ping_ready,
+                vertex_envelope=vertex.envelope if vertex else None,
+            ),
         )
         for door in self._doors:
             await self._open(door, endpoints)

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from torchkeeper.api.about import ApiDescription
-from torchkeeper.api.endpoints import served
+from torchkeeper.api.endpoints import ApiSettings, served
 from torchkeeper.api.metrics import MetricsApi
 from torchkeeper.api.routes import ROUTES, Endpoint
 from torchkeeper.api.vertex import vertex_paths
@@ -23,8 +23,7 @@ VERTEX = {match.route.endpoint for match in vertex_paths("/health", "/predict").
 def handlers(tokens: Any, vertex_envelope: str | None = "json") -> set[Endpoint]:
     found = served(
         *(NOBODY, NOBODY, NOBODY, tokens, MetricsApi(Registry("off"), openmetrics=False)),
-        max_request_size=1,
-        vertex_envelope=vertex_envelope,
+        ApiSettings(max_request_size=1, vertex_envelope=vertex_envelope),
     )
     return {*found, *ApiDescription(Api.INFERENCE, NOBODY).endpoints()}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torchkeeper.api.call import Handler
 from torchkeeper.api.inference import InferenceApi
 from torchkeeper.api.kserve import KServeV1Api
@@ -17,25 +19,32 @@ from torchkeeper.serving.ask import Ask
 from torchkeeper.serving.operations import Operations
 
 
+@dataclass(frozen=True)
+class ApiSettings:
+    """What the settings say of the APIs."""
+
+    #: Bytes.
+    max_request_size: int
+    #: Whether /ping waits for the models that were named at start.
+    ping_ready: bool = False
+    #: The envelope of Vertex AI's requests; None where the server does not run there.
+    vertex_envelope: str | None = None
+
+
 def served(
     ask: Ask,
     models: Models,
     operations: Operations,
     tokens: Tokens | None,
     metrics: MetricsApi,
-    *,
-    max_request_size: int,
-    vertex_envelope: str | None = None,
-    ping_ready: bool = False,
+    settings: ApiSettings,
 ) -> dict[Endpoint, Handler]:
-    """The handlers of all endpoints but for those that describe a listener.
-
-    No `tokens`: none are renewed; no `vertex_envelope`: the server does not run on Vertex AI.
-    """
+    """The handlers of all endpoints but for those that describe a listener; no `tokens`: none are renewed."""
     renewal = TokenApi(tokens).endpoints() if tokens is not None else {}
-    vertex = VertexApi(ask, models, vertex_envelope).endpoints() if vertex_envelope is not None else {}
+    envelope, size = settings.vertex_envelope, settings.max_request_size
+    vertex = VertexApi(ask, models, envelope).endpoints() if envelope is not None else {}
     return {
-        **InferenceApi(ask, models, max_request_size, ping_ready=ping_ready).endpoints(),
+        **InferenceApi(ask, models, size, ping_ready=settings.ping_ready).endpoints(),
         **ManagementApi(operations).endpoints(),
         **KServeV1Api(ask, models).endpoints(),
         **OpenInferenceApi(ask, models, operations).endpoints(),
