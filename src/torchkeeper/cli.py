@@ -91,11 +91,11 @@ def torchserve_parser() -> argparse.ArgumentParser:
 
 def torchserve(argv: Sequence[str] | None = None) -> int:
     """The `torchserve` command; returns its exit code."""
-    return _torchserve(sys.argv[1:] if argv is None else argv, TS_NAMESPACE, own_process=argv is None)
+    return _torchserve(sys.argv[1:] if argv is None else argv, TS_NAMESPACE, is_command=argv is None)
 
 
-def _torchserve(argv: Sequence[str], mark: str, *, own_process: bool) -> int:
-    """`mark` becomes an argument of the server's process, unless it is the caller's own."""
+def _torchserve(argv: Sequence[str], mark: str, *, is_command: bool) -> int:
+    """`mark` becomes an argument of the server's process; in the foreground only of a command's own."""
     arguments = torchserve_parser().parse_args(argv)
     if arguments.foreground and not arguments.stop:
         _leave_at_signals()
@@ -118,7 +118,7 @@ def _torchserve(argv: Sequence[str], mark: str, *, own_process: bool) -> int:
         print(f"Invalid configuration: {error.message}")
         return 1
     if arguments.foreground:
-        if own_process:
+        if is_command:
             _mark_process(mark)
         with launcher.found_by_stop():
             return _serve(settings, warnings, arguments.ready_fd)
@@ -163,7 +163,7 @@ def multi_model_server(argv: Sequence[str] | None = None) -> int:
             flags += [flag, value]
     if arguments.models:
         flags += ["--models", *arguments.models]
-    return _torchserve(flags, _MMS_NAMESPACE, own_process=argv is None)
+    return _torchserve(flags, _MMS_NAMESPACE, is_command=argv is None)
 
 
 def start() -> None:

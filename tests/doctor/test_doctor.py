@@ -54,6 +54,22 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_folder_outside_the_store_that_is_named_is_examined(home: Path) -> None:
+    """As SageMaker's toolkit names it, with the handler in the configuration."""
+    folder = home / "opt" / "model"
+    folder.mkdir(parents=True)
+    config = home / "own.properties"
+    for handler in ("good.mar/h.py", "gone/h.py"):
+        path = home / "model-store" / handler
+        config.write_text(f"load_models=model={folder}\ndefault_service_handler={path}:handle\n")
+        of_folder = [
+            one.verdict
+            for one in examine(config, home / "model-store", {}, home)
+            if (one.place, one.what) in (("model", "archive"), ("model", "handler"))
+        ]
+        assert of_folder == [Verdict.BROKEN if "gone" in handler else Verdict.WORKS]
+
+
 def broken(findings: tuple[Finding, ...]) -> list[str]:
     return [finding.what for finding in findings if finding.verdict is Verdict.BROKEN]
 

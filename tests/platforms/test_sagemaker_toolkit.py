@@ -74,11 +74,25 @@ class Functions(DefaultInferenceHandler):
         return [int(model) * value for value in data.tolist()]
 """
 HANDLER_SERVICE = """
+from mms.service import PredictionException
 from acme_container.service import DefaultHandlerService, Functions, Transformer
 
 class HandlerService(DefaultHandlerService):
     def __init__(self):
         super().__init__(transformer=Transformer(default_inference_handler=Functions()))
+
+    def handle(self, data, context):
+        if data[0]["body"] == b"[]":
+            raise PredictionException("nothing to predict", 400)
+        return super().handle(data, context)
+"""
+
+#: What is left of Multi Model Server's own package: what handlers import from it.
+MMS_SERVICE = """
+class PredictionException(Exception):
+    def __init__(self, message, error_code=500):
+        super().__init__(message)
+        self.message, self.error_code = message, error_code
 """
 
 
@@ -191,10 +205,14 @@ def test_an_endpoint_of_multi_model_server(tmp_path: Path) -> None:
     site.mkdir(parents=True)
     for name, text in (("__init__", ""), ("service", SERVICE), ("handler_service", HANDLER_SERVICE)):
         (site / f"{name}.py").write_text(text)
+    (site.parent / "mms").mkdir()
+    (site.parent / "mms" / "service.py").write_text(MMS_SERVICE)
     (tmp_path / "ml" / "model").mkdir(parents=True)
     (tmp_path / "ml" / "model" / "weights.txt").write_text("3")
     endpoint = Endpoint(tmp_path, OTHERS, {})
     eventually(lambda: endpoint.client.get("/ping").status_code == 200)
     answer = endpoint.client.post("/invocations", json=[1, 2])
     assert (answer.status_code, answer.json()) == (200, [3, 6])
+    refused = endpoint.client.post("/invocations", json=[])
+    assert (refused.status_code, refused.json()["message"]) == (400, "nothing to predict")
     endpoint.stop()

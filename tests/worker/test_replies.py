@@ -196,3 +196,12 @@ def test_a_log_that_cannot_be_written_costs_nothing(monkeypatch: pytest.MonkeyPa
             raise ValueError
         except ValueError:
             log_traceback()
+
+
+@pytest.mark.parametrize(("module", "status"), [("mms.service", 400), ("elsewhere", 500)])
+def test_the_exception_of_multi_model_servers_handlers_has_its_status(module: str, status: int) -> None:
+    kind = type("PredictionException", (Exception,), {"__module__": module})
+    error = type("Mine", (kind,), {})("no")
+    error.message, error.error_code = "nothing to predict", 400
+    failure = failure_of(error, 500)
+    assert (failure.status, failure.message == "nothing to predict") == (status, status == 400)

@@ -5,14 +5,15 @@ Reads the files and puts the parts' findings together. Must not import torch, no
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from torchkeeper.archive.store import SUFFIXES, stored_names
+from torchkeeper.archive.store import SUFFIXES, find_at_start, stored_names
 from torchkeeper.config.properties import properties_text
-from torchkeeper.config.settings import CommandLine, find_config
+from torchkeeper.config.settings import CommandLine, find_config, named_url
 from torchkeeper.config.table import Configured
 from torchkeeper.doctor.archives import examine_archive
 from torchkeeper.doctor.configuration import (
@@ -90,7 +91,9 @@ def _file(
 
 def _archives(store: Path, setup: Configured) -> list[Finding]:
     findings = []
-    for name in stored_names(store, (*SUFFIXES, ".war")):
+    named = (find_at_start(store, named_url(text)[1]) for text in setup.load_models)
+    elsewhere = [found.name for found in named if found is not None and os.path.isabs(found.name)]
+    for name in (*stored_names(store, (*SUFFIXES, ".war")), *elsewhere):
         with tempfile.TemporaryDirectory(prefix="torchkeeper-doctor-") as scratch:
             findings += examine_archive(store / name, setup, Path(scratch) / "archive")
     return findings

@@ -27,6 +27,12 @@ class PredictionException(Exception):
         return f"{self.message} : {self.error_code}"
 
 
+def is_prediction_exception(error: BaseException) -> bool:
+    """Whether it is ours, or Multi Model Server's, whose handlers import theirs from `mms.service`."""
+    names = {(kind.__module__, kind.__name__) for kind in type(error).__mro__}
+    return isinstance(error, PredictionException) or ("mms.service", "PredictionException") in names
+
+
 class UnreadableRows(ValueError):
     """Rows cannot be read: their requests fail alone, and the handler is asked again without them.
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torchkeeper.handler.context import STATUS, RequestProcessor
-from torchkeeper.handler.errors import PredictionException
+from torchkeeper.handler.errors import PredictionException, is_prediction_exception
 from torchkeeper.handler.response_head import checked_header, checked_phrase, checked_status
 from torchkeeper.handler.safe_text import first_sentence, safe_str
 from torchkeeper.wire.messages import Failure, Reply
@@ -116,14 +116,14 @@ def encode_value(value: Any) -> tuple[bytes, str]:
 
 def failure_of(error: BaseException, fault: int) -> Failure:
     """What becomes of the requests of a batch whose handler raised; `fault` is the status of its faults."""
-    if isinstance(error, PredictionException):
+    if is_prediction_exception(error):
         return refusal(error, cause_of(error))
     if isinstance(error, MemoryError) or "CUDA" in safe_str(error):
         return Failure(507, OUT_OF_RESOURCES, cause_of(error))
     return Failure(fault, FAILED, cause_of(error))
 
 
-def refusal(error: PredictionException, cause: str | None = None) -> Failure:
+def refusal(error: BaseException, cause: str | None = None) -> Failure:
     """The failure by which a handler answers; 500 in place of a status that no failure can have."""
     message = safe_str(getattr(error, "message", FAILED))
     try:
