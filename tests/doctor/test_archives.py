@@ -188,10 +188,18 @@ def test_packages_that_are_installed_with_the_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [*BUILTIN, *features.HANDLERS])
 def test_built_in_handlers(tmp_path: Path, name: str) -> None:
-    findings = examine(tmp_path, {"handler": name}, {})
+    findings = examine(tmp_path, {"handler": name, "modelFile": "net.py"}, {"net.py": NET})
     assert told(findings) == ([] if name in BUILTIN else [("handler", BROKEN)])
     missing = features.missing_handler(name)
     assert missing is None or findings[-1].why == missing.sentence
+
+
+@pytest.mark.parametrize(
+    ("handler", "wrong"), [("image_classifier", True), ("sagemaker", False), ("h", False)]
+)
+def test_a_built_in_handler_without_a_model(tmp_path: Path, handler: str, wrong: bool) -> None:
+    findings = examine(tmp_path, {"handler": handler}, {"h.py": FUNCTION})
+    assert told(findings) == ([("handler", BROKEN)] if wrong else [])
 
 
 def test_a_file_of_the_archives_own_is_no_built_in_handler(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 from pathlib import Path
 
-from torchkeeper.archive.archive import Archive, open_archive
+from torchkeeper.archive.archive import Archive, Manifest, open_archive
 from torchkeeper.archive.store import name_of
 from torchkeeper.config.model_config import KNOWN, parse_model_config
 from torchkeeper.config.model_settings import RUNTIMES
@@ -31,6 +31,8 @@ from torchkeeper.wire.entry_point import (
 _HANDLER_KEYS = ("pt2", "handler", "micro_batching")
 #: Keys that ask for something, or belong to one that does.
 _ASKING = (*features.KEYS, "parallelType", *features.BELONGING)
+#: Built-in handlers that load the model which the manifest names.
+_LOADING = BUILTIN.keys() - {"sagemaker"}
 #: Files that handlers read with torch.load.
 _TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 
@@ -81,10 +83,17 @@ def _checks(archive: Archive, setup: Configured) -> Iterator[_Check]:
     else:
         own, checks = _handler(handler, folder)
         yield from checks
+        if own is None and not checks and handler in _LOADING and not _names_model(manifest):
+            yield "handler", Verdict.BROKEN, f"{handler} loads a model, and the manifest names no file of one"
     yield from _imports(own, handler, archive, setup)
     yield from examine_weights(archive, own)
     if manifest.config_file and (folder / manifest.config_file).is_file():
         yield from examine_model_config((folder / manifest.config_file).read_bytes(), setup)
+
+
+def _names_model(manifest: Manifest) -> bool:
+    """Whether the manifest names any file of a model."""
+    return bool(manifest.serialized_file or manifest.model_file)
 
 
 # --- the handler ----------------------------------------------------------------------------------------
