@@ -196,7 +196,12 @@ def test_metrics_of_the_oldest_form_are_emitted(capsys: pytest.CaptureFixture[st
     labels = (("Level", "Model"),)
     assert list(unowned) == [Sample("x", 2.0, "Milliseconds", "GAUGE", labels, "a")]
     assert capsys.readouterr().out == "[METRICS]y.Count:1|#Level:M|#hostname:h,1\n"
-    emit_metrics({})
+    emit_metrics({"x": metric})
+    assert len(unowned) == 2
+    recorder = Recorder("m")
+    recorder.add_counter("z", 1)
+    emit_metrics(recorder.cache)
+    assert (len(unowned), capsys.readouterr().out) == (2, "")
     emit_metrics(None)  # type: ignore[arg-type]  # as TorchServe's takes it
     unowned.clear()
 

@@ -14,7 +14,7 @@ import math
 import socket
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torchkeeper.handler.safe_text import safe_str
@@ -226,14 +226,15 @@ class MetricEncoder(json.JSONEncoder):
 
 
 def emit_metrics(metrics: Iterable[Any]) -> None:
-    """Records metrics of the oldest form with the values that they hold.
+    """Records metrics of the oldest form, those of a list or the values of a dictionary, with what they hold.
 
-    Anything else is taken for the text of a metric and printed: the server reads such lines of a worker's.
+    Texts are printed as a metric's: the server reads such lines of a worker's. What a recorder has recorded
+    is on its way already, so its cache is passed over.
     """
-    for metric in metrics or ():
+    for metric in metrics.values() if isinstance(metrics, Mapping) else metrics or ():
         if isinstance(metric, Metric):
             labels = tuple((label.name, safe_str(label.value)) for label in metric.dimensions)
             request_id = metric.request_id or ""
             unowned.append(Sample(metric.name, float(metric.value), metric.unit, "GAUGE", labels, request_id))
-        else:
-            print(f"[METRICS]{safe_str(metric)}")
+        elif isinstance(metric, str):
+            print(f"[METRICS]{metric}")
