@@ -222,6 +222,26 @@ def test_targets_out_of_range_are_their_rows_own(target: Any, shape: tuple[int, 
     assert list(caught.value.rows) == wrong
 
 
+def test_what_a_model_keeps_of_its_first_batch_can_be_explained(context: MockContext) -> None:
+    class Keeping(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(3, 4))
+            self.kept: torch.Tensor | None = None
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if self.kept is None:
+                self.kept = torch.arange(1.0, 4.0)
+            return (x.mean((2, 3)) * self.kept) @ self.weight
+
+    handler = Digits()
+    handler.initialize(context)
+    handler.model = Keeping()
+    handler.ig = LazyIntegratedGradients(handler.model)
+    (found,) = handler.get_insights(torch.ones(1, 3, 2, 2), None, 1)
+    torch.testing.assert_close(torch.tensor(found).sum((1, 2)), torch.tensor([1.0, 2.0, 3.0]))
+
+
 def test_targets_of_a_tensor_stay_one() -> None:
     assert in_range(torch.tensor([1, -1]), torch.zeros(2, 3)).tolist() == [1, 2]
     assert in_range(torch.tensor(-1), torch.zeros(2, 3)).item() == 2

@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
-from torchkeeper.handler.errors import UnreadableRows
+from torchkeeper.handler.errors import PredictionException, UnreadableRows
 from torchkeeper.handler.transforms import Compose, Normalize, ToTensor
 from torchkeeper.handler.vision import ImageClassifier, VisionHandler
 from torchkeeper.testing import MockContext, Request, run_handler
@@ -290,6 +290,20 @@ def test_a_handlers_own_transform_gets_the_picture_as_it_was_sent(context: MockC
     batch = handler.preprocess([target.getvalue()])
     assert seen == [(mode, picture.tobytes())]
     assert batch[0].equal(ToTensor()(picture))
+
+
+def test_a_picture_that_a_handler_refuses_is_not_tried_in_another_form(context: MockContext) -> None:
+    class Strict(VisionHandler):
+        def image_processing(self, image: Any) -> Any:  # type: ignore[override]
+            if image.mode != "RGB":
+                raise PredictionException(f"{image.mode} is not RGB", 415)
+            return ToTensor()(image)
+
+    handler = Strict()
+    handler.initialize(context)
+    assert handler.preprocess([sent_as("RGB")]).shape == (1, 3, 16, 16)
+    with pytest.raises(UnreadableRows, match="P is not RGB : 415"):
+        handler.preprocess([sent_as("P")])
 
 
 def test_a_digit_of_16_bits_is_seen_by_a_transform_for_one_channel(

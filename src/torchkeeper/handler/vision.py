@@ -19,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from torchkeeper.handler import explain
 from torchkeeper.handler.base import BaseHandler
 from torchkeeper.handler.context import Context
+from torchkeeper.handler.errors import PredictionException
 from torchkeeper.handler.labels import map_class_to_label, names_classes
 from torchkeeper.handler.rows import payload, readable
 from torchkeeper.handler.stacking import stacked
@@ -82,6 +83,8 @@ class VisionHandler(BaseHandler):
             return content
         try:
             return self.image_processing(content)
+        except PredictionException:
+            raise
         except Exception:
             for plain in _plainer(content):
                 with contextlib.suppress(Exception):
@@ -101,7 +104,7 @@ class VisionHandler(BaseHandler):
         """
         if getattr(self, "ig", None) is None:
             raise explain.refusal(self.model)
-        with torch.inference_mode():
+        with torch.no_grad():  # what the model keeps of it must do for gradients
             target = explain.in_range(target, self.model(tensor_data))
         print("input shape", tensor_data.shape)
         return self.ig.attribute(tensor_data, target=target, n_steps=explain.N_STEPS).tolist()
