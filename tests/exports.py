@@ -91,18 +91,32 @@ def saved(program: Any, path: Path) -> Path:
     return path
 
 
-def packaged(program: Any, path: Path) -> Path:
-    """The program compiled by AOTInductor; the test is skipped where there is no compiler.
-
-    It goes through a file first: only then does torch compile it for batches of one.
-    """
+def needs_compiler() -> None:
+    """Skips the test where there is no compiler for AOTInductor; on the build machine it fails."""
     if shutil.which(os.environ.get("CXX", "g++")) is None:
         reason = "AOTInductor needs a C++ compiler (g++, or CXX), which is not here"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+def packaged(program: Any, path: Path) -> Path:
+    """The program compiled by AOTInductor.
+
+    It goes through a file first: only then does torch compile it for batches of one.
+    """
+    needs_compiler()
     program = torch.export.load(saved(program, path.with_suffix(".program.pt2")))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of torch's own doing
         torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+    return path
+
+
+def library(program: Any, example: torch.Tensor, path: Path) -> Path:
+    """The program compiled as AOTInductor did it before there were packages."""
+    needs_compiler()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        shutil.copy(torch._inductor.aot_compile(program.module(), (example,)), path)
     return path

@@ -248,7 +248,7 @@ def test_manifests(
         (BASED, False, ".pt", "script", None),
         (BASED, False, ".pt", "state", BROKEN),
         (BASED, False, ".pt", "whole", BROKEN),
-        (BASED, False, ".onnx", "state", BROKEN),
+        (BASED, False, ".engine", "state", BROKEN),
         (OWN, False, ".pt", "state", None),
         (OWN, True, ".pt", "whole", OTHER),
         (FUNCTION, True, ".pt", "whole", OTHER),
@@ -269,6 +269,33 @@ def test_weights(
         model["modelFile"] = "net.py"
     findings = examine(tmp_path, model, {"h.py": handler, "net.py": NET, f"w{suffix}": weights[kind]})
     assert told(findings) == ([] if expected is None else [("serialized file", expected)])
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind", "text"),
+    [
+        (".pt", "script", "is TorchScript, which PyTorch has deprecated"),
+        (".pt2", "state", "w.pt2 is code (an AOTInductor package is machine code"),
+        (".so", "state", "w.so is code (it is machine code): only workers load it"),
+        (".onnx", "state", "w.onnx is code (it may hold operators of its own)"),
+    ],
+)
+def test_what_runs_and_what_to_know_of_it(
+    tmp_path: Path, weights: dict[str, bytes], suffix: str, kind: str, text: str
+) -> None:
+    files: dict[str, str | bytes] = {"h.py": BASED, f"w{suffix}": weights[kind]}
+    findings = examine(tmp_path, {"handler": "h.py", "serializedFile": f"w{suffix}"}, files)
+    (found,) = [finding for finding in findings if finding.what == "serialized file"]
+    assert (found.verdict, text in found.why) == (WORKS, True), found
+
+
+def test_onnx_without_its_runtime_would_not_run(
+    tmp_path: Path, weights: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    files: dict[str, str | bytes] = {"h.py": BASED, "w.onnx": weights["state"]}
+    findings = examine(tmp_path, {"handler": "h.py", "serializedFile": "w.onnx"}, files)
+    assert ("serialized file", BROKEN) in told(findings)
 
 
 def test_further_pickles_are_named(tmp_path: Path, weights: dict[str, bytes]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from exports import Rows, Tokens, packaged, rows_program, saved, tokens_program
+from exports import Rows, Tokens, library, packaged, rows_program, saved, tokens_program
 from torchkeeper.handler.exported import read_pt2
 from torchkeeper.handler.ports import Port, Size
 from torchkeeper.handler.weights import load_whole
@@ -99,6 +99,22 @@ def test_packages_are_served_in_batches_of_any_size(
     assert not list(tmp_path.iterdir()), "folders left behind"
 
 
+def test_a_package_without_its_source_checks_its_inputs_itself(
+    packages: dict[str, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.pt2"
+    with zipfile.ZipFile(packages["rows"]) as whole, zipfile.ZipFile(path, "w") as bare:
+        for name in whole.namelist():
+            if not name.endswith(".cpp"):
+                bare.writestr(name, whole.read(name))
+    model = read_pt2(path, CPU)
+    assert model.inputs == (Port("input0"),)
+    x = torch.randn(5, 4)
+    torch.testing.assert_close(model(x), Rows()(x).detach())
+    with pytest.raises(RuntimeError, match="dim value is too large"):
+        model(torch.randn(9, 4))
+
+
 def test_a_packages_inputs_are_read_from_its_checks(packages: dict[str, Path]) -> None:
     model = read_pt2(packages["tokens"], CPU)
     sizes = (Size(1, 16), Size(2, 32))
@@ -109,3 +125,15 @@ def test_a_packages_inputs_are_read_from_its_checks(packages: dict[str, Path]) -
         torch.testing.assert_close(model(ids, mask)[name], value.detach())
     with pytest.raises(ValueError, match=r"input input1: shape \[2, 33\] is not \[1..16, 2..32\]"):
         model(torch.ones(2, 3, dtype=torch.int64), torch.ones(2, 33, dtype=torch.bool))
+
+
+def test_libraries_from_before_packages_are_served_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = library(rows_program(2, 8), torch.randn(2, 4), tmp_path / "m.so")
+    model = load_whole(path, CPU)
+    assert "m.so is a library of torch._export.aot_compile, which PyTorch has deprecated" in caplog.text
+    x = torch.randn(5, 4)
+    torch.testing.assert_close(model(x), Rows()(x).detach())
+    with pytest.raises(RuntimeError, match="dim value is too large"):
+        model(torch.randn(9, 4))

@@ -54,7 +54,8 @@ def test_weights_that_would_run_code_are_refused(model_dir: Path) -> None:
     [
         ("net.pth", "No model weights could be loaded from net.pth: without --model-file"),
         ("a.onnx", "a.onnx cannot be loaded by onnxruntime"),
-        ("a.so", ".so models are not supported yet"),
+        ("a.so", "a.so is no library of torch._export.aot_compile that runs here"),
+        ("a.plan", "a.plan is a TensorRT engine, which runs only on .* as an exported program"),
         ("a.pt2", r"a.pt2 is no .pt2 file"),
         ("state.pt", "state.pt is no TorchScript file .*--model-file"),
         (None, "No model weights could be loaded: the archive names neither"),
@@ -172,3 +173,9 @@ def test_a_model_file_says_which_package_it_lacks(model_dir: Path, monkeypatch: 
     (model_dir / "other.py").write_text("import no_such_module_here\n")
     with pytest.raises(ModuleNotFoundError, match=r"^No module named 'no_such_module_here'$"):
         load_eager(model_dir / "other.py", None, CPU)
+
+
+def test_torchscript_is_served_with_a_warning(model_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    load_whole(model_dir / "script.pt", CPU)
+    assert "script.pt is TorchScript, which PyTorch has deprecated" in caplog.text
+    assert "torch.export.save" in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from torchkeeper.doctor.pickles import PickleKind, scan_file
 from torchkeeper.doctor.source import SourceOutline, local_modules, missing_import, parse_source
 from torchkeeper.errors import ArchiveError
 from torchkeeper.handler.builtin import BUILTIN
+from torchkeeper.handler.formats import CODE, ENGINES, TORCHSCRIPT_ENDS, code_remark, engine_refusal
 from torchkeeper.wire import features
 from torchkeeper.wire.entry_point import (
     DEFAULT_FUNCTION,
@@ -165,7 +167,9 @@ def examine_weights(archive: Archive, own: Path | None) -> Iterator[_Check]:
     manifest, folder = archive.manifest, archive.model_dir
     ours = not _loads_itself(own)
     serialized = folder / manifest.serialized_file if manifest.serialized_file else None
-    if serialized is not None and serialized.is_file():
+    if serialized is not None and serialized.suffix in (*CODE, *ENGINES):
+        yield from _foreign(serialized, ours and not manifest.model_file)
+    elif serialized is not None and serialized.is_file():
         scan = scan_file(serialized)
         if manifest.model_file and scan.kind is PickleKind.TORCHSCRIPT and ours:
             why = f"{serialized.name} is TorchScript and no state dict: archive it without the model file"
@@ -189,11 +193,23 @@ def _refused(name: str, why: str, ours: bool) -> tuple[Verdict, str]:
     return Verdict.CHANGED, f"weights_only refuses {name}: {why}; {advice}"
 
 
+def _foreign(path: Path, ours: bool) -> Iterator[_Check]:
+    """A model in no form of torch.save's; `ours`: BaseHandler would load it."""
+    if path.suffix in ENGINES:
+        if ours:
+            yield "serialized file", Verdict.BROKEN, engine_refusal(path.name)
+    elif ours and path.suffix == ".onnx" and importlib.util.find_spec("onnxruntime") is None:
+        why = f"{path.name} needs onnxruntime: pip install torchkeeper[onnx]"
+        yield "serialized file", Verdict.BROKEN, why
+    else:
+        yield "serialized file", Verdict.WORKS, code_remark(path.name, path.suffix)
+
+
 def _whole(path: Path, kind: PickleKind) -> Iterator[_Check]:
     """A model without a model file, which BaseHandler would load."""
-    if path.suffix in (".onnx", ".so", ".pt2"):
-        yield "serialized file", Verdict.BROKEN, f"{path.name}: {path.suffix} models are not supported yet"
-    elif path.suffix != ".pt" or kind is not PickleKind.TORCHSCRIPT:
+    if path.suffix == ".pt" and kind is PickleKind.TORCHSCRIPT:
+        yield "serialized file", Verdict.WORKS, f"{path.name} is {TORCHSCRIPT_ENDS}"
+    else:
         why = f"{path.name} is no TorchScript file (.pt); a state dict needs a model file"
         yield "serialized file", Verdict.BROKEN, why
 

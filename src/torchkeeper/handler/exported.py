@@ -1,8 +1,8 @@
-"""Reads .pt2 files: exported programs (torch.export.save) and AOTInductor's packages.
+"""Reads exported programs (torch.export.save), and what AOTInductor compiles: packages and older libraries.
 
-Both become a ServedModel that knows its inputs. A package is machine code, and a program may bring
-operators and pickled constants: they are read in workers only. A package is always told to check its inputs,
-because without that it reads memory that is not there where a shape does not fit.
+All become a ServedModel. What is compiled is machine code, and a program may bring operators and pickled
+constants: they are read in workers only. Compiled models are always told to check their inputs, because
+without that they read memory that is not there where a shape does not fit.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import importlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -24,8 +25,12 @@ import torch
 import torch.export
 from torch.utils import _pytree as pytree
 
+from torchkeeper.handler.formats import LIBRARY_ENDS
 from torchkeeper.handler.ports import DATATYPES, Port, Size, fixed, numbered
+from torchkeeper.handler.safe_text import first_sentence
 from torchkeeper.handler.served_model import ServedModel, datatype_of
+
+logger = logging.getLogger(__name__)
 
 #: Part of the names of what a package holds.
 _PACKAGED = "/data/aotinductor/"
@@ -64,8 +69,9 @@ def read_program(path: Path, device: torch.device) -> ServedModel:
         program = torch.export.load(path)
     except Exception as error:
         raise RuntimeError(
-            f"{path.name} is no exported program that can be loaded here ({_first_line(error)}); write one "
-            "with torch.export.save. Operators of your own must be registered before: by a handler's import"
+            f"{path.name} is no exported program that can be loaded here ({first_sentence(error, 200)}); "
+            "write one with torch.export.save. Operators of your own must be registered before, by a handler's "
+            "import"
         ) from error
     if device.type != "cpu":
         passes = importlib.import_module("torch.export.passes")  # torch has it since 2.7
@@ -160,18 +166,44 @@ def read_package(path: Path, device: torch.device) -> ServedModel:
         with _unpacked(keep=wanted != "cpu"):
             loader = loader_class(str(path), _MODEL, False, 1, index)
     except RuntimeError as error:
-        raise RuntimeError(f"{path.name} cannot be loaded ({_first_line(error)})") from error
-    in_spec, out_spec = map(pytree.treespec_loads, loader.get_call_spec())
-    inputs = _package_inputs(path, in_spec)
+        raise RuntimeError(f"{path.name} cannot be loaded ({first_sentence(error, 200)})") from error
+    source = _member(path, ".wrapper.cpp")
+    return _compiled_model(loader, torch.device("cpu") if wanted == "cpu" else device, source)
+
+
+def read_library(path: Path, device: torch.device) -> ServedModel:
+    """The model of a shared library, which AOTInductor made before there were packages.
+
+    It does not say what it takes; it checks that for itself.
+
+    Raises:
+        RuntimeError: it is none that can run here.
+    """
+    logger.warning("%s is %s", path.name, LIBRARY_ENDS)
+    runners = getattr(torch._C, "_aoti", None)
+    name, place = ("Cpu", ()) if device.type == "cpu" else (device.type.capitalize(), (str(device),))
+    os.environ.setdefault(_CHECK, "1")
+    try:
+        runner = getattr(runners, f"AOTIModelContainerRunner{name}")(str(path), 1, *place)
+        return _compiled_model(runner, device, "")
+    except (AttributeError, RuntimeError) as error:
+        raise RuntimeError(
+            f"{path.name} is no library of torch._export.aot_compile that runs here "
+            f"({first_sentence(error, 200)})"
+        ) from error
+
+
+def _compiled_model(runner: Any, place: torch.device, source: str) -> ServedModel:
+    """The model that a runner of torch's computes, on `place`."""
+    in_spec, out_spec = map(pytree.treespec_loads, runner.get_call_spec())
     outputs = [Port(name) for name in _output_names(out_spec)]
-    compute = getattr(loader, "boxed_run", loader.run)
-    place = torch.device("cpu") if wanted == "cpu" else device
+    compute = getattr(runner, "boxed_run", runner.run)
 
     def run(tensors: list[torch.Tensor]) -> Any:
         found = compute([tensor.to(place).contiguous() for tensor in tensors])
         return pytree.tree_unflatten(found, out_spec)
 
-    return ServedModel(run, inputs, outputs)
+    return ServedModel(run, _package_inputs(source, in_spec), outputs)
 
 
 def _package_metadata(path: Path) -> dict[str, Any]:
@@ -184,13 +216,13 @@ def _package_metadata(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _package_inputs(path: Path, in_spec: Any) -> list[Port]:
+def _package_inputs(source: str, in_spec: Any) -> list[Port]:
     """A package's inputs: names from the call's structure, the rest from the checks in its source."""
     args, kwargs = in_spec.children()
     flat = kwargs.num_leaves == len(kwargs.context)
     keys = [str(key) for key in kwargs.context] if flat else [None] * kwargs.num_leaves
     names = numbered("input", [*([None] * args.num_leaves), *keys])
-    checks = _checks(_member(path, ".wrapper.cpp"))
+    checks = _checks(source)
     if len(checks) != len(names):
         return [Port(name) for name in names]
     return [Port(name, datatype, sizes) for name, (datatype, sizes) in zip(names, checks, strict=True)]
@@ -206,7 +238,7 @@ _STRIDE = r"{name}_stride\[(\d+)\]"
 def _checks(source: str) -> list[tuple[str | None, tuple[Size, ...] | None]]:
     """Datatype and sizes of each input, in their order, as far as a package's source checks them."""
     begins = list(_INPUT.finditer(source))
-    ends = [match.start() for match in begins[1:]] + [len(source)]
+    ends = [*(match.start() for match in begins[1:]), len(source)][: len(begins)]
     return [
         (DATATYPES.get(begin[2]), _lengths(begin[1], source[begin.end() : end]))
         for begin, end in zip(begins, ends, strict=True)
@@ -256,8 +288,3 @@ def _unpacked(*, keep: bool) -> Iterator[None]:
             atexit.register(shutil.rmtree, folder, ignore_errors=True)
         else:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

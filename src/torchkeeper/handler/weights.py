@@ -8,6 +8,7 @@ Source of the rules: TorchServe's BaseHandler; `.safetensors` is new here.
 from __future__ import annotations
 
 import importlib
+import logging
 import pickle
 import re
 import sys
@@ -18,10 +19,13 @@ from typing import Any
 
 import torch
 
-from torchkeeper.handler.exported import read_pt2
+from torchkeeper.handler.exported import read_library, read_pt2
+from torchkeeper.handler.formats import ENGINES, TORCHSCRIPT_ENDS, engine_refusal
 from torchkeeper.handler.helpers import PACKAGES, import_file, list_classes_from_module
 from torchkeeper.handler.onnx_model import read_onnx
 from torchkeeper.handler.safe_text import first_sentence
+
+logger = logging.getLogger(__name__)
 
 StateDict = Mapping[str, Any]
 
@@ -74,6 +78,7 @@ def read_torchscript(path: Path, device: torch.device) -> Any:
     Raises:
         RuntimeError: the file holds something else, or needs a package that is not here.
     """
+    logger.warning("%s is %s", path.name, TORCHSCRIPT_ENDS)
     try:
         return torch.jit.load(path, map_location=device)  # type: ignore[no-untyped-call]  # untyped in torch
     except RuntimeError as error:
@@ -107,13 +112,6 @@ def _import_owner(path: Path, library: str, error: RuntimeError) -> None:
         ) from missing
 
 
-def _not_yet(path: Path, device: torch.device) -> Any:
-    raise RuntimeError(
-        f"{path.name}: {path.suffix} models are not supported yet; archive a state dict with --model-file, "
-        "or TorchScript (.pt)"
-    )
-
-
 #: Suffix -> reader of a state dict; other suffixes are torch.save's.
 STATE_READERS: dict[str, Callable[[Path, torch.device], StateDict]] = {".safetensors": read_safetensors}
 
@@ -121,7 +119,7 @@ STATE_READERS: dict[str, Callable[[Path, torch.device], StateDict]] = {".safeten
 MODEL_READERS: dict[str, Callable[[Path, torch.device], Any]] = {
     ".pt": read_torchscript,
     ".onnx": read_onnx,
-    ".so": _not_yet,
+    ".so": read_library,
     ".pt2": read_pt2,
 }
 
@@ -137,6 +135,8 @@ def load_whole(path: Path | None, device: torch.device) -> Any:
             "No model weights could be loaded: the archive names neither a model file nor a serialized file; "
             "a handler that needs none must override initialize"
         )
+    if path.suffix in ENGINES:
+        raise RuntimeError(engine_refusal(path.name))
     reader = MODEL_READERS.get(path.suffix)
     if reader is None:
         known = ", ".join(sorted(MODEL_READERS))
