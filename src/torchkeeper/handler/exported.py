@@ -70,8 +70,8 @@ def read_program(path: Path, device: torch.device) -> ServedModel:
     except Exception as error:
         raise RuntimeError(
             f"{path.name} is no exported program that can be loaded here ({first_sentence(error, 200)}); "
-            "write one with torch.export.save. Operators of your own must be registered before, by a handler's "
-            "import"
+            "write one with torch.export.save. Operators of your own must be registered before: "
+            "by a handler's import"
         ) from error
     if device.type != "cpu":
         passes = importlib.import_module("torch.export.passes")  # torch has it since 2.7
