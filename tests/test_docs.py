@@ -74,3 +74,24 @@ def test_the_migration_page_names_what_a_model_may_wait_for() -> None:
     page = (DOCS / "migrating.md").read_text().partition("Also not here yet")[2]
     asking = (*features.KEYS, *features.PARALLEL_TYPES, *features.RUNTIMES, *features.HANDLERS)
     assert not [name for name in asking if f"`{name}`" not in page]
+
+
+def test_the_compatibility_page_has_every_feature_that_is_not_here() -> None:
+    page = (DOCS / "compatibility.md").read_text()
+    _, _, rows = page.partition("| feature | here | without it |\n|---|---|---|\n")
+    known = [value for value in vars(features).values() if isinstance(value, features.Feature)]
+    wanted = [
+        f"| {each.name} | {'not yet' if each.coming else 'will not come'} | {each.instead} |"
+        for each in sorted(known, key=lambda each: not each.coming)
+    ]
+    assert rows.partition("\n\n")[0].splitlines() == wanted
+
+
+def test_every_feature_on_the_compatibility_page_is_shown_by_tests_that_are_there() -> None:
+    page = (DOCS / "compatibility.md").read_text()
+    _, _, rows = page.partition("| feature | here | more | shown by |\n|---|---|---|---|\n")
+    for row in rows.partition("\n\n")[0].splitlines():
+        more, shown = (re.findall(r"\]\(([^)]+)\)", cell) for cell in row.split(" | ")[2:])
+        assert more, row
+        assert shown, row
+        assert not [link for link in (*more, *shown) if not (DOCS / link).is_file()], row
