@@ -161,6 +161,15 @@ def test_each_text_of_a_batch_is_explained_for_its_own_target(folder: Path, name
     assert len(alone[1]["importances"]) == (1 if name == "bags" else 5)
 
 
+def test_a_class_that_there_is_not_is_named(folder: Path) -> None:
+    texts: list[Request] = [FANCY, {"data": PLAIN, "target": b"2"}]
+    good, bad = ask(folder, texts, kind=Kind.EXPLAIN)
+    assert [good] == ask(folder, texts[:1], kind=Kind.EXPLAIN)
+    assert isinstance(bad, Failure)
+    assert bad.status == 400
+    assert bad.message == "target 2 is out of range: the model's classes are 0 to 1"
+
+
 def test_what_cannot_be_explained_says_why(folder: Path) -> None:
     (answer,) = ask(folder, [PLAIN], kind=Kind.EXPLAIN, model={"serializedFile": "bags.pt"})
     assert isinstance(answer, Failure)

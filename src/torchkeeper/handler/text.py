@@ -21,7 +21,7 @@ from torchkeeper.handler.base import BaseHandler
 from torchkeeper.handler.context import Context
 from torchkeeper.handler.errors import PredictionException
 from torchkeeper.handler.helpers import CLEANUP_REGEX
-from torchkeeper.handler.labels import map_class_to_label
+from torchkeeper.handler.labels import map_class_to_label, names_classes
 from torchkeeper.handler.rows import payload, readable
 from torchkeeper.handler.safe_text import safe_repr
 from torchkeeper.handler.timing import timed
@@ -166,6 +166,7 @@ class TextClassifier(TextHandler):
         # A model that does not look at the offsets has made one text of all of them.
         return torch.cat([predict(numbers, torch.zeros_like(offsets[:1])) for numbers, _ in self._each(data)])
 
+    @names_classes
     @timed
     def postprocess(self, data: Any) -> Any:
         """One {label: probability} per text, from logits (N, classes)."""
@@ -180,10 +181,12 @@ class TextClassifier(TextHandler):
 
         Raises:
             PredictionException: Captum is missing, or the model is not eager or has no `embedding`.
+            UnreadableRows: texts ask for a class that the model has not.
         """
         if self.lig is None:
             raise self._refusal()
         offsets = self._offsets(text_preprocess)
+        target = explain.in_range(target, self.inference(text_preprocess))
         targets = target.tolist() if isinstance(target, torch.Tensor) else target
         many = isinstance(targets, list)
         answers = []
