@@ -162,6 +162,23 @@ def test_stop_and_then_start_in_a_script(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_server_of_the_alias_in_the_foreground_is_found_too(tmp_path: Path) -> None:
+    (tmp_path / "own.properties").write_text(ADDRESSES)
+    command = tmp_path / "multi-model-server"
+    command.write_text(
+        "import sys\nfrom torchkeeper.cli import multi_model_server\nsys.exit(multi_model_server())\n"
+    )
+    flags = ["--foreground", "--mms-config", "own.properties", "--model-store", "."]
+    environ = {**os.environ, "TMPDIR": str(tmp_path)}
+    server = Program([sys.executable, "multi-model-server", *flags], tmp_path, environ)
+    server.wait_for("Model server started.")
+    assert "com.amazonaws.ml.mms.ModelServer" in psutil.Process(server.process.pid).cmdline()
+    stopped = torchserve(tmp_path, "--stop")
+    assert (stopped.returncode, stopped.stdout) == (0, "TorchServe has stopped.\n")
+    server.end()
+
+
+@pytest.mark.slow
 def test_a_restarted_container_does_not_take_itself_for_another_server(tmp_path: Path) -> None:
     """The file says the number of its own process, as one that was killed left it."""
     (tmp_path / "config.properties").write_text(ADDRESSES)

@@ -8,5 +8,6 @@ __version__ = "0.1.0"
 #: The TorchServe release whose command lines, archives, handlers and APIs are kept.
 TORCHSERVE_VERSION = "0.12.0"
 
-#: The Java class whose name is an argument of TorchServe's process: what starts it looks there for it.
-TS_NAMESPACE = "org.pytorch.serve.ModelServer"
+#: The Java classes whose names are arguments of TorchServe's and Multi Model Server's processes: what starts
+#: these looks there for them.
+TS_NAMESPACE, MMS_NAMESPACE = "org.pytorch.serve.ModelServer", "com.amazonaws.ml.mms.ModelServer"

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from torchkeeper import TORCHSERVE_VERSION, TS_NAMESPACE, __version__
+from torchkeeper import MMS_NAMESPACE, TORCHSERVE_VERSION, TS_NAMESPACE, __version__
 from torchkeeper.archive.startup import snapshot_models
 from torchkeeper.config import sagemaker_container
 from torchkeeper.config.settings import CommandLine, Settings, load_settings, process_environ, said_of_models
@@ -23,9 +23,6 @@ from torchkeeper.config.table import KEYS
 from torchkeeper.config.types import is_cloud
 from torchkeeper.errors import LaunchRefused, SettingsError
 from torchkeeper.machine.signals import end_signals
-
-#: As TS_NAMESPACE, of Multi Model Server's process.
-_MMS_NAMESPACE = "com.amazonaws.ml.mms.ModelServer"
 
 
 def torchserve_parser() -> argparse.ArgumentParser:
@@ -163,7 +160,7 @@ def multi_model_server(argv: Sequence[str] | None = None) -> int:
             flags += [flag, value]
     if arguments.models:
         flags += ["--models", *arguments.models]
-    return _torchserve(flags, _MMS_NAMESPACE, is_command=argv is None)
+    return _torchserve(flags, MMS_NAMESPACE, is_command=argv is None)
 
 
 def start() -> None:

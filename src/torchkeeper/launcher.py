@@ -17,11 +17,13 @@ from pathlib import Path
 
 import psutil
 
+from torchkeeper import MMS_NAMESPACE, TS_NAMESPACE
 from torchkeeper.keys.key_file import NAME as KEY_FILE
 from torchkeeper.machine.signals import end_signals
 
-#: What a process's command line must contain to be taken for our server: the package, or the command.
-MARK, COMMAND = "torchkeeper", "torchserve"
+#: What a process's command line must contain to be taken for our server: a mark or, where a program calls it,
+#: the package or the command.
+MARKS, PACKAGE, COMMAND = {TS_NAMESPACE, MMS_NAMESPACE}, "torchkeeper", "torchserve"
 #: Seconds that `--stop --foreground` waits, TorchServe's.
 STOP_WAIT = 60.0
 STOPPED_EARLY = "TorchServe was stopped before it had started."
@@ -46,7 +48,9 @@ def running_server() -> psutil.Process | None:
         return None
     try:
         process = psutil.Process(pid)
-        ours = any(MARK in part or Path(part).name == COMMAND for part in process.cmdline())
+        line = process.cmdline()
+        called = any(PACKAGE in part or Path(part).name == COMMAND for part in line)
+        ours = called or not MARKS.isdisjoint(line)
         if ours and process.status() != psutil.STATUS_ZOMBIE:
             return process
     except (psutil.Error, ValueError):
