@@ -204,6 +204,17 @@ def test_an_existing_archive_is_kept_unless_forced(inputs: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_a_folder_is_written_over_and_what_else_is_in_it_stays(inputs: Path) -> None:
+    theirs = inputs / "out" / "m" / ".git" / "HEAD"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("keep me")
+    (inputs / "out" / "m" / "handler.py").write_text("old")
+    path = archive_model(config(inputs, archive_format="no-archive", force=True))
+    assert theirs.read_text() == "keep me"
+    assert (path / "handler.py").read_text() == "# handler.py\n"
+    assert [entry.name for entry in (inputs / "out").iterdir()] == ["m"], "no scratch is left"
+
+
 @pytest.mark.parametrize("epoch", ["banana", "-1", "1.5", "4294967296", "99999999999999999", "\u0663"])
 @pytest.mark.parametrize("archive_format", FORMATS)
 def test_a_time_that_no_archive_can_hold_is_said(
@@ -298,7 +309,9 @@ def test_from_the_command_line_and_from_python(
     assert (inputs / "m.mar").is_file(), "without --export-path it is written here"
     with pytest.raises(ModelArchiverError, match="already exists"):
         generate_model_archive()
-    assert ArgParser.export_model_args_parser() == ModelArchiverConfig("m", "base_handler", "1")
+    read = ArgParser.export_model_args_parser()
+    assert read == ModelArchiverConfig("m", "base_handler", "1")
+    assert read.export_path == str(inputs)
 
 
 @pytest.mark.parametrize("missing", FLAGS[::2])

@@ -85,6 +85,7 @@ def test_a_folder_becomes_an_archive_where_it_lies(folder: Path) -> None:
     ModelExportUtils.archive(str(folder.parent), "model", str(folder), '{"model": {}}', "no-archive")
     assert (folder / MANIFEST).read_text() == '{"model": {}}'
     assert (folder / "lib" / "part.py").exists()
+    assert (folder / ".git" / "HEAD").exists(), "what no archive wants is still the user's"
 
 
 def test_a_folder_is_added_to_what_is_open(folder: Path, tmp_path: Path) -> None:

@@ -274,8 +274,9 @@ def write_archive(
         part = scratch / package.name
         if archive_format == "no-archive":
             _write_folder(package, part, progress)
-            if target.is_dir():
-                shutil.rmtree(target)
+            if target.is_dir():  # it may hold more than an archive
+                shutil.copytree(part, target, dirs_exist_ok=True)
+                return target
         elif archive_format == "tgz":
             _write_tar(package, part, moment, progress)
         else:

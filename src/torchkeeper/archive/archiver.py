@@ -7,13 +7,12 @@ an input that cannot be read in one line, and leaves other people's temp folders
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import glob
 import os
 import re
 import sys
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +75,7 @@ class ModelArchiverConfig:
     model_file: str | None = None
     extra_files: str | None = None
     runtime: str = "python"
-    export_path: str | None = None
+    export_path: str | None = field(default_factory=os.getcwd)
     archive_format: str = "default"
     force: bool = False
     requirements_file: str | None = None
@@ -90,9 +89,9 @@ class ModelArchiverConfig:
             AttributeError: it lacks one that has none.
         """
         given = {
-            field.name: getattr(args, field.name)
-            for field in dataclasses.fields(cls)
-            if field.default is dataclasses.MISSING or hasattr(args, field.name)
+            one.name: getattr(args, one.name)
+            for one in fields(cls)
+            if one.default is one.default_factory is MISSING or hasattr(args, one.name)
         }
         return cls(**given)
 
@@ -117,7 +116,11 @@ def export_model_args_parser() -> argparse.ArgumentParser:
         "--extra-files", help="Comma separated paths of extra files; globs and folders are fine"
     )
     parser.add_argument("--runtime", default="python", choices=RUNTIMES, help="The model's runtime")
-    parser.add_argument("--export-path", help="Folder where the archive will be saved (default: here)")
+    parser.add_argument(
+        "--export-path",
+        default=argparse.SUPPRESS,
+        help="Folder where the archive will be saved (default: here)",
+    )
     parser.add_argument(
         "--archive-format", default="default", choices=FORMATS, help="The format of the archive"
     )
