@@ -78,6 +78,15 @@ def test_an_asynchronous_handler_is_refused_before_a_worker_loads_it(house: Hous
         asyncio.run(house.models.register(one(workers=0)))
 
 
+def test_a_workflow_is_no_model(house: House) -> None:
+    archive(house.store, "m").rename(house.store / "flow.war")
+    with pytest.raises(
+        ArchiveError, match=r"^flow\.war asks for workflows, which torchkeeper does not have yet; "
+    ):
+        asyncio.run(house.models.register(Wish("flow.war")))
+    assert house.left() == ["flow.war"]
+
+
 def test_a_runtime_that_is_not_here_is_named_by_what_it_is(house: House) -> None:
     archive(house.store, "m")
     with pytest.raises(BadRequest, match=r"^runtime LSP asks for the C\+\+ back end"):

@@ -42,8 +42,8 @@ _TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 def examine_archive(path: Path, setup: Configured, scratch: Path) -> list[Finding]:
     """All findings of one archive; a packed one is unpacked into the new folder `scratch`, and left there."""
     place = path.name
-    if path.suffix == ".war":
-        return [Finding(place, "workflow", Verdict.IGNORED, features.WORKFLOWS.asked_by(place))]
+    if missing := features.missing_archive(place):
+        return [Finding(place, missing.key, Verdict.IGNORED, missing.sentence)]
     try:
         archive = open_archive(path, scratch)
     except (ArchiveError, OSError) as error:

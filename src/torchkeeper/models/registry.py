@@ -22,6 +22,7 @@ from torchkeeper.archive.store import name_of
 from torchkeeper.config.model_settings import RUNTIMES, GivenSettings, ModelSettings, resolve
 from torchkeeper.config.settings import Settings
 from torchkeeper.errors import (
+    AsksForMissing,
     BadRequest,
     CleaningTimedOut,
     Conflict,
@@ -34,7 +35,7 @@ from torchkeeper.errors import (
 from torchkeeper.machine.threads import Check, in_thread
 from torchkeeper.models.builder import Builder
 from torchkeeper.models.version import About, ModelVersion
-from torchkeeper.wire.features import missing_runtime
+from torchkeeper.wire.features import missing_archive, missing_runtime
 
 logger = logging.getLogger(__name__)
 
@@ -208,6 +209,8 @@ class Models:
                 del self._failed[given, url]
 
     def _read(self, fetched: Fetched, folder: Path, check: Check) -> tuple[Archive, GivenSettings]:
+        if missing := missing_archive(fetched.name):
+            raise AsksForMissing(missing.sentence)
         archive = open_archive(fetched.path, folder, check)
         return archive, self._builder.read_config(archive)
 

@@ -107,6 +107,11 @@ def missing_asynchronous(entry: str) -> Missing:
     return Missing("handler", ASYNCHRONOUS.asked_by(entry))
 
 
+def missing_archive(name: str) -> Missing | None:
+    """What an archive of that file name holds; None where it may be a model."""
+    return Missing("workflow", WORKFLOWS.asked_by(name)) if name.endswith(".war") else None
+
+
 def missing_runtime(name: str) -> Missing | None:
     """What a runtime of that name would be; None where handlers of it run here."""
     feature = RUNTIMES.get(name.upper())
