@@ -7,13 +7,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo serve test test-clients check bench clean
+.PHONY: help demo serve test test-clients test-platforms check bench clean
 
 help:
 	@echo "make demo   set up, then archive, serve, predict and explain MNIST"
 	@echo "make serve  the same, and leave the server running"
 	@echo "make test   set up and run the tests"
 	@echo "make test-clients  the tests with other projects' clients, installed for them"
+	@echo "make test-platforms  the tests that play the platforms on which TorchServe runs"
 	@echo "make check  ruff and mypy"
 	@echo "make bench  measure against the real TorchServe (needs Java 17 and wrk)"
 	@echo "variables: PYTHON=$(PYTHON) PORT=$(PORT) TORCH_INDEX=$(TORCH_INDEX)"
@@ -35,10 +36,13 @@ serve: $(STAMP)
 	@$(BIN)/python scripts/demo.py --port $(PORT) --keep
 
 test: $(STAMP)
-	$(BIN)/python -m pytest --ignore=tests/clients
+	$(BIN)/python -m pytest --ignore=tests/clients --ignore=tests/platforms
 
 test-clients: $(STAMP)
 	$(BIN)/python -m pytest tests/clients
+
+test-platforms: $(STAMP)
+	$(BIN)/python -m pytest tests/platforms
 
 check: $(STAMP)
 	$(BIN)/ruff check .
