@@ -334,9 +334,17 @@ def _extra_files(text: str | None) -> Iterator[tuple[str, Path]]:
 
 
 def inside(folder: Path) -> Iterator[tuple[str, Path]]:
-    """A folder's files by their names below it; folders that are hidden or hold litter are left out."""
+    """A folder's files by their names below it; folders that are hidden or hold litter are left out.
+
+    Raises:
+        ModelArchiverError: a file cannot be read, or a link leads back to a folder that holds it.
+    """
     for root, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if name not in SKIPPED and not name.startswith("."))
+        here = Path(root).resolve()
+        for path in (Path(root, name) for name in folders):
+            if path.is_symlink() and path.resolve() in (here, *here.parents):
+                raise ModelArchiverError(f"--extra-files: {path} leads back to a folder that holds it")
         for name in sorted(files):
             path = Path(root, name)
             yield path.relative_to(folder).as_posix(), _readable(str(path), "--extra-files")
