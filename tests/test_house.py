@@ -38,6 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "manifest": {"config", "deadlines", "errors"},
     "metrics": {"config", "machine", "wire"},
     "doctor": {"archive", "config", "errors", "handler", "wire"},
+    "export": {"archive", "config", "errors", "handler"},
     "engine": {"config", "errors", "metrics", "pool", "wire"},
     "launcher": {"keys", "machine"},
     "logs": {"config", "errors", "metrics", "wire"},
@@ -51,14 +52,17 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("api", "archive", "config", "deadlines", "ending", "errors", "http", "keys", "logs", "machine"),
         *("metrics", "models", "pool", "rpc", "serving"),
     },
-    "cli": {"archive", "config", "doctor", "errors", "launcher", "logs", "machine", "manifest", "server"},
+    "cli": {
+        *("archive", "config", "doctor", "errors", "export", "launcher", "logs", "machine", "manifest"),
+        "server",
+    },
 }
 #: The folders of the child process; all others are the front's, or both's.
 CHILD = {"worker", "handler", "envelope"}
 #: What both know.
 BOTH = {"wire", "machine", "deadlines"}
-#: One runs handlers where their authors want, one reads the table of built-in ones.
-TOOLS = {"testing", "doctor"}
+#: One runs handlers where their authors want, one reads the table of built-in ones, one loads models.
+TOOLS = {"testing", "doctor", "export"}
 HEAVY = {"torch", "numpy", "PIL", "ts"}
 #: Modules that do no I/O: what they decide can be tried without a file, a socket or an event loop.
 PURE = (
@@ -105,6 +109,7 @@ LATE = {
     "cli": "a bad setting is answered before the server is imported",
     "archive.archiver": "progress bars are imported only where one is shown",
     "handler.weights": "loaders of formats that a model may not use",
+    "export": "torch is imported only where something is exported",
     "handler.onnx_model": "onnxruntime is an extra",
     "handler.explain": "captum is an extra",
     "archive.cloud": "obstore is an extra",

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from torchkeeper import MMS_NAMESPACE, TORCHSERVE_VERSION, TS_NAMESPACE, __version__
+from torchkeeper import MMS_NAMESPACE, TORCHSERVE_VERSION, TS_NAMESPACE, __version__, export
 from torchkeeper.archive.startup import snapshot_models
 from torchkeeper.config import sagemaker_container
 from torchkeeper.config.settings import CommandLine, Settings, load_settings, process_environ, said_of_models
@@ -255,11 +255,18 @@ def torchkeeper(argv: Sequence[str] | None = None) -> int:
     )
     doctor.add_argument("--ts-config", type=Path, metavar="FILE", help="config.properties or a snapshot")
     doctor.add_argument("--model-store", type=Path, metavar="DIR", help="folder of archives")
+    export.add_to(verbs)
     _add_manifest(verbs)
     sagemaker = verbs.add_parser("sagemaker", help="serve as a SageMaker container, by SageMaker's variables")
     sagemaker.add_argument("--print", action="store_true", help="print the configuration and serve nothing")
     arguments = parser.parse_args(argv)
-    verb = {"config": _config, "doctor": _doctor, "manifest": _manifest, "sagemaker": _sagemaker}
+    verb = {
+        "config": _config,
+        "doctor": _doctor,
+        "export": _export,
+        "manifest": _manifest,
+        "sagemaker": _sagemaker,
+    }
     return verb[arguments.verb](arguments)
 
 
@@ -336,6 +343,10 @@ def _manifest(arguments: argparse.Namespace) -> int:
         return 2
     print(manifest.as_yaml(objects), end="")
     return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    return export.run(arguments, process_environ().get("SOURCE_DATE_EPOCH"))
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

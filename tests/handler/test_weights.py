@@ -178,4 +178,4 @@ def test_a_model_file_says_which_package_it_lacks(model_dir: Path, monkeypatch: 
 def test_torchscript_is_served_with_a_warning(model_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
     load_whole(model_dir / "script.pt", CPU)
     assert "script.pt is TorchScript, which PyTorch has deprecated" in caplog.text
-    assert "torch.export.save" in caplog.text
+    assert "torchkeeper export" in caplog.text

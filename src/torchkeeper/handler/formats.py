@@ -15,7 +15,8 @@ CODE: dict[str, str] = {
 ENGINES = (".engine", ".plan", ".trt")
 
 TORCHSCRIPT_ENDS = (
-    "TorchScript, which PyTorch has deprecated: it is served, but export the model anew (torch.export.save)"
+    "TorchScript, which PyTorch has deprecated: it is served, but export the model anew "
+    "(torchkeeper export, or torch.export.save)"
 )
 LIBRARY_ENDS = (
     "a library of torch._export.aot_compile, which PyTorch has deprecated: it is served, but compile the "

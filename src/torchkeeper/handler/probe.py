@@ -23,7 +23,7 @@ def independent_rows(model: ServedModel, device: torch.device) -> bool:
     rows = max(size.low, _ROWS if size.high is None else min(_ROWS, size.high))
     maker = torch.Generator().manual_seed(0)
     try:
-        first = {port.name: _values(port, rows, maker).to(device) for port in model.inputs}
+        first = {port.name: made_up(port, rows, maker).to(device) for port in model.inputs}
         others = {name: torch.cat((tensor[:1], _other(tensor[1:]))) for name, tensor in first.items()}
         with torch.inference_mode():
             found = model.named(first)
@@ -40,8 +40,10 @@ def independent_rows(model: ServedModel, device: torch.device) -> bool:
     )
 
 
-def _values(port: Port, rows: int, maker: torch.Generator) -> torch.Tensor:
-    lengths = [rows, *map(_length, (port.sizes or ())[1:])]
+def made_up(port: Port, rows: int, maker: torch.Generator) -> torch.Tensor:
+    """A tensor that an input of known sizes takes: so many rows, unless it has one length only."""
+    first, *others = port.sizes or ()
+    lengths = [first.low if first.fixed else rows, *map(_length, others)]
     dtype = DTYPES[port.datatype or ""]
     if dtype.is_floating_point:
         return torch.randn(lengths, generator=maker).to(dtype)

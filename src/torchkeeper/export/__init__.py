@@ -1,0 +1,54 @@
+"""`torchkeeper export`: an archive whose model is Python or TorchScript becomes one with a .pt2 file.
+
+Light until it runs: torch is imported then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command's flags."""
+    export = verbs.add_parser(
+        "export", help="write an archive anew, its model as a .pt2 file; runs the model's code"
+    )
+    export.add_argument("archive", type=Path, metavar="ARCHIVE", help="one with a model file or TorchScript")
+    export.add_argument("--to", choices=("pt2",), required=True, help="the form of the model's file")
+    export.add_argument("--output", type=Path, metavar="FILE", help="default: the archive's name with -pt2")
+    export.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="NAME:DATATYPE:SHAPE",
+        help="an input of the model, such as x:FP32:-1,3,224,224; -1: any length, the first one the batch's",
+    )
+    export.add_argument("--max-batch", type=int, default=64, metavar="N", help="largest batch; default: 64")
+    export.add_argument(
+        "--compile", action="store_true", help="compile it with AOTInductor, for this machine"
+    )
+
+
+def run(arguments: argparse.Namespace, epoch: str | None) -> int:
+    """Writes the new archive; returns the exit code. `epoch`: SOURCE_DATE_EPOCH, if it is set."""
+    try:
+        from torchkeeper.export.archive import export_archive
+        from torchkeeper.export.inputs import read_input, taken
+        from torchkeeper.export.program import ExportRefused
+    except ImportError as error:
+        print(f"torchkeeper export needs torch: pip install torchkeeper[torch] ({error})", file=sys.stderr)
+        return 1
+    source: Path = arguments.archive
+    target = arguments.output or source.with_name(f"{source.stem}-pt2.mar")
+    try:
+        if arguments.max_batch < 1:
+            raise ValueError("--max-batch must be at least 1")
+        inputs = [read_input(text) for text in arguments.input]
+        model = export_archive(source, target, inputs, arguments.max_batch, epoch, compiled=arguments.compile)
+    except (ExportRefused, ValueError) as error:
+        print(f"torchkeeper export: error: {error}", file=sys.stderr)
+        return 1
+    print(f"{target} has the model as a .pt2 file, which takes {taken(model.inputs)}")
+    return 0
