@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from torchkeeper.archive.archiver import ModelArchiverConfig, archive_model
 from torchkeeper.doctor.archives import examine_archive
 from torchkeeper.doctor.configuration import examine_properties
 from torchkeeper.doctor.finding import Finding, Verdict
-from torchkeeper.handler.builtin import BUILTIN
+from torchkeeper.handler.builtin import BUILTIN, SOURCE_VOCAB
 from torchkeeper.wire import features
 
 WORKS, OTHER, IGNORED, BROKEN = Verdict.WORKS, Verdict.CHANGED, Verdict.IGNORED, Verdict.BROKEN
@@ -188,7 +190,8 @@ def test_packages_that_are_installed_with_the_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [*BUILTIN, *features.HANDLERS])
 def test_built_in_handlers(tmp_path: Path, name: str) -> None:
-    findings = examine(tmp_path, {"handler": name, "modelFile": "net.py"}, {"net.py": NET})
+    files: dict[str, str | bytes] = {"net.py": NET, SOURCE_VOCAB: b""}
+    findings = examine(tmp_path, {"handler": name, "modelFile": "net.py"}, files)
     assert told(findings) == ([] if name in BUILTIN else [("handler", BROKEN)])
     missing = features.missing_handler(name)
     assert missing is None or findings[-1].why == missing.sentence
@@ -200,6 +203,34 @@ def test_built_in_handlers(tmp_path: Path, name: str) -> None:
 def test_a_built_in_handler_without_a_model(tmp_path: Path, handler: str, wrong: bool) -> None:
     findings = examine(tmp_path, {"handler": handler}, {"h.py": FUNCTION})
     assert told(findings) == ([("handler", BROKEN)] if wrong else [])
+
+
+@pytest.mark.parametrize(
+    ("module", "handler", "expected"),
+    [
+        (None, "text_classifier", [("handler", BROKEN)]),
+        (None, "h", []),
+        ("torchtext.vocab.vocab", "text_classifier", []),
+        ("torchtext.vocab.vocab", "h", []),
+        ("another_of_this_test", "text_classifier", [(SOURCE_VOCAB, OTHER)]),
+    ],
+)
+def test_vocabularies(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: str | None,
+    handler: str,
+    expected: list[tuple[str, Verdict]],
+) -> None:
+    files: dict[str, str | bytes] = {"net.py": NET, "h.py": BASED}
+    if module:
+        vocabulary = type("Vocab", (), {"__module__": module})
+        for name in (module.partition(".")[0], module):
+            monkeypatch.setitem(sys.modules, name, ModuleType(name))
+        monkeypatch.setattr(sys.modules[module], "Vocab", vocabulary, raising=False)
+        torch.save(vocabulary(), tmp_path / "saved")
+        files[SOURCE_VOCAB] = (tmp_path / "saved").read_bytes()
+    assert told(examine(tmp_path, {"handler": handler, "modelFile": "net.py"}, files)) == expected
 
 
 def test_a_file_of_the_archives_own_is_no_built_in_handler(tmp_path: Path) -> None:

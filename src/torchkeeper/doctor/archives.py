@@ -16,10 +16,10 @@ from torchkeeper.config.types import ENVELOPES
 from torchkeeper.doctor.finding import Finding, Verdict
 from torchkeeper.doctor.imports import Import
 from torchkeeper.doctor.lacking import examine_imports
-from torchkeeper.doctor.pickles import PickleKind, scan_file
+from torchkeeper.doctor.pickles import PickleKind, Scan, scan_file
 from torchkeeper.doctor.source import SourceOutline, local_modules, missing_import, parse_source
 from torchkeeper.errors import ArchiveError
-from torchkeeper.handler.builtin import BUILTIN
+from torchkeeper.handler.builtin import BUILTIN, SOURCE_VOCAB
 from torchkeeper.handler.formats import CODE, ENGINES, TORCHSCRIPT_ENDS, code_remark, engine_refusal
 from torchkeeper.wire import features
 from torchkeeper.wire.entry_point import (
@@ -35,6 +35,8 @@ _HANDLER_KEYS = ("pt2", "handler", "micro_batching")
 _ASKING = (*features.KEYS, "parallelType", *features.BELONGING)
 #: Built-in handlers that load the model which the manifest names.
 _LOADING = BUILTIN.keys() - {"sagemaker"}
+#: Built-in handlers that read a vocabulary.
+_COUNTING = ("text_classifier", "text_handler")
 #: Files that handlers read with torch.load.
 _TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 
@@ -87,6 +89,9 @@ def _checks(archive: Archive, setup: Configured) -> Iterator[_Check]:
         yield from checks
         if own is None and not checks and handler in _LOADING and not _names_model(manifest):
             yield "handler", Verdict.BROKEN, f"{handler} loads a model, and the manifest names no file of one"
+        named = str(archive.raw_manifest.get("model", {}).get("sourceVocab") or SOURCE_VOCAB)
+        if own is None and handler in _COUNTING and not (folder / named).is_file():
+            yield "handler", Verdict.BROKEN, f"{handler} needs {named}, which is not in the archive"
     yield from _imports(own, handler, archive, setup)
     yield from examine_weights(archive, own)
     if manifest.config_file and (folder / manifest.config_file).is_file():
@@ -181,8 +186,15 @@ def examine_weights(archive: Archive, own: Path | None) -> Iterator[_Check]:
     for path in sorted(folder.rglob("*")):
         if path.suffix in _TORCH_SUFFIXES and path != serialized and path.is_file():
             scan = scan_file(path)
+            if path.name == SOURCE_VOCAB and ours and _is_of_torchtext(scan):
+                continue
             if scan.kind is PickleKind.REFUSED:
                 yield path.relative_to(folder).as_posix(), *_refused(path.name, scan.why, False)
+
+
+def _is_of_torchtext(scan: Scan) -> bool:
+    """Whether it is a vocabulary as torchtext's classes were pickled, which TextHandler reads."""
+    return bool(scan.refused) and all(name.startswith("torchtext.") for name in scan.refused)
 
 
 def _refused(name: str, why: str, ours: bool) -> tuple[Verdict, str]:

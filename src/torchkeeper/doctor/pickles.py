@@ -57,6 +57,8 @@ class Scan:
 
     kind: PickleKind
     why: str = ""
+    #: What it holds that weights_only refuses.
+    refused: tuple[str, ...] = ()
 
 
 def scan_file(path: Path) -> Scan:
@@ -108,7 +110,8 @@ def _scan_legacy(file: IO[bytes]) -> Scan:
 def _judged(reasons: list[str]) -> Scan:
     if not reasons:
         return Scan(PickleKind.WEIGHTS)
-    return Scan(PickleKind.REFUSED, "it holds " + ", ".join(dict.fromkeys(reasons)))
+    refused = tuple(dict.fromkeys(reasons))
+    return Scan(PickleKind.REFUSED, "it holds " + ", ".join(refused), refused)
 
 
 def refusals(file: IO[bytes]) -> list[str]:

@@ -19,3 +19,6 @@ BUILTIN: dict[str, str] = {
     "densenet_handler": "torchkeeper.handler.densenet:DenseNetHandler",
     "tensors": "torchkeeper.handler.tensors_handler:TensorsHandler",
 }
+
+#: File of an archive with the vocabulary that the built-in handlers for texts read.
+SOURCE_VOCAB = "source_vocab.pt"

@@ -18,6 +18,7 @@ import torch.nn.functional
 
 from torchkeeper.handler import contractions, explain
 from torchkeeper.handler.base import BaseHandler
+from torchkeeper.handler.builtin import SOURCE_VOCAB
 from torchkeeper.handler.context import Context
 from torchkeeper.handler.errors import PredictionException
 from torchkeeper.handler.helpers import CLEANUP_REGEX
@@ -28,8 +29,6 @@ from torchkeeper.handler.timing import timed
 from torchkeeper.handler.tokens import get_tokenizer, ngrams_iterator
 from torchkeeper.handler.vocabulary import read_vocabulary
 
-#: The vocabulary's name in an archive.
-SOURCE_VOCAB = "source_vocab.pt"
 NO_EMBEDDING = "Explanations of texts need a model whose embedding is its attribute `embedding`"
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
