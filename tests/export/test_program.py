@@ -64,6 +64,7 @@ def test_compiled_programs_are_compared_as_well(tmp_path: Path) -> None:
     file = saved(exported(Rows(), ROWS, 8), tmp_path / "m.pt2")
     compiled_by_inductor(file)
     made = same_answers(Rows(), file, ROWS, 8)
+    assert [port.name for port in made.inputs] == ["x"]
     assert made.batch is not None
     assert (made.batch.low, made.batch.high) == (1, 8)
 

@@ -15,7 +15,7 @@ import torch
 import torch.export
 from torch.utils import _pytree as pytree
 
-from torchkeeper.handler.exported import read_pt2
+from torchkeeper.handler.exported import INPUT_NAMES, read_pt2
 from torchkeeper.handler.ports import Port
 from torchkeeper.handler.probe import made_up
 from torchkeeper.handler.safe_text import first_sentence
@@ -71,16 +71,22 @@ def _from_torchscript(model: torch.jit.ScriptModule, examples: tuple[torch.Tenso
 
 
 def compiled_by_inductor(file: Path) -> None:
-    """Puts AOTInductor's package in the place of an exported program's file.
+    """Puts AOTInductor's package, with the names of its inputs, in the place of an exported program's file.
 
     Raises:
         ExportRefused: it cannot be compiled; most often there is no C++ compiler.
     """
     try:
+        names = [port.name for port in read_pt2(file, torch.device("cpu")).inputs]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # By way of the file, because only then does torch compile it for batches of one.
-            torch._inductor.aoti_compile_and_package(torch.export.load(file), package_path=str(file))
+            program = torch.export.load(file)
+            torch._inductor.aoti_compile_and_package(
+                program,
+                package_path=str(file),
+                inductor_configs={"aot_inductor.metadata": {INPUT_NAMES: ",".join(names)}},
+            )
     except Exception as error:
         raise ExportRefused(f"AOTInductor cannot compile the model: {first_sentence(error)}") from error
 

@@ -38,6 +38,8 @@ _PACKAGED = "/data/aotinductor/"
 _MODEL = "model"
 #: Makes packages check their inputs; set by the user, it holds.
 _CHECK = "AOTI_RUNTIME_CHECK_INPUTS"
+#: Where a package keeps the names of its inputs, which torch itself leaves out: with commas between them.
+INPUT_NAMES = "input_names"
 #: Bounds of a dimension from here on are none.
 _UNBOUNDED = 1 << 31
 
@@ -167,8 +169,8 @@ def read_package(path: Path, device: torch.device) -> ServedModel:
             loader = loader_class(str(path), _MODEL, False, 1, index)
     except RuntimeError as error:
         raise RuntimeError(f"{path.name} cannot be loaded ({first_sentence(error, 200)})") from error
-    source = _member(path, ".wrapper.cpp")
-    return _compiled_model(loader, torch.device("cpu") if wanted == "cpu" else device, source)
+    place = torch.device("cpu") if wanted == "cpu" else device
+    return _compiled_model(loader, place, _member(path, ".wrapper.cpp"), about.get(INPUT_NAMES))
 
 
 def read_library(path: Path, device: torch.device) -> ServedModel:
@@ -185,7 +187,7 @@ def read_library(path: Path, device: torch.device) -> ServedModel:
     os.environ.setdefault(_CHECK, "1")
     try:
         runner = getattr(runners, f"AOTIModelContainerRunner{name}")(str(path), 1, *place)
-        return _compiled_model(runner, device, "")
+        return _compiled_model(runner, device)
     except (AttributeError, RuntimeError) as error:
         raise RuntimeError(
             f"{path.name} is no library of torch._export.aot_compile that runs here "
@@ -193,7 +195,9 @@ def read_library(path: Path, device: torch.device) -> ServedModel:
         ) from error
 
 
-def _compiled_model(runner: Any, place: torch.device, source: str) -> ServedModel:
+def _compiled_model(
+    runner: Any, place: torch.device, source: str = "", names: str | None = None
+) -> ServedModel:
     """The model that a runner of torch's computes, on `place`."""
     in_spec, out_spec = map(pytree.treespec_loads, runner.get_call_spec())
     outputs = [Port(name) for name in _output_names(out_spec)]
@@ -203,7 +207,7 @@ def _compiled_model(runner: Any, place: torch.device, source: str) -> ServedMode
         found = compute([tensor.to(place).contiguous() for tensor in tensors])
         return pytree.tree_unflatten(found, out_spec)
 
-    return ServedModel(run, _package_inputs(source, in_spec), outputs)
+    return ServedModel(run, _package_inputs(source, in_spec, names), outputs)
 
 
 def _package_metadata(path: Path) -> dict[str, Any]:
@@ -216,12 +220,15 @@ def _package_metadata(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _package_inputs(source: str, in_spec: Any) -> list[Port]:
-    """A package's inputs: names from the call's structure, the rest from the checks in its source."""
+def _package_inputs(source: str, in_spec: Any, told: str | None) -> list[Port]:
+    """A package's inputs: names as told, or from the call's structure; the rest from checks in its source."""
     args, kwargs = in_spec.children()
     flat = kwargs.num_leaves == len(kwargs.context)
     keys = [str(key) for key in kwargs.context] if flat else [None] * kwargs.num_leaves
     names = numbered("input", [*([None] * args.num_leaves), *keys])
+    known = told.split(",") if isinstance(told, str) else []
+    if len(known) == len(set(known)) == len(names):
+        names = known
     checks = _checks(source)
     if len(checks) != len(names):
         return [Port(name) for name in names]
