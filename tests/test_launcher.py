@@ -166,7 +166,7 @@ def test_a_server_of_the_alias_in_the_foreground_is_found_too(tmp_path: Path) ->
     (tmp_path / "own.properties").write_text(ADDRESSES)
     command = tmp_path / "multi-model-server"
     command.write_text(
-        "import sys\nfrom torchkeeper.cli import multi_model_server\nsys.exit(multi_model_server())\n"
+        "import sys\nfrom torchkeeper.__main__ import multi_model_server\nsys.exit(multi_model_server())\n"
     )
     flags = ["--foreground", "--mms-config", "own.properties", "--model-store", "."]
     environ = {**os.environ, "TMPDIR": str(tmp_path)}

@@ -88,11 +88,11 @@ def torchserve_parser() -> argparse.ArgumentParser:
 
 def torchserve(argv: Sequence[str] | None = None) -> int:
     """The `torchserve` command; returns its exit code."""
-    return _torchserve(sys.argv[1:] if argv is None else argv, TS_NAMESPACE, is_command=argv is None)
+    return _torchserve(sys.argv[1:] if argv is None else argv, TS_NAMESPACE)
 
 
-def _torchserve(argv: Sequence[str], mark: str, *, is_command: bool) -> int:
-    """`mark` becomes an argument of the server's process; in the foreground only of a command's own."""
+def _torchserve(argv: Sequence[str], mark: str) -> int:
+    """`mark` becomes an argument of a detached server's process; one in the foreground has begun with it."""
     arguments = torchserve_parser().parse_args(argv)
     if arguments.foreground and not arguments.stop:
         _leave_at_signals()
@@ -115,25 +115,11 @@ def _torchserve(argv: Sequence[str], mark: str, *, is_command: bool) -> int:
         print(f"Invalid configuration: {error.message}")
         return 1
     if arguments.foreground:
-        if is_command:
-            _mark_process(mark)
         with launcher.found_by_stop():
             return _serve(settings, warnings, arguments.ready_fd)
-    return launcher.start_detached([*_marked(mark), "-m", "torchkeeper.cli", "--foreground", *argv])
-
-
-def _marked(mark: str) -> list[str]:
-    """An interpreter with that word among its arguments: it takes any after -X and leaves it alone."""
-    return [sys.executable, "-X", mark]
-
-
-def _mark_process(mark: str) -> None:
-    """Begins this process anew with that word among its arguments, if it is not; signals wait meanwhile."""
-    if mark in sys.orig_argv or not sys.executable:
-        return
-    signal.pthread_sigmask(signal.SIG_BLOCK, end_signals())
-    sys.stdout.flush()
-    os.execv(sys.executable, [*_marked(mark), *sys.orig_argv[1:]])
+    return launcher.start_detached(
+        [sys.executable, "-X", mark, "-m", "torchkeeper.cli", "--foreground", *argv]
+    )
 
 
 def multi_model_server(argv: Sequence[str] | None = None) -> int:
@@ -160,7 +146,7 @@ def multi_model_server(argv: Sequence[str] | None = None) -> int:
             flags += [flag, value]
     if arguments.models:
         flags += ["--models", *arguments.models]
-    return _torchserve(flags, MMS_NAMESPACE, is_command=argv is None)
+    return _torchserve(flags, MMS_NAMESPACE)
 
 
 def start() -> None:
