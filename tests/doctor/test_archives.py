@@ -280,6 +280,8 @@ def test_manifests(
         (BASED, False, ".pt", "state", BROKEN),
         (BASED, False, ".pt", "whole", BROKEN),
         (BASED, False, ".engine", "state", BROKEN),
+        (BASED, True, ".pt2", "state", BROKEN),
+        (FUNCTION, False, ".engine", "state", None),
         (OWN, False, ".pt", "state", None),
         (OWN, True, ".pt", "whole", OTHER),
         (FUNCTION, True, ".pt", "whole", OTHER),

@@ -173,7 +173,7 @@ def examine_weights(archive: Archive, own: Path | None) -> Iterator[_Check]:
     ours = not _loads_itself(own)
     serialized = folder / manifest.serialized_file if manifest.serialized_file else None
     if serialized is not None and serialized.suffix in (*CODE, *ENGINES):
-        yield from _foreign(serialized, ours and not manifest.model_file)
+        yield from _foreign(serialized, ours, bool(manifest.model_file))
     elif serialized is not None and serialized.is_file():
         scan = scan_file(serialized)
         if manifest.model_file and scan.kind is PickleKind.TORCHSCRIPT and ours:
@@ -205,9 +205,12 @@ def _refused(name: str, why: str, ours: bool) -> tuple[Verdict, str]:
     return Verdict.CHANGED, f"weights_only refuses {name}: {why}; {advice}"
 
 
-def _foreign(path: Path, ours: bool) -> Iterator[_Check]:
-    """A model in no form of torch.save's; `ours`: BaseHandler would load it."""
-    if path.suffix in ENGINES:
+def _foreign(path: Path, ours: bool, with_source: bool) -> Iterator[_Check]:
+    """A model in no form of torch.save's; `ours`: BaseHandler would load it, with a model file or without."""
+    if ours and with_source:
+        why = f"{path.name} is a model and no state dict: archive it without the model file"
+        yield "serialized file", Verdict.BROKEN, why
+    elif path.suffix in ENGINES:
         if ours:
             yield "serialized file", Verdict.BROKEN, engine_refusal(path.name)
     elif ours and path.suffix == ".onnx" and importlib.util.find_spec("onnxruntime") is None:
