@@ -288,6 +288,12 @@ def test_no_public_class_name_means_two_things() -> None:
     assert not {name: where for name, where in places.items() if len(where) > 1}
 
 
+def test_no_two_test_files_have_one_name() -> None:
+    """pytest imports them by it."""
+    names = [path.name for path in TESTS.rglob("test_*.py")]
+    assert not {name for name in names if names.count(name) > 1}
+
+
 def test_no_file_name_stands_thrice_and_few_modules_stand_loose() -> None:
     places = defaultdict(list)
     for name in MODULES:
