@@ -9,7 +9,7 @@ import pytest
 
 from torchkeeper.api.sagemaker import execution_parameters, target_model
 from torchkeeper.config.settings import CommandLine, Settings, load_settings
-from torchkeeper.errors import SettingsError
+from torchkeeper.errors import ModelNotFound, SettingsError
 
 CONFIG = Path(__file__).parents[2] / "src" / "ts" / "configs" / "sagemaker_config.properties"
 ENVIRON = {
@@ -78,10 +78,13 @@ def test_a_port_that_is_none_is_refused(tmp_path: Path, port: str) -> None:
         (" mnist.tar.gz", "mnist"),
         ("/mnist.mar", "mnist"),
         ("other.tar.gz", "other.tar.gz"),
-        ("mnist.zip", None),
-        ("", None),
-        (None, None),
     ],
 )
-def test_the_header_names_a_model_by_its_artifact(header: str | None, name: str | None) -> None:
+def test_the_header_names_a_model_by_its_artifact(header: str, name: str) -> None:
     assert target_model(header, ("mnist", "other", "other.tar.gz")) == name
+
+
+@pytest.mark.parametrize("header", ["mnist.zip", "third.tar.gz", ""])
+def test_a_model_that_is_not_loaded_is_answered_by_no_other(header: str) -> None:
+    with pytest.raises(ModelNotFound):
+        target_model(header, ("mnist",))

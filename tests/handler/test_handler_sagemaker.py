@@ -123,6 +123,9 @@ def test_without_a_script_torchscript_and_arrays(tmp_path: Path, name: str) -> N
     assert isinstance(as_csv, Reply)
     assert (json.loads(as_json.body), as_json.content_type) == ([[2.0, 5.0]], "application/json")
     assert (as_csv.body, as_csv.content_type) == (b"2.0,5.0\n", "text/csv")
+    (number,) = answers(tmp_path, b"7")
+    assert isinstance(number, Reply)
+    assert json.loads(number.body) == 14.0
     (unknown,) = answers(tmp_path, b"x", Content_Type="image/png")
     assert isinstance(unknown, Failure)
     assert unknown.status == 415
@@ -167,7 +170,7 @@ def initialised(folder: Path) -> Any:
             "def transform_fn(m, b, c, a): pass\ndef predict_fn(d, m): pass\n",
             "defines transform_fn and predict_fn",
         ),
-        ("", "must have exactly one .pt or .pth file"),
+        ("", "must have model.pt or exactly one .pt or .pth file"),
         ("def model_fn(): pass\n", "model_fn takes 0 arguments, it must take 1, or the context too"),
     ],
 )

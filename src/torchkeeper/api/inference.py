@@ -68,8 +68,8 @@ class InferenceApi:
             if part.name == "model_name":
                 return part.value.decode(errors="replace")
         names = self._models.names()
-        if (target := target_model(call.header(TARGET), names)) is not None:
-            return target
+        if (target := call.header(TARGET)) is not None:
+            return target_model(target, names)
         if len(names) != 1:
             raise BadRequest("Parameter model_name is required.")
         return names[0]

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 
+from torchkeeper.errors import ModelNotFound
+
 #: SageMaker's bounds: parallel requests, and megabytes under way at one time (requests times payload).
 MAX_CONCURRENT = 100
 MAX_MEGABYTES = 100
@@ -33,10 +35,15 @@ def execution_parameters(workers: int, max_request_size: int) -> bytes:
     return json.dumps(parameters, indent=2).encode() + b"\n"
 
 
-def target_model(header: str | None, names: Collection[str]) -> str | None:
-    """The model that the header means: `mnist`, also as `mnist.tar.gz` or `mnist.mar`; None if it is none."""
-    if header is None:
-        return None
+def target_model(header: str, names: Collection[str]) -> str:
+    """The model that the header means: `mnist`, also as `mnist.tar.gz` or `mnist.mar`.
+
+    Raises:
+        ModelNotFound: it is none of these; another one must not answer in its place.
+    """
     artifact = header.strip().removeprefix("/")
     candidates = (artifact, *(artifact.removesuffix(suffix) for suffix in (".tar.gz", ".mar")))
-    return next((name for name in candidates if name in names), None)
+    found = next((name for name in candidates if name in names), None)
+    if found is None:
+        raise ModelNotFound(artifact)
+    return found

@@ -18,6 +18,7 @@ from torchkeeper.doctor.kubernetes import examine_objects
 from torchkeeper.doctor.lacking import examine_imports
 from torchkeeper.doctor.pickles import PickleKind, scan_file
 from torchkeeper.doctor.source import parse_source
+from torchkeeper.handler.sagemaker_folder import SCRIPT, check_functions, script_in, weights_in
 
 #: A set-up of a configuration and a store, as the whole doctor examines it.
 SetUp = Callable[[Path, Path | None], tuple[Finding, ...]]
@@ -25,8 +26,6 @@ SetUp = Callable[[Path, Path | None], tuple[Finding, ...]]
 _DOCKERFILE = re.compile(r"(?i)^(?:Dockerfile|Containerfile)(?:\..*)?$|\.(?:dockerfile|containerfile)$")
 #: Vertex AI's prebuilt containers look for this one.
 _VERTEX = "model.mar"
-#: The inference script in a model folder of SageMaker's.
-_SCRIPTS = ("code/inference.py", "inference.py")
 
 
 def examine_place(path: Path, set_up: SetUp, scratch: Path) -> tuple[Finding, ...]:
@@ -64,7 +63,7 @@ def _folder(path: Path, set_up: SetUp, scratch: Path) -> list[Finding]:
     archives = [name for name in stored_names(path) if name.endswith(SUFFIXES)]
     for name in archives:
         found += _archive(path / name, scratch / name)
-    script = next((path / name for name in _SCRIPTS if (path / name).is_file()), None)
+    script = script_in(path)
     weights = [one for one in sorted(path.iterdir()) if one.suffix in (".pt", ".pth")]
     if not archives and (script or weights):
         setup = examine_properties("", "", {})[1]
@@ -85,12 +84,16 @@ def _sagemaker(
 ) -> Iterator[tuple[str, Verdict, str]]:
     """A model folder of SageMaker's, as the built-in handler `sagemaker` reads it."""
     if script is None:
-        scripted = [one for one in weights if scan_file(one).kind is PickleKind.TORCHSCRIPT]
-        if len(scripted) == 1:
-            yield "SageMaker's model", Verdict.WORKS, f"{scripted[0].name} by the handler sagemaker"
+        try:
+            model = weights_in(path)
+            if scan_file(model).kind is not PickleKind.TORCHSCRIPT:
+                raise ValueError(
+                    f"{model.name} is no TorchScript file, and there is no code/{SCRIPT} with a model_fn"
+                )
+        except ValueError as error:
+            yield "SageMaker's model", Verdict.BROKEN, str(error)
         else:
-            why = f"without code/inference.py one TorchScript file is needed; there are {len(scripted)}"
-            yield "SageMaker's model", Verdict.BROKEN, why
+            yield "SageMaker's model", Verdict.WORKS, f"{model.name} by the handler sagemaker"
         return
     name = script.relative_to(path).as_posix()
     try:
@@ -98,11 +101,11 @@ def _sagemaker(
     except ValueError as error:
         yield name, Verdict.BROKEN, str(error)
         return
-    replaced = [one for one in ("input_fn", "predict_fn", "output_fn") if one in defined]
-    if "transform_fn" in defined and replaced:
-        yield name, Verdict.BROKEN, f"it defines transform_fn and {replaced[0]}, which that stands for"
-    else:
+    try:
+        check_functions(name, defined)
         yield "SageMaker's model", Verdict.WORKS, f"{name} by the handler sagemaker"
+    except ValueError as error:
+        yield name, Verdict.BROKEN, str(error)
     listed = script.parent / "requirements.txt"
     requirements = listed.relative_to(path).as_posix() if listed.is_file() else None
     if requirements:

@@ -9,7 +9,7 @@ sagemaker-pytorch-inference's defaults.
 from __future__ import annotations
 
 import contextlib
-import importlib
+import functools
 import inspect
 import os
 import sys
@@ -19,19 +19,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 
 from torchkeeper.handler import array_body
 from torchkeeper.handler.context import Context
 from torchkeeper.handler.errors import PredictionException
+from torchkeeper.handler.helpers import import_file
 from torchkeeper.handler.safe_text import safe_str
+from torchkeeper.handler.sagemaker_folder import SCRIPT, check_functions, script_in, weights_in
 from torchkeeper.handler.weights import read_torchscript
-
-#: The script, if SAGEMAKER_PROGRAM names no other.
-SCRIPT = "inference.py"
-#: Where it is in the model's folder; those of old containers lie beside the weights.
-_FOLDERS = ("code", ".")
-_DEFAULT_WEIGHTS = "model.pt"
 
 
 class SageMakerHandler:
@@ -55,12 +52,7 @@ class SageMakerHandler:
             self._device = torch.device(f"cuda:{gpu}")
         self._context = context
         self._script = _script(folder)
-        replaced = [name for name in ("input_fn", "predict_fn", "output_fn") if self._own(name)]
-        if replaced and self._own("transform_fn"):
-            raise ValueError(
-                f"{_name()} defines transform_fn and {replaced[0]}: transform_fn stands for all of "
-                "input_fn, predict_fn and output_fn"
-            )
+        check_functions(_name(), vars(self._script) if self._script is not None else ())
         place = str(folder)
         if before := self._own("pre_model_fn"):
             self._call(before, place)
@@ -89,7 +81,10 @@ class SageMakerHandler:
     def _answer(self, row: dict[str, Any], context: Context) -> Any:
         content_type = array_body.plain(context.get_request_header(0, "content-type") or array_body.JSON)
         accept = context.get_request_header(0, "accept")
-        if not accept or accept == "*/*":
+        if not isinstance(accept, str) or accept in (
+            "",
+            "*/*",
+        ):  # a parameter of that name has its type there
             accept = os.environ.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT") or array_body.JSON
         body = next((row[name] for name in ("body", "data") if name in row), b"")
         if content_type in array_body.TEXTS and isinstance(body, bytearray):
@@ -125,7 +120,7 @@ class SageMakerHandler:
         Raises:
             TypeError: it takes neither so many arguments nor one more.
         """
-        takes = len(inspect.signature(function).parameters)
+        takes = _takes(function)
         if takes == len(arguments) + 1:
             arguments = (*arguments, self._context)
         elif takes != len(arguments):
@@ -138,22 +133,13 @@ class SageMakerHandler:
     # --- what a script does not define -------------------------------------------------------------------
 
     def _model(self, model_dir: str) -> Any:
-        path = Path(model_dir) / _DEFAULT_WEIGHTS
-        if not path.is_file():
-            found = sorted(each for each in Path(model_dir).iterdir() if each.suffix in (".pt", ".pth"))
-            if len(found) != 1:
-                names = ", ".join(each.name for each in found) or "none"
-                raise ValueError(
-                    f"{_name()} defines no model_fn, so the folder must have exactly one .pt or .pth file "
-                    f"(TorchScript): it has {names}"
-                )
-            path = found[0]
-        return read_torchscript(path, self._device).eval()
+        return read_torchscript(weights_in(Path(model_dir), _name()), self._device).eval()
 
     def _read(self, body: Any, content_type: str) -> torch.Tensor:
         try:
             array = array_body.decoded(body, content_type)
-            tensor = torch.FloatTensor(array) if content_type in array_body.TEXTS else torch.from_numpy(array)
+            # Numbers in text are float32, as the toolkit makes them.
+            tensor = torch.from_numpy(array.astype(np.float32) if content_type in array_body.TEXTS else array)
         except array_body.Unsupported:
             raise
         except (ValueError, TypeError, RecursionError) as error:
@@ -172,6 +158,11 @@ class SageMakerHandler:
         return array_body.encoded(prediction, accept)
 
 
+@functools.lru_cache(maxsize=64)
+def _takes(function: Callable[..., Any]) -> int:
+    return len(inspect.signature(function).parameters)
+
+
 def _name() -> str:
     return os.environ.get("SAGEMAKER_PROGRAM") or SCRIPT
 
@@ -182,11 +173,10 @@ def _script(folder: Path) -> ModuleType | None:
     Raises:
         FileNotFoundError: SAGEMAKER_PROGRAM names one that is not there.
     """
-    for place in _FOLDERS:
-        path = folder / place / _name()
-        if path.is_file():
-            sys.path.insert(0, str(path.parent.resolve()))
-            return importlib.import_module(path.stem)
+    path = script_in(folder, _name())
+    if path is not None:
+        sys.path.insert(0, str(path.parent.resolve()))
+        return import_file(path)
     if os.environ.get("SAGEMAKER_PROGRAM"):
         raise FileNotFoundError(f"SAGEMAKER_PROGRAM={_name()}: there is no such file in {folder}/code")
     return None
