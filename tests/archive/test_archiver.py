@@ -215,6 +215,26 @@ def test_a_folder_is_written_over_and_what_else_is_in_it_stays(inputs: Path) -> 
     assert [entry.name for entry in (inputs / "out").iterdir()] == ["m"], "no scratch is left"
 
 
+@pytest.mark.parametrize("archive_format", FORMATS)
+def test_an_unpacked_archives_folder_is_packed_without_its_manifest(
+    inputs: Path, archive_format: str
+) -> None:
+    for name in ("extra", "another"):
+        (inputs / name / "MAR-INF").mkdir(parents=True)
+        (inputs / name / MANIFEST).write_text('{"model": {"modelName": "old", "handler": "old"}}')
+    extra = f"{inputs / 'extra'},{inputs / 'another'}"
+    path = archive_model(config(inputs, extra_files=extra, archive_format=archive_format))
+    archive = open_archive(path, inputs / "unpacked")
+    assert (archive.manifest.model_name, archive.manifest.handler) == ("m", "handler.py")
+    assert (archive.model_dir / "one.txt").is_file()
+
+
+def test_an_archive_does_not_hold_what_it_replaces(inputs: Path) -> None:
+    for _ in range(2):
+        path = archive_model(config(inputs, extra_files=str(inputs / "out"), force=True))
+    assert not (open_archive(path, inputs / "unpacked").model_dir / "m.mar").exists()
+
+
 @pytest.mark.parametrize("epoch", ["banana", "-1", "1.5", "4294967296", "99999999999999999", "\u0663"])
 @pytest.mark.parametrize("archive_format", FORMATS)
 def test_a_time_that_no_archive_can_hold_is_said(

@@ -88,6 +88,18 @@ def test_a_folder_becomes_an_archive_where_it_lies(folder: Path) -> None:
     assert (folder / ".git" / "HEAD").exists(), "what no archive wants is still the user's"
 
 
+@pytest.mark.parametrize("archive_format", ["default", "tgz"])
+def test_a_folder_archived_twice_in_itself(folder: Path, tmp_path: Path, archive_format: str) -> None:
+    (folder / "MAR-INF").mkdir()
+    (folder / MANIFEST).write_text('{"model": {"modelName": "old"}}')
+    for _ in range(2):
+        ModelExportUtils.archive(str(folder), "m", str(folder), '{"model": {}}', archive_format)
+    path = Path(ModelExportUtils.get_archive_export_path(str(folder), "m", archive_format))
+    archive = open_archive(path, tmp_path / "unpacked")
+    assert archive.raw_manifest == {"model": {}}
+    assert sorted(entry.name for entry in archive.model_dir.iterdir()) == ["MAR-INF", "h.py", "lib"]
+
+
 def test_a_folder_is_added_to_what_is_open(folder: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
         ModelExportUtils.archive_dir(str(folder), packed, "default", "m")

@@ -17,7 +17,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -266,9 +266,12 @@ def write_archive(
 ) -> Path:
     """Writes an archive beside its place and moves it there when it is whole.
 
+    Files of another archive's manifest, and the archive that it replaces, are left out.
+
     Raises:
         OSError: a file cannot be read or written; nothing half-written is left.
     """
+    package = replace(package, files=_own(package.files, target))
     scratch = Path(tempfile.mkdtemp(prefix=f".{package.name}.", dir=target.parent))
     try:
         part = scratch / package.name
@@ -286,6 +289,12 @@ def write_archive(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return target
+
+
+def _own(files: Mapping[str, Path], target: Path) -> dict[str, Path]:
+    """The files that go into an archive as `target`: neither itself nor a manifest are among them."""
+    place = target.resolve()
+    return {name: path for name, path in files.items() if name != MANIFEST and path.resolve() != place}
 
 
 def _entries(package: Package) -> Iterator[tuple[str, Path | bytes]]:

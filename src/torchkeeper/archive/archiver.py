@@ -18,6 +18,7 @@ from typing import Any
 
 from torchkeeper.archive.archive import (
     FORMATS,
+    MANIFEST,
     NAME_PATTERN,
     Package,
     Progress,
@@ -274,7 +275,8 @@ def collect_files(config: ModelArchiverConfig) -> dict[str, Path]:
             path = _readable(text, flag)
             add(path, path.name)
     for name, path in _extra_files(config.extra_files):
-        add(path, name)
+        if name != MANIFEST:  # of an archive that was unpacked there
+            add(path, name)
     return files
 
 
