@@ -48,7 +48,7 @@ def test_the_new_archives_handler_answers_as_before(
         None,
         "mnist_cnn.pt2",
     )
-    assert not (made.model_dir / "mnist_cnn.pt").exists()
+    assert (made.model_dir / "mnist_cnn.pt").is_file(), "the archive's own handler may read it"
     pictures = [(EXAMPLE / "test_data" / f"{digit}.png").read_bytes() for digit in range(10)]
     handler = made.model_dir / "mnist_handler.py"
     found = run_handler(handler, pictures, model={"serializedFile": "mnist_cnn.pt2"})
@@ -90,6 +90,39 @@ def test_what_the_model_takes_may_stand_in_its_configuration(tmp_path: Path) -> 
     assert made.batch is not None
     assert made.batch.high == 16
     assert open_archive(tmp_path / "n.mar", tmp_path / "made").manifest.serialized_file == "model.pt2"
+
+
+def test_no_archive_is_written_over(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = archive.read_bytes()
+    other = tmp_path / "mnist-pt2.mar"
+    other.write_text("theirs")
+    for arguments, target in ((["--output", str(archive)], archive), ([], other)):
+        assert torchkeeper(["export", str(archive), "--to", "pt2", *INPUT, *arguments]) == 1
+        assert f"{target} already exists" in capsys.readouterr().err
+    assert (archive.read_bytes(), other.read_text()) == (before, "theirs")
+
+
+def test_batches_of_one_from_an_archive_of_another_form(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = archive_model(
+        ModelArchiverConfig(
+            model_name="mnist.v1-a",
+            version="1.0",
+            handler="base_handler",
+            model_file=str(EXAMPLE / "mnist.py"),
+            serialized_file=str(EXAMPLE / "mnist_cnn.pt"),
+            export_path=str(tmp_path),
+            archive_format="tgz",
+        )
+    )
+    assert torchkeeper(["export", str(archive), "--to", "pt2", *INPUT, "--max-batch", "1"]) == 0
+    assert "takes x FP32 [1, 1, 28, 28]" in capsys.readouterr().out
+    made = open_archive(tmp_path / "mnist.v1-a-pt2.mar", tmp_path / "made")
+    files = {path.name for path in made.model_dir.iterdir() if path.is_file()}
+    assert files == {"mnist.py", "mnist_cnn.pt2"}, "a built-in handler reads no other file"
 
 
 @pytest.mark.parametrize(

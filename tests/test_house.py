@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "manifest": {"config", "deadlines", "errors"},
     "metrics": {"config", "machine", "wire"},
     "doctor": {"archive", "config", "errors", "handler", "wire"},
-    "export": {"archive", "config", "errors", "handler"},
+    "export": {"archive", "config", "errors", "handler", "wire"},
     "engine": {"config", "errors", "metrics", "pool", "wire"},
     "launcher": {"keys", "machine"},
     "logs": {"config", "errors", "metrics", "wire"},

@@ -59,6 +59,13 @@ def test_a_fixed_batch_stays_one(tmp_path: Path) -> None:
     assert made(torch.ones(3, 4)).shape == (3, 3)
 
 
+def test_batches_of_one_with_an_open_length_beside(tmp_path: Path) -> None:
+    inputs = [read_input("ids:INT64:-1,-1"), read_input("mask:BOOL:-1,-1")]
+    made = same_answers(Tokens(), saved(exported(Tokens(), inputs, 1), tmp_path / "m.pt2"), inputs, 1)
+    assert made.inputs[0].sizes is not None
+    assert [size.fixed for size in made.inputs[0].sizes] == [True, False]
+
+
 def test_compiled_programs_are_compared_as_well(tmp_path: Path) -> None:
     needs_compiler()
     file = saved(exported(Rows(), ROWS, 8), tmp_path / "m.pt2")

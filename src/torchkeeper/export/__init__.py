@@ -9,6 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from torchkeeper.archive.store import SUFFIXES
+
 
 def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command's flags."""
@@ -41,8 +43,8 @@ def run(arguments: argparse.Namespace, epoch: str | None) -> int:
         print(f"torchkeeper export needs torch: pip install torchkeeper[torch] ({error})", file=sys.stderr)
         return 1
     source: Path = arguments.archive
-    target = arguments.output or source.with_name(f"{source.stem}-pt2.mar")
     try:
+        target = arguments.output or _beside(source)
         if arguments.max_batch < 1:
             raise ValueError("--max-batch must be at least 1")
         inputs = [read_input(text) for text in arguments.input]
@@ -52,3 +54,11 @@ def run(arguments: argparse.Namespace, epoch: str | None) -> int:
         return 1
     print(f"{target} has the model as a .pt2 file, which takes {taken(model.inputs)}")
     return 0
+
+
+def _beside(source: Path) -> Path:
+    """Where the new archive goes unless something else is said."""
+    name = source.name
+    for suffix in SUFFIXES:
+        name = name.removesuffix(suffix)
+    return source.with_name(f"{name}-pt2.mar")

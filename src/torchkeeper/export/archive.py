@@ -19,9 +19,11 @@ from torchkeeper.config.model_config import parse_model_config
 from torchkeeper.errors import ArchiveError
 from torchkeeper.export.inputs import inputs_of
 from torchkeeper.export.program import ExportRefused, compiled_by_inductor, exported, same_answers
+from torchkeeper.handler.builtin import BUILTIN
 from torchkeeper.handler.ports import Port
 from torchkeeper.handler.served_model import ServedModel
 from torchkeeper.handler.weights import load_eager, read_torchscript
+from torchkeeper.wire.entry_point import read_handler_text
 
 CPU = torch.device("cpu")
 
@@ -37,8 +39,10 @@ def export_archive(
         epoch: SOURCE_DATE_EPOCH, if it is set.
 
     Raises:
-        ExportRefused: it cannot be exported, or the exported model computes something else.
+        ExportRefused: `target` is there, the model cannot be exported, or it would compute something else.
     """
+    if target.exists():
+        raise ExportRefused(f"{target} already exists; remove it, or name another file with --output")
     with tempfile.TemporaryDirectory(prefix="torchkeeper-export-") as scratch:
         folder = Path(scratch)
         try:
@@ -90,14 +94,17 @@ def _model(archive: Archive) -> torch.nn.Module:
 
 
 def _write(archive: Archive, file: Path, target: Path, epoch: str | None) -> None:
-    """The archive with the new file in the old one's place; the model file stays, for who imports it."""
+    """The archive with the new file in the old one's place.
+
+    What its own handler may import or read stays: the model file, and the old file as well.
+    """
     old = archive.manifest.serialized_file
     files = {
         path.relative_to(archive.model_dir).as_posix(): path
         for path in archive.model_dir.rglob("*")
         if path.is_file() and "MAR-INF" not in path.relative_to(archive.model_dir).parts
     }
-    if old:
+    if old and _built_in(archive):
         files.pop(old, None)
     files[file.name] = file
     manifest = dict(archive.raw_manifest)
@@ -108,3 +115,9 @@ def _write(archive: Archive, file: Path, target: Path, epoch: str | None) -> Non
         write_archive(Package(target.name, json.dumps(manifest, indent=2), files), target, "default", moment)
     except (OSError, ValueError) as error:
         raise ExportRefused(f"{target} cannot be written: {error}") from error
+
+
+def _built_in(archive: Archive) -> bool:
+    """Whether the archive names a built-in handler and has no handler of that name itself."""
+    handler = read_handler_text(archive.manifest.handler or "")
+    return handler.module in BUILTIN and handler.file(archive.model_dir) is None

@@ -38,8 +38,9 @@ def exported(model: torch.nn.Module, inputs: Sequence[Port], high: int) -> Any:
         ExportRefused: torch.export cannot.
     """
     maker = torch.Generator().manual_seed(0)
-    examples = tuple(made_up(port, _ROWS, maker) for port in inputs)
-    batch = torch.export.Dim("batch", min=1, max=high)
+    examples = tuple(made_up(port, min(_ROWS, high), maker) for port in inputs)
+    # A Dim must have room for two lengths.
+    batch = torch.export.Dim("batch", min=1, max=high) if high > 1 else None
     shapes = tuple(
         {
             place: batch if place == 0 else torch.export.Dim.AUTO
