@@ -14,7 +14,7 @@ help:
 	@echo "make serve  the same, and leave the server running"
 	@echo "make test   set up and run the tests"
 	@echo "make test-clients  the tests with other projects' clients, installed for them"
-	@echo "make test-platforms  the tests that play the platforms on which TorchServe runs"
+	@echo "make test-platforms  the tests that play the platforms on which TorchServe runs, and its examples"
 	@echo "make check  ruff and mypy"
 	@echo "make bench  measure against the real TorchServe (needs Java 17 and wrk)"
 	@echo "variables: PYTHON=$(PYTHON) PORT=$(PORT) TORCH_INDEX=$(TORCH_INDEX)"
@@ -36,13 +36,13 @@ serve: $(STAMP)
 	@$(BIN)/python scripts/demo.py --port $(PORT) --keep
 
 test: $(STAMP)
-	$(BIN)/python -m pytest --ignore=tests/clients --ignore=tests/platforms
+	$(BIN)/python -m pytest --ignore=tests/clients --ignore=tests/platforms --ignore=tests/examples
 
 test-clients: $(STAMP)
 	$(BIN)/python -m pytest tests/clients
 
 test-platforms: $(STAMP)
-	$(BIN)/python -m pytest tests/platforms
+	$(BIN)/python -m pytest tests/platforms tests/examples
 
 check: $(STAMP)
 	$(BIN)/ruff check .
