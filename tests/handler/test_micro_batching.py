@@ -10,6 +10,7 @@ import pytest
 from torchkeeper.handler.base import BaseHandler
 from torchkeeper.handler.errors import RowsApart, UnreadableRows
 from torchkeeper.handler.micro_batching import MicroBatching
+from torchkeeper.handler.outcome import WrongOutcome
 from torchkeeper.testing import MockContext
 
 
@@ -65,6 +66,17 @@ def test_steps_run_side_by_side() -> None:
     handler.inference = inference  # type: ignore[method-assign]
     assert handler.small.handle([1, 2, 3]) == ["1", "2", "3"]
     assert handler.small.parallelism == {"inference": 3}
+
+
+def test_results_never_move_to_rows_of_another_small_batch() -> None:
+    handler = Handler()
+    handler.small.micro_batch_size = 2
+    outcomes = {(1, 2): ("a", "b", "c"), (3, 4): ("d",), (5, 6): ("e", "f")}
+    handler.preprocess = handler.inference = lambda data: data  # type: ignore[method-assign,assignment,misc]
+    handler.postprocess = lambda data: outcomes[tuple(data)]  # type: ignore[method-assign]
+    with pytest.raises(WrongOutcome, match="returned 3 results for 2 requests of a small batch"):
+        handler.small.handle([1, 2, 3, 4])
+    assert handler.small.handle([5, 6]) == ["e", "f"]
 
 
 def test_what_a_step_raises_fails_the_batch_and_the_next_one_works() -> None:

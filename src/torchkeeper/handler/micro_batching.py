@@ -17,6 +17,7 @@ from torchkeeper.handler import profile
 from torchkeeper.handler.base import BaseHandler
 from torchkeeper.handler.context import Context
 from torchkeeper.handler.errors import RowsApart, UnreadableRows
+from torchkeeper.handler.outcome import check_one_per_row
 
 #: The steps, in order.
 HANDLER_METHODS = ["preprocess", "inference", "postprocess"]
@@ -86,6 +87,7 @@ class MicroBatching:
         Raises:
             UnreadableRows: some rows cannot be read; those of all small batches are named.
             RowsApart: rows of a small batch cannot be answered together.
+            WrongOutcome: a small batch has more or fewer results than rows.
             Exception: what a step raised, the first small batch's first.
         """
         self._pools = self._pools or {
@@ -96,15 +98,13 @@ class MicroBatching:
         for piece in pieces:
             self._send(piece, 0, data[piece.offset : piece.offset + self.micro_batch_size])
         rows = range(len(data))
-        errors = [
-            (
-                rows[piece.offset : piece.offset + self.micro_batch_size],
-                piece.done.exception(),
-            )  # waits for all
-            for piece in pieces
-        ]
-        _raise_any(errors)
-        return [row for piece in pieces for row in piece.done.result()]
+        parts = [rows[piece.offset : piece.offset + self.micro_batch_size] for piece in pieces]
+        errors = [piece.done.exception() for piece in pieces]  # waits for all
+        _raise_any(list(zip(parts, errors, strict=True)))
+        results = [list(piece.done.result()) for piece in pieces]
+        for part, result in zip(parts, results, strict=True):
+            check_one_per_row("returned", result, len(part), "requests of a small batch")
+        return [row for result in results for row in result]
 
     def _send(self, piece: _Piece, step: int, value: Any) -> None:
         name = HANDLER_METHODS[step]
