@@ -175,6 +175,19 @@ def test_what_cannot_be_known_is_said_with_the_reason(tmp_path: Path) -> None:
     assert len(findings) == 1 + len(found)
 
 
+def test_code_that_nests_too_deeply_may_run(tmp_path: Path) -> None:
+    deep = "k = 0\nif k:\n    pass\n" + "elif k:\n    pass\n" * 900
+    model = {"handler": "h.py"}
+    why = "its code nests too deeply for the doctor; Python itself may run it"
+    (_, finding) = examine(tmp_path / "own", model, {"h.py": FUNCTION + deep})
+    assert (finding.what, finding.verdict, finding.why) == ("handler", Verdict.UNKNOWN, f"h.py: {why}")
+    files: dict[str, str | bytes] = {"h.py": FUNCTION + "import helper, from_helper", "helper.py": deep}
+    (_, finding, lacking) = examine(tmp_path / "helper", model, files)
+    assert (finding.what, finding.verdict, finding.why) == ("helper.py", Verdict.UNKNOWN, why)
+    assert lacking.verdict is Verdict.UNKNOWN
+    assert lacking.why.endswith(f"helper.py may bring it ({why})")
+
+
 def test_packages_that_are_installed_with_the_model(tmp_path: Path) -> None:
     files: dict[str, str | bytes] = {
         "h.py": FUNCTION + "import cv2_of_this_test\nfrom ts.context import Y\n",

@@ -63,6 +63,8 @@ def test_a_model_of_sagemakers(tmp_path: Path, place: str) -> None:
     assert (missing, late) == (("model", name, BROKEN), ("model", name, UNKNOWN))
     make(folder, **{place: SCRIPT + "def transform_fn(): pass\ndef predict_fn(): pass\n"})
     assert told(folder) == [("model", name, BROKEN)]
+    make(folder, **{place: SCRIPT + "x = a" + ".b" * 900})
+    assert told(folder) == [("model", name, UNKNOWN)]
     make(folder, **{place: "def model_fn(:\n"})
     assert told(folder) == [("model", name, BROKEN)]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from torchkeeper.doctor.imports import Import
-from torchkeeper.doctor.source import facade_lacks, missing_import, parse_source, reachable
+from torchkeeper.doctor.source import TooDeep, facade_lacks, missing_import, parse_source, reachable
 from torchkeeper.handler.left_out import why_left_out
 
 SURFACE = json.loads((Path(__file__).parents[1] / "compat" / "surface.json").read_text())
@@ -20,6 +20,20 @@ SURFACE = json.loads((Path(__file__).parents[1] / "compat" / "surface.json").rea
 )
 def test_what_is_no_python(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
+        parse_source(text.encode())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "if k:\n    pass\n" + "elif k:\n    pass\n" * 900,
+        "x = a" + ".b" * 900,
+        "x = " + "1 + " * 3000 + "1",
+        "if " + "not " * 20_000 + "k: pass",
+    ],
+)
+def test_what_nests_too_deeply_to_be_read(text: str) -> None:
+    with pytest.raises(TooDeep, match="deeply"):
         parse_source(text.encode())
 
 
@@ -92,7 +106,7 @@ def test_the_archives_own_modules_are_followed_and_others_left_alone(tmp_path: P
         *("handler.py", "helper.py", "package/__init__.py", "package/deep.py"),
         *("package/near.py", "package/broken.py"),
     }
-    assert [path.name for path, one in found.items() if isinstance(one.source, str)] == ["broken.py"]
+    assert [path.name for path, one in found.items() if isinstance(one.source, ValueError)] == ["broken.py"]
 
 
 def test_what_is_imported_only_perhaps_leads_to_what_is_so_too(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from torchkeeper.config.table import Configured
 from torchkeeper.config.types import ENVELOPES
 from torchkeeper.doctor.finding import Finding, Verdict
 from torchkeeper.doctor.imports import Import
-from torchkeeper.doctor.lacking import examine_imports
+from torchkeeper.doctor.lacking import examine_imports, unread
 from torchkeeper.doctor.pickles import PickleKind, Scan, scan_file
 from torchkeeper.doctor.source import SourceOutline, local_modules, missing_import, parse_source
 from torchkeeper.errors import ArchiveError
@@ -118,7 +118,8 @@ def _handler(text: str, folder: Path) -> tuple[Path | None, list[_Check]]:
                 return file, [("handler", Verdict.BROKEN, features.missing_asynchronous(entry).sentence)]
             return file, _entry(parse_source(content), handler.function)
         except ValueError as error:
-            return file, [("handler", Verdict.BROKEN, f"{file.name}: {error}")]
+            verdict, why = unread(error)
+            return file, [("handler", verdict, f"{file.name}: {why}")]
     name = handler.module
     if name in BUILTIN:
         return None, []

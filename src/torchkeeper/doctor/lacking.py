@@ -10,7 +10,14 @@ from torchkeeper.archive.archive import Archive
 from torchkeeper.config.table import Configured
 from torchkeeper.doctor.finding import Verdict
 from torchkeeper.doctor.imports import Import
-from torchkeeper.doctor.source import Reached, local_modules, missing_import, reachable
+from torchkeeper.doctor.source import (
+    Reached,
+    SourceOutline,
+    TooDeep,
+    local_modules,
+    missing_import,
+    reachable,
+)
 from torchkeeper.handler.left_out import why_left_out
 
 _Check = tuple[str, Verdict, str]
@@ -33,8 +40,8 @@ def examine_imports(
     folder, requirements = archive.model_dir, archive.manifest.requirements_file
     found = reachable(start, folders, initialized)
     for file, reached in list(found.items()):
-        if isinstance(reached.source, str) and file != next(iter(start)):
-            yield _name(file, folder), *_judged(reached.source, reached.doubt)
+        if isinstance(reached.source, ValueError) and file != next(iter(start)):
+            yield _name(file, folder), *unread(reached.source, reached.doubt)
     listed = _required(folder / requirements) if requirements else set()
     brought = _brought(found)
     for lacking, (wanted, file, doubt) in _lacks(found, folders).items():
@@ -59,6 +66,11 @@ def _name(file: Path, folder: Path) -> str:
     return (file.relative_to(folder) if file.is_relative_to(folder) else file).as_posix()
 
 
+def unread(error: ValueError, doubt: str = "") -> tuple[Verdict, str]:
+    """What becomes of a module whose source cannot be read."""
+    return (Verdict.UNKNOWN, str(error)) if isinstance(error, TooDeep) else _judged(str(error), doubt)
+
+
 def _judged(why: str, doubt: str) -> tuple[Verdict, str]:
     return (Verdict.UNKNOWN, f"{why}; {doubt}") if doubt else (Verdict.BROKEN, why)
 
@@ -66,8 +78,11 @@ def _judged(why: str, doubt: str) -> tuple[Verdict, str]:
 def _brought(found: Mapping[Path, Reached]) -> str:
     """What may make modules appear that are not there."""
     for file, reached in found.items():
-        if not isinstance(reached.source, str) and reached.source.brings:
-            return f"{file.name} may bring it ({reached.source.brings})"
+        source = reached.source
+        if isinstance(source, TooDeep):
+            return f"{file.name} may bring it ({source})"
+        if isinstance(source, SourceOutline) and source.brings:
+            return f"{file.name} may bring it ({source.brings})"
     return ""
 
 

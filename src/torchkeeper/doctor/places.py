@@ -15,7 +15,7 @@ from torchkeeper.doctor.configuration import examine_properties
 from torchkeeper.doctor.dockerfile import examine_dockerfile
 from torchkeeper.doctor.finding import Finding, Verdict
 from torchkeeper.doctor.kubernetes import examine_objects
-from torchkeeper.doctor.lacking import examine_imports
+from torchkeeper.doctor.lacking import examine_imports, unread
 from torchkeeper.doctor.pickles import PickleKind, scan_file
 from torchkeeper.doctor.source import parse_source
 from torchkeeper.handler.sagemaker_folder import SCRIPT, check_functions, script_in, weights_in
@@ -99,7 +99,7 @@ def _sagemaker(
     try:
         defined = parse_source(script.read_bytes()).functions
     except ValueError as error:
-        yield name, Verdict.BROKEN, str(error)
+        yield name, *unread(error)
         return
     try:
         check_functions(name, defined)

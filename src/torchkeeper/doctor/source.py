@@ -42,19 +42,34 @@ class SourceOutline:
     brings: str = ""
 
 
+class TooDeep(ValueError):
+    """A source nests more deeply than can be followed here; it may be Python all the same."""
+
+    def __init__(self) -> None:
+        super().__init__("its code nests too deeply for the doctor; Python itself may run it")
+
+
 def parse_source(content: bytes) -> SourceOutline:
     """Reads a module's source.
 
     Raises:
+        TooDeep: it cannot be told.
         ValueError: it is no Python; the text says where.
     """
+    try:
+        return _outlined(content)
+    except (RecursionError, MemoryError):
+        raise TooDeep from None
+
+
+def _outlined(content: bytes) -> SourceOutline:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(content)
     except SyntaxError as error:
         raise ValueError(f"line {error.lineno}: {error.msg}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ValueError(str(error)) from None
     source = SourceOutline()
     for statement in _top_level(tree.body):
@@ -170,8 +185,8 @@ def local_modules(wanted: Import, folder: Path) -> tuple[bool, list[Path]]:
 class Reached:
     """A module of the archive that others of it import."""
 
-    #: Why it is no Python, if it is none.
-    source: SourceOutline | str
+    #: Why it cannot be read, if so.
+    source: SourceOutline | ValueError
     #: Why it may never be imported; nothing if it is.
     doubt: str
     #: Whether the server initialises a class of it.
@@ -215,8 +230,10 @@ def reachable(
     return found
 
 
-def _outline(file: Path) -> SourceOutline | str:
+def _outline(file: Path) -> SourceOutline | ValueError:
     try:
         return parse_source(file.read_bytes())
-    except (OSError, ValueError) as error:
-        return str(error)
+    except ValueError as error:
+        return error
+    except OSError as error:
+        return ValueError(str(error))
