@@ -17,7 +17,7 @@ from torchkeeper.wire import features
 
 _WORKER = "workers are torchkeeper's own; ts.model_loader loads a handler in any process"
 _WIRE = "what crosses between server and workers is torchkeeper's own; a handler returns its values"
-_PROCESSES = "a model must fit into one process, or its handler start others itself"
+_PROCESSES = features.PROCESSES.instead
 _TESTS = "TorchServe's own tests; torchkeeper.testing has helpers for yours"
 _THREADS = "concurrent.futures.ThreadPoolExecutor does this"
 _QUEUE = "ts.launcher.start returns the queue of the server's lines"

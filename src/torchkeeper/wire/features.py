@@ -27,8 +27,6 @@ class Feature:
         return f"{who} asks for {self.name}, which torchkeeper {whether}; {self.instead}"
 
 
-_ONE_PROCESS = "a model must fit into one process, or its handler start others itself"
-
 SEQUENCES = Feature("sequence batching", "keep the state of a sequence outside the model")
 CONTINUOUS = Feature(
     "continuous batching", "without the key, batches run to their end before the next one begins"
@@ -36,7 +34,9 @@ CONTINUOUS = Feature(
 ASYNCHRONOUS = Feature(
     "asynchronous handlers", "write `def handle`, and give the model more workers or a batchSize"
 )
-PROCESSES = Feature("models over several processes", _ONE_PROCESS)
+PROCESSES = Feature(
+    "models over several processes", "a model must fit into one process, or its handler start others itself"
+)
 GPUS = Feature("workers with several GPUs", "leave parallelLevel out: each worker gets one GPU")
 WORKFLOWS = Feature("workflows", "register the models one by one, and call one after the other")
 INTEL = Feature("the Intel extension", "oneDNN, which torch itself brings, is used")
