@@ -45,6 +45,13 @@ class Series(torch.nn.Module):
         return x.cumsum(0) + x.mean(0)
 
 
+class Sum(torch.nn.Module):
+    """Two inputs of equally many rows."""
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return x * 2 + y
+
+
 class Pixels(torch.nn.Module):
     """Four classes for grey pictures of 8 x 8."""
 
@@ -77,6 +84,13 @@ def series_program() -> Any:
     """Series, of up to 64 rows."""
     example = (torch.zeros(3, 2),)
     return torch.export.export(Series(), example, dynamic_shapes={"x": {0: Dim("length", min=1, max=64)}})
+
+
+def sum_program() -> Any:
+    """Sum, for batches of up to 8."""
+    sizes = {0: Dim("batch", min=1, max=8)}
+    example = (torch.zeros(2, 4), torch.zeros(2, 4))
+    return torch.export.export(Sum(), example, dynamic_shapes={"x": sizes, "y": sizes})
 
 
 def pixels_program(high: int = 8) -> Any:

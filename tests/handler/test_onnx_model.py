@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from torchkeeper.handler.ports import Port, Size, fixed
 from torchkeeper.handler.weights import load_whole
 from torchkeeper.testing import run_handler
-from torchkeeper.wire.messages import Reply, Signature, TensorSpec
+from torchkeeper.wire.messages import Failure, Reply, Signature, TensorSpec
 
 CPU = torch.device("cpu")
 
@@ -102,6 +102,45 @@ def test_the_handler_tensors_joins_no_rows_that_depend_on_each_other(tmp_path: P
         (output,) = json.loads(reply.body)["outputs"]
         expected = torch.from_numpy(x).softmax(axis).numpy()
         np.testing.assert_allclose(np.reshape(output["data"], output["shape"]), expected, 1e-5)
+
+
+def write_graph(path: Path, operator: str, names: list[str], kind: int) -> Path:
+    """One operator on rows of two elements, whose number has no name."""
+    inputs = [helper.make_tensor_value_info(name, kind, [None, 2]) for name in names]
+    output = helper.make_tensor_value_info("z", kind, [None, 2])
+    graph = helper.make_graph([helper.make_node(operator, names, ["z"])], "net", inputs, [output])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def test_inputs_of_unlike_rows_are_not_joined_though_the_file_names_no_sizes(tmp_path: Path) -> None:
+    write_graph(tmp_path / "m.onnx", "Add", ["x", "y"], TensorProto.FLOAT)
+    requests = [
+        {
+            "inputs": [
+                {"name": name, "datatype": "FP32", "shape": [rows, 2], "data": [value] * rows * 2}
+                for name, rows, value in (("x", one, number), ("y", other, 100 * number))
+            ]
+        }
+        for number, (one, other) in enumerate(((3, 1), (1, 3), (2, 2)), 1)
+    ]
+    first, second, good = run_handler(
+        "tensors",
+        [json.dumps(request) for request in requests],
+        model_dir=tmp_path,
+        model={"serializedFile": "m.onnx"},
+    )
+    assert isinstance(first, Failure)
+    assert "all inputs must have equally many rows; x has 3, y has 1" in str(first)
+    assert isinstance(second, Failure)
+    assert isinstance(good, Reply)
+    assert json.loads(good.body)["outputs"][0]["data"] == [303.0] * 4
+
+
+def test_the_handler_tensors_refuses_a_model_of_strings(tmp_path: Path) -> None:
+    write_graph(tmp_path / "m.onnx", "Identity", ["x"], TensorProto.STRING)
+    with pytest.raises(RuntimeError, match="no datatype for the model's x, z"):
+        run_handler("tensors", [], model_dir=tmp_path, model={"serializedFile": "m.onnx"})
 
 
 def test_a_handler_that_asks_the_session_finds_it(tmp_path: Path) -> None:

@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from exports import Rows, Series, Tokens, rows_program, saved, series_program, tokens_program
+from exports import (
+    Rows,
+    Series,
+    Tokens,
+    packaged,
+    rows_program,
+    saved,
+    series_program,
+    sum_program,
+    tokens_program,
+)
 from torchkeeper.testing import run_handler
 from torchkeeper.wire.messages import Failure, Kind, Reply
 from torchkeeper.wire.raw_tensors import LENGTH_HEADER
@@ -140,6 +150,20 @@ def test_an_only_input_and_output_need_no_names_there(tmp_path: Path) -> None:
     (answer,) = ask(tmp_path, [{"instances": [[1, 2, 3, 4]]}], envelope="json")
     expected = Rows()(torch.tensor([[1.0, 2, 3, 4]])).detach().numpy()
     np.testing.assert_allclose(answer["predictions"], expected, 1e-5, 1e-6)
+
+
+def test_inputs_of_unlike_rows_are_not_joined_though_the_package_names_no_sizes(tmp_path: Path) -> None:
+    packaged(sum_program(), tmp_path / "m.pt2")
+    first, second, good = ask(
+        tmp_path,
+        [
+            infer(tensor("input0", np.ones((one, 4))), tensor("input1", np.ones((other, 4))))
+            for one, other in ((3, 1), (1, 3), (2, 2))
+        ],
+    )
+    assert "equally many rows; input0 has 3, input1 has 1" in first[1]
+    assert "equally many rows; input0 has 1, input1 has 3" in second[1]
+    assert outputs(good)["output0"].tolist() == [[3] * 4] * 2
 
 
 def test_models_that_do_not_say_what_they_take_are_refused(tmp_path: Path) -> None:

@@ -166,6 +166,10 @@ class TensorsHandler(BaseHandler):
                 raise ValueError(f"input {port.name!r}: {why}")
         if (why := unequal(self.model.inputs, [tensor.shape for tensor in tensors.values()])) is not None:
             raise ValueError(why)
+        rows = {name: int(tensor.shape[0]) for name, tensor in tensors.items()} if self._together else {}
+        if len(set(rows.values())) > 1:  # joined, rows of one request would meet those of another
+            counts = ", ".join(f"{name} has {count}" for name, count in rows.items())
+            raise ValueError(f"all inputs must have equally many rows; {counts}")
 
 
 def _tensor(given: NamedTensors, port: Port) -> torch.Tensor:
