@@ -140,7 +140,7 @@ def test_inputs_of_unlike_rows_are_not_joined_though_the_file_names_no_sizes(tmp
 def test_the_handler_tensors_refuses_a_model_of_strings(tmp_path: Path) -> None:
     write_graph(tmp_path / "m.onnx", "Identity", ["x"], TensorProto.STRING)
     with pytest.raises(RuntimeError, match="no datatype for the model's x, z"):
-        run_handler("tensors", [], model_dir=tmp_path, model={"serializedFile": "m.onnx"})
+        run_handler("tensors", [b""], model_dir=tmp_path, model={"serializedFile": "m.onnx"})
 
 
 def test_a_handler_that_asks_the_session_finds_it(tmp_path: Path) -> None:

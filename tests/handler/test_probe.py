@@ -9,7 +9,6 @@ import torch
 
 from torchkeeper.handler.ports import Port, Size, fixed
 from torchkeeper.handler.probe import independent_rows
-from torchkeeper.handler.served_model import ServedModel
 
 CPU = torch.device("cpu")
 
@@ -36,18 +35,18 @@ def failing(x: torch.Tensor) -> torch.Tensor:
 def test_rows_are_independent_if_nothing_of_the_others_shows(
     compute: Callable[[torch.Tensor], torch.Tensor], expected: bool
 ) -> None:
-    ports = [Port("x", "FP32", (Size(1, 8, "b"), fixed(3)))]
-    model = ServedModel(lambda given: compute(given[0]), ports, [Port("y")])
-    assert independent_rows(model, CPU) is expected
+    for size in (Size(1, 8, "b"), fixed(4)):
+        ports = [Port("x", "FP32", (size, fixed(3)))]
+        found = independent_rows(lambda given: {"y": compute(given["x"])}, ports, size, CPU)
+        assert found is expected
 
 
 @pytest.mark.parametrize("datatype", ["INT64", "BOOL", "UINT8", "FP16", "FP64"])
 def test_values_are_of_the_inputs_datatypes(datatype: str) -> None:
-    ports = [Port("x", datatype, (Size(2, None, "b"), Size(1, None, "s")))]
-    model = ServedModel(lambda given: given[0], ports, [Port("y")])
-    assert independent_rows(model, CPU)
+    size = Size(2, None, "b")
+    ports = [Port("x", datatype, (size, Size(1, None, "s")))]
+    assert independent_rows(lambda given: given, ports, size, CPU)
 
 
-def test_a_batch_of_one_size_is_not_tried() -> None:
-    ports = [Port("x", "FP32", (fixed(4),))]
-    assert not independent_rows(ServedModel(lambda given: given[0], ports, [Port("y")]), CPU)
+def test_no_rows_tell_nothing() -> None:
+    assert not independent_rows(lambda given: given, [Port("x", "FP32", (fixed(0),))], fixed(0), CPU)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 from typing import Any
 
-from torchkeeper.machine.hardware import cpu_count
+import torch
+
+from torchkeeper.handler.onnx_model import open_session
 
 #: torch's profiler, torch.compile and what came with 2.3 are in every torch that is allowed here.
 PROFILER_AVAILABLE = PT2_AVAILABLE = PT230_AVAILABLE = True
@@ -17,16 +18,12 @@ ONNX_AVAILABLE = importlib.util.find_spec("onnxruntime") is not None
 
 
 def setup_ort_session(model_pt_path: str, map_location: str | None) -> Any:
-    """An onnxruntime session for a model's file, on the GPU where `map_location` is "cuda".
+    """An onnxruntime session for a model's file, on the GPU where `map_location` is "cuda" or "cuda:1".
 
     Raises:
         ImportError: onnxruntime is not installed.
     """
     try:
-        runtime = importlib.import_module("onnxruntime")
+        return open_session(model_pt_path, torch.device(map_location or "cpu"))
     except ImportError as error:
         raise ImportError(f"ONNX models are run by onnxruntime: pip install onnxruntime ({error})") from None
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = cpu_count()
-    providers = ["CUDAExecutionProvider"] * (map_location == "cuda") + ["CPUExecutionProvider"]
-    return runtime.InferenceSession(model_pt_path, options, providers)

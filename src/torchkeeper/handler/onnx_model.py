@@ -39,15 +39,9 @@ def read_onnx(path: Path, device: torch.device) -> ServedModel:
         RuntimeError: onnxruntime is missing, or cannot load the file.
     """
     try:
-        import onnxruntime
+        session = open_session(str(path), device)
     except ImportError as error:
         raise RuntimeError(f"{path.name} needs onnxruntime: pip install torchkeeper[onnx]") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    try:
-        session = onnxruntime.InferenceSession(
-            str(path), sess_options=options, providers=_providers(onnxruntime, device)
-        )
     except Exception as error:
         raise RuntimeError(f"{path.name} cannot be loaded by onnxruntime ({error})") from error
     inputs = [_port(one) for one in session.get_inputs()]
@@ -62,6 +56,19 @@ def read_onnx(path: Path, device: torch.device) -> ServedModel:
         return found[0] if len(found) == 1 else found
 
     return ServedModel(run, inputs, outputs, session=session)
+
+
+def open_session(path: str, device: torch.device) -> Any:
+    """onnxruntime's session for a file: the worker's share of the cores, and the GPU of `device`.
+
+    Raises:
+        ImportError: onnxruntime is not installed.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    return onnxruntime.InferenceSession(path, sess_options=options, providers=_providers(onnxruntime, device))
 
 
 def _providers(onnxruntime: Any, device: torch.device) -> list[Any]:

@@ -6,32 +6,40 @@ a batch may be cut or filled up, only where each row's outputs depend on that ro
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+
 import torch
 
-from torchkeeper.handler.ports import Port, Size
-from torchkeeper.handler.served_model import DTYPES, ServedModel
+from torchkeeper.handler.ports import DATATYPES, Port, Size
+
+#: Datatype -> torch's type of elements.
+DTYPES: dict[str, torch.dtype] = {
+    name: getattr(torch, text) for text, name in DATATYPES.items() if hasattr(torch, text)
+}
+#: Computes outputs by name from inputs by name.
+Compute = Callable[[Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor]]
 
 #: Rows that are tried, and the length of dimensions that may have any.
 _ROWS, _LENGTH = 3, 2
 
 
-def independent_rows(model: ServedModel, device: torch.device) -> bool:
-    """Whether each row's outputs stayed the same when the other rows changed, and when all changed places."""
-    size = model.batch
-    if size is None or size.fixed:
-        return False
+def independent_rows(compute: Compute, inputs: Sequence[Port], size: Size, device: torch.device) -> bool:
+    """Whether each row's outputs stayed the same when the other rows changed, and when all changed places.
+
+    `size` is that of the batches, in which all inputs have their rows.
+    """
     rows = max(size.low, _ROWS if size.high is None else min(_ROWS, size.high))
     maker = torch.Generator().manual_seed(0)
     try:
-        first = {port.name: made_up(port, rows, maker).to(device) for port in model.inputs}
+        first = {port.name: made_up(port, rows, maker).to(device) for port in inputs}
         others = {name: torch.cat((tensor[:1], _other(tensor[1:]))) for name, tensor in first.items()}
         with torch.inference_mode():
-            found = model.named(first)
-            changed = model.named(others)
-            turned = model.named({name: tensor.flip(0) for name, tensor in first.items()})
+            found = compute(first)
+            changed = compute(others)
+            turned = compute({name: tensor.flip(0) for name, tensor in first.items()})
     except Exception:  # noqa: BLE001 - values that a model was not made for may do anything to it
         return False
-    return all(
+    return rows > 0 and all(
         value.dim() > 0
         and value.shape[0] == rows
         and _same(value[0], changed[name][0])

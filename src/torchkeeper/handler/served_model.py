@@ -1,7 +1,8 @@
 """A model that came without its source: named tensors in and out, in batches of the size that it allows.
 
 Called like a module. A batch that is larger than the model's bound is computed in several calls; a smaller
-one is filled up with its last row, whose surplus results are cut off. Knows nothing of files.
+one is filled up with its last row, whose surplus results are cut off; both only where the rows are
+independent. Knows nothing of files.
 """
 
 from __future__ import annotations
@@ -14,14 +15,10 @@ import torch
 from torch.utils import _pytree as pytree
 
 from torchkeeper.handler.ports import DATATYPES, Port, Size, batch_size, misfit, portions, signature, unequal
+from torchkeeper.handler.probe import independent_rows
 from torchkeeper.wire.messages import Signature
 
 logger = logging.getLogger(__name__)
-
-#: Datatype -> torch's type of elements.
-DTYPES: dict[str, torch.dtype] = {
-    name: getattr(torch, text) for text, name in DATATYPES.items() if hasattr(torch, text)
-}
 
 Run = Callable[[list[torch.Tensor]], Any]
 
@@ -44,6 +41,8 @@ class ServedModel:
         self._session = session
         #: Whether it has been said that batches are filled up.
         self._told = False
+        #: Whether rows are independent; None: nobody asked yet.
+        self._independent: bool | None = None
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
         #: The size of batches; None: the first dimension is no batch.
@@ -84,10 +83,19 @@ class ServedModel:
         found = pytree.tree_leaves(self._whole([tensors[port.name] for port in self.inputs]))
         return {port.name: leaf for port, leaf in zip(self.outputs, found, strict=True)}
 
+    def independent(self, device: torch.device) -> bool:
+        """Whether each row of a batch is computed from that row alone; found out once, by computing."""
+        if self._independent is None:
+            size = self.batch
+            self._independent = size is not None and independent_rows(self.named, self.inputs, size, device)
+        return self._independent
+
     def _whole(self, given: list[torch.Tensor]) -> Any:
         size, count = self.batch, self._rows(given)
         if size is None or count is None or size.holds(count):
             return self._computed(given)
+        if not self.independent(given[0].device):
+            raise _inseparable(size)
         parts = []
         at = 0
         for rows in portions(count, size):
@@ -118,10 +126,7 @@ class ServedModel:
             given = [_filled(tensor, wanted) for tensor in given]
         found = self._computed(given)
         if any(not leaf.dim() or leaf.shape[0] != wanted for leaf in pytree.tree_leaves(found)):
-            raise RuntimeError(
-                f"the model takes {size.low} to {size.high} rows and does not give a row for each: "
-                "a batch of another size cannot be computed in parts; export it with a dynamic batch"
-            )
+            raise _inseparable(size)
         return pytree.tree_map(lambda leaf: leaf[:rows], found) if wanted > rows else found
 
     def _tell(self, size: Size) -> None:
@@ -137,6 +142,13 @@ class ServedModel:
 def datatype_of(tensor: torch.Tensor) -> str | None:
     """The protocol's name of a tensor's datatype; None if it has none."""
     return DATATYPES.get(str(tensor.dtype).removeprefix("torch."))
+
+
+def _inseparable(size: Size) -> RuntimeError:
+    return RuntimeError(
+        f"the model takes {size.low} to {size.high} rows and does not give a row for each that depends on "
+        "it alone: a batch of another size cannot be computed in parts; export it with a dynamic batch"
+    )
 
 
 def _filled(tensor: torch.Tensor, rows: int) -> torch.Tensor:

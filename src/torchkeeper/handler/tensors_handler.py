@@ -19,9 +19,9 @@ from torchkeeper.handler.base import BaseHandler
 from torchkeeper.handler.context import Context
 from torchkeeper.handler.errors import PredictionException
 from torchkeeper.handler.ports import NamedTensors, Port, Size, misfit, unequal
-from torchkeeper.handler.probe import independent_rows
+from torchkeeper.handler.probe import DTYPES
 from torchkeeper.handler.rows import readable
-from torchkeeper.handler.served_model import DTYPES, ServedModel
+from torchkeeper.handler.served_model import ServedModel
 from torchkeeper.handler.timing import timed
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,8 @@ class TensorsHandler(BaseHandler):
         """Loads the model and finds out whether requests may share a batch.
 
         Raises:
-            RuntimeError: there is no model, or none that says what it takes.
+            RuntimeError: there is no model, or none that says what it takes; or it takes or gives what is no
+                tensor of a known datatype.
         """
         super().initialize(context)
         if not isinstance(self.model, ServedModel) or any(port.sizes is None for port in self.model.inputs):
@@ -65,8 +66,16 @@ class TensorsHandler(BaseHandler):
                 "the handler 'tensors' serves models whose file says what they take: an exported program or "
                 "an AOTInductor package (.pt2), or .onnx"
             )
-        self._together = independent_rows(self.model, self.device)
-        if self.model.batch is not None and not self._together:
+        size = self.model.batch
+        foreign = [
+            port.name
+            for port in (*self.model.inputs, *self.model.outputs)
+            if port.sizes is not None and port.datatype not in DTYPES
+        ]
+        if foreign:
+            raise RuntimeError(f"the handler 'tensors' has no datatype for the model's {', '.join(foreign)}")
+        self._together = size is not None and not size.fixed and self.model.independent(self.device)
+        if size is not None and not self._together:
             logger.info(
                 "The rows of the model's batches depend on each other: each request is computed alone"
             )
