@@ -51,6 +51,7 @@ def asked(path: str, answering: Any, held: Held, envelope: str = "json") -> Repl
         ("/v1/predict", True),  # and not the model v1's older form
         ("/ping", True),
         ("/bad%escape", True),
+        ("/wfpredict/x", True),
         ("/predictions/model", False),
         ("/predictions/model/1.0", False),
         ("/invocations", False),

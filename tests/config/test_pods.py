@@ -40,6 +40,8 @@ def test_tokens() -> None:
     off = Configured(disable_token_authorization=True)
     assert says_nothing_of_tokens(HERE, ["model_store"])
     assert not says_nothing_of_tokens(HERE, ["inference_key"])
+    assert not says_nothing_of_tokens(HERE, ["management_key_file"])
+    assert not says_nothing_of_tokens(HERE, ["token_expiration_min"])
     assert not says_nothing_of_tokens(off, ["disable_token_authorization"])
 
 

@@ -97,8 +97,9 @@ def test_whoever_names_models_has_them_elsewhere(tmp_path: Path) -> None:
 def test_a_store_in_a_bucket_needs_no_vertex_ai(tmp_path: Path) -> None:
     settings, _ = load_settings(CommandLine(model_store="s3://bucket/a"), {}, tmp_path)
     assert settings.store_url == "s3://bucket/a"
-    with pytest.raises(SettingsError, match="model_store=gs://: names no bucket"):
-        load_settings(CommandLine(model_store="gs://"), {}, tmp_path)
+    for url in ("gs://", "gs:///folder"):
+        with pytest.raises(SettingsError, match=f"model_store={url}: names no bucket"):
+            load_settings(CommandLine(model_store=url), {}, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -107,12 +108,25 @@ def test_a_store_in_a_bucket_needs_no_vertex_ai(tmp_path: Path) -> None:
         ("", True),
         ("disable_token_authorization=false\n", False),
         ("disable_token_authorization=true\n", False),
+        ("token_protect_ping=true\n", False),
+        ("strict_http_auth=true\n", False),
     ],
 )
 def test_predictions_need_no_key_where_nothing_was_said_of_tokens(
     tmp_path: Path, text: str, opened: bool
 ) -> None:
     assert load(tmp_path, {}, text).open_inference is opened
+
+
+def test_whoever_is_served_without_a_token_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.properties").write_text("")
+    _, warnings = load_settings(CommandLine(), ON, tmp_path)
+    assert any("PREDICTIONS NEED NO TOKEN UNDER VERTEX AI" in warning for warning in warnings), warnings
+
+
+def test_health_and_predictions_need_a_path_each(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="AIP_HEALTH_ROUTE and AIP_PREDICT_ROUTE are both /a"):
+        load(tmp_path, {"AIP_HEALTH_ROUTE": "/a/", "AIP_PREDICT_ROUTE": "/a"})
 
 
 def test_the_page_says_what_the_table_says() -> None:

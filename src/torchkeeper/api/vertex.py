@@ -13,7 +13,7 @@ import msgspec
 from torchkeeper.api.call import Call, Handler
 from torchkeeper.api.kserve import compact, infer
 from torchkeeper.api.routes import Endpoint, Match, Route, resolve
-from torchkeeper.errors import BadEscape, BadRequest, MethodNotAllowed, ResourceNotFound
+from torchkeeper.errors import BadEscape, BadRequest, FeatureMissing, MethodNotAllowed, ResourceNotFound
 from torchkeeper.keys.key import Key
 from torchkeeper.models.registry import Models
 from torchkeeper.serving.apis import Api
@@ -47,7 +47,7 @@ def _asks_a_model(path: str) -> bool:
     """Whether a path is one of the server's for predictions, and not only by chance."""
     try:
         route = resolve(path.encode(), "POST", Api.INFERENCE).route
-    except (BadEscape, ResourceNotFound, MethodNotAllowed):
+    except (BadEscape, FeatureMissing, ResourceNotFound, MethodNotAllowed):
         return False
     asks = (Endpoint.PREDICT, Endpoint.INVOKE, Endpoint.V1_INFER, Endpoint.V2_INFER)
     return route.endpoint in asks and not route.pattern.startswith("/{")

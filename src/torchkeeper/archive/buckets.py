@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from torchkeeper.config.types import SERVICES
+from torchkeeper.config.types import SERVICES, bucket_of
 
 #: S3's addresses, by Amazon's "Methods for accessing a general purpose bucket": the bucket in the host or
 #: path.
@@ -54,6 +54,4 @@ def folder_of(url: str) -> CloudObject:
         ValueError: it has no bucket.
     """
     parts = urlsplit(url)
-    if not parts.netloc:
-        raise ValueError(f"{url} names no bucket")
-    return CloudObject(parts.scheme, parts.netloc, unquote(parts.path).strip("/"))
+    return CloudObject(parts.scheme, bucket_of(url), unquote(parts.path).strip("/"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from torchkeeper.config.pods import ANYWHERE, is_loopback, listening, to_open
+from torchkeeper.config.pods import ANYWHERE, listening, to_open
 from torchkeeper.config.table import Configured
 from torchkeeper.config.types import Address
 
@@ -73,23 +73,3 @@ def ports(values: Configured, moved: Collection[str]) -> tuple[KServePorts, tupl
         http = None
     grpc = to_open(values.kserve_grpc_port, "grpc_inference_port", values, CALLER, warnings)
     return KServePorts(http, grpc), tuple(warnings)
-
-
-def exposure(values: Configured, opened: KServePorts, *, predictions_only: bool = False) -> str | None:
-    """A warning if others than this machine are served without tokens, all of them or predictions only."""
-    if not values.disable_token_authorization and not predictions_only:
-        return None
-    open_doors = [f"{name} {host}:{port}" for name, host, port in listening(values) if not is_loopback(host)]
-    open_doors += [
-        f"KServe's port {address.host}:{address.port}" for address in (opened.http, opened.grpc) if address
-    ]
-    if not open_doors:
-        return None
-    reach = f"EVERYBODY WHO REACHES {', '.join(open_doors)} IS SERVED"
-    mind = "let a network policy or a mesh decide who does"
-    if predictions_only:
-        return (
-            f"PREDICTIONS NEED NO TOKEN UNDER KSERVE, SO {reach}: {mind}. Models are managed with the "
-            "management key only; disable_token_authorization=false asks for a key everywhere"
-        )
-    return f"WITHOUT TOKENS {reach}: {mind}"

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from torchkeeper.config.table import Configured
 from torchkeeper.config.types import Address
 
 ANYWHERE = "0.0.0.0"
+#: Whoever configures one of these speaks of tokens.
+_OF_TOKENS = {
+    "disable_token_authorization",
+    "inference_key",
+    "inference_key_file",
+    "management_key",
+    "management_key_file",
+    "strict_http_auth",
+    "token_expiration_min",
+    "token_protect_ping",
+}
 
 
 def to_open(port: int, wanted: str, values: Configured, caller: str, warnings: list[str]) -> Address | None:
@@ -53,5 +64,27 @@ def is_loopback(host: str | None) -> bool:
 
 def says_nothing_of_tokens(values: Configured, configured: Collection[str]) -> bool:
     """Whether tokens are on only because nobody said anything of them."""
-    said = {"disable_token_authorization", "inference_key", "inference_key_file"}.intersection(configured)
-    return not said and not values.disable_token_authorization
+    return _OF_TOKENS.isdisjoint(configured) and not values.disable_token_authorization
+
+
+def exposure(
+    values: Configured, opened: Iterable[Address | None], caller: str, *, predictions_only: bool = False
+) -> str | None:
+    """A warning if others than this machine are served without tokens, all of them or predictions only.
+
+    `opened` is what is opened for the caller beside the configured addresses.
+    """
+    if not values.disable_token_authorization and not predictions_only:
+        return None
+    open_doors = [f"{name} {host}:{port}" for name, host, port in listening(values) if not is_loopback(host)]
+    open_doors += [f"{caller}'s port {address.host}:{address.port}" for address in opened if address]
+    if not open_doors:
+        return None
+    reach = f"EVERYBODY WHO REACHES {', '.join(open_doors)} IS SERVED"
+    mind = "let a network policy or a mesh decide who does"
+    if predictions_only:
+        return (
+            f"PREDICTIONS NEED NO TOKEN UNDER {caller.upper()}, SO {reach}: {mind}. Models are managed with "
+            "the management key only; disable_token_authorization=false asks for a key everywhere"
+        )
+    return f"WITHOUT TOKENS {reach}: {mind}"

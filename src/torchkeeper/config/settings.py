@@ -20,11 +20,11 @@ from torchkeeper.config import vertex_pod as vertex
 from torchkeeper.config.layers import Layers, Origin, SettingReader, hint
 from torchkeeper.config.log_config import LEVELS, LogConfig, LogLevels, parse_log_config
 from torchkeeper.config.model_settings import Told
-from torchkeeper.config.pods import says_nothing_of_tokens
+from torchkeeper.config.pods import exposure, says_nothing_of_tokens
 from torchkeeper.config.properties import parse_properties, properties_text, substitute
 from torchkeeper.config.snapshot import newest_snapshot, snapshot_folder
 from torchkeeper.config.table import BY_NAME, KEYS, Configured, Effect
-from torchkeeper.config.types import is_cloud
+from torchkeeper.config.types import bucket_of, is_cloud
 from torchkeeper.errors import LaunchRefused, SettingsError
 
 _NAMED = re.compile(r"([^=#/:?]*)=(.*)", re.DOTALL)
@@ -118,7 +118,7 @@ def load_settings(
         configured, opened = _for_kserve(configured, origins, warnings, open_inference)
         unknown = kserve.unknown_protocol(environ)
         warnings += [unknown] if unknown else []
-    configured, vertex_ai = _for_vertex(configured, given, origins, warnings, environ)
+    configured, vertex_ai = _for_vertex(configured, open_inference, origins, warnings, environ)
     warnings += _without_effect(origins)
     if configured.model_snapshot is not None and origins["load_models"].kind == "command line":
         warnings.append(
@@ -173,8 +173,10 @@ def _store_of(layers: Layers, environ: Mapping[str, str]) -> str | None:
     text = layers.texts["model_store"][0].strip()
     if not is_cloud(text):
         return None
-    if not text.partition("://")[2].strip("/"):
-        raise SettingsError(f"model_store={text}: names no bucket")
+    try:
+        bucket_of(text)
+    except ValueError:
+        raise SettingsError(f"model_store={text}: names no bucket") from None
     return text
 
 
@@ -189,7 +191,7 @@ def _opens_inference(values: Configured, given: Collection[str], environ: Mappin
 
 def _for_vertex(
     configured: Configured,
-    given: Collection[str],
+    open_inference: bool,
     origins: dict[str, Origin],
     warnings: list[str],
     environ: Mapping[str, str],
@@ -197,10 +199,12 @@ def _for_vertex(
     """Puts inference on the port that Vertex AI calls, where nobody configured it, and says what it calls."""
     if not vertex.is_asked_for(environ):
         return configured, None
+    given = [name for name, origin in origins.items() if origin.kind != "default"]
     if "inference_address" not in given:
         origins["inference_address"] = Origin("default", "under Vertex AI")
     configured, served, sentences = vertex.served(configured, given, environ)
-    warnings += sentences
+    exposed = exposure(configured, (served.http,), vertex.CALLER, predictions_only=open_inference)
+    warnings += [*sentences, *([exposed] if exposed else [])]
     return configured, served
 
 
@@ -216,7 +220,7 @@ def _for_kserve(
     configured, moved = kserve.moved_defaults(configured, given)
     origins |= dict.fromkeys(moved, Origin("default", "under KServe"))
     opened, sentences = kserve.ports(configured, moved)
-    exposed = kserve.exposure(configured, opened, predictions_only=open_inference)
+    exposed = exposure(configured, (opened.http, opened.grpc), kserve.CALLER, predictions_only=open_inference)
     warnings += [*sentences, *([exposed] if exposed else [])]
     return configured, opened
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
+from urllib.parse import urlsplit
 
 T = TypeVar("T")
 
@@ -100,6 +101,18 @@ SERVICES = ("s3", "gs")
 def is_cloud(url: str) -> bool:
     """Whether a URL is one of a service's own scheme."""
     return url.startswith(tuple(f"{service}://" for service in SERVICES))
+
+
+def bucket_of(url: str) -> str:
+    """The bucket that a URL of a service's own scheme names.
+
+    Raises:
+        ValueError: it names none.
+    """
+    bucket = urlsplit(url).netloc
+    if not bucket:
+        raise ValueError(f"{url} names no bucket")
+    return bucket
 
 
 comma_list = Form(lambda value: tuple(part.strip() for part in value.split(",") if part.strip()))

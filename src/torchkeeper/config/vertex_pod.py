@@ -99,12 +99,11 @@ def served(
     else:
         http = None
         values = replace(values, inference_address=Address("http", ANYWHERE, port))
+    health, predict = _read(_HEALTH, environ), _read(_PREDICT, environ)
+    if health is not None and health == predict:
+        raise SettingsError(f"{_HEALTH.name} and {_PREDICT.name} are both {health}: give each its own path")
     envelope = values.service_envelope or ENVELOPE
-    return (
-        values,
-        VertexAi(http, _read(_HEALTH, environ), _read(_PREDICT, environ), envelope),
-        tuple(warnings),
-    )
+    return values, VertexAi(http, health, predict, envelope), tuple(warnings)
 
 
 def _read(variable: Variable, environ: Mapping[str, str]) -> Any:
