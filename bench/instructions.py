@@ -27,6 +27,7 @@ from servebench.load import Target
 from servebench.paths import CACHE, OURS
 from servebench.plan import BATCH
 from servebench.servers import TORCHKEEPER, Question, serving
+from torchkeeper import TS_NAMESPACE
 
 MODEL = "bench"
 STORE = CACHE / "store"
@@ -35,7 +36,7 @@ _TOTAL = re.compile(r"^(?:summary|totals): (\d+)", re.MULTILINE)
 _COMMAND = """#!/bin/sh
 export PYTHONHASHSEED=0
 exec valgrind --tool=callgrind --separate-threads=yes --instr-atstart=no --vgdb-prefix={folder}/vgdb \\
-    --callgrind-out-file={folder}/counts {python} {command} "$@"
+    --callgrind-out-file={folder}/counts {python} -X {mark} {command} "$@"
 """
 
 
@@ -69,7 +70,8 @@ def count(venv: Path, variant: Variant, connections: int, seconds: float) -> Cou
         command = folder / "bin" / "torchserve"
         command.parent.mkdir()
         real = {"python": venv / "bin" / "python", "command": venv / "bin" / "torchserve"}
-        command.write_text(_COMMAND.format(folder=folder, **real))
+        # With its mark it does not begin anew, which would leave valgrind.
+        command.write_text(_COMMAND.format(folder=folder, mark=TS_NAMESPACE, **real))
         command.chmod(0o755)
         kind = replace(TORCHKEEPER, name=str(venv), venv=folder)
         with serving(kind, STORE, {MODEL: archive.name}, False, ask) as server:
