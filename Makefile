@@ -6,6 +6,8 @@ TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Tests that play platforms and examples: long, and so a target of their own.
+PLAYED := tests/platforms tests/examples tests/server/test_pod.py
 
 .PHONY: help demo serve test test-clients test-platforms check bench clean
 
@@ -36,13 +38,13 @@ serve: $(STAMP)
 	@$(BIN)/python scripts/demo.py --port $(PORT) --keep
 
 test: $(STAMP)
-	$(BIN)/python -m pytest --ignore=tests/clients --ignore=tests/platforms --ignore=tests/examples
+	$(BIN)/python -m pytest $(addprefix --ignore=,tests/clients $(PLAYED))
 
 test-clients: $(STAMP)
 	$(BIN)/python -m pytest tests/clients
 
 test-platforms: $(STAMP)
-	$(BIN)/python -m pytest tests/platforms tests/examples
+	$(BIN)/python -m pytest $(PLAYED)
 
 check: $(STAMP)
 	$(BIN)/ruff check .
