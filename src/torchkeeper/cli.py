@@ -267,6 +267,7 @@ def _sagemaker(arguments: argparse.Namespace) -> int:
     if arguments.print:
         print(lines, end="")
         return 0
+    _leave_at_signals()
     wanted = sagemaker_container.model_folder(environ) / "code" / "requirements.txt"
     if wanted.is_file() and not sagemaker_container.several_models(environ):
         installed = subprocess.run([sys.executable, "-m", "pip", "install", "-r", wanted])

@@ -68,6 +68,15 @@ class Container(Program):
             assert self.process.poll() is None, self.output
             return 0
 
+    def discard(self) -> None:
+        """What a test leaves behind."""
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self._reader.join()
+        self.process.stdout.close()
+
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Container]]:
@@ -80,10 +89,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Container]]:
 
     yield begin
     for container in containers:
-        container.client.close()
-        if container.process.poll() is None:
-            container.process.kill()
-            container.process.wait()
+        container.discard()
 
 
 def test_one_model(tmp_path: Path, start: Callable[..., Container]) -> None:
@@ -143,3 +149,16 @@ def test_a_model_that_cannot_be_loaded_is_no_healthy_container(
     container.wait_for("invalid literal for int")
     assert container.ping() == 500
     container.end()
+
+
+def test_a_container_is_stopped_while_it_installs_requirements(
+    tmp_path: Path, start: Callable[..., Container]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        index = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        folder = artifact(tmp_path / "ml" / "model", "2")
+        (folder / "code" / "requirements.txt").write_text(f"--index-url {index}\nnothing-of-that-name\n")
+        container = start()
+        container.wait_for(index)
+        container.process.terminate()
+        assert container.process.wait(timeout=60) == 0

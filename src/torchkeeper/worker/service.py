@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from torchkeeper.handler.context import Context, RequestProcessor
 from torchkeeper.handler.errors import RowsApart, UnreadableRows
 from torchkeeper.handler.outcome import WrongOutcome, check_one_per_row, drained
+from torchkeeper.handler.recorder import PREDICTION_METRIC
 from torchkeeper.handler.safe_text import safe_repr, safe_str
 from torchkeeper.wire.frames import sendable
 from torchkeeper.wire.messages import Failure, Input, Kind, Part, Reply, Sample, Signature
@@ -138,7 +139,7 @@ class Service:
             output = drained(output, context)
             output = [b""] * len(inputs) if output is None else output
         check_one_per_row("returned", output, len(inputs))
-        context.metrics.add_time("PredictionTime", round((time.perf_counter() - begin) * 1000, 2))
+        context.metrics.add_time(PREDICTION_METRIC, round((time.perf_counter() - begin) * 1000, 2))
         return [line.failed.get(place) or replier.reply(place, output[place]) for place in range(len(inputs))]
 
     def drain(self) -> Sequence[Sample]:
