@@ -6,17 +6,17 @@ TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Tests that play platforms and examples: long, and so a target of their own.
-PLAYED := tests/platforms tests/examples tests/server/test_pod.py
+# Tests that play platforms and examples, or compile models: long, and so a target of their own.
+LONG := tests/platforms tests/examples tests/server/test_pod.py tests/export tests/test_export.py tests/server/test_pt2.py
 
-.PHONY: help demo serve test test-clients test-platforms check bench clean
+.PHONY: help demo serve test test-clients test-long check bench clean
 
 help:
 	@echo "make demo   set up, then archive, serve, predict and explain MNIST"
 	@echo "make serve  the same, and leave the server running"
 	@echo "make test   set up and run the tests"
 	@echo "make test-clients  the tests with other projects' clients, installed for them"
-	@echo "make test-platforms  the tests that play the platforms on which TorchServe runs, and its examples"
+	@echo "make test-long  the tests that play platforms and examples, or compile models"
 	@echo "make check  ruff and mypy"
 	@echo "make bench  measure against the real TorchServe (needs Java 17 and wrk)"
 	@echo "variables: PYTHON=$(PYTHON) PORT=$(PORT) TORCH_INDEX=$(TORCH_INDEX)"
@@ -38,13 +38,13 @@ serve: $(STAMP)
 	@$(BIN)/python scripts/demo.py --port $(PORT) --keep
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(addprefix --ignore=,tests/clients $(PLAYED))
+	$(BIN)/python -m pytest $(addprefix --ignore=,tests/clients $(LONG))
 
 test-clients: $(STAMP)
 	$(BIN)/python -m pytest tests/clients
 
-test-platforms: $(STAMP)
-	$(BIN)/python -m pytest $(PLAYED)
+test-long: $(STAMP)
+	$(BIN)/python -m pytest $(LONG)
 
 check: $(STAMP)
 	$(BIN)/ruff check .
