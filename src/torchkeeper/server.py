@@ -29,8 +29,8 @@ from torchkeeper.api.application import Application
 from torchkeeper.api.call import Handler
 from torchkeeper.api.endpoints import ApiSettings, served
 from torchkeeper.api.metrics import MetricsApi
-from torchkeeper.api.routes import Endpoint
-from torchkeeper.api.vertex import vertex_paths
+from torchkeeper.api.routes import Endpoint, Match
+from torchkeeper.api.vertex import shadowed, vertex_paths
 from torchkeeper.archive.remote_store import local_store
 from torchkeeper.archive.startup import startup_models
 from torchkeeper.config.settings import Settings
@@ -81,6 +81,7 @@ def run(
     hold_signals()
     try:
         doors = doors_of(settings, tls_context(settings))
+        lost = _shadowed(settings, doors)
         for door in doors:
             door.listener.bind()
         rpc, missing = _rpc_front(settings)
@@ -95,7 +96,7 @@ def run(
             keys = announcement(key_file, open_inference=settings.open_inference) if key_file else ()
             for line in (*banner(settings), *keys):
                 logger.info("%s", line)
-            for warning in (*warnings, *missing):
+            for warning in (*warnings, *lost, *missing):
                 logger.warning("%s", warning)
             with local_store(settings) as settings:
                 return uvloop.run(_Server(settings, environ, logs, doors, rpc, tokens).serve(ready))
@@ -160,6 +161,30 @@ def doors_of(settings: Settings, context: ssl.SSLContext | None = None) -> tuple
         for rows in grouped.values()
     )
     return (*doors, *extra)
+
+
+def _own_paths(settings: Settings) -> Mapping[str, Match]:
+    """Routes of paths that a platform made up.
+
+    Raises:
+        SettingsError: they are none.
+    """
+    return vertex_paths(settings.vertex.health, settings.vertex.predict) if settings.vertex else {}
+
+
+def _shadowed(settings: Settings, doors: Sequence[Door]) -> list[str]:
+    """Sentences about routes of the server that a platform's stand in place of, and where.
+
+    Raises:
+        SettingsError: the platform's routes are none.
+    """
+    paths = _own_paths(settings)
+    return [
+        f"{door.listener.address}: {sentence}"
+        for door in doors
+        if door.apis & Api.INFERENCE
+        for sentence in shadowed(paths, door.apis)
+    ]
 
 
 def banner(settings: Settings) -> list[str]:
@@ -305,14 +330,13 @@ class _Server:
     async def _open(self, door: Door, endpoints: Mapping[Endpoint, Handler]) -> None:
         limits = EdgeLimits(max_body=self._settings.max_request_size)
         described = {**endpoints, **ApiDescription(door.apis, self._models).endpoints()}
-        vertex = self._settings.vertex
         application = Application(
             door.apis,
             described,
             self._books,
             max_body=limits.max_body,
             cors=_cors(self._settings),
-            own_paths=vertex_paths(vertex.health, vertex.predict) if vertex else {},
+            own_paths=_own_paths(self._settings),
         )
         await door.listener.start(application, limits, application.unasked, self._books.access)
         for name in door.names:

@@ -10,9 +10,10 @@ import pytest
 from calling import Answering, answer, call
 
 from torchkeeper.api.routes import Endpoint
-from torchkeeper.api.vertex import VertexApi, vertex_paths
-from torchkeeper.errors import BadRequest
+from torchkeeper.api.vertex import VertexApi, shadowed, vertex_paths
+from torchkeeper.errors import BadRequest, SettingsError
 from torchkeeper.keys.key import Key
+from torchkeeper.serving.apis import Api
 from torchkeeper.wire.messages import Reply
 
 HEALTH = "/v1/endpoints/1/deployedModels/2"
@@ -49,7 +50,7 @@ def asked(path: str, answering: Any, held: Held, envelope: str = "json") -> Repl
         ("/predict", True),
         ("/", True),
         ("/v1/predict", True),  # and not the model v1's older form
-        ("/ping", True),
+        ("/models", True),
         ("/bad%escape", True),
         ("/wfpredict/x", True),
         ("/predictions/model", False),
@@ -62,6 +63,41 @@ def asked(path: str, answering: Any, held: Held, envelope: str = "json") -> Repl
 def test_which_predict_paths_are_its_own(path: str, own: bool) -> None:
     found = vertex_paths(None, path)
     assert [match.route.endpoint for match in found.values()] == ([Endpoint.VERTEX_PREDICT] if own else [])
+
+
+@pytest.mark.parametrize("path", ["/ping", "/ping/", "/v2/health/live", "/v2/health/ready"])
+def test_predictions_do_not_stand_where_health_is_told(path: str) -> None:
+    with pytest.raises(SettingsError, match=f"AIP_PREDICT_ROUTE={path}: the server's health is there"):
+        vertex_paths(None, path)
+
+
+@pytest.mark.parametrize(
+    ("health", "predict", "apis", "lost"),
+    [
+        ("/ping", "/predict", Api.INFERENCE, []),
+        ("/", None, Api.INFERENCE, []),
+        (None, "/", Api.INFERENCE, []),
+        ("/v1/models/model", "/v1/models/model:predict", Api.INFERENCE, []),
+        (HEALTH, "/v1/predict", Api.INFERENCE, []),
+        (None, "/models", Api.INFERENCE, []),
+        (None, "/models", Api.INFERENCE | Api.MANAGEMENT, ["POST /models (Register a model)"]),
+        (
+            None,
+            "/v2/repository/index",
+            Api.INFERENCE,
+            ["POST /v2/repository/index (What is loaded, and how)"],
+        ),
+        ("/v2", None, Api.INFERENCE, ["GET and HEAD /v2 (KServe v2: the server's name and extensions)"]),
+        ("/models", None, Api.INFERENCE | Api.MANAGEMENT, ["GET /models (List models)"]),
+    ],
+)
+def test_what_its_paths_take_away_is_said(
+    health: str | None, predict: str | None, apis: Api, lost: list[str]
+) -> None:
+    said = " is Vertex AI's; what the server has there cannot be asked"
+    found = shadowed(vertex_paths(health, predict), apis)
+    assert all(said in sentence for sentence in found)
+    assert [sentence.replace(said, "") for sentence in found] == lost
 
 
 def test_the_health_path_is_its_own_in_any_case_and_open() -> None:

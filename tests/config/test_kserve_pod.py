@@ -63,6 +63,19 @@ def test_what_nobody_configured_makes_room(tmp_path: Path) -> None:
     assert "management_address" not in settings.texts
 
 
+def test_it_makes_room_for_other_ports_of_kserves_too(tmp_path: Path) -> None:
+    settings, warnings = load(tmp_path, "kserve_http_port=8082\nkserve_grpc_port=7070\n")
+    assert doors(settings) == [
+        ("http://0.0.0.0:8082", ("Inference",)),
+        ("http://127.0.0.1:8081", ("Management",)),
+        ("http://127.0.0.1:8085", ("Metrics",)),
+    ]
+    assert settings.kserve is not None
+    assert str(settings.kserve.grpc) == "http://0.0.0.0:7070"
+    assert settings.grpc_inference_port == 8086
+    assert not warnings
+
+
 def test_kserves_port_opens_beside_those_of_the_file(tmp_path: Path) -> None:
     settings, _ = load(tmp_path, SAMPLE)
     assert doors(settings) == [

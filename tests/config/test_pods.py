@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from torchkeeper.config.pods import ANYWHERE, is_loopback, listening, says_nothing_of_tokens, to_open
+from torchkeeper.config.pods import (
+    ANYWHERE,
+    is_loopback,
+    listening,
+    make_room,
+    says_nothing_of_tokens,
+    to_open,
+)
 from torchkeeper.config.table import Configured
 from torchkeeper.config.types import Address
 
@@ -34,6 +41,26 @@ def test_a_port_is_opened_unless_something_has_it(port: int, opened: bool, said:
     found = to_open(port, "inference_address", HERE, "P", warnings)
     assert found == (Address("http", ANYWHERE, port) if opened else None)
     assert [warning.split(": ")[0] for warning in warnings] == said
+
+
+@pytest.mark.parametrize(
+    ("configured", "called", "moved"),
+    [
+        ((), (8080,), {}),
+        ((), (8081,), {"management_address": 8085}),
+        ((), (8081, 8085), {"management_address": 8086}),
+        ((), (8082, 7070), {"metrics_address": 8085, "grpc_inference_port": 8086}),
+        (("metrics_address", "grpc_management_port"), (8082, 7071), {}),
+    ],
+)
+def test_what_nobody_configured_makes_room(
+    configured: tuple[str, ...], called: tuple[int, ...], moved: dict[str, int]
+) -> None:
+    values, names = make_room(Configured(), configured, called)
+    assert set(names) == set(moved)
+    before = {name: port for name, _, port in listening(Configured())}
+    assert {name: port for name, _, port in listening(values)} == before | moved
+    assert {host for _, host, _ in listening(values)} == {"127.0.0.1"}
 
 
 def test_tokens() -> None:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from torchkeeper.config.properties import parse_properties
-from torchkeeper.config.sagemaker_container import model_folder, properties, several_models, text
+from torchkeeper.config.sagemaker_container import (
+    called_ports,
+    model_folder,
+    properties,
+    several_models,
+    text,
+)
+from torchkeeper.config.settings import CommandLine, load_settings
 from torchkeeper.errors import SettingsError
 
 
@@ -71,3 +79,13 @@ def test_it_is_a_file_as_others_are() -> None:
     found = properties({"SAGEMAKER_TS_BATCH_SIZE": "8"})
     assert {entry.key: entry.value for entry in parse_properties(text(found))} == found
     assert (str(model_folder({})), several_models({})) == ("/opt/ml/model", False)
+
+
+def test_what_nobody_configured_leaves_the_port_that_is_called(tmp_path: Path) -> None:
+    environ = {"SAGEMAKER_BIND_TO_PORT": "8082"}
+    (tmp_path / "config.properties").write_text(text(properties(environ)))
+    settings, _ = load_settings(CommandLine(), environ, tmp_path)
+    assert str(settings.inference_address) == str(settings.management_address) == "http://0.0.0.0:8082"
+    assert str(settings.metrics_address) == "http://127.0.0.1:8085"
+    assert str(settings.origins["metrics_address"]) == "default under SageMaker"
+    assert called_ports({}) == called_ports({"SAGEMAKER_BIND_TO_PORT": "9" * 5000}) == ()

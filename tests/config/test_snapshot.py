@@ -256,9 +256,8 @@ def test_an_archive_that_is_not_in_the_store_keeps_the_server_from_starting(
     (tmp_path / "s.cfg").write_text(f"model_snapshot={json.dumps({'models': {'m': {'1.0': fields}}})}\n")
     command = [*(sys.executable, "-m", "torchkeeper.cli", "--start", "--foreground", "--ts-config", "s.cfg")]
     command += ["--model-store", "model_store"]
-    done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=30, env={**os.environ, "LC_ALL": "C"}
-    )
+    environ = {**os.environ, "LC_ALL": "C", "TEMP": str(tmp_path)}  # the pid file is a server's own
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, env=environ)
     assert done.returncode == 1
     assert done.stdout == (
         "Invalid configuration: Model archive file for model :m, version :1.0 not found in model store: "

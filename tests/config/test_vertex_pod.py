@@ -43,6 +43,24 @@ def test_inference_moves_to_the_port_that_is_called(tmp_path: Path) -> None:
     assert doors(load(tmp_path, {})) == [("http://0.0.0.0:8080", ("Inference",))]
 
 
+@pytest.mark.parametrize(
+    ("port", "name"),
+    [
+        ("8081", "management_address"),
+        ("8082", "metrics_address"),
+        ("7070", "grpc_inference_port"),
+        ("7071", "grpc_management_port"),
+    ],
+)
+@pytest.mark.parametrize("text", ["", "inference_address=http://0.0.0.0:7080\n"])
+def test_the_port_that_is_called_is_left_to_it(tmp_path: Path, port: str, name: str, text: str) -> None:
+    settings = load(tmp_path, {"AIP_HTTP_PORT": port}, text)
+    assert str(getattr(settings, name)).endswith("8085")
+    assert str(settings.origins[name]) == "default under Vertex AI"
+    caller = ("Vertex AI",) if text else ("Inference",)
+    assert [found for found in doors(settings) if found[1] == caller] == [(f"http://0.0.0.0:{port}", caller)]
+
+
 def test_a_configured_address_stays_and_the_port_opens_beside_it(tmp_path: Path) -> None:
     text = "inference_address=http://0.0.0.0:7080\n"
     assert doors(load(tmp_path, {}, text)) == [

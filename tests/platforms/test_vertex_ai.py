@@ -102,12 +102,13 @@ def test_it_listens_while_models_load_and_is_healthy_when_they_have(tmp_path: Pa
 def test_artifacts_that_are_not_there_are_never_healthy(tmp_path: Path, bucket: ObjectStore) -> None:
     port = free_port()
     environ = variables(port, AIP_STORAGE_URI="gs://caip-tenant-1/artifacts")
-    environ["STORAGE_EMULATOR_HOST"] = bucket.url
+    environ |= {"STORAGE_EMULATOR_HOST": bucket.url, "AIP_PREDICT_ROUTE": "/v2/repository/index"}
     container = Container(tmp_path / "home", ["serve"], environ)
     container.wait_for("Model server started")
     answer = httpx.get(f"http://127.0.0.1:{port}{ROUTE}", timeout=60)
     assert answer.status_code == 503
     assert "gs://caip-tenant-1/artifacts/model.mar" in answer.json()["error"]
+    assert "POST /v2/repository/index is Vertex AI's; what the server has there" in container.output
     container.stop()
 
 

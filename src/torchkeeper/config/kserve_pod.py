@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from torchkeeper.config.pods import ANYWHERE, listening, to_open
+from torchkeeper.config.pods import ANYWHERE, to_open
 from torchkeeper.config.table import Configured
 from torchkeeper.config.types import Address
 
@@ -21,8 +21,6 @@ PROTOCOLS = ("v1", "v2", "grpc-v2")
 CALLER = "KServe"
 #: Names the configuration's file to the wrapper.
 CONFIG_VARIABLE = "CONFIG_PATH"
-#: Where management goes, since its usual port is KServe's for gRPC; so it is in TorchServe's samples.
-MANAGEMENT_PORT = 8085
 
 
 @dataclass(frozen=True)
@@ -46,30 +44,15 @@ def unknown_protocol(environ: Mapping[str, str]) -> str | None:
     return f"PROTOCOL_VERSION={named} is none of {', '.join(PROTOCOLS)}; all of these are served"
 
 
-def moved_defaults(values: Configured, configured: Collection[str]) -> tuple[Configured, tuple[str, ...]]:
-    """With the addresses that nobody configured out of the way of KServe's ports; and their names.
-
-    Inference is what KServe calls, so it takes that place itself; management goes to the first port from 8085
-    that nothing else has.
-    """
-    moved = []
-    if "inference_address" not in configured:
-        moved.append("inference_address")
-        values = replace(values, inference_address=Address("http", ANYWHERE, values.kserve_http_port))
-    if "management_address" not in configured:
-        taken = {port for name, _, port in listening(values) if name != "management_address"}
-        taken |= {values.kserve_http_port, values.kserve_grpc_port}
-        port = next(port for port in range(MANAGEMENT_PORT, 1 << 16) if port not in taken)
-        moved.append("management_address")
-        values = replace(values, management_address=Address("http", "127.0.0.1", port))
-    return values, tuple(moved)
-
-
-def ports(values: Configured, moved: Collection[str]) -> tuple[KServePorts, tuple[str, ...]]:
-    """What to open beside what `moved_defaults` moved, and sentences about configured ones in the way."""
+def served(
+    values: Configured, configured: Collection[str]
+) -> tuple[Configured, KServePorts, tuple[str, ...]]:
+    """With inference on the port that is called, if nobody configured it; what else is opened; warnings."""
     warnings: list[str] = []
-    http = to_open(values.kserve_http_port, "inference_address", values, CALLER, warnings)
-    if "inference_address" in moved:
-        http = None
+    http = None
+    if "inference_address" in configured:
+        http = to_open(values.kserve_http_port, "inference_address", values, CALLER, warnings)
+    else:
+        values = replace(values, inference_address=Address("http", ANYWHERE, values.kserve_http_port))
     grpc = to_open(values.kserve_grpc_port, "grpc_inference_port", values, CALLER, warnings)
-    return KServePorts(http, grpc), tuple(warnings)
+    return values, KServePorts(http, grpc), tuple(warnings)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
+from typing import Any
 
 from torchkeeper.config.table import Configured
 from torchkeeper.config.types import Address
 
 ANYWHERE = "0.0.0.0"
+#: The first port for what makes room; management's in TorchServe's samples for KServe.
+ASIDE = 8085
 #: Whoever configures one of these speaks of tokens.
 _OF_TOKENS = {
     "disable_token_authorization",
@@ -40,6 +44,25 @@ def to_open(port: int, wanted: str, values: Configured, caller: str, warnings: l
             f"leave the key out or listen on {ANYWHERE}"
         )
     return None
+
+
+def make_room(
+    values: Configured, configured: Collection[str], called: Collection[int]
+) -> tuple[Configured, tuple[str, ...]]:
+    """With what nobody configured off the ports that a platform calls, and the names of what moved.
+
+    It goes to the first ports from 8085 that nothing else has. Inference, which platforms call, stays.
+    """
+    moved = []
+    for name, host, port in listening(values):
+        if name == "inference_address" or name in configured or port not in called:
+            continue
+        taken = {*called, *(other for _, _, other in listening(values))}
+        free = next(port for port in range(ASIDE, 1 << 16) if port not in taken)
+        place: dict[str, Any] = {name: free if name.endswith("_port") else Address("http", host, free)}
+        values = replace(values, **place)
+        moved.append(name)
+    return values, tuple(moved)
 
 
 def listening(values: Configured) -> list[tuple[str, str, int]]:

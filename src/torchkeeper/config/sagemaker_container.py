@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torchkeeper.config import types as form
 from torchkeeper.errors import SettingsError
 
 #: What holds in every container: the platform guards it, and handlers get bytes as they came.
@@ -31,11 +32,22 @@ _OF_THE_MODEL = {
 }
 _NAME = "model"
 _PORT = "8080"
+_PORT_VARIABLE = "SAGEMAKER_BIND_TO_PORT"
+#: Who calls, in sentences.
+CALLER = "SageMaker"
 
 
 def model_folder(environ: Mapping[str, str]) -> Path:
     """Where SageMaker puts the model's artifact."""
     return Path(environ.get("SAGEMAKER_BASE_DIR") or "/opt/ml") / "model"
+
+
+def called_ports(environ: Mapping[str, str]) -> tuple[int, ...]:
+    """The port that SageMaker calls, if the environment is that of a container of its own."""
+    try:
+        return (form.port.parse(environ.get(_PORT_VARIABLE, "")),)
+    except ValueError:  # said of the address where it is used
+        return ()
 
 
 def several_models(environ: Mapping[str, str]) -> bool:
@@ -49,7 +61,7 @@ def properties(environ: Mapping[str, str]) -> dict[str, str]:
     Raises:
         SettingsError: a variable that must be a number is none.
     """
-    address = f"http://0.0.0.0:{_number(environ, 'SAGEMAKER_BIND_TO_PORT', _PORT)}"
+    address = f"http://0.0.0.0:{_number(environ, _PORT_VARIABLE, _PORT)}"
     found = {
         **_ALWAYS,
         "inference_address": address,

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from torchkeeper.config import kserve_pod as kserve
+from torchkeeper.config import sagemaker_container as sagemaker
 from torchkeeper.config import vertex_pod as vertex
 from torchkeeper.config.layers import Layers, Origin, SettingReader, hint
 from torchkeeper.config.log_config import LEVELS, LogConfig, LogLevels, parse_log_config
 from torchkeeper.config.model_settings import Told
-from torchkeeper.config.pods import exposure, says_nothing_of_tokens
+from torchkeeper.config.pods import exposure, make_room, says_nothing_of_tokens
 from torchkeeper.config.properties import parse_properties, properties_text, substitute
 from torchkeeper.config.snapshot import newest_snapshot, snapshot_folder
 from torchkeeper.config.table import BY_NAME, KEYS, Configured, Effect
@@ -112,12 +113,13 @@ def load_settings(
     configured = Configured(**{name: reader.value(name, *pair) for name, pair in layers.texts.items()})
     reader.close(strict=configured.strict_config)
     warnings += [barred] if (barred := layers.barred_urls(environ)) else []
-    given = [name for name, origin in origins.items() if origin.kind != "default"]
+    given = _given(origins)
     opened, open_inference = None, _opens_inference(configured, given, environ)
     if _is_kserve(arguments, environ):
         configured, opened = _for_kserve(configured, origins, warnings, open_inference)
         unknown = kserve.unknown_protocol(environ)
         warnings += [unknown] if unknown else []
+    configured = _with_room(configured, origins, sagemaker.called_ports(environ), sagemaker.CALLER)
     configured, vertex_ai = _for_vertex(configured, open_inference, origins, warnings, environ)
     warnings += _without_effect(origins)
     if configured.model_snapshot is not None and origins["load_models"].kind == "command line":
@@ -199,13 +201,28 @@ def _for_vertex(
     """Puts inference on the port that Vertex AI calls, where nobody configured it, and says what it calls."""
     if not vertex.is_asked_for(environ):
         return configured, None
-    given = [name for name, origin in origins.items() if origin.kind != "default"]
+    configured = _with_room(configured, origins, (vertex.called_port(environ),), vertex.CALLER)
+    given = _given(origins)
     if "inference_address" not in given:
         origins["inference_address"] = Origin("default", "under Vertex AI")
     configured, served, sentences = vertex.served(configured, given, environ)
     exposed = exposure(configured, (served.http,), vertex.CALLER, predictions_only=open_inference)
     warnings += [*sentences, *([exposed] if exposed else [])]
     return configured, served
+
+
+def _given(origins: Mapping[str, Origin]) -> list[str]:
+    """The names of what somebody configured."""
+    return [name for name, origin in origins.items() if origin.kind != "default"]
+
+
+def _with_room(
+    configured: Configured, origins: dict[str, Origin], called: Collection[int], caller: str
+) -> Configured:
+    """With what nobody configured off the ports that a platform calls."""
+    configured, moved = make_room(configured, _given(origins), called)
+    origins |= dict.fromkeys(moved, Origin("default", f"under {caller}"))
+    return configured
 
 
 def _is_kserve(arguments: CommandLine, environ: Mapping[str, str]) -> bool:
@@ -216,10 +233,12 @@ def _for_kserve(
     configured: Configured, origins: dict[str, Origin], warnings: list[str], open_inference: bool
 ) -> tuple[Configured, kserve.KServePorts]:
     """Moves what nobody configured out of the way of KServe's ports; says what to open there."""
-    given = [name for name, origin in origins.items() if origin.kind != "default"]
-    configured, moved = kserve.moved_defaults(configured, given)
-    origins |= dict.fromkeys(moved, Origin("default", "under KServe"))
-    opened, sentences = kserve.ports(configured, moved)
+    called = (configured.kserve_http_port, configured.kserve_grpc_port)
+    configured = _with_room(configured, origins, called, kserve.CALLER)
+    given = _given(origins)
+    if "inference_address" not in given:
+        origins["inference_address"] = Origin("default", "under KServe")
+    configured, opened, sentences = kserve.served(configured, given)
     exposed = exposure(configured, (opened.http, opened.grpc), kserve.CALLER, predictions_only=open_inference)
     warnings += [*sentences, *([exposed] if exposed else [])]
     return configured, opened

@@ -78,6 +78,16 @@ def is_asked_for(environ: Mapping[str, str]) -> bool:
     return environ.get(_MODE.name) == "PREDICTION"
 
 
+def called_port(environ: Mapping[str, str]) -> int:
+    """The port that Vertex AI calls.
+
+    Raises:
+        SettingsError: it is none.
+    """
+    port: int = _read(_PORT, environ)
+    return port
+
+
 def storage(environ: Mapping[str, str]) -> str | None:
     """The artifact folder, if there is one."""
     found: str | None = _read(_STORAGE, environ)
@@ -93,7 +103,7 @@ def served(
         SettingsError: a variable's value cannot be used.
     """
     warnings: list[str] = []
-    port = _read(_PORT, environ)
+    port = called_port(environ)
     if "inference_address" in configured:
         http = to_open(port, "inference_address", values, CALLER, warnings)
     else:
