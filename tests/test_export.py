@@ -7,13 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from exports import needs_compiler
 from servers import EXAMPLE
 from torchkeeper.archive.archive import open_archive
 from torchkeeper.archive.archiver import ModelArchiverConfig, archive_model
 from torchkeeper.cli import torchkeeper
+from torchkeeper.export import narrowed
 from torchkeeper.export.archive import export_archive
 from torchkeeper.export.program import ExportRefused
+from torchkeeper.handler.exported import read_pt2
 from torchkeeper.handler.helpers import import_file
+from torchkeeper.handler.ports import Size
 from torchkeeper.testing import run_handler
 
 pytestmark = pytest.mark.slow
@@ -53,6 +57,44 @@ def test_the_new_archives_handler_answers_as_before(
     handler = made.model_dir / "mnist_handler.py"
     found = run_handler(handler, pictures, model={"serializedFile": "mnist_cnn.pt2"})
     assert [int(reply.body) for reply in found] == list(range(10))  # type: ignore[union-attr]
+
+
+def test_a_compiled_model_answers_as_before_and_what_torch_narrowed_is_said(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """AOTInductor bounds the batch of a convolution by the kernel that it chose for the exported one."""
+    needs_compiler()
+    assert torchkeeper(["export", str(archive), "--to", "pt2", "--compile", *INPUT]) == 0
+    said = capsys.readouterr().out
+    made = open_archive(tmp_path / "mnist-pt2.mar", tmp_path / "made")
+    batch = read_pt2(made.model_dir / "mnist_cnn.pt2", torch.device("cpu")).batch
+    assert batch is not None
+    if batch.high != 64:
+        assert f"larger ones are computed in parts of {batch.high}" in said
+    else:
+        assert "larger" not in said
+    pictures = [(EXAMPLE / "test_data" / f"{digit}.png").read_bytes() for digit in range(10)] * 3
+    handler = made.model_dir / "mnist_handler.py"
+    found = run_handler(handler, pictures, model={"serializedFile": "mnist_cnn.pt2"})
+    assert [int(reply.body) for reply in found] == list(range(10)) * 3  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("batch", "said"),
+    [
+        (Size(1, 64), None),
+        (Size(0, None), None),
+        (Size(1, 128), None),
+        (Size(2, 64), "AOTInductor narrowed the batch: smaller batches are filled up to 2"),
+        (
+            Size(2, 15),
+            "AOTInductor narrowed the batch: smaller batches are filled up to 2, "
+            "larger ones are computed in parts of 15, the best batchSize",
+        ),
+    ],
+)
+def test_what_is_said_of_a_narrowed_batch(batch: Size, said: str | None) -> None:
+    assert narrowed(batch, 64) == said
 
 
 def test_torchscript_and_a_name_of_ones_own(tmp_path: Path) -> None:

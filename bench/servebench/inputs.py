@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import gzip
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
 from servebench.errors import BenchError
-from servebench.paths import BENCH, CACHE, DIGITS, MNIST
+from servebench.paths import BENCH, CACHE, DIGITS, MNIST, OURS
 
 COUNT = 1000
 PIXELS = 28 * 28
+#: The workload whose model AOTInductor compiles, and what that model takes.
+COMPILED = "mnist-pt2"
+INPUT = "x:FP32:-1,1,28,28"
 
 
 @dataclass(frozen=True)
@@ -66,11 +70,11 @@ def pictures(folder: Path = CACHE / "pictures") -> Path:
 def answers(workload: str, images: Path, archive: Path, python: Path) -> Path:
     """The file of right answers, one hexadecimal line per picture: the digit for mnist, else the picture.
 
-    The digits are what the archive's own handler answers in process, run by `python`.
+    The digits are what the handler of the archive with the eager model answers in process, run by `python`.
     """
     file = CACHE / f"answers-{workload}.txt"
-    if workload == "mnist":
-        lines = digits(archive, images, python)
+    if workload in ("mnist", COMPILED):
+        lines = digits(_eager(archive) if workload == COMPILED else archive, images, python)
     else:
         lines = [path.read_bytes() for path in sorted(images.glob("*.png"))]
     file.write_text("".join(line.hex() + "\n" for line in lines))
@@ -80,29 +84,46 @@ def answers(workload: str, images: Path, archive: Path, python: Path) -> Path:
 def digits(archive: Path, images: Path, python: Path) -> list[bytes]:
     """What the archive's own handler answers in process, picture by picture."""
     command: list[str | Path] = [python, BENCH / "in_process.py", "--archive", archive]
-    done = subprocess.run([*command, "--pictures", images, "--answers"], capture_output=True, text=True)
-    if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:] or ["no output"]
-        raise BenchError(f"the mnist handler does not run in process: {last[0]}")
-    return [line.encode() for line in done.stdout.split()]
+    return [line.encode() for line in _said([*command, "--pictures", images, "--answers"]).split()]
 
 
 def build_archive(variant: Variant, archiver: Path, store: Path) -> Path:
-    """Makes the variant's archive with the given `torch-model-archiver`, over an older one."""
+    """Makes the variant's archive with the given `torch-model-archiver`, over an older one.
+
+    That of mnist-pt2 is mnist's, with the model compiled for this machine.
+    """
     store.mkdir(parents=True, exist_ok=True)
-    command = [str(archiver), "--model-name", variant.name, "--version", "1.0", "--force"]
-    command += ["--export-path", str(store)]
-    if variant.workload == "mnist":
-        command += ["--model-file", str(MNIST / "mnist.py"), "--serialized-file", str(MNIST / "mnist_cnn.pt")]
-        command += ["--handler", str(MNIST / "mnist_handler.py")]
+    made = store / f"{variant.name}.mar"
+    compiled = variant.workload == COMPILED
+    packed = _eager(made) if compiled else made
+    command: list[str | Path] = [archiver, "--model-name", packed.stem, "--version", "1.0", "--force"]
+    command += ["--export-path", store]
+    if variant.workload in ("mnist", COMPILED):
+        command += ["--model-file", MNIST / "mnist.py", "--serialized-file", MNIST / "mnist_cnn.pt"]
+        command += ["--handler", MNIST / "mnist_handler.py"]
     else:
-        command += ["--handler", str(BENCH / "handlers" / f"{variant.workload}.py")]
+        command += ["--handler", BENCH / "handlers" / f"{variant.workload}.py"]
     if variant.config is not None:
         config = store / f"{variant.name}.yaml"
         config.write_text(variant.config)
-        command += ["--config-file", str(config)]
+        command += ["--config-file", config]
+    _said(command)
+    if compiled:
+        made.unlink(missing_ok=True)
+        export = [OURS / "bin" / "torchkeeper", "export", packed, "--to", "pt2", "--compile"]
+        _said([*export, "--input", INPUT, "--output", made])
+    return made
+
+
+def _eager(made: Path) -> Path:
+    """The archive that a compiled one is made of."""
+    return made.with_stem(f"{made.stem}-eager")
+
+
+def _said(command: Sequence[str | Path]) -> str:
+    """What a program prints."""
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr + done.stdout).strip().splitlines()[-1:] or ["no output"]
-        raise BenchError(f"{archiver} failed for {variant.name}: {last[0]}")
-    return store / f"{variant.name}.mar"
+        raise BenchError(f"{Path(command[0]).name} failed: {last[0]}")
+    return done.stdout

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from servebench.inputs import Variant
+from servebench.inputs import COMPILED, Variant
 
 CONNECTIONS = (1, 16, 64)
 BATCH = 16
 #: TorchServe's maxBatchDelay is tried at both (ms); 0 would make it wait 100 ms.
 DELAYS = (1, 5)
-WORKLOADS = ("mnist", "echo", "accel")
+WORKLOADS = ("mnist", COMPILED, "echo", "accel")
+#: Set where it is not BATCH: AOTInductor bounds the batch of the compiled model to 15.
+BATCHES = {COMPILED: 15}
 #: An accelerator stand-in has one worker, the others as many as the server starts by itself.
 WORKERS = {"accel": 1}
+
+_NOT_SERVED = ("TorchServe", COMPILED)
 
 DEFAULTS, BATCH_1, BATCH_16 = "defaults", "batch 1", f"batch {BATCH}"
 
@@ -42,7 +46,7 @@ def cases(workloads: tuple[str, ...], servers: tuple[str, ...]) -> list[Case]:
     for workload in workloads:
         workers = WORKERS.get(workload)
         plain = Variant(workload, workers=workers)
-        by_delay = [Variant(workload, BATCH, delay, workers) for delay in DELAYS]
+        by_delay = [Variant(workload, BATCHES.get(workload, BATCH), delay, workers) for delay in DELAYS]
         rows += [
             Case("TorchServe", plain, False, (DEFAULTS,)),
             # Nothing is tuned in ours, so its defaults are its figures at batch size 1.
@@ -52,7 +56,10 @@ def cases(workloads: tuple[str, ...], servers: tuple[str, ...]) -> list[Case]:
             Case("torchkeeper", by_delay[-1], False, (BATCH_16,)),
             Case("TorchServe", by_delay[1], True, (BATCH_16,)),
         ]
-    return [row for row in rows if row.server in servers]
+    # TorchServe 0.12 knows AOTInductor's older form alone.
+    return [
+        row for row in rows if row.server in servers and (row.server, row.variant.workload) != _NOT_SERVED
+    ]
 
 
 def in_round(rows: list[Case], number: int) -> list[Case]:

@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from servebench.inputs import COMPILED
 from servebench.load import Cell
 from servebench.plan import BATCH_1, BATCH_16, CONNECTIONS, DEFAULTS, Case
 
@@ -137,6 +138,12 @@ def reaches(results: Results) -> list[Reach]:
         ours, theirs = (get(server, "mnist", DEFAULTS) for server in (OURS, THEIRS))
         return Reach(f"mnist, defaults, {what}", ours, theirs, unit, 0.5, False, before)
 
+    def compiled(setup: str, connections: int, beside: str) -> Reach:
+        ours = results.rate(OURS, COMPILED, setup, connections)
+        eager = results.rate(beside, "mnist", setup, connections)
+        name = f"{COMPILED}, {setup}, {_plural(connections)} ÷ {beside}'s mnist"
+        return Reach(name, ours, eager, "requests/s", None, True, "–")
+
     limit = results.rate(OURS, "mnist", BATCH_16, 64)
     return [
         rate("mnist", DEFAULTS, 16, 10, "35"),
@@ -153,6 +160,11 @@ def reaches(results: Results) -> list[Reach]:
         rate("mnist", BATCH_16, 16, 1.2, "1.2–1.5"),
         p50("mnist", BATCH_16, 0.6, "0.5"),
         p50("mnist", BATCH_1, 0.8, "0.7"),
+        *(
+            compiled(setup, connections, beside)
+            for setup, connections in ((DEFAULTS, 16), (BATCH_16, 16), (BATCH_16, 64))
+            for beside in (OURS, THEIRS)
+        ),
         rate("echo", BATCH_16, 64, 1.3, "1.6–2"),
         p50("echo", BATCH_1, 0.5, "0.3"),
         rate("accel", BATCH_16, 1, 1.8, "2.1"),

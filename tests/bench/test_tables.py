@@ -6,7 +6,7 @@ import pytest
 
 from servebench.environment import parse_java_version
 from servebench.errors import BenchError
-from servebench.inputs import Variant
+from servebench.inputs import COMPILED, Variant
 from servebench.load import Cell, Checked, parse_checked, parse_wrk
 from servebench.plan import BATCH_1, BATCH_16, DEFAULTS, WORKLOADS, Case, cases, in_round
 from servebench.posting import parse as parse_h2load
@@ -106,10 +106,14 @@ def test_a_round_serves_every_figure_and_tunes_torchserve_only():
             setups = {
                 s for r in rows if (r.variant.workload, r.server) == (workload, server) for s in r.setups
             }
-            assert setups == {DEFAULTS, BATCH_1, BATCH_16}
+            served = server == "torchkeeper" or workload != COMPILED
+            assert setups == ({DEFAULTS, BATCH_1, BATCH_16} if served else set())
     assert not any(row.tuned for row in rows if row.server == "torchkeeper")
-    theirs = {row.variant for row in rows if row.server == "TorchServe"}
-    assert {row.variant for row in rows if row.server == "torchkeeper"} <= theirs
+    ours, theirs = (
+        {row.variant for row in rows if row.server == server and row.variant.workload != COMPILED}
+        for server in ("torchkeeper", "TorchServe")
+    )
+    assert ours <= theirs
     assert in_round(rows, 1) == in_round(rows, 0)[::-1]
 
 
@@ -119,10 +123,10 @@ def test_skipped_servers_and_workloads_are_left_out():
     assert {row.variant.workload for row in rows} == {"echo"}
 
 
-def sample(server, setup, rate, *, delay=None, p50=1.0, errors=0, wrong=0, start=1.0):
-    """A run of echo whose three cells are alike."""
+def sample(server, setup, rate, *, workload="echo", delay=None, p50=1.0, errors=0, wrong=0, start=1.0):
+    """A run whose three cells are alike."""
     batch = 16 if delay else None
-    case = Case(server, Variant("echo", batch, delay), server == "TorchServe", (setup,))
+    case = Case(server, Variant(workload, batch, delay), server == "TorchServe", (setup,))
     cells = {connections: Cell(rate, p50, 2 * p50, errors) for connections in (1, 16, 64)}
     return Sample(case, start, 100.0, cells, 10, wrong)
 
@@ -166,7 +170,7 @@ def test_reach_table_leaves_out_what_was_not_measured():
             sample("torchkeeper", BATCH_16, 28_000, delay=5),
         ]
     )
-    assert len(reaches(results)) == 13
+    assert len(reaches(results)) == 19
     rows = reach_rows(reaches(results))
     assert rows == [
         (
@@ -180,6 +184,23 @@ def test_reach_table_leaves_out_what_was_not_measured():
         )
     ]
     assert len(rows[0]) == len(REACH_HEAD)
+
+
+def test_a_compiled_model_stands_beside_the_eager_one_of_both_servers():
+    results = Results(
+        [
+            sample("TorchServe", BATCH_16, 1000, workload="mnist", delay=1),
+            sample("torchkeeper", BATCH_16, 2000, workload="mnist", delay=5),
+            sample("torchkeeper", BATCH_16, 3000, workload=COMPILED, delay=5),
+        ]
+    )
+    rows = [row for row in reach_rows(reaches(results)) if row[0].startswith(COMPILED)]
+    assert [(row[0], row[3]) for row in rows] == [
+        ("mnist-pt2, batch 16, 16 connections ÷ torchkeeper's mnist", "1.50"),
+        ("mnist-pt2, batch 16, 16 connections ÷ TorchServe's mnist", "3.00"),
+        ("mnist-pt2, batch 16, 64 connections ÷ torchkeeper's mnist", "1.50"),
+        ("mnist-pt2, batch 16, 64 connections ÷ TorchServe's mnist", "3.00"),
+    ]
 
 
 def test_figure_and_spread_tables():

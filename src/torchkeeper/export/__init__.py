@@ -8,8 +8,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torchkeeper.archive.store import SUFFIXES
+
+if TYPE_CHECKING:
+    from torchkeeper.handler.ports import Size
 
 
 def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -53,7 +57,20 @@ def run(arguments: argparse.Namespace, epoch: str | None) -> int:
         print(f"torchkeeper export: error: {error}", file=sys.stderr)
         return 1
     print(f"{target} has the model as a .pt2 file, which takes {taken(model.inputs)}")
+    if model.batch is not None and (said := narrowed(model.batch, arguments.max_batch)):
+        print(said)
     return 0
+
+
+def narrowed(batch: Size, asked: int) -> str | None:
+    """What is to be known of a compiled model that takes fewer sizes of batches than the program; else None.
+
+    AOTInductor chooses kernels for the batch that the program was exported with, and bounds it by them.
+    """
+    few = [f"smaller batches are filled up to {batch.low}"] if batch.low > 1 else []
+    if batch.high is not None and batch.high < asked:
+        few.append(f"larger ones are computed in parts of {batch.high}, the best batchSize")
+    return f"AOTInductor narrowed the batch: {', '.join(few)}" if few else None
 
 
 def _beside(source: Path) -> Path:

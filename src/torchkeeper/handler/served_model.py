@@ -133,8 +133,9 @@ class ServedModel:
         if not self._told:
             self._told = True
             logger.warning(
-                "The model takes batches of %d rows at least: smaller ones are filled up. "
-                'Export it for every size: dynamic_shapes={...: {0: torch.export.Dim("batch", min=1)}}',
+                "The model takes batches of %d rows at least: smaller ones are filled up, and cost as much. "
+                'A program exported for every size, torch.export.Dim("batch", min=1), and not compiled, '
+                "takes them as they are",
                 size.low,
             )
 
