@@ -73,6 +73,7 @@ def told(findings: list[Finding]) -> list[tuple[str, Verdict]]:
             "A, B; keep one",
         ),
         ("x = 1", "h.py", "neither a function handle nor a class"),
+        ("async " + FUNCTION + "#" * 300_000, "h.py", "async def handle asks for asynchronous handlers"),
         ("def handle(data, context:", "h.py", "h.py: line 1: "),
         ("print 'python 2'", "h.py", "h.py: line 1: "),
         (FUNCTION + "import no_such_package.x", "h.py", "imports no_such_package (line 3), which is neither"),

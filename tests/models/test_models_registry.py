@@ -78,6 +78,17 @@ def test_an_asynchronous_handler_is_refused_before_a_worker_loads_it(house: Hous
         asyncio.run(house.models.register(one(workers=0)))
 
 
+def test_a_long_handler_is_left_to_its_workers_and_that_is_said(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server answers requests meanwhile; a long one's syntax tree takes seconds and a gigabyte."""
+    source = f"async def handle(data, context):\n    return data\n{'#' * 256 * 1024}"
+    with zipfile.ZipFile(archive(house.store, "m", handler="other.py"), "a") as file:
+        file.writestr("other.py", source)
+    asyncio.run(house.models.register(one(workers=0)))
+    assert "other.py is over 256 KB: whether it is asynchronous, its workers will say" in caplog.messages
+
+
 def test_a_workflow_is_no_model(house: House) -> None:
     archive(house.store, "m").rename(house.store / "flow.war")
     with pytest.raises(

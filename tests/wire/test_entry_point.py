@@ -66,7 +66,7 @@ CLASS = "class H:\n    def initialize(self, c): pass\n    async def handle(self,
         ('"""\n' + ASYNC + '"""\ndef handle(data, context): pass\n', "handle", None),
         ("async def (:\n", "handle", None),
         ("async def " + "(" * 100_000, "handle", None),
-        (ASYNC + "#" * 256 * 1024, "handle", None),
+        (ASYNC + "#" * 256 * 1024, "handle", "async def handle"),
     ],
 )
 def test_an_entry_point_that_is_sure_to_be_asynchronous(

@@ -32,6 +32,9 @@ from torchkeeper.wire.messages import Declared, ModelSpec, Sample
 
 logger = logging.getLogger(__name__)
 
+#: Bytes of a handler's source that are looked through here, where requests are served meanwhile.
+_LOOKED_THROUGH = 256 * 1024
+
 
 @dataclass(frozen=True)
 class Sinks:
@@ -203,9 +206,16 @@ class Builder:
 
 
 def _asynchronous(file: Path, handler: HandlerText) -> features.Missing | None:
-    """What the archive's own handler would need, were it asynchronous."""
+    """What the archive's own handler would need, were it asynchronous; the workers look at a long one."""
     try:
-        entry = asynchronous_entry(file.read_bytes(), handler.function)
+        source = file.read_bytes()
+        if len(source) > _LOOKED_THROUGH:
+            kept = _LOOKED_THROUGH // 1024
+            logger.warning(
+                "%s is over %d KB: whether it is asynchronous, its workers will say", file.name, kept
+            )
+            return None
+        entry = asynchronous_entry(source, handler.function)
     except OSError:
         return None  # its workers will say why
     return features.missing_asynchronous(entry) if entry else None
