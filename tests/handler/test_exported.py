@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from exports import Rows, Tokens, library, packaged, rows_program, saved, tokens_program
+from exports import Rows, Tokens, library, packaged, rows_program, saved, sum_program, tokens_program
 from torchkeeper.handler.exported import read_pt2
 from torchkeeper.handler.ports import Port, Size
 from torchkeeper.handler.weights import load_whole
@@ -93,7 +94,8 @@ def test_packages_are_served_in_batches_of_any_size(
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     model = read_pt2(packages["rows"], CPU)
-    assert model.inputs[0].sizes == (Size(2, 8), Size(4, 4))
+    batch, _ = sizes = model.inputs[0].sizes or ()
+    assert sizes == (Size(2, 8, batch.symbol), Size(4, 4))
     x = torch.randn(4, count).t()  # not contiguous
     torch.testing.assert_close(model(x), Rows()(x).detach())
     assert not list(tmp_path.iterdir()), "folders left behind"
@@ -117,14 +119,27 @@ def test_a_package_without_its_source_checks_its_inputs_itself(
 
 def test_a_packages_inputs_are_read_from_its_checks(packages: dict[str, Path]) -> None:
     model = read_pt2(packages["tokens"], CPU)
-    sizes = (Size(1, 16), Size(2, 32))
-    assert model.inputs == (Port("input0", "INT64", sizes), Port("input1", "BOOL", sizes))
+    ids_port, mask_port = model.inputs
+    sizes = ids_port.sizes
+    assert ids_port == Port("input0", "INT64", sizes)
+    assert mask_port == Port("input1", "BOOL", sizes)
+    assert [replace(size, symbol=None) for size in sizes or ()] == [Size(1, 16), Size(2, 32)]
     assert [port.name for port in model.outputs] == ["sum", "per_token"]
     ids, mask = torch.randint(0, 10, (20, 5)), torch.rand(20, 5) > 0.5
     for name, value in Tokens()(ids, mask).items():
         torch.testing.assert_close(model(ids, mask)[name], value.detach())
     with pytest.raises(ValueError, match=r"input input1: shape \[2, 33\] is not \[1..16, 2..32\]"):
         model(torch.ones(2, 3, dtype=torch.int64), torch.ones(2, 33, dtype=torch.bool))
+
+
+def test_compiled_code_never_gets_inputs_of_unlike_rows(tmp_path: Path) -> None:
+    """Its own assertions are a setting of the compiler, and new; without them it reads foreign memory."""
+    with torch._inductor.config.patch(size_asserts=False):
+        model = read_pt2(packaged(sum_program(), tmp_path / "sum.pt2"), CPU)
+    assert model(torch.ones(2, 4), torch.ones(2, 4)).tolist() == [[3] * 4] * 2
+    for rows, others in ((8, 1), (1, 8)):
+        with pytest.raises(ValueError, match=f"dimension 0 of input1 is {others} and .* of input0 is {rows}"):
+            model(torch.ones(rows, 4), torch.ones(others, 4))
 
 
 def test_libraries_from_before_packages_are_served_with_a_warning(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 import torch
@@ -29,11 +29,11 @@ def failing(x: torch.Tensor) -> torch.Tensor:
         (lambda x: x * 1.0 + (x - x.abs().amax(0)).sign(), False),
         (lambda x: x.sum(), False),
         (lambda x: torch.cat((x, x)), False),
-        (failing, False),
+        (failing, None),
     ],
 )
 def test_rows_are_independent_if_nothing_of_the_others_shows(
-    compute: Callable[[torch.Tensor], torch.Tensor], expected: bool
+    compute: Callable[[torch.Tensor], torch.Tensor], expected: bool | None
 ) -> None:
     for size in (Size(1, 8, "b"), fixed(4)):
         ports = [Port("x", "FP32", (size, fixed(3)))]
@@ -50,3 +50,39 @@ def test_values_are_of_the_inputs_datatypes(datatype: str) -> None:
 
 def test_no_rows_tell_nothing() -> None:
     assert not independent_rows(lambda given: given, [Port("x", "FP32", (fixed(0),))], fixed(0), CPU)
+
+
+@pytest.mark.parametrize(
+    ("least", "high", "expected", "lengths"),
+    [
+        (8, None, True, [2, 32]),
+        (100, None, True, [2, 32, 224]),
+        (300, None, None, [2, 32, 224]),
+        (8, 4, None, [2, 4]),
+    ],
+)
+def test_lengths_that_a_model_cannot_compute_tell_nothing(
+    least: int, high: int | None, expected: bool | None, lengths: list[int]
+) -> None:
+    seen = []
+
+    def compute(given: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        length = given["x"].shape[1]
+        seen.append(length)
+        return {"y": given["x"].unfold(1, least, 1).sum(2)}
+
+    ports = [Port("x", "FP32", (Size(1, 8, "b"), Size(2, high)))]
+    assert independent_rows(compute, ports, Size(1, 8, "b"), CPU) is expected
+    assert list(dict.fromkeys(seen)) == lengths
+
+
+def test_a_second_trial_is_not_larger_than_the_memory() -> None:
+    seen = []
+
+    def compute(given: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        seen.append(given["x"].shape[1])
+        raise RuntimeError("too short")
+
+    ports = [Port("x", "FP32", (Size(1, 8, "b"), *[Size(1, None)] * 4))]
+    assert independent_rows(compute, ports, Size(1, 8, "b"), CPU) is None
+    assert seen == [2, 32]

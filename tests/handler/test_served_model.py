@@ -96,6 +96,21 @@ def test_a_batch_of_another_size_is_not_computed_in_parts_where_rows_depend_on_e
             model(torch.ones(count, 2))
 
 
+def test_that_made_up_rows_could_not_be_computed_is_no_word_about_the_models_rows() -> None:
+    def run(given: list[torch.Tensor]) -> torch.Tensor:
+        if not given[0].eq(1).all():
+            raise ValueError("only ones")
+        return given[0]
+
+    model = ServedModel(run, [Port("x", "FP32", (Size(2, 4, "b"), fixed(2)))], [Port("y")])
+    assert model(torch.ones(3, 2)).shape == (3, 2)
+    for count in (1, 8):
+        with pytest.raises(RuntimeError, match=r"takes 2\.\.4 rows and could not be tried on made-up rows"):
+            model(torch.ones(count, 2))
+    unbounded = ServedModel(run, [Port("x", "FP32", (Size(1, None, "b"), fixed(2)))], [Port("y")])
+    assert unbounded(torch.ones(100, 2)).shape == (100, 2)
+
+
 def test_a_session_answers_for_what_the_model_is_not_asked() -> None:
     class Session:
         opset = 17

@@ -152,7 +152,7 @@ def test_an_only_input_and_output_need_no_names_there(tmp_path: Path) -> None:
     np.testing.assert_allclose(answer["predictions"], expected, 1e-5, 1e-6)
 
 
-def test_inputs_of_unlike_rows_are_not_joined_though_the_package_names_no_sizes(tmp_path: Path) -> None:
+def test_inputs_of_unlike_rows_are_not_computed_though_the_package_names_no_sizes(tmp_path: Path) -> None:
     packaged(sum_program(), tmp_path / "m.pt2")
     first, second, good = ask(
         tmp_path,
@@ -161,8 +161,8 @@ def test_inputs_of_unlike_rows_are_not_joined_though_the_package_names_no_sizes(
             for one, other in ((3, 1), (1, 3), (2, 2))
         ],
     )
-    assert "equally many rows; input0 has 3, input1 has 1" in first[1]
-    assert "equally many rows; input0 has 1, input1 has 3" in second[1]
+    assert "dimension 0 of input1 is 1 and dimension 0 of input0 is 3; they must be equal" in first[1]
+    assert "dimension 0 of input1 is 3 and dimension 0 of input0 is 1; they must be equal" in second[1]
     assert outputs(good)["output0"].tolist() == [[3] * 4] * 2
 
 

@@ -12,7 +12,6 @@ import importlib
 import json
 import logging
 import os
-import re
 import shutil
 import tempfile
 import zipfile
@@ -26,7 +25,8 @@ import torch.export
 from torch.utils import _pytree as pytree
 
 from torchkeeper.handler.formats import LIBRARY_ENDS
-from torchkeeper.handler.ports import DATATYPES, Port, Size, fixed, numbered
+from torchkeeper.handler.package_checks import UNBOUNDED, input_checks
+from torchkeeper.handler.ports import Port, Size, fixed, numbered
 from torchkeeper.handler.safe_text import first_sentence
 from torchkeeper.handler.served_model import ServedModel, datatype_of
 
@@ -40,8 +40,6 @@ _MODEL = "model"
 _CHECK = "AOTI_RUNTIME_CHECK_INPUTS"
 #: Where a package keeps the names of its inputs, which torch itself leaves out: with commas between them.
 INPUT_NAMES = "input_names"
-#: Bounds of a dimension from here on are none.
-_UNBOUNDED = 1 << 31
 
 
 def read_pt2(path: Path, device: torch.device) -> ServedModel:
@@ -131,7 +129,7 @@ def _program_port(name: str, value: torch.Tensor, ranges: dict[str, Any]) -> Por
 def _bound(upper: object) -> int | None:
     """A bound as a number; None for infinity in each of its forms."""
     text = str(upper)
-    return int(text) if text.isdigit() and int(text) < _UNBOUNDED else None
+    return int(text) if text.isdigit() and int(text) < UNBOUNDED else None
 
 
 def _output_names(spec: Any) -> list[str]:
@@ -229,43 +227,17 @@ def _package_inputs(source: str, in_spec: Any, told: str | None) -> list[Port]:
     known = told.split(",") if isinstance(told, str) else []
     if len(known) == len(set(known)) == len(names):
         names = known
-    checks = _checks(source)
+    checks = input_checks(source)
     if len(checks) != len(names):
         return [Port(name) for name in names]
-    return [Port(name, datatype, sizes) for name, (datatype, sizes) in zip(names, checks, strict=True)]
-
-
-#: What AOTInductor writes into a package's source to check its inputs: the beginning of an input's check ...
-_INPUT = re.compile(r"(?m)^\s*int32_t (\w+)_expected_dtype = aoti_torch_dtype_(\w+)\(\);")
-#: ... and a length: (fixed, -, -, dimension) or (-, dimension, "<" or ">", bound).
-_LENGTH = r"if \((?:(\d+) != {name}_size\[(\d+)\]|{name}_size\[(\d+)\] ([<>]) (\d+))\)"
-_STRIDE = r"{name}_stride\[(\d+)\]"
-
-
-def _checks(source: str) -> list[tuple[str | None, tuple[Size, ...] | None]]:
-    """Datatype and sizes of each input, in their order, as far as a package's source checks them."""
-    begins = list(_INPUT.finditer(source))
-    ends = [*(match.start() for match in begins[1:]), len(source)][: len(begins)]
-    return [
-        (DATATYPES.get(begin[2]), _lengths(begin[1], source[begin.end() : end]))
-        for begin, end in zip(begins, ends, strict=True)
-    ]
-
-
-def _lengths(name: str, text: str) -> tuple[Size, ...] | None:
-    """The sizes of an input's dimensions; those without a check may be anything. None: nothing is checked."""
-    found: dict[int, Size] = {}
-    for match in re.finditer(_LENGTH.format(name=re.escape(name)), text):
-        only, place, other, sign, bound = match.groups()
-        if only is not None:
-            found[int(place)] = fixed(int(only))
-            continue
-        known = found.get(int(other), Size())
-        low, high = (int(bound), known.high) if sign == "<" else (known.low, _bound(int(bound)))
-        found[int(other)] = Size(low, high)
-    strides = (int(place) for place in re.findall(_STRIDE.format(name=re.escape(name)), text))
-    rank = max([*found, *strides], default=-1) + 1
-    return tuple(found.get(place, Size()) for place in range(rank)) if rank else None
+    for name, check in zip(names, checks, strict=True):
+        for place in check.untold:
+            logger.warning(
+                "The package does not say how dimension %d of %s depends on others: nothing is refused for "
+                "a length that does not fit them",
+                *(place, name),
+            )
+    return [Port(name, check.datatype, check.sizes) for name, check in zip(names, checks, strict=True)]
 
 
 def _member(path: Path, ending: str) -> str:

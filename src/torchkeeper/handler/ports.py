@@ -116,10 +116,11 @@ def unequal(ports: Iterable[Port], shapes: Iterable[Sequence[int]]) -> str | Non
 
 def shape_text(sizes: Sequence[Size]) -> str:
     """A shape for people: [1..64, 3, 224, 224]."""
-    return f"[{', '.join(map(_size_text, sizes))}]"
+    return f"[{', '.join(map(size_text, sizes))}]"
 
 
-def _size_text(size: Size) -> str:
+def size_text(size: Size) -> str:
+    """A length for people: 3, 1..64, or 2.. without a bound."""
     if size.fixed:
         return str(size.low)
     return f"{size.low}.." if size.high is None else f"{size.low}..{size.high}"

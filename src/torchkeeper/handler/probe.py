@@ -6,6 +6,7 @@ a batch may be cut or filled up, only where each row's outputs depend on that ro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -19,27 +20,43 @@ DTYPES: dict[str, torch.dtype] = {
 #: Computes outputs by name from inputs by name.
 Compute = Callable[[Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor]]
 
-#: Rows that are tried, and the length of dimensions that may have any.
-_ROWS, _LENGTH = 3, 2
+#: Rows that are tried, and lengths of dimensions that may have any: the first that the model computes counts.
+_ROWS, _LENGTHS = 3, (2, 32, 224)
+#: Elements of a trial that is made after another one failed.
+_MOST = 1 << 24
 
 
-def independent_rows(compute: Compute, inputs: Sequence[Port], size: Size, device: torch.device) -> bool:
+def independent_rows(
+    compute: Compute, inputs: Sequence[Port], size: Size, device: torch.device
+) -> bool | None:
     """Whether each row's outputs stayed the same when the other rows changed, and when all changed places.
 
-    `size` is that of the batches, in which all inputs have their rows.
+    None: nothing that was tried could be computed. `size` is that of the batches, in which all inputs have
+    their rows.
     """
     rows = max(size.low, _ROWS if size.high is None else min(_ROWS, size.high))
+    seen: list[list[list[int]]] = []
+    for length in _LENGTHS:
+        shapes = [_shape(port, rows, length) for port in inputs]
+        if shapes in seen or (seen and sum(map(math.prod, shapes)) > _MOST):
+            continue
+        seen.append(shapes)
+        try:
+            return rows > 0 and _tried(compute, inputs, rows, length, device)
+        except Exception:  # noqa: BLE001 - values that a model was not made for may do anything to it
+            continue
+    return None
+
+
+def _tried(compute: Compute, inputs: Sequence[Port], rows: int, length: int, device: torch.device) -> bool:
     maker = torch.Generator().manual_seed(0)
-    try:
-        first = {port.name: made_up(port, rows, maker).to(device) for port in inputs}
-        others = {name: torch.cat((tensor[:1], _other(tensor[1:]))) for name, tensor in first.items()}
-        with torch.inference_mode():
-            found = compute(first)
-            changed = compute(others)
-            turned = compute({name: tensor.flip(0) for name, tensor in first.items()})
-    except Exception:  # noqa: BLE001 - values that a model was not made for may do anything to it
-        return False
-    return rows > 0 and all(
+    first = {port.name: made_up(port, rows, maker, length).to(device) for port in inputs}
+    others = {name: torch.cat((tensor[:1], _other(tensor[1:]))) for name, tensor in first.items()}
+    with torch.inference_mode():
+        found = compute(first)
+        changed = compute(others)
+        turned = compute({name: tensor.flip(0) for name, tensor in first.items()})
+    return all(
         value.dim() > 0
         and value.shape[0] == rows
         and _same(value[0], changed[name][0])
@@ -48,20 +65,22 @@ def independent_rows(compute: Compute, inputs: Sequence[Port], size: Size, devic
     )
 
 
-def made_up(port: Port, rows: int, maker: torch.Generator) -> torch.Tensor:
-    """A tensor that an input of known sizes takes: so many rows, unless it has one length only."""
-    first, *others = port.sizes or ()
-    lengths = [first.low if first.fixed else rows, *map(_length, others)]
+def made_up(port: Port, rows: int, maker: torch.Generator, length: int = _LENGTHS[0]) -> torch.Tensor:
+    """A tensor that an input of known sizes takes: so many rows, unless it has one length only.
+
+    `length` is that of other dimensions, as far as they may have it.
+    """
+    lengths = _shape(port, rows, length)
     dtype = DTYPES[port.datatype or ""]
     if dtype.is_floating_point:
         return torch.randn(lengths, generator=maker).to(dtype)
     return torch.randint(0, 2, lengths, generator=maker).to(dtype)
 
 
-def _length(size: Size) -> int:
-    return (
-        size.low if size.fixed else max(size.low, _LENGTH if size.high is None else min(_LENGTH, size.high))
-    )
+def _shape(port: Port, rows: int, length: int) -> list[int]:
+    first, *others = port.sizes or ()
+    within = (max(size.low, length if size.high is None else min(length, size.high)) for size in others)
+    return [first.low if first.fixed else rows, *within]
 
 
 def _other(tensor: torch.Tensor) -> torch.Tensor:

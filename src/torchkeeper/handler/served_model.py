@@ -14,7 +14,17 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from torchkeeper.handler.ports import DATATYPES, Port, Size, batch_size, misfit, portions, signature, unequal
+from torchkeeper.handler.ports import (
+    DATATYPES,
+    Port,
+    Size,
+    batch_size,
+    misfit,
+    portions,
+    signature,
+    size_text,
+    unequal,
+)
 from torchkeeper.handler.probe import independent_rows
 from torchkeeper.wire.messages import Signature
 
@@ -41,8 +51,9 @@ class ServedModel:
         self._session = session
         #: Whether it has been said that batches are filled up.
         self._told = False
-        #: Whether rows are independent; None: nobody asked yet.
-        self._independent: bool | None = None
+        #: What the trial said of the rows, once it was made.
+        self._trial: bool | None = None
+        self._tried = False
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
         #: The size of batches; None: the first dimension is no batch.
@@ -83,19 +94,22 @@ class ServedModel:
         found = pytree.tree_leaves(self._whole([tensors[port.name] for port in self.inputs]))
         return {port.name: leaf for port, leaf in zip(self.outputs, found, strict=True)}
 
-    def independent(self, device: torch.device) -> bool:
-        """Whether each row of a batch is computed from that row alone; found out once, by computing."""
-        if self._independent is None:
-            size = self.batch
-            self._independent = size is not None and independent_rows(self.named, self.inputs, size, device)
-        return self._independent
+    def independent(self, device: torch.device) -> bool | None:
+        """Whether each row of a batch is computed from that row alone; found out once, by computing.
+
+        None: made-up rows could not be computed, so nobody knows.
+        """
+        if not self._tried and self.batch is not None:
+            self._trial = independent_rows(self.named, self.inputs, self.batch, device)
+        self._tried = True
+        return self._trial
 
     def _whole(self, given: list[torch.Tensor]) -> Any:
         size, count = self.batch, self._rows(given)
         if size is None or count is None or size.holds(count):
             return self._computed(given)
-        if not self.independent(given[0].device):
-            raise _inseparable(size)
+        if not (independent := self.independent(given[0].device)):
+            raise _inseparable(size, known=independent is not None)
         parts = []
         at = 0
         for rows in portions(count, size):
@@ -145,10 +159,13 @@ def datatype_of(tensor: torch.Tensor) -> str | None:
     return DATATYPES.get(str(tensor.dtype).removeprefix("torch."))
 
 
-def _inseparable(size: Size) -> RuntimeError:
+def _inseparable(size: Size, *, known: bool = True) -> RuntimeError:
+    why = "does not give a row for each that depends on it alone"
+    if not known:
+        why = "could not be tried on made-up rows, so that nobody knows whether each is computed alone"
     return RuntimeError(
-        f"the model takes {size.low} to {size.high} rows and does not give a row for each that depends on "
-        "it alone: a batch of another size cannot be computed in parts; export it with a dynamic batch"
+        f"the model takes {size_text(size)} rows and {why}: a batch of another size is not computed in "
+        "parts; export it with a dynamic batch"
     )
 
 

@@ -74,11 +74,13 @@ class TensorsHandler(BaseHandler):
         ]
         if foreign:
             raise RuntimeError(f"the handler 'tensors' has no datatype for the model's {', '.join(foreign)}")
-        self._together = size is not None and not size.fixed and self.model.independent(self.device)
-        if size is not None and not self._together:
-            logger.info(
-                "The rows of the model's batches depend on each other: each request is computed alone"
-            )
+        self._together = False
+        if size is not None and not size.fixed:
+            independent = self.model.independent(self.device)
+            self._together = independent is True
+            if not self._together:
+                why = "depend on each other" if independent is False else "could not be tried"
+                logger.info("The rows of the model's batches %s: each request is computed alone", why)
 
     @timed
     def preprocess(self, data: Any) -> Any:
