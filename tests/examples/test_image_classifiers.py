@@ -1,0 +1,249 @@
+"""TorchServe's image classification examples in real workers, on networks of the same shapes in small."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import torch
+from archives import HANDLERS, archived, imported
+from captum.attr import IntegratedGradients
+from PIL import Image
+
+from servers import Server
+
+LABELS = {str(number): ["n0", name] for number, name in enumerate(("ant", "bee", "cat", "dog", "eel", "fox"))}
+NAMES = [name for _, name in LABELS.values()]
+PETS = ["cat", "dog", "hamster", "canary", "carp", "gecko"]
+#: Names of built-in classifiers' models, as `--model-file` has them.
+BUILTIN = ("alexnet", "densenet", "resnet", "squeezenet")
+MICRO = """
+batchSize: 8
+maxBatchDelay: 500
+micro_batching:
+  micro_batch_size: 2
+  parallelism:
+    preprocess: 2
+    inference: 1
+    postprocess: 2
+"""
+
+pytestmark = pytest.mark.slow
+
+
+def png(seed: int, size: tuple[int, int] = (64, 64), mode: str = "RGB") -> bytes:
+    """A picture of large coloured squares, others for each seed."""
+    channels = (3,) if mode == "RGB" else ()
+    pixels = np.random.default_rng(seed).integers(0, 256, (4, 4, *channels), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def imagenet(picture: bytes) -> torch.Tensor:
+    """What ImageNet's networks see of a square picture: the middle 224 of 256 pixels, normalised."""
+    image = Image.open(io.BytesIO(picture)).resize((256, 256), Image.Resampling.BILINEAR)
+    pixels = np.asarray(image.crop((16, 16, 240, 240)), dtype=np.float32) / 255
+    normalised = (pixels - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
+    return torch.from_numpy(normalised.transpose(2, 0, 1)).float()
+
+
+def digit(picture: bytes) -> torch.Tensor:
+    pixels = np.asarray(Image.open(io.BytesIO(picture)), dtype=np.float32) / 255
+    return torch.from_numpy((pixels - 0.1307) / 0.3081)[None, None]
+
+
+class Models:
+    """The models of the archives, as they are without a server."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.known: dict[str, torch.nn.Module] = {}
+        torch.manual_seed(4)
+        imported("small_networks.py")
+        for name in (*BUILTIN, "vgg", "digits"):
+            module = imported(f"{name}_model.py")
+            self.known[name] = model = (module.Net if name == "digits" else module.ImageClassifier)()
+            for parameter in model.parameters():
+                parameter.data *= 2  # so that pictures differ clearly
+            torch.save(self.checkpoint(name, model), folder / f"{name}.pth")
+            model.eval()
+
+    @staticmethod
+    def checkpoint(name: str, model: torch.nn.Module) -> dict[str, torch.Tensor]:
+        """The model's state dict; DenseNet's as old checkpoints name its layers."""
+        old = r"\1.\2" if name == "densenet" else r"\g<0>"
+        named = {
+            re.sub(r"(norm|conv)(\d)(?=\.)", old, key): value for key, value in model.state_dict().items()
+        }
+        assert name != "densenet" or named.keys() != model.state_dict().keys()
+        return named
+
+    def says(self, name: str, tensor: torch.Tensor) -> Any:
+        """The probabilities of the five best classes of one picture, by name."""
+        with torch.no_grad():
+            probabilities = self.known[name](tensor[None]).softmax(1)[0]
+        best = probabilities.argsort(descending=True)[:5]
+        return pytest.approx({NAMES[place]: probabilities[place].item() for place in best}, abs=1e-5)
+
+    def best(self, name: str, tensor: torch.Tensor) -> int:
+        with torch.no_grad():
+            return int(self.known[name](tensor).argmax())
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Models]]:
+    folder = tmp_path_factory.mktemp("image_classifiers")
+    store = folder / "model_store"
+    store.mkdir()
+    models = Models(folder)
+    (folder / "index_to_name.json").write_text(json.dumps(LABELS))
+    extra = (folder / "index_to_name.json", HANDLERS / "small_networks.py")
+
+    def archive(name: str, handler: str, model: str, config: str = "") -> None:
+        files = ("--model-file", HANDLERS / f"{model}_model.py", "--serialized-file", folder / f"{model}.pth")
+        archived(store, name, handler, *files, extra=() if model == "digits" else extra, config=config)
+
+    for name in BUILTIN:
+        archive(name, "image_classifier", name)
+    archive("vgg", "vgg_handler.py", "vgg")
+    archive("profiled", "image_classifier", "resnet", "handler:\n  profile: true\n")
+    archive("digits", "digits_handler.py", "digits", "batchSize: 4\nmaxBatchDelay: 500\n")
+    archive("tensors", "digit_tensors_handler.py", "digits")
+    archive("frames", "frames_handler.py", "resnet")
+    archive("pets", "pet_handler.py", "resnet")
+    archive("breeds", "breed_handler.py", "resnet", "batchSize: 4\nmaxBatchDelay: 500\n")
+    archive("micro", "micro_batches_handler.py", "resnet", MICRO)
+    archived(store, "base64", "base64_handler.py:encode")
+    names = (*BUILTIN, "vgg", "profiled", "digits", "tensors", "frames", "pets", "breeds", "micro", "base64")
+    flags = ("--disable-token-auth", "--enable-model-api")
+    server = Server(
+        folder, tuple(f"{name}={name}.mar" for name in names), {"default_workers_per_model": 1}, flags
+    )
+    yield server, models
+    server.stop()
+
+
+def at_once(server: Server, path: str, bodies: Sequence[bytes]) -> list[httpx.Response]:
+    """The answers to bodies that are sent side by side, as `curl -T file &` sends them."""
+    with ThreadPoolExecutor(len(bodies)) as pool:
+        return list(pool.map(lambda body: server.client.put(path, content=body), bodies))
+
+
+@pytest.mark.parametrize("name", [*BUILTIN, "vgg"])
+def test_classifiers_with_a_model_file(served: tuple[Server, Models], name: str) -> None:
+    """alexnet, densenet_161 (old names in its checkpoint), resnet_18, squeezenet; vgg_16 loads it itself."""
+    server, models = served
+    for seed in (1, 2):
+        answer = server.client.put(f"/predictions/{name}", content=png(seed))
+        assert (answer.status_code, answer.json()) == (200, models.says(name, imagenet(png(seed))))
+        said = list(answer.json().values())
+        assert said == sorted(said, reverse=True)
+
+
+def test_a_batch_of_a_model_that_is_registered_with_batch_size(served: tuple[Server, Models]) -> None:
+    """resnet_152_batch: the same archive under another name, its batch by parameters of the registration."""
+    server, models = served
+    asked = {"model_name": "resnet152", "url": "resnet.mar", "batch_size": "4", "max_batch_delay": "5000"}
+    begun = server.manage.post("/models", params={**asked, "initial_workers": "1", "synchronous": "true"})
+    assert begun.json() == {"status": 'Model "resnet152" Version: 1.0 registered with 1 initial workers'}
+    pictures = [png(3), png(4, (300, 300)), png(5)]
+    answers = at_once(server, "/predictions/resnet152", pictures)
+    assert [answer.json() for answer in answers] == [
+        models.says("resnet", imagenet(picture)) for picture in pictures
+    ]
+    (about,) = server.manage.get("/models/resnet152").json()
+    assert (about["batchSize"], about["maxBatchDelay"]) == (4, 5000)
+
+
+def test_the_handlers_steps_are_timed(served: tuple[Server, Models]) -> None:
+    """benchmarking/resnet50: `profile: true` records how long each step takes."""
+    server, models = served
+    answer = server.client.put("/predictions/profiled", content=png(6))
+    assert answer.json() == models.says("resnet", imagenet(png(6)))
+    for step in ("preprocess", "inference", "postprocess"):
+        said = (
+            rf"result=\[METRICS\]ts_handler_{step}\.Milliseconds:[\d.e-]+\|#ModelName:profiled,Level:Model\|"
+        )
+        server.wait_for(said)
+
+
+def test_digits_in_a_batch_and_explained(served: tuple[Server, Models]) -> None:
+    """mnist: own image processing and postprocess; Captum's answer is that of Captum here."""
+    server, models = served
+    pictures = [png(seed, (28, 28), "L") for seed in range(4)]
+    answers = at_once(server, "/predictions/digits", pictures)
+    assert [int(answer.text) for answer in answers] == [models.best("digits", digit(one)) for one in pictures]
+    explain = IntegratedGradients(models.known["digits"])  # type: ignore[no-untyped-call]  # untyped there
+    for target in (0, 7):
+        expected = explain.attribute(digit(pictures[0]), target=target, n_steps=15)
+        fields = {"data": pictures[0], "target": str(target).encode()}
+        found = server.client.post("/explanations/digits", files=fields)
+        torch.testing.assert_close(torch.tensor(found.json()), expected[0].float(), atol=1e-5, rtol=1e-4)
+    plain = server.client.put("/explanations/digits", content=pictures[0])
+    assert plain.json() == server.client.post("/explanations/digits", files={"data": pictures[0]}).json()
+
+
+def test_digits_as_numbers_in_json(served: tuple[Server, Models]) -> None:
+    """mnist/torchdata: the body is a JSON object whose `image` is the batch's tensor."""
+    server, models = served
+    tensor = torch.rand(1, 1, 28, 28)
+    answer = server.client.post("/predictions/tensors", json={"image": tensor.tolist()})
+    assert (answer.status_code, int(answer.text)) == (200, models.best("digits", tensor))
+    missed = server.client.post("/predictions/tensors", json={"picture": 1})
+    assert (missed.status_code, missed.json()["cause"]) == (503, "KeyError: 'image'")
+
+
+def test_frames_of_a_film_in_one_request(served: tuple[Server, Models]) -> None:
+    """near_real_time_video: a JSON object of frames, base64 text or numbers; one answer with all of them."""
+    server, models = served
+    pictures = [png(seed) for seed in (7, 8, 9)]
+    body = json.dumps({str(place): base64.b64encode(one).decode() for place, one in enumerate(pictures)})
+    kinds = {"Content-type": "application/json", "Accept": "text/plain"}
+    answer = server.client.post("/predictions/frames", content=body, headers=kinds)
+    assert answer.json() == [models.says("resnet", imagenet(one)) for one in pictures]
+    numbers = torch.rand(2, 3, 32, 32)
+    answer = server.client.post(
+        "/predictions/frames", json={"0": numbers[0].tolist(), "1": numbers[1].tolist()}
+    )
+    assert answer.json() == [models.says("resnet", frame) for frame in numbers]
+
+
+def test_a_workflows_models_each_by_itself(served: tuple[Server, Models]) -> None:
+    """Workflows/dog_breed_classification: a function that encodes, cats and dogs, breeds of dogs."""
+    server, models = served
+    picture = png(10)
+    text = server.client.put("/predictions/base64", content=picture).text
+    assert text == base64.b64encode(picture).decode()
+    pet = server.client.put("/predictions/pets", content=text.encode()).text
+    assert pet == PETS[models.best("resnet", imagenet(picture)[None])]
+    steps = [("dog", png(11)), ("cat", png(12)), ("dog", png(13))]
+
+    def breed(step: tuple[str, bytes]) -> httpx.Response:
+        fields = {"pet": (None, step[0].encode()), "picture": (None, base64.b64encode(step[1]))}
+        return server.client.post("/predictions/breeds", files=fields)
+
+    with ThreadPoolExecutor(len(steps)) as pool:
+        first, second, third = pool.map(breed, steps)
+    assert second.text == "no dog"
+    for answer, (_, picture) in zip((first, third), (steps[0], steps[2]), strict=True):
+        assert answer.json() == models.says("resnet", imagenet(picture))
+
+
+def test_pictures_in_micro_batches(served: tuple[Server, Models]) -> None:
+    """micro_batching: five pictures as three small batches; one that is none fails alone."""
+    server, models = served
+    pictures = [png(seed) for seed in range(14, 19)]
+    answers = at_once(server, "/predictions/micro", [*pictures[:3], b"no picture", *pictures[3:]])
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 503, 200, 200]
+    assert answers.pop(3).json()["cause"] == "no picture that Pillow can read (10 bytes)"
+    assert [one.json() for one in answers] == [models.says("resnet", imagenet(one)) for one in pictures]
