@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from torchkeeper.metrics.intake import MAX_DETECTED, Intake
+from torchkeeper.metrics.line import parse_line
 from torchkeeper.metrics.registry import Registry
 from torchkeeper.metrics.text import render
 from torchkeeper.wire.messages import Declared, Sample
@@ -73,11 +74,23 @@ def test_what_does_not_fit_is_an_error(sample: Sample, text: str, caplog: pytest
     assert text in caplog.text
 
 
-def test_undeclared_metrics_are_dropped_unless_they_are_detected() -> None:
+def test_undeclared_metrics_are_log_lines_unless_they_are_detected(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     sample = Sample("New", 1, "Milliseconds", "HISTOGRAM", (("MethodName", "p"), *MODEL), "id")
     registry, found = intake()
     assert found.sample(sample) is None
     assert registry.get("New") is None
+    (said,) = caplog.messages
+    line = said.removeprefix("result=").removesuffix(", pattern=[METRICS]")
+    assert line.startswith(
+        "[METRICS]New.Milliseconds:1|#MethodName:p,ModelName:m,Level:Model|#type:HISTOGRAM"
+    )
+    assert parse_line(line) == sample
+    assert found.line(line) is None
+    assert len(caplog.messages) == 2
+    silent = Intake(Registry("off"), (), "vm", detect=False, told=False)
+    assert silent.sample(sample) is None
+    assert len(caplog.messages) == 2
     registry, found = intake(detect=True)
     assert found.sample(sample) == sample
     assert lines(registry)[-1] == ('New_sum{MethodName="p",ModelName="m",Level="Model",Hostname="vm",} 1.0')

@@ -81,7 +81,8 @@ class Metrics:
         self._own = self.registry.logged()
         self._instruments = Instruments(self.registry, hostname, ledger, self.flush, self._changed)
         detect = settings.model_metrics_auto_detect and mode != "off"
-        self._intake = Intake(self.registry, catalogue.model, hostname, detect=detect)
+        told = mode != "off"
+        self._intake = Intake(self.registry, catalogue.model, hostname, detect=detect, told=told)
         #: What handlers find declared in `context.metrics`.
         self.declared: tuple[Declared, ...] = catalogue.model
         self._tasks: list[asyncio.Task[None]] = []

@@ -1,17 +1,18 @@
 """Takes in the numbers that handlers record, or print in the old text form, and finds their metric.
 
-A number whose metric metrics.yaml does not declare is dropped, unless auto-detection is on: then the metric
-is added as the number describes it. Source of these rules: TorchServe's backend metrics.
+A number whose metric metrics.yaml does not declare is a line in the log and no more, unless auto-detection is
+on: then the metric is added as the number describes it. Source of these rules: TorchServe's backend metrics.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 
 import msgspec
 
 from torchkeeper.metrics.cell import Cell
-from torchkeeper.metrics.line import parse_line
+from torchkeeper.metrics.line import PREFIX, metric_line, parse_line
 from torchkeeper.metrics.registry import Family, Registry
 from torchkeeper.wire.messages import Declared, Sample
 
@@ -32,13 +33,21 @@ class Intake:
         declared: handlers' metrics of metrics.yaml.
         hostname: value of the label Hostname, which every metric of a handler gets.
         detect: the setting model_metrics_auto_detect.
+        told: whether numbers that no metric takes are told in the log.
     """
 
     def __init__(
-        self, registry: Registry, declared: tuple[Declared, ...], hostname: str, *, detect: bool
+        self,
+        registry: Registry,
+        declared: tuple[Declared, ...],
+        hostname: str,
+        *,
+        detect: bool,
+        told: bool = True,
     ) -> None:
         self._registry = registry
         self._hostname = hostname
+        self._told = told
         self._room = MAX_DETECTED if detect else 0
         self._families: dict[str, Family] = {}
         self._bound: dict[tuple[str, tuple[tuple[str, str], ...]], tuple[Family, Cell | None] | None] = {}
@@ -55,6 +64,7 @@ class Intake:
             if len(self._bound) < _MAX_BOUND:
                 self._bound[key] = bound
         if bound is None:
+            self._tell(sample)
             return None
         family, cell = bound
         if family.kind == "counter" and sample.value < 0:
@@ -73,6 +83,12 @@ class Intake:
             logger.error('Failed to parse metrics line: "%s".', line)
             return None
         return self.sample(sample)
+
+    def _tell(self, sample: Sample) -> None:
+        """A log line as TorchServe has one of every number; scripts and people read them."""
+        if self._told and logger.isEnabledFor(logging.INFO):
+            line = metric_line(sample, self._hostname, time.time())
+            logger.info("result=%s, pattern=%s", line, PREFIX)
 
     def _bind(self, sample: Sample) -> tuple[Family, Cell | None] | None:
         family = self._families.get(sample.name) or self._detect(sample)

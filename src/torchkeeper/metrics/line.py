@@ -1,6 +1,7 @@
 """The text form of metrics that old handlers print: `[METRICS]Name.Unit:1.0|#Label:value|#type:GAUGE|#...`.
 
-Pure: a line in, a Sample out. Source of the grammar: the pattern with which TorchServe reads its workers.
+Pure: a line in, a Sample out, and back. Source of the grammar: the pattern with which TorchServe reads its
+workers.
 """
 
 from __future__ import annotations
@@ -40,3 +41,13 @@ def parse_line(line: str) -> Sample | None:
     pairs = (tuple(pair.split(":")) for pair in found["dimensions"].split(","))
     dimensions = tuple((pair[0], pair[1]) for pair in pairs if len(pair) == 2)
     return Sample(found["name"], value, found["unit"], kind, dimensions, found["request"] or "")
+
+
+def metric_line(sample: Sample, hostname: str, moment: float) -> str:
+    """The line that says a sample, taken at `moment` (seconds since 1970)."""
+    dimensions = ",".join(f"{name}:{value}" for name, value in sample.dimensions)
+    request = f",{sample.request_id}" if sample.request_id else ""
+    return (
+        f"{PREFIX}{sample.name}.{sample.unit}:{sample.value}|#{dimensions}|#type:{sample.type}"
+        f"|#hostname:{hostname},{int(moment)}{request}"
+    )
