@@ -77,7 +77,7 @@ PURE = (
         "config.model_config",
     ),
     *("config.model_rules", "config.model_settings", "config.model_snapshot", "config.properties"),
-    *("config.settings", "config.snapshot", "config.table", "config.types", "config.vertex_pod"),
+    *("config.setting_key", "config.settings", "config.snapshot", "config.table", "config.types"),
     *("metrics.catalogue", "metrics.cell", "metrics.instruments", "metrics.intake", "metrics.java"),
     *("metrics.ledger", "metrics.line", "metrics.pace", "metrics.registry", "metrics.text"),
     *(

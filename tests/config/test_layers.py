@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchkeeper.config.layers import Layers, Origin, SettingReader, hint
-from torchkeeper.config.table import BY_NAME, KEYS, SettingKey
+from torchkeeper.config.setting_key import SettingKey
+from torchkeeper.config.table import BY_NAME, KEYS
 from torchkeeper.errors import SettingsError
 
 FILE = Origin("file", "/c.properties", 7)

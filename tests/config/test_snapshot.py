@@ -14,9 +14,10 @@ import pytest
 
 from config.versions import kept
 from torchkeeper.archive.startup import snapshot_models, startup_models
+from torchkeeper.config.setting_key import SettingKey
 from torchkeeper.config.settings import CommandLine, Settings, load_settings
 from torchkeeper.config.snapshot import Snapshots, newest_snapshot
-from torchkeeper.config.table import KEYS, SettingKey
+from torchkeeper.config.table import KEYS
 from torchkeeper.errors import SettingsError
 
 # What TorchServe 0.12.0 itself wrote (on Java 17): `--models echo.mar echo=echo2.mar other=other.mar` (the

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from torchkeeper.config.table import BY_NAME, KEYS, Configured, Effect, Read, SettingKey
+from torchkeeper.config.setting_key import Effect, Read, SettingKey
+from torchkeeper.config.table import BY_NAME, KEYS, Configured
 
 
 def test_every_key_is_a_field_of_the_settings_and_its_default_is_read_from_the_table() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from torchkeeper.config.table import BY_NAME, KEYS, Effect
+from torchkeeper.config.setting_key import Effect
+from torchkeeper.config.table import BY_NAME, KEYS
 from torchkeeper.doctor.configuration import (
     CHANGED,
     examine_log4j,

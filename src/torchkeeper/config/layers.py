@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torchkeeper.config.table import BY_NAME, KEYS, SettingKey
+from torchkeeper.config.setting_key import SettingKey
+from torchkeeper.config.table import BY_NAME, KEYS
 from torchkeeper.errors import SettingsError
 
 #: What must be true for the environment's allowed_urls to count.

@@ -23,8 +23,9 @@ from torchkeeper.config.log_config import LEVELS, LogConfig, LogLevels, parse_lo
 from torchkeeper.config.model_settings import Told
 from torchkeeper.config.pods import exposure, make_room, says_nothing_of_tokens
 from torchkeeper.config.properties import parse_properties, properties_text, substitute
+from torchkeeper.config.setting_key import Effect
 from torchkeeper.config.snapshot import newest_snapshot, snapshot_folder
-from torchkeeper.config.table import BY_NAME, KEYS, Configured, Effect
+from torchkeeper.config.table import BY_NAME, KEYS, Configured
 from torchkeeper.config.types import bucket_of, is_cloud
 from torchkeeper.errors import LaunchRefused, SettingsError
 

@@ -14,8 +14,9 @@ from torchkeeper.archive.model_url import check_allowed, read_model_url
 from torchkeeper.archive.store import find_at_start
 from torchkeeper.config.layers import Layers, Origin, hint
 from torchkeeper.config.properties import parse_properties, substitute
+from torchkeeper.config.setting_key import Effect
 from torchkeeper.config.settings import named_url
-from torchkeeper.config.table import BY_NAME, KEYS, Configured, Effect
+from torchkeeper.config.table import BY_NAME, KEYS, Configured
 from torchkeeper.config.types import SERVICES
 from torchkeeper.doctor.finding import Finding, Verdict
 from torchkeeper.errors import ModelNotAt, SettingsError
