@@ -30,6 +30,7 @@ specs = st.builds(
     batch_size=st.integers(1, 2**31),
     threads=st.none() | st.integers(1, 64),
     limit_max_image_pixels=st.booleans(),
+    max_image_pixels=st.none() | st.integers(1, 2**31),
     decode_input_request=st.booleans(),
     model_config=st.dictionaries(text, documents, max_size=3),
     metrics=st.lists(

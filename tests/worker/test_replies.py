@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from torchkeeper.handler.context import RequestProcessor
 from torchkeeper.handler.errors import PredictionException
@@ -146,6 +147,10 @@ def test_only_a_handler_that_leaves_gets_through() -> None:
             Failure(404, "mine", "torchkeeper.handler.errors.PredictionException: mine : 404"),
         ),
         (KeyboardInterrupt(), Failure(500, FAILED, "KeyboardInterrupt")),
+        (
+            Image.DecompressionBombError("too many"),
+            Failure(413, "too many", "PIL.Image.DecompressionBombError: too many"),
+        ),
     ],
 )
 def test_what_a_handler_raises_becomes_a_failure(error: BaseException, failure: Failure) -> None:

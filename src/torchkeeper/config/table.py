@@ -100,7 +100,10 @@ class Configured:
     max_request_size: int = key(form.whole(1, instead=6553500), "6553500", "bytes of a request's body")
     max_response_size: int = key(form.whole(1, instead=6553500), "6553500", "bytes of an answer's body")
     limit_max_image_pixels: bool = key(
-        form.boolean, "true", "keep Pillow's guard against decompression bombs"
+        form.boolean, "true", "refuse pictures of more than `max_image_pixels`"
+    )
+    max_image_pixels: int = key(
+        form.whole(1), "50000000", "pixels of a picture that a worker decodes by Pillow", own=True
     )
     decode_input_request: bool = key(
         form.boolean, "true", "decode JSON and text before the handler sees them"

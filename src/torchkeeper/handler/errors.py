@@ -33,6 +33,12 @@ def is_prediction_exception(error: BaseException) -> bool:
     return isinstance(error, PredictionException) or ("mms.service", "PredictionException") in names
 
 
+def is_too_many_pixels(error: BaseException) -> bool:
+    """Whether it is Pillow's error about a picture that is too large, which many handlers never import."""
+    names = {(kind.__module__, kind.__name__) for kind in type(error).__mro__}
+    return ("PIL.Image", "DecompressionBombError") in names
+
+
 class UnreadableRows(ValueError):
     """Rows cannot be read: their requests fail alone, and the handler is asked again without them.
 

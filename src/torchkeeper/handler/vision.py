@@ -115,6 +115,7 @@ def _picture(row: Any) -> torch.Tensor | Image.Image:
 
     Raises:
         ValueError: it has neither.
+        DecompressionBombError: the picture has more pixels than the worker decodes.
     """
     content = payload(row)
     if isinstance(content, str):
@@ -129,7 +130,7 @@ def _picture(row: Any) -> torch.Tensor | Image.Image:
         image.load()
     except UnidentifiedImageError:
         raise ValueError(f"no picture that Pillow can read ({len(content)} bytes)") from None
-    except MemoryError:
+    except (MemoryError, Image.DecompressionBombError):
         raise
     except Exception as error:  # noqa: BLE001 - decoders of broken files raise anything, also SyntaxError
         raise ValueError(str(error)) from None

@@ -183,6 +183,7 @@ class Builder:
             batch_size=about.config.batch_size,
             threads=None,
             limit_max_image_pixels=settings.limit_max_image_pixels,
+            max_image_pixels=settings.max_image_pixels if settings.limit_max_image_pixels else None,
             decode_input_request=settings.decode_input_request,
             model_config=about.config.raw,
             metrics=self._sinks.declared,

@@ -109,6 +109,8 @@ class ModelSpec(msgspec.Struct, frozen=True):
     #: Threads of torch's operators; None: the user's own OMP_NUM_THREADS holds.
     threads: int | None
     limit_max_image_pixels: bool = True
+    #: None: Pillow's own bound holds.
+    max_image_pixels: int | None = None
     decode_input_request: bool = True
     model_config: dict[str, Any] = {}
     #: The metrics that handlers find declared in `context.metrics`.

@@ -7,6 +7,7 @@ live here: only the handler that a model names is loaded.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import os
@@ -41,6 +42,8 @@ def load(spec: ModelSpec, max_response_size: int) -> Service:
         Exception: whatever the user's module or its initialize raises.
     """
     os.chdir(spec.model_dir)
+    if spec.max_image_pixels is not None:
+        _bound_pixels(spec.max_image_pixels)
     recorder = Recorder(spec.name)
     recorder.declare(spec.metrics)
     recorder.set_request_ids(str(uuid.uuid4()))  # what `initialize` records is the model's, as in TorchServe
@@ -62,6 +65,12 @@ def load(spec: ModelSpec, max_response_size: int) -> Service:
         decode=spec.decode_input_request,
         max_response_size=max_response_size,
     )
+
+
+def _bound_pixels(limit: int) -> None:
+    """Bounds what Pillow decodes in this process, where it is installed."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("torchkeeper.handler.pixels").bound_pixels(limit)
 
 
 def entry_point(handler: str, model_dir: Path, context: Context, envelope: str | None) -> Entry:

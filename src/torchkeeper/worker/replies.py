@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torchkeeper.handler.context import STATUS, RequestProcessor
-from torchkeeper.handler.errors import PredictionException, is_prediction_exception
+from torchkeeper.handler.errors import PredictionException, is_prediction_exception, is_too_many_pixels
 from torchkeeper.handler.response_head import checked_header, checked_phrase, checked_status
 from torchkeeper.handler.safe_text import first_sentence, safe_str
 from torchkeeper.wire.messages import Failure, Reply
@@ -120,6 +120,8 @@ def failure_of(error: BaseException, fault: int) -> Failure:
         return refusal(error, cause_of(error))
     if isinstance(error, MemoryError) or "CUDA" in safe_str(error):
         return Failure(507, OUT_OF_RESOURCES, cause_of(error))
+    if is_too_many_pixels(error):
+        return Failure(413, safe_str(error), cause_of(error))
     return Failure(fault, FAILED, cause_of(error))
 
 
