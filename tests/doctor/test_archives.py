@@ -72,6 +72,11 @@ def told(findings: list[Finding]) -> list[tuple[str, Verdict]]:
             "h.py",
             "A, B; keep one",
         ),
+        (
+            FUNCTION.replace("return data", "return len(data)"),
+            "h.py",
+            "called with None when the model is loaded",
+        ),
         ("x = 1", "h.py", "neither a function handle nor a class"),
         ("async " + FUNCTION + "#" * 300_000, "h.py", "async def handle asks for asynchronous handlers"),
         ("def handle(data, context:", "h.py", "h.py: line 1: "),

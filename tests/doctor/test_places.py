@@ -88,11 +88,27 @@ def test_a_model_of_sagemakers_without_a_script(tmp_path: Path) -> None:
     assert told(folder)[1:] == [("model", "model.pth", CHANGED)]
 
 
-def test_a_packed_model_may_be_sagemakers(tmp_path: Path) -> None:
-    make(tmp_path / "model", code__inference_py=SCRIPT)
-    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as archive:
-        archive.add(tmp_path / "model" / "code", "code")
-    assert told(tmp_path / "model.tar.gz") == [("model.tar.gz", "archive", UNKNOWN)]
+def packed(path: Path, **files: str) -> list[tuple[str, str, Verdict]]:
+    folder = make(path.parent / f"of {len(files)} {sum(map(len, files.values()))}", **files)
+    with tarfile.open(path, "w:gz") as archive:
+        for one in sorted(folder.iterdir()):
+            archive.add(one, one.name)
+    return told(path)
+
+
+def test_a_packed_model_of_sagemakers_is_looked_into(tmp_path: Path) -> None:
+    path = tmp_path / "model.tar.gz"
+    assert packed(path, other_txt="") == [("model.tar.gz", "handler", BROKEN)]
+    assert packed(path, code__inference_py=SCRIPT) == [("model.tar.gz", "SageMaker's model", WORKS)]
+    (_, missing) = packed(path, code__inference_py=SCRIPT + "import no_such_package\n")
+    assert missing == ("model.tar.gz", "code/inference.py", BROKEN)
+
+
+def test_a_packed_model_that_reaches_outside_is_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "model.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("../code/inference.py"))
+    assert told(path) == [("model.tar.gz", "archive", BROKEN)]
 
 
 @pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.gpu", "ts.dockerfile", "Containerfile"])

@@ -16,6 +16,7 @@ from torchkeeper.config.types import ENVELOPES
 from torchkeeper.doctor.finding import Finding, Verdict
 from torchkeeper.doctor.imports import Import
 from torchkeeper.doctor.lacking import examine_imports, unread
+from torchkeeper.doctor.none_call import fails_with_none
 from torchkeeper.doctor.pickles import PickleKind, Scan, scan_file
 from torchkeeper.doctor.source import SourceOutline, local_modules, missing_import, parse_source
 from torchkeeper.errors import ArchiveError
@@ -116,7 +117,7 @@ def _handler(text: str, folder: Path) -> tuple[Path | None, list[_Check]]:
             content = file.read_bytes()
             if entry := asynchronous_entry(content, handler.function):
                 return file, [("handler", Verdict.BROKEN, features.missing_asynchronous(entry).sentence)]
-            return file, _entry(parse_source(content), handler.function)
+            return file, _entry(parse_source(content), content, handler.function)
         except ValueError as error:
             verdict, why = unread(error)
             return file, [("handler", verdict, f"{file.name}: {why}")]
@@ -133,9 +134,13 @@ def _handler(text: str, folder: Path) -> tuple[Path | None, list[_Check]]:
     return None, [("handler", Verdict.BROKEN, why)]
 
 
-def _entry(source: SourceOutline, name: str) -> list[_Check]:
+def _entry(source: SourceOutline, content: bytes, name: str) -> list[_Check]:
     if name in source.functions:
-        return []
+        line = fails_with_none(content, name)
+        why = (
+            f"{name} is called with None when the model is loaded, as in TorchServe, and fails (line {line})"
+        )
+        return [] if line is None else [("handler", Verdict.BROKEN, f"{why}: return first if data is None")]
     own = [one for one in source.classes if one.name == name] or source.classes
     sure = handler_classes(own, lambda one: DEFAULT_FUNCTION in one.methods)
     if len(sure) > 1:

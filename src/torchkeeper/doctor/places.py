@@ -26,6 +26,8 @@ SetUp = Callable[[Path, Path | None], tuple[Finding, ...]]
 _DOCKERFILE = re.compile(r"(?i)^(?:Dockerfile|Containerfile)(?:\..*)?$|\.(?:dockerfile|containerfile)$")
 #: Vertex AI's prebuilt containers look for this one.
 _VERTEX = "model.mar"
+#: Where a packed archive is unpacked to.
+_UNPACKED = "unpacked"
 
 
 def examine_place(path: Path, set_up: SetUp, scratch: Path) -> tuple[Finding, ...]:
@@ -40,9 +42,9 @@ def examine_place(path: Path, set_up: SetUp, scratch: Path) -> tuple[Finding, ..
         return tuple(examine_objects(path.read_text(encoding="utf-8", errors="replace"), path.name))
     if path.name.endswith((*SUFFIXES, ".war")):
         found = _archive(path, scratch)
-        if path.name.endswith(".tar.gz") and any(MANIFEST in one.why for one in found):
-            why = f"no {MANIFEST} inside; if it is a model of SageMaker's, unpack it and name the folder"
-            found = [Finding(path.name, "archive", Verdict.UNKNOWN, why)]
+        unpacked = scratch / _UNPACKED
+        if any(MANIFEST in one.why for one in found) and unpacked.is_dir():
+            found = _of_sagemaker(path.name, unpacked) or found
         return tuple(found)
     return set_up(path, None)
 
@@ -63,12 +65,8 @@ def _folder(path: Path, set_up: SetUp, scratch: Path) -> list[Finding]:
     archives = [name for name in stored_names(path) if name.endswith(SUFFIXES)]
     for name in archives:
         found += _archive(path / name, scratch / name)
-    script = script_in(path)
-    weights = [one for one in sorted(path.iterdir()) if one.suffix in (".pt", ".pth")]
-    if not archives and (script or weights):
-        setup = examine_properties("", "", {})[1]
-        checks = _sagemaker(path, script, weights, setup)
-        found += [Finding(path.name, what, verdict, why) for what, verdict, why in checks]
+    if not archives:
+        found += _of_sagemaker(path.name, path)
     if found:
         return found
     why = "no archive, configuration, Dockerfile or model of SageMaker's or Vertex AI's is in this folder"
@@ -76,7 +74,17 @@ def _folder(path: Path, set_up: SetUp, scratch: Path) -> list[Finding]:
 
 
 def _archive(path: Path, scratch: Path) -> list[Finding]:
-    return examine_archive(path, examine_properties("", "", {})[1], scratch / "unpacked")
+    return examine_archive(path, examine_properties("", "", {})[1], scratch / _UNPACKED)
+
+
+def _of_sagemaker(place: str, folder: Path) -> list[Finding]:
+    """What becomes of a model of SageMaker's; nothing if there is none in that folder."""
+    script = script_in(folder)
+    weights = [one for one in sorted(folder.iterdir()) if one.suffix in (".pt", ".pth")]
+    if not script and not weights:
+        return []
+    checks = _sagemaker(folder, script, weights, examine_properties("", "", {})[1])
+    return [Finding(place, what, verdict, why) for what, verdict, why in checks]
 
 
 def _sagemaker(
