@@ -25,6 +25,7 @@ import torch.export
 from torch.utils import _pytree as pytree
 
 from torchkeeper.handler.formats import LIBRARY_ENDS
+from torchkeeper.handler.learned_bounds import LearningModel
 from torchkeeper.handler.package_checks import UNBOUNDED, input_checks
 from torchkeeper.handler.ports import Port, Size, fixed, numbered
 from torchkeeper.handler.safe_text import first_sentence
@@ -174,7 +175,7 @@ def read_package(path: Path, device: torch.device) -> ServedModel:
 def read_library(path: Path, device: torch.device) -> ServedModel:
     """The model of a shared library, which AOTInductor made before there were packages.
 
-    It does not say what it takes; it checks that for itself.
+    It does not say what it takes; it checks that for itself, and so the model learns it.
 
     Raises:
         RuntimeError: it is none that can run here.
@@ -185,7 +186,7 @@ def read_library(path: Path, device: torch.device) -> ServedModel:
     os.environ.setdefault(_CHECK, "1")
     try:
         runner = getattr(runners, f"AOTIModelContainerRunner{name}")(str(path), 1, *place)
-        return _compiled_model(runner, device)
+        return _compiled_model(runner, device, made=LearningModel)
     except (AttributeError, RuntimeError) as error:
         raise RuntimeError(
             f"{path.name} is no library of torch._export.aot_compile that runs here "
@@ -194,7 +195,11 @@ def read_library(path: Path, device: torch.device) -> ServedModel:
 
 
 def _compiled_model(
-    runner: Any, place: torch.device, source: str = "", names: str | None = None
+    runner: Any,
+    place: torch.device,
+    source: str = "",
+    names: str | None = None,
+    made: type[ServedModel] = ServedModel,
 ) -> ServedModel:
     """The model that a runner of torch's computes, on `place`."""
     in_spec, out_spec = map(pytree.treespec_loads, runner.get_call_spec())
@@ -205,7 +210,7 @@ def _compiled_model(
         found = compute([tensor.to(place).contiguous() for tensor in tensors])
         return pytree.tree_unflatten(found, out_spec)
 
-    return ServedModel(run, _package_inputs(source, in_spec, names), outputs)
+    return made(run, _package_inputs(source, in_spec, names), outputs)
 
 
 def _package_metadata(path: Path) -> dict[str, Any]:
