@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 import torch
-from archives import HANDLERS, archived, imported
+from archives import HANDLERS, archived
 from captum.attr import IntegratedGradients
-from PIL import Image
+from networks import BUILTIN, LABELS, Models
+from pictures import at_once, digit, imagenet, png
 
 from servers import Server
 
-LABELS = {str(number): ["n0", name] for number, name in enumerate(("ant", "bee", "cat", "dog", "eel", "fox"))}
-NAMES = [name for _, name in LABELS.values()]
 PETS = ["cat", "dog", "hamster", "canary", "carp", "gecko"]
-#: Names of built-in classifiers' models, as `--model-file` has them.
-BUILTIN = ("alexnet", "densenet", "resnet", "squeezenet")
 MICRO = """
 batchSize: 8
 maxBatchDelay: 500
@@ -38,66 +30,6 @@ micro_batching:
 """
 
 pytestmark = pytest.mark.slow
-
-
-def png(seed: int, size: tuple[int, int] = (64, 64), mode: str = "RGB") -> bytes:
-    """A picture of large coloured squares, others for each seed."""
-    channels = (3,) if mode == "RGB" else ()
-    pixels = np.random.default_rng(seed).integers(0, 256, (4, 4, *channels), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def imagenet(picture: bytes) -> torch.Tensor:
-    """What ImageNet's networks see of a square picture: the middle 224 of 256 pixels, normalised."""
-    image = Image.open(io.BytesIO(picture)).resize((256, 256), Image.Resampling.BILINEAR)
-    pixels = np.asarray(image.crop((16, 16, 240, 240)), dtype=np.float32) / 255
-    normalised = (pixels - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
-    return torch.from_numpy(normalised.transpose(2, 0, 1)).float()
-
-
-def digit(picture: bytes) -> torch.Tensor:
-    pixels = np.asarray(Image.open(io.BytesIO(picture)), dtype=np.float32) / 255
-    return torch.from_numpy((pixels - 0.1307) / 0.3081)[None, None]
-
-
-class Models:
-    """The models of the archives, as they are without a server."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.known: dict[str, torch.nn.Module] = {}
-        torch.manual_seed(4)
-        imported("small_networks.py")
-        for name in (*BUILTIN, "vgg", "digits"):
-            module = imported(f"{name}_model.py")
-            self.known[name] = model = (module.Net if name == "digits" else module.ImageClassifier)()
-            for parameter in model.parameters():
-                parameter.data *= 2  # so that pictures differ clearly
-            torch.save(self.checkpoint(name, model), folder / f"{name}.pth")
-            model.eval()
-
-    @staticmethod
-    def checkpoint(name: str, model: torch.nn.Module) -> dict[str, torch.Tensor]:
-        """The model's state dict; DenseNet's as old checkpoints name its layers."""
-        old = r"\1.\2" if name == "densenet" else r"\g<0>"
-        named = {
-            re.sub(r"(norm|conv)(\d)(?=\.)", old, key): value for key, value in model.state_dict().items()
-        }
-        assert name != "densenet" or named.keys() != model.state_dict().keys()
-        return named
-
-    def says(self, name: str, tensor: torch.Tensor) -> Any:
-        """The probabilities of the five best classes of one picture, by name."""
-        with torch.no_grad():
-            probabilities = self.known[name](tensor[None]).softmax(1)[0]
-        best = probabilities.argsort(descending=True)[:5]
-        return pytest.approx({NAMES[place]: probabilities[place].item() for place in best}, abs=1e-5)
-
-    def best(self, name: str, tensor: torch.Tensor) -> int:
-        with torch.no_grad():
-            return int(self.known[name](tensor).argmax())
 
 
 @pytest.fixture(scope="module")
@@ -131,12 +63,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, M
     )
     yield server, models
     server.stop()
-
-
-def at_once(server: Server, path: str, bodies: Sequence[bytes]) -> list[httpx.Response]:
-    """The answers to bodies that are sent side by side, as `curl -T file &` sends them."""
-    with ThreadPoolExecutor(len(bodies)) as pool:
-        return list(pool.map(lambda body: server.client.put(path, content=body), bodies))
 
 
 @pytest.mark.parametrize("name", [*BUILTIN, "vgg"])
