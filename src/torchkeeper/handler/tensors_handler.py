@@ -18,6 +18,7 @@ import torch
 from torchkeeper.handler.base import BaseHandler
 from torchkeeper.handler.context import Context
 from torchkeeper.handler.errors import PredictionException
+from torchkeeper.handler.nested import nested_tensor
 from torchkeeper.handler.ports import NamedTensors, Port, Size, misfit, unequal
 from torchkeeper.handler.probe import DTYPES
 from torchkeeper.handler.rows import readable
@@ -162,7 +163,9 @@ class TensorsHandler(BaseHandler):
             if isinstance(row, NamedTensors):
                 tensor = _tensor(row, port)
             else:
-                tensor = _instance(given[port.name], port)
+                tensor = nested_tensor(
+                    given[port.name], DTYPES[port.datatype or "FP32"], f"input {port.name!r}"
+                )
                 tensor = tensor if self.model.batch is None else tensor[None]
             found[port.name] = tensor
         self._check(found)
@@ -189,15 +192,3 @@ def _tensor(given: NamedTensors, port: Port) -> torch.Tensor:
         raise ValueError(f"input {port.name!r}: datatype {datatype} is not {port.datatype}")
     array = np.asarray(given[port.name])
     return torch.from_numpy(array if array.flags.writeable else array.copy()).to(DTYPES[datatype])
-
-
-def _instance(value: Any, port: Port) -> torch.Tensor:
-    """An instance's nested lists; a whole number that the model has no place for is an error, not another."""
-    array = np.asarray(value)
-    if array.dtype.kind not in "biuf":
-        raise ValueError(f"input {port.name!r} must be numbers, nested evenly")
-    dtype = DTYPES[port.datatype or "FP32"]
-    found = torch.from_numpy(array).to(dtype)
-    if not dtype.is_floating_point and not np.array_equal(found.numpy(), array):
-        raise ValueError(f"input {port.name!r} has numbers that are no {port.datatype}")
-    return found
