@@ -19,6 +19,7 @@ from torchkeeper.archive.archiver import (
     generate_model_archive,
     torch_model_archiver,
 )
+from torchkeeper.handler.builtin import BUILTIN
 
 
 @pytest.fixture
@@ -108,6 +109,13 @@ def test_the_same_inputs_give_the_same_bytes(
 def test_handlers(inputs: Path, handler: str, named: str) -> None:
     archive = open_archive(archive_model(config(inputs, handler=handler.format(inputs))), inputs / "unpacked")
     assert archive.manifest.handler == named
+
+
+@pytest.mark.parametrize("handler", BUILTIN)
+def test_every_handler_that_the_server_has_can_be_named(inputs: Path, handler: str) -> None:
+    assert (
+        open_archive(archive_model(config(inputs, handler=handler)), inputs / "m").manifest.handler == handler
+    )
 
 
 def test_a_handler_file_named_tensors_is_meant_where_there_is_one(

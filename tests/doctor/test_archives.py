@@ -209,7 +209,7 @@ def test_packages_that_are_installed_with_the_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [*BUILTIN, *features.HANDLERS])
 def test_built_in_handlers(tmp_path: Path, name: str) -> None:
-    files: dict[str, str | bytes] = {"net.py": NET, SOURCE_VOCAB: b""}
+    files: dict[str, str | bytes] = {"net.py": NET, SOURCE_VOCAB: b"", "MLmodel": "flavors: {pytorch: {}}"}
     findings = examine(tmp_path, {"handler": name, "modelFile": "net.py"}, files)
     assert told(findings) == ([] if name in BUILTIN else [("handler", BROKEN)])
     missing = features.missing_handler(name)

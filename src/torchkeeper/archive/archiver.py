@@ -6,18 +6,18 @@ an input that cannot be read in one line, and leaves other people's temp folders
 
 from __future__ import annotations
 
-import argparse
 import glob
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from torchkeeper.archive import mlflow_folder
 from torchkeeper.archive.archive import (
-    FORMATS,
     MANIFEST,
     NAME_PATTERN,
     Package,
@@ -26,10 +26,11 @@ from torchkeeper.archive.archive import (
     output_path,
     write_archive,
 )
-from torchkeeper.archive.manifest_draft import ManifestDraft, ModelDraft, RuntimeType
+from torchkeeper.archive.flags import export_model_args_parser as export_model_args_parser
+from torchkeeper.archive.manifest_draft import ManifestDraft, ModelDraft
 from torchkeeper.config.model_config import parse_model_config
 from torchkeeper.config.settings import process_environ
-from torchkeeper.wire import features
+from torchkeeper.wire import features, mlmodel
 
 #: Handlers that are part of the server -> what their models take.
 MODEL_HANDLERS = {
@@ -47,9 +48,8 @@ BUILTIN_HANDLERS: dict[str, Collection[str]] = {
     "python": MODEL_HANDLERS,
     "LSP": ("BaseHandler", "TorchScriptHandler"),
 }
-#: The built-in handler that TorchServe does not have: there a file of this name was meant, and still is.
-TENSORS = "tensors"
-RUNTIMES = tuple(runtime.value for runtime in RuntimeType)
+#: Built-in handlers that TorchServe's archiver does not know: there a file of this name is meant, and here.
+OURS = ("densenet_handler", "text_handler", "vision_handler", "sagemaker", "tensors", mlmodel.HANDLER)
 #: Inputs above this many bytes show their progress on a terminal.
 LARGE = 100 * 1024 * 1024
 #: Folders that no archive needs.
@@ -81,6 +81,8 @@ class ModelArchiverConfig:
     force: bool = False
     requirements_file: str | None = None
     config_file: str | None = None
+    #: A folder of MLflow's in place of handler, version and serialized file.
+    from_mlflow: str | None = None
 
     @classmethod
     def from_args(cls, args: Any) -> ModelArchiverConfig:
@@ -95,42 +97,6 @@ class ModelArchiverConfig:
             if one.default is one.default_factory is MISSING or hasattr(args, one.name)
         }
         return cls(**given)
-
-
-def export_model_args_parser() -> argparse.ArgumentParser:
-    """The command's flags."""
-    parser = argparse.ArgumentParser(prog="torch-model-archiver", description="Torch Model Archiver Tool")
-    parser.add_argument(
-        "--model-name",
-        required=True,
-        help="Exported model name. Exported file will be named as model-name.mar",
-    )
-    parser.add_argument("-v", "--version", required=True, help="Model's version.")
-    parser.add_argument("--handler", required=True, help="Handler path, or name of a built-in handler")
-    parser.add_argument(
-        "--serialized-file", help="Path to .pt or .pth file with the model's weights or TorchScript"
-    )
-    parser.add_argument(
-        "--model-file", help="Path to python file with the model's architecture (exactly one class)"
-    )
-    parser.add_argument(
-        "--extra-files", help="Comma separated paths of extra files; globs and folders are fine"
-    )
-    parser.add_argument("--runtime", default="python", choices=RUNTIMES, help="The model's runtime")
-    parser.add_argument(
-        "--export-path",
-        default=argparse.SUPPRESS,
-        help="Folder where the archive will be saved (default: here)",
-    )
-    parser.add_argument(
-        "--archive-format", default="default", choices=FORMATS, help="The format of the archive"
-    )
-    parser.add_argument("-f", "--force", action="store_true", help="Overwrite an existing archive")
-    parser.add_argument(
-        "-r", "--requirements-file", help="Path to a requirements.txt with the model's packages"
-    )
-    parser.add_argument("-c", "--config-file", help="Path to a model-config.yaml")
-    return parser
 
 
 class ArgParser:
@@ -162,11 +128,46 @@ def archive_model(config: ModelArchiverConfig) -> Path:
     Raises:
         ModelArchiverError: one clear text; nothing was written.
     """
+    if config.from_mlflow is None:
+        return _packed(config, _drafted(config))
+    with tempfile.TemporaryDirectory(prefix="torchkeeper-archiver-") as scratch:
+        config = _of_mlflow(config, config.from_mlflow, Path(scratch))
+        return _packed(config, _drafted(config))
+
+
+def _drafted(config: ModelArchiverConfig) -> str:
     try:
-        manifest = draft_manifest(config)
+        return draft_manifest(config)
     except ValueError as error:
         raise ModelArchiverError(str(error)) from None
-    return _packed(config, manifest)
+
+
+def _of_mlflow(config: ModelArchiverConfig, text: str, scratch: Path) -> ModelArchiverConfig:
+    """The config with the files of MLflow's folder, some of them made or linked in `scratch`."""
+    for flag, given in (
+        ("--serialized-file", config.serialized_file),
+        ("--model-file", config.model_file),
+        ("--runtime LSP", config.runtime == "LSP"),
+    ):
+        if given:
+            raise ModelArchiverError(
+                f"{flag} and --from-mlflow exclude each other: the model is in its folder"
+            )
+    listed = config.requirements_file
+    own = _readable(listed, "--requirements-file") if listed else None
+    try:
+        folder = mlflow_folder.open_folder(text)
+        top, requirements = mlflow_folder.stage(folder, scratch, own)
+    except (ValueError, OSError) as error:
+        raise ModelArchiverError(str(error)) from None
+    return replace(
+        config,
+        handler=config.handler or mlmodel.HANDLER,
+        version=config.version or "1.0",
+        serialized_file=str(folder.serialized),
+        extra_files=",".join(filter(None, (str(top), config.extra_files))),
+        requirements_file=str(requirements) if requirements else None,
+    )
 
 
 def draft_manifest(config: Any) -> str:
@@ -296,7 +297,7 @@ def _handler_file(config: ModelArchiverConfig) -> str | None:
     path, _, function = config.handler.partition(":")
     if path in BUILTIN_HANDLERS["LSP" if config.runtime == "LSP" else "python"] and not function:
         return None
-    if path == TENSORS and not function and not Path(f"{path}.py").exists():
+    if path in OURS and not function and (config.from_mlflow or not Path(f"{path}.py").exists()):
         return None
     return path if path.endswith(".py") else f"{path}.py"
 

@@ -16,6 +16,7 @@ from torchkeeper.config.types import ENVELOPES
 from torchkeeper.doctor.finding import Finding, Verdict
 from torchkeeper.doctor.imports import Import
 from torchkeeper.doctor.lacking import examine_imports, unread
+from torchkeeper.doctor.mlflow_model import examine_mlflow
 from torchkeeper.doctor.none_call import fails_with_none
 from torchkeeper.doctor.pickles import PickleKind, Scan, scan_file
 from torchkeeper.doctor.source import SourceOutline, local_modules, missing_import, parse_source
@@ -29,6 +30,7 @@ from torchkeeper.wire.entry_point import (
     handler_classes,
     read_handler_text,
 )
+from torchkeeper.wire.mlmodel import HANDLER
 
 #: Keys of model-config.yaml that are not the server's but the handler's.
 _HANDLER_KEYS = ("pt2", "handler", "micro_batching")
@@ -93,8 +95,11 @@ def _checks(archive: Archive, setup: Configured) -> Iterator[_Check]:
         named = str(archive.raw_manifest.get("model", {}).get("sourceVocab") or SOURCE_VOCAB)
         if own is None and handler in _COUNTING and not (folder / named).is_file():
             yield "handler", Verdict.BROKEN, f"{handler} needs {named}, which is not in the archive"
-    yield from _imports(own, handler, archive, setup)
-    yield from examine_weights(archive, own)
+    if own is None and handler == HANDLER:
+        yield from examine_mlflow(archive, setup)
+    else:
+        yield from _imports(own, handler, archive, setup)
+        yield from examine_weights(archive, own)
     if manifest.config_file and (folder / manifest.config_file).is_file():
         yield from examine_model_config((folder / manifest.config_file).read_bytes(), setup)
 

@@ -6,8 +6,10 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torchkeeper.archive.archive import MANIFEST, Archive, Manifest
+from torchkeeper.archive.archiver import ModelArchiverConfig, ModelArchiverError, archive_model
 from torchkeeper.archive.store import SUFFIXES, stored_names
 from torchkeeper.config.table import Configured
 from torchkeeper.doctor.archives import examine_archive, examine_weights
@@ -19,6 +21,7 @@ from torchkeeper.doctor.lacking import examine_imports, unread
 from torchkeeper.doctor.pickles import PickleKind, scan_file
 from torchkeeper.doctor.source import parse_source
 from torchkeeper.handler.sagemaker_folder import SCRIPT, check_functions, script_in, weights_in
+from torchkeeper.wire.mlmodel import MLMODEL
 
 #: A set-up of a configuration and a store, as the whole doctor examines it.
 SetUp = Callable[[Path, Path | None], tuple[Finding, ...]]
@@ -50,12 +53,14 @@ def examine_place(path: Path, set_up: SetUp, scratch: Path) -> tuple[Finding, ..
 
 
 def _folder(path: Path, set_up: SetUp, scratch: Path) -> list[Finding]:
-    """KServe's folder, SageMaker's, Vertex AI's, an archive that is one, or a store."""
+    """KServe's folder, SageMaker's, Vertex AI's, MLflow's, an archive that is one, or a store."""
     config = path / "config" / "config.properties"
     if config.is_file() and (path / "model-store").is_dir():
         return list(set_up(config, path / "model-store"))
     if (path / MANIFEST).exists():
         return _archive(path, scratch)
+    if (path / MLMODEL).is_file():
+        return _mlflow(path, scratch)
     found: list[Finding] = []
     for name in sorted(entry.name for entry in path.iterdir() if _DOCKERFILE.search(entry.name)):
         found += examine_dockerfile(path / name, scratch / name)
@@ -69,7 +74,7 @@ def _folder(path: Path, set_up: SetUp, scratch: Path) -> list[Finding]:
         found += _of_sagemaker(path.name, path)
     if found:
         return found
-    why = "no archive, configuration, Dockerfile or model of SageMaker's or Vertex AI's is in this folder"
+    why = "no archive, configuration, Dockerfile or model of MLflow's, SageMaker's or Vertex AI's is in it"
     return [Finding(str(path), "folder", Verdict.UNKNOWN, why)]
 
 
@@ -85,6 +90,21 @@ def _of_sagemaker(place: str, folder: Path) -> list[Finding]:
         return []
     checks = _sagemaker(folder, script, weights, examine_properties("", "", {})[1])
     return [Finding(place, what, verdict, why) for what, verdict, why in checks]
+
+
+def _mlflow(path: Path, scratch: Path) -> list[Finding]:
+    """A model's folder of MLflow's: what becomes of the archive that the archiver makes of it."""
+    what = "MLflow's model"
+    scratch.mkdir(exist_ok=True)
+    flags: dict[str, Any] = {"handler": None, "version": None, "from_mlflow": str(path)}
+    config = ModelArchiverConfig("model", export_path=str(scratch), archive_format="no-archive", **flags)
+    try:
+        made = archive_model(config)
+    except ModelArchiverError as error:
+        return [Finding(path.name, what, Verdict.BROKEN, str(error))]
+    why = f"torch-model-archiver --from-mlflow {path.name} makes an archive of it, which needs no MLflow"
+    found = [one for one in _archive(made, scratch) if one.what != "archive"]
+    return [Finding(path.name, what, Verdict.WORKS, why), *(replace(one, place=path.name) for one in found)]
 
 
 def _sagemaker(

@@ -17,6 +17,7 @@ BUILTIN: dict[str, str] = {
     "image_segmenter": "torchkeeper.handler.segmentation:ImageSegmenter",
     "object_detector": "torchkeeper.handler.detection:ObjectDetector",
     "densenet_handler": "torchkeeper.handler.densenet:DenseNetHandler",
+    "mlflow": "torchkeeper.handler.mlflow:MLflowHandler",
     "tensors": "torchkeeper.handler.tensors_handler:TensorsHandler",
 }
 

@@ -29,6 +29,11 @@ def code_remark(name: str, suffix: str) -> str:
     return f"{name} is code ({CODE[suffix]}): only workers load it, with the rights of the server's user"
 
 
+def pickle_remark(name: str) -> str:
+    """What to know of a file that holds a whole module, pickled."""
+    return f"{name} is code (a pickle runs what is in it): only workers load it, and only from whom you trust"
+
+
 def engine_refusal(name: str) -> str:
     """Why a TensorRT engine is not loaded, and what to do instead."""
     return (
