@@ -227,7 +227,7 @@ def test_an_upgrade_is_no_way_around_the_limits_and_the_rules(offer: bytes) -> N
         head + b"Content-Length: 5000\r\n\r\n": 413,
         head + b"Transfer-Encoding: chunked\r\n\r\n7d0\r\n" + b"x" * 2000 + b"\r\n0\r\n\r\n": 413,
         head + b"Transfer-Encoding: chunked\r\n\r\nno length\r\n": 400,
-        head + b"Transfer-Encoding: gzip\r\n\r\n": 400,
+        head + b"Transfer-Encoding: gzip\r\n\r\n": 501,
         head + b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\nbody": 400,
         head + HOST + b"\r\n": 400,
         head + b"A: b\r\n" * 200 + b"\r\n": 431,

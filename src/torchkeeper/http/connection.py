@@ -1,35 +1,32 @@
-"""HTTP/1.1 at the edge: an asyncio protocol on httptools' parser with an ASGI application behind it.
+"""HTTP/1.1 at the edge: an asyncio protocol with an ASGI application behind it.
 
-Owns a connection's bytes, its timer and the order of its answers; httptools parses, and the course says what
-may happen when. It knows nothing of models. Source: RFC 9112.
+Owns a connection's transport, its timer and the order of its answers; `incoming` reads, and the course says
+what may happen when. It knows nothing of models. Source: RFC 9112.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-import httptools
-
-from torchkeeper.errors import BadRequest, MethodNotAllowed, RequestTooLarge, TorchkeeperError
-from torchkeeper.http.course import Course, Phase, Step
+from torchkeeper.errors import TorchkeeperError
+from torchkeeper.http.course import Phase, Step
 from torchkeeper.http.exchange import Exchange, Unasked
-from torchkeeper.http.head import Head
-from torchkeeper.http.limits import EdgeLimits, HeaderFieldsTooLarge, RequestTimeout
+from torchkeeper.http.incoming import Incoming
+from torchkeeper.http.limits import EdgeLimits, RequestTimeout
 
 #: Client, method, target, version, status, milliseconds, x-request-id.
 Access = Callable[[str, bytes, bytes, str, int, float, bytes], None]
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 # Looked up for every request, and members of an enum are slow to find.
 _LAST_HEAD, _BODY, _WAITING, _CLOSED = Phase.LAST_HEAD, Phase.BODY, Phase.WAITING, Phase.CLOSED
-_BEGIN, _HEAD, _PIECE, _WHOLE, _ANSWERED = Step.BEGIN, Step.HEAD, Step.PIECE, Step.WHOLE, Step.ANSWERED
+_ANSWERED = Step.ANSWERED
 
 
-class Connection(asyncio.Protocol):
+class Connection(Incoming, asyncio.Protocol):
     """One connection.
 
     Args:
@@ -48,30 +45,19 @@ class Connection(asyncio.Protocol):
         unasked: Unasked,
         access: Access | None = None,
     ) -> None:
+        super().__init__(limits)
         self.unasked = unasked
         #: Set while the client reads too slowly: what an answer waits for before it goes on.
         self.drained: asyncio.Event | None = None
         self._app = app
-        self._limits = limits
         self._connections = connections
         self._access = access
         self._loop = asyncio.get_running_loop()
-        self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
         self._client = ("unix", 0)
         self._scheme = "http"
         #: The client as access logs name it; TorchServe's name for a client of a unix socket.
         self._peer = "127.0.0.1"
-        #: When the newest bytes came.
-        self._now = time.monotonic()
-        self._course = Course(limits, self._now)
-        self._head = Head()
-        #: Bytes received of a head that is not complete, a bound on what may come.
-        self._head_bytes = 0
-        #: Bytes that may still be thrown away.
-        self._discard = limits.drain_bytes
-        #: Requests without a whole answer, in their order; the first is being answered.
-        self._line: deque[Exchange] = deque()
         #: Bytes of answers that the client had not taken when the timer last looked.
         self._untaken = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -120,106 +106,6 @@ class Connection(asyncio.Protocol):
             self.drained.set()
             self.drained = None
             self._course.block(time.monotonic(), False)
-            self._regulate()
-
-    def data_received(self, data: bytes) -> None:
-        self._now = time.monotonic()
-        phase = self._course.phase
-        if phase > _WAITING:
-            self._throw_away(data)
-            return
-        if phase is not _BODY:
-            self._head_bytes += len(data)
-        try:
-            self._feed(data)
-        except httptools.HttpParserError as error:
-            cause = error.__context__
-            self._refuse(
-                cause if isinstance(cause, TorchkeeperError) else BadRequest("Invalid HTTP message.")
-            )
-        if self._head_bytes > self._limits.max_header_bytes and self._course.phase <= _WAITING:
-            self._refuse(self._too_many())
-
-    def _throw_away(self, data: bytes) -> None:
-        self._discard -= len(data)
-        if self._discard < 0 and self._course.phase < Phase.CLOSING:
-            self._leave(self._course.on(Step.FLOODED, self._now))
-
-    def _too_many(self) -> TorchkeeperError:
-        limits = self._limits
-        return HeaderFieldsTooLarge(
-            f"The request's header has more than {limits.max_header_bytes} bytes"
-            f" or {limits.max_header_fields} fields."
-        )
-
-    def _feed(self, data: bytes | memoryview) -> None:
-        """Feeds the parser; an offered upgrade (Java's `Upgrade: h2c`) is but an offer, and is not taken.
-
-        The parser stops behind such a header, as if another protocol began there. Another one goes on: it is
-        told how the body is framed, and gets the same bytes.
-        """
-        while True:
-            try:
-                self._parser.feed_data(data)
-                return
-            except httptools.HttpParserUpgrade as upgrade:
-                data = memoryview(data)[upgrade.args[0] :]
-            framing = self._head.framing()
-            self._parser = httptools.HttpRequestParser(self)
-            self._parser.feed_data(framing)
-
-    # --- httptools' callbacks ----------------------------------------------------------------------------
-
-    def on_message_begin(self) -> None:
-        self._head = Head()
-        self._course.on(_BEGIN, self._now)
-
-    def on_url(self, url: bytes) -> None:
-        self._head.target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        head = self._head
-        head.fields.append((name, value))
-        head.lowered.append((name.lower(), value))
-        if len(head.fields) > self._limits.max_header_fields:
-            raise self._too_many()
-
-    def on_headers_complete(self) -> None:
-        course = self._course
-        if course.phase is _BODY:  # this only said how the body of an offered upgrade is framed
-            return
-        head, parser = self._head, self._parser
-        head.method = parser.get_method()
-        head.version = parser.get_http_version()
-        head.begin = self._now
-        self._head_bytes = 0
-        head.upgrade = parser.should_upgrade()
-        if head.method == b"CONNECT":  # asks for a tunnel, which nothing here is
-            raise MethodNotAllowed(())
-        head.close = course.phase is _LAST_HEAD or not parser.should_keep_alive()
-        head.check()
-        if head.length is not None and head.length > self._limits.max_body:
-            raise RequestTooLarge(self._limits.max_body)
-        exchange = Exchange(self, head)
-        self._line.append(exchange)
-        course.on(_HEAD, self._now)
-        if len(self._line) == 1:
-            self._start(exchange)
-
-    def on_body(self, body: bytes) -> None:
-        exchange = self._line[-1]
-        if exchange.feed(body) > self._limits.max_body:
-            raise RequestTooLarge(self._limits.max_body)
-        self._course.on(_PIECE, self._now)
-        if exchange.unread > self._limits.read_ahead:
-            self._regulate()
-
-    def on_message_complete(self) -> None:
-        if self._head.upgrade:  # the body is still to come
-            return
-        self._line[-1].complete()
-        self._course.on(_WHOLE, self._now)
-        if len(self._line) > self._limits.max_pipelined:
             self._regulate()
 
     # --- exchanges ---------------------------------------------------------------------------------------

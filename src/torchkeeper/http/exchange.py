@@ -62,12 +62,14 @@ class Exchange:
         "_on_gone",
         "_pending",
         "_refusal",
-        "_size",
         "_wakeup",
         "_wire",
+        "around",
+        "chunks",
         "head",
         "last",
         "request_id",
+        "size",
         "status",
         "task",
         "unread",
@@ -80,6 +82,10 @@ class Exchange:
         self.last = head.close or refusal is not None
         #: Bytes of the body that the application has not read.
         self.unread = 0
+        #: Bytes of the body that have come, its chunks, and the bytes around those.
+        self.size = 0
+        self.chunks = 0
+        self.around = 0
         #: The answer's status, 0 before it begins, and its x-request-id, for the access log.
         self.status = 0
         self.request_id = b""
@@ -87,7 +93,6 @@ class Exchange:
         self._asked = refusal is None
         self._refusal = refusal
         self._chunks: list[bytes] = []
-        self._size = 0
         self._complete = refusal is not None
         self._expects = head.expects
         self._gone = False
@@ -104,10 +109,10 @@ class Exchange:
         self._expects = False  # the client waits no more
         self._chunks.append(body)
         self.unread += len(body)
-        self._size += len(body)
+        self.size += len(body)
         if self._wakeup is not None:
             self._wakeup.set()
-        return self._size
+        return self.size
 
     def complete(self) -> None:
         """The body has come to its end."""
@@ -118,6 +123,7 @@ class Exchange:
     def refuse(self, error: TorchkeeperError) -> None:
         """The rest of the body is not taken; `error` is the answer, unless the application gives one."""
         self._refusal = error
+        self._chunks.clear()
         self.last = True
         if self._wakeup is not None:
             self._wakeup.set()

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable
 from http import HTTPStatus
 
-from torchkeeper.errors import BadRequest
+from torchkeeper.http.grammar import bad, check_coding, check_host, origin_form
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ _EMPTY: dict[int, tuple[bytes, ...]] = {204: (), 205: (b"content-length: 0",)}
 _NO_BODY = frozenset({*_EMPTY, 304})
 _LEFT_OUT = "the header field %r is none and is left out"
 #: Names of a request's fields that mean something to the connection.
-_MEANT = frozenset({b"host", b"content-length", b"expect"})
+_MEANT = frozenset({b"host", b"content-length", b"expect", b"transfer-encoding"})
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 #: What may stand in a field's value or a phrase: no control characters but the tab.
 _TEXT = bytes(byte for byte in range(256) if byte == 9 or (byte >= 32 and byte != 127))
@@ -59,10 +59,11 @@ class Head:
         self.expects = False
 
     def check(self) -> None:
-        """Reads what the connection must know of the fields.
+        """Reads what the connection must know, and makes a path of a target that is a URL.
 
         Raises:
-            BadRequest: not exactly one Host in HTTP/1.1.
+            BadRequest: no Host in HTTP/1.1, more than one, one that is none, a target that is none.
+            UnknownTransferCoding: a body that nobody here can read.
         """
         hosts = 0
         for name, value in self.lowered:
@@ -70,14 +71,26 @@ class Head:
                 continue
             if name == b"host":
                 hosts += 1
+                if value not in _HOSTS:
+                    check_host(value)
+                    if len(_HOSTS) < _MOST_KNOWN and len(value) < _LONG:
+                        _HOSTS.add(value)
             elif name == b"content-length":
                 self.length = int(value)
-            else:
+            elif name == b"expect":
                 self.expects = self.version == "1.1" and value.lower() == b"100-continue"
-        if hosts != 1 and self.version == "1.1":
-            raise BadRequest(
-                "Invalid HTTP message.", cause=f"a request needs exactly one Host field, not {hosts}"
-            )
+            else:
+                check_coding(value, self.version)
+        if hosts != 1 and (hosts or self.version == "1.1"):
+            raise bad(f"a request needs exactly one Host field, not {hosts}")
+        if not self.target.startswith(b"/"):
+            self.target = origin_form(self.method, self.target)
+
+    @property
+    def size(self) -> int:
+        """Bytes that it had on the wire, at least."""
+        fields = sum(len(name) + len(value) + 4 for name, value in self.fields)
+        return len(self.method) + len(self.target) + len(" HTTP/1.1\r\n\r\n") + 1 + fields
 
     def framing(self) -> bytes:
         """A request that is nothing but how this one's body is framed."""
@@ -173,6 +186,8 @@ class AnswerHead:
 _STARTS: dict[bytes, tuple[bytes, _Known | None]] = {}
 _LINES: dict[Field, bytes] = {}
 _MOST_KNOWN, _LONG = 256, 128
+#: The first Hosts that were asked for: a look costs less than their grammar.
+_HOSTS: set[bytes] = set()
 
 
 def _start(name: bytes) -> tuple[bytes, _Known | None]:

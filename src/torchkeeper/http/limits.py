@@ -29,8 +29,11 @@ class EdgeLimits:
     """Bounds of a connection: bytes, counts, seconds."""
 
     max_body: int
-    max_header_bytes: int = 65536
+    max_header_bytes: int = 16384
     max_header_fields: int = 128
+    #: Chunks that a body may come in, and bytes around each of them.
+    max_chunks: int = 65536
+    chunk_overhead: int = 32
     header_timeout: float = 30.0
     body_timeout: float = 60.0
     idle_timeout: float = 75.0
