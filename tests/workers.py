@@ -94,6 +94,10 @@ class Worker:
             assert isinstance(message, Intermediate)
             parts.append(decode_replies(message.parts, raw))
 
+    def last_words(self) -> Message:
+        """What it says before it ends by itself."""
+        return self._next()[0]
+
     def stop(self) -> int:
         """Ends it in peace; its exit code."""
         self.send(encode(Stop()))

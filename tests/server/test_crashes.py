@@ -25,7 +25,7 @@ def handle(data, context):
         if what == "exit":
             os._exit(7)
         if what == "sys.exit":
-            sys.exit(5)
+            sys.exit("the licence has run out")
         if what == "segfault":
             ctypes.string_at(0)
         if what == "kill":
@@ -43,7 +43,7 @@ def handle(data, context):
     ("what", "status", "cause"),
     [
         ("exit", 500, "exit code 7"),
-        ("sys.exit", 500, "exit code 5"),
+        ("sys.exit", 500, "exit code 1, since the handler left: SystemExit: the licence has run out"),
         ("segfault", 500, "SIGSEGV"),
         ("kill", 507, "SIGKILL"),
         ("hang", 500, "response timeout"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from stand_in_outbox import request  # type: ignore[import-not-found]  # pytest 
 
 from torchkeeper.wire.frames import (
     Cancel,
+    Left,
     Loaded,
     LoadFailed,
     Stop,
@@ -156,19 +158,40 @@ def test_a_model_that_cannot_be_loaded_is_told_and_ends_it(
 @pytest.mark.parametrize(
     ("leave", "code", "said"),
     [
-        ("sys.exit(5)", 5, ""),
-        ("sys.exit()", 0, ""),
-        ("sys.exit('in words')", 1, "in words\n"),
-        ("os._exit(9)", 9, ""),
-        ("os.kill(os.getpid(), signal.SIGTERM)", -signal.SIGTERM, ""),
+        ("sys.exit(5)", 5, "SystemExit: 5"),
+        ("sys.exit()", 0, "SystemExit"),
+        ("sys.exit('in words')", 1, "SystemExit: in words"),
+        ("os._exit(9)", 9, None),
+        ("os.kill(os.getpid(), signal.SIGTERM)", -signal.SIGTERM, None),
     ],
 )
-def test_a_handler_that_leaves_has_its_code(tmp_path: Path, leave: str, code: int, said: str) -> None:
+def test_a_handler_that_leaves_has_its_code_and_says_why(
+    tmp_path: Path, leave: str, code: int, said: str | None
+) -> None:
     source = f"import os, signal, sys\n\ndef handle(data, context):\n    if data:\n        {leave}\n"
     with working(tmp_path, source) as worker:
         worker.send(encode_batch(1, [request(b"x")]))
         assert worker.process.wait(60) == code
-        assert worker.log.read_text() == said
+        log = worker.log.read_text()
+        if said is None:
+            assert log == ""
+        else:
+            assert worker.last_words() == Left(said)
+            assert re.search(rf'h\.py", line 5, in handle\n(.*\n)+{said}\n', log), log
+
+
+def test_a_process_that_a_handler_forked_leaves_without_a_word(tmp_path: Path) -> None:
+    source = (
+        "import os, sys\n\ndef handle(data, context):\n    if data:\n        pid = os.fork()\n"
+        "        if not pid:\n            sys.exit(6)\n"
+        "        return [str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))]\n"
+    )
+    with working(tmp_path, source) as worker:
+        worker.send(encode_batch(1, [request(b"x")]))
+        ((answer,), _, _) = worker.answer()
+        assert answer.body == b"6"
+        assert worker.stop() == EXIT_STOPPED
+        assert worker.log.read_text() == ""
 
 
 def test_functions_for_the_end_run_although_a_thread_never_ends(tmp_path: Path) -> None:

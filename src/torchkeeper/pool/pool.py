@@ -19,7 +19,7 @@ from torchkeeper.deadlines import WORKER_STOP
 from torchkeeper.pool.launcher import Launch, Launcher
 from torchkeeper.pool.life import Event, Life, State
 from torchkeeper.pool.worker import NOBODY, Loss, Refusal, Worker, WorkerEvents, describe_end
-from torchkeeper.wire.frames import Load, Loaded, LoadFailed, Message, Stop, encode
+from torchkeeper.wire.frames import Leaving, Load, Loaded, LoadFailed, Message, Stop, encode
 from torchkeeper.wire.messages import ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -187,7 +187,7 @@ class Pool:
     def _begin(self, worker: Worker) -> None:
         worker.number = self._next_port()
         worker.name = f"W-{worker.number}-{self._plan.label}"
-        worker.verdict = worker.load_error = None
+        worker.verdict = worker.last_words = None
         worker.started_at = time.time()
         worker.ended.clear()
         worker.launch = asyncio.get_running_loop().create_task(self._launch(worker))
@@ -227,8 +227,8 @@ class Pool:
         if isinstance(message, Loaded):
             if not gone:
                 self._loaded(worker, message)
-        elif isinstance(message, LoadFailed):
-            worker.load_error = message.cause
+        elif isinstance(message, Leaving):
+            worker.last_words = message
         else:
             self._unanswered = 0
             self._events.on_message(worker, message, raw)
@@ -243,10 +243,11 @@ class Pool:
         worker.process = None
         if worker.life.state is State.STOPPED:
             return  # sent away just before it had begun: nobody waits for it
-        if worker.load_error is not None:
-            cause = f"the model could not be loaded: {worker.load_error}"
-        else:
-            cause = worker.verdict or describe_end(returncode)
+        cause = worker.verdict or describe_end(returncode)
+        if isinstance(words := worker.last_words, LoadFailed):
+            cause = f"the model could not be loaded: {words.cause}"
+        elif words is not None:
+            cause += f", since the handler left: {words.cause}"
         killed = returncode == -signal.SIGKILL and worker.verdict is None
         self._after_exit(worker, cause, killed=killed)
 

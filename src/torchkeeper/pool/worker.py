@@ -15,7 +15,7 @@ from typing import Protocol
 
 from torchkeeper.pool.life import Event, Life
 from torchkeeper.pool.process import WorkerProcess
-from torchkeeper.wire.frames import Message
+from torchkeeper.wire.frames import Leaving, Message
 from torchkeeper.wire.messages import ModelSpec, Signature
 
 
@@ -86,7 +86,8 @@ class Worker:
         #: The end of the time in which it may leave by itself.
         self.grace: asyncio.TimerHandle | None = None
         self.verdict: str | None = None
-        self.load_error: str | None = None
+        #: Why its process ends by itself.
+        self.last_words: Leaving | None = None
         self.started_at = time.time()
         #: Whether its process was lost and no other has loaded the model since.
         self.recovering = False

@@ -78,10 +78,18 @@ class Loaded(_Message, frozen=True, array_like=True, tag=10):
     signature: Signature | None = None
 
 
-class LoadFailed(_Message, frozen=True, array_like=True, tag=11):
-    """The handler could not be loaded; `cause` is its error's type and first sentence."""
+class Leaving(_Message, frozen=True, array_like=True):
+    """The worker ends by itself; `cause` is its error's type and first sentence."""
 
     cause: str
+
+
+class LoadFailed(Leaving, frozen=True, array_like=True, tag=11):
+    """The handler could not be loaded."""
+
+
+class Left(Leaving, frozen=True, array_like=True, tag=15):
+    """The handler ended its process while it answered."""
 
 
 class ReplyHead(_Message, frozen=True, array_like=True):
@@ -151,6 +159,7 @@ Message: TypeAlias = (
     | Stop
     | Loaded
     | LoadFailed
+    | Left
     | Intermediate
     | Replies
     | Fork

@@ -31,6 +31,7 @@ from torchkeeper.wire.frames import (
     Batch,
     Cancel,
     FrameReader,
+    Left,
     Load,
     Loaded,
     LoadFailed,
@@ -65,7 +66,8 @@ class Channel:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._ours = True
+        #: False in processes that a handler forked.
+        self.ours = True
         os.register_at_fork(after_in_child=self._disown)
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
@@ -74,12 +76,12 @@ class Channel:
 
     def send(self, frame: bytes) -> None:
         """Writes one whole frame; a process that a handler forked has nothing to say, and ends."""
-        if not self._ours:
+        if not self.ours:
             os._exit(EXIT_FORKED)
         self._sock.sendall(frame)
 
     def _disown(self) -> None:
-        self._ours = False
+        self.ours = False
 
     def receive(self) -> tuple[Message, bytes] | None:
         """The next frame; None when the front has closed the channel."""
@@ -167,7 +169,10 @@ def _answer(channel: Channel, service: Service, batch: Batch, raw: bytes) -> Non
         outcomes = _outcomes(channel, service, batch, raw)
         samples = service.drain()
         frame = encode_replies(batch.batch_id, outcomes, samples, time.perf_counter() - begin)
-    except SystemExit:
+    except SystemExit as leaving:
+        if channel.ours:
+            log_traceback(leaving)
+            channel.send(encode(Left(cause_of(leaving))))
         raise
     except BaseException as error:  # noqa: BLE001 - a batch must not cost the worker
         log_traceback()
