@@ -19,7 +19,7 @@ from stand_in_outbox import request  # type: ignore[import-not-found]  # pytest 
 
 from torchkeeper.wire.frames import (
     Cancel,
-    Left,
+    HandlerLeft,
     Loaded,
     LoadFailed,
     Stop,
@@ -176,7 +176,7 @@ def test_a_handler_that_leaves_has_its_code_and_says_why(
         if said is None:
             assert log == ""
         else:
-            assert worker.last_words() == Left(said)
+            assert worker.last_words() == HandlerLeft(said)
             assert re.search(rf'h\.py", line 5, in handle\n(.*\n)+{said}\n', log), log
 
 

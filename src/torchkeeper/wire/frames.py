@@ -88,7 +88,7 @@ class LoadFailed(Leaving, frozen=True, array_like=True, tag=11):
     """The handler could not be loaded."""
 
 
-class Left(Leaving, frozen=True, array_like=True, tag=15):
+class HandlerLeft(Leaving, frozen=True, array_like=True, tag=15):
     """The handler ended its process while it answered."""
 
 
@@ -159,7 +159,7 @@ Message: TypeAlias = (
     | Stop
     | Loaded
     | LoadFailed
-    | Left
+    | HandlerLeft
     | Intermediate
     | Replies
     | Fork

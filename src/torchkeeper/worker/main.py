@@ -31,7 +31,7 @@ from torchkeeper.wire.frames import (
     Batch,
     Cancel,
     FrameReader,
-    Left,
+    HandlerLeft,
     Load,
     Loaded,
     LoadFailed,
@@ -172,7 +172,7 @@ def _answer(channel: Channel, service: Service, batch: Batch, raw: bytes) -> Non
     except SystemExit as leaving:
         if channel.ours:
             log_traceback(leaving)
-            channel.send(encode(Left(cause_of(leaving))))
+            channel.send(encode(HandlerLeft(cause_of(leaving))))
         raise
     except BaseException as error:  # noqa: BLE001 - a batch must not cost the worker
         log_traceback()
