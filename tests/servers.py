@@ -52,6 +52,14 @@ class Program:
             assert match is not None, f"the server never said {pattern!r}:\n{self.output}"
             return match
 
+    def kill(self) -> None:
+        """Ends it by SIGKILL."""
+        self.process.kill()
+        self.process.wait(timeout=60)
+        self._reader.join(timeout=60)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
     def end(self) -> dict[str, int]:
         """Ends it by SIGTERM, checks its exit code and that the ledger adds up; returns the ledger."""
         self.process.terminate()

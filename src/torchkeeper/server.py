@@ -292,6 +292,7 @@ class _Server:
 
     async def _load(self) -> None:
         """Registers the start-up models."""
+        await self._models.clean_up()
         try:
             await self._keeper.restore()
         except (TorchkeeperError, OSError) as error:

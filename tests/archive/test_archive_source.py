@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import os
 import re
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -196,6 +198,50 @@ def test_a_file_of_this_machine(tmp_path: Path) -> None:
     assert (tmp_path / "m.mar").exists()
     with pytest.raises(DownloadFailed, match="Failed to download archive from: file:///nowhere"):
         Source(store, ANY).fetch("file:///nowhere.mar")
+
+
+def test_a_start_takes_what_an_earlier_one_has_left_if_it_is_the_same(tmp_path: Path, url: str) -> None:
+    (tmp_path / "m.mar").write_bytes(CONTENT)
+    fetched = Source(tmp_path, ANY).fetch(f"{url}/m.mar", at_start=True)
+    assert fetched.path == tmp_path / "m.mar"
+    assert fetched.place is None, "it may be the user's own, and stays when the model goes"
+    fetched.keep()
+    fetched.discard()
+    assert [path.name for path in tmp_path.iterdir()] == ["m.mar"]
+    with pytest.raises(FileExists):
+        Source(tmp_path, ANY).fetch(f"{url}/m.mar")
+
+
+def test_a_start_takes_nothing_else_for_it(tmp_path: Path, url: str) -> None:
+    (tmp_path / "m.mar").write_bytes(b"theirs")
+    with pytest.raises(FileExists, match=r"Model file already exists m\.mar"):
+        Source(tmp_path, ANY).fetch(f"{url}/m.mar", at_start=True)
+    assert (tmp_path / "m.mar").read_bytes() == b"theirs"
+    assert len(list(tmp_path.iterdir())) == 1
+    (tmp_path / "m.mar").unlink()
+    (tmp_path / "m.mar").mkdir()
+    with pytest.raises(FileExists):
+        Source(tmp_path, ANY).fetch(f"{url}/m.mar", at_start=True)
+
+
+def test_two_downloads_of_the_same_at_a_time_are_one_file(tmp_path: Path, url: str) -> None:
+    source = Source(tmp_path, ANY)
+    first, second = source.fetch(f"{url}/m.mar"), source.fetch(f"{url}/m.mar")
+    first.keep()
+    second.keep()
+    assert [path.name for path in tmp_path.iterdir()] == ["m.mar"]
+    assert first.place == second.place == tmp_path / "m.mar"
+
+
+def test_what_killed_servers_have_left_in_quarantine_is_swept(tmp_path: Path) -> None:
+    old, new, other = (tmp_path / name for name in (".quarantine-1", ".quarantine-2", ".hidden"))
+    for path in (old, new, other):
+        path.touch()
+    for path in (old, other):
+        os.utime(path, (0, time.time() - 3700))
+    Source(tmp_path, ANY).sweep()
+    assert sorted(tmp_path.iterdir()) == [other, new]
+    Source(tmp_path / "absent", ANY).sweep()
 
 
 def test_a_download_that_is_not_kept_is_gone(tmp_path: Path, url: str) -> None:

@@ -229,6 +229,40 @@ class Meddling(Builder):
         return None
 
 
+class Meeting(Builder):
+    """Goes on with two registrations only when both are this far."""
+
+    def __init__(self, house: House) -> None:
+        launcher: Any = house.launcher
+        super().__init__(house.settings, {}, launcher, house.sinks)
+        self._both = asyncio.Barrier(2)
+
+    async def prepare(self, about: About, archive: Any) -> str | None:
+        await self._both.wait()
+        return None
+
+
+@pytest.mark.parametrize(("name", "there"), [("other", ["m", "other"]), (None, ["m"])])
+def test_one_download_is_registered_twice_at_the_same_moment(
+    house: House, tmp_path: Path, name: str | None, there: list[str]
+) -> None:
+    """A second name shares the file, which stays as long as one of them; a second version is a conflict."""
+    url = archive(tmp_path, "m").as_uri()
+
+    async def run() -> None:
+        models = Models(house.settings, Meeting(house))
+        wishes = [Wish(url, given=said(initial_workers=0)), Wish(url, name, given=said(initial_workers=0))]
+        ends = await asyncio.gather(*map(models.register, wishes), return_exceptions=True)
+        assert [type(end) for end in ends if isinstance(end, Exception)] == [Conflict] * (2 - len(there))
+        assert sorted(models.names()) == there
+        for left in reversed(there):
+            assert [path.name for path in house.store.iterdir()] == ["m-1.0.mar"]
+            await models.unregister(left, None, 1.0)
+        assert house.left() == []
+
+    asyncio.run(run())
+
+
 def taken(house: House) -> None:
     """Somebody else puts a file of the download's name into the store."""
     (house.store / "m-1.0.mar").write_text("theirs")

@@ -56,3 +56,22 @@ def test_archives_of_a_bucket(tmp_path: Path) -> None:
         managed(tmp_path / "run", environ, "--model-store", "gs://bucket/models", "--models", "m.mar")
         managed(tmp_path / "run", environ)  # from the snapshot
     assert not [path for path in (tmp_path / "temp").iterdir() if "torchkeeper" in path.name]
+
+
+def test_a_start_goes_on_from_what_a_killed_server_has_fetched(tmp_path: Path) -> None:
+    for name in ("run", "temp", "run/store", "elsewhere"):
+        (tmp_path / name).mkdir()
+    archive = make_archive(tmp_path / "elsewhere", "m", HANDLER)
+    (tmp_path / "run" / "config.properties").write_text(CONFIG)
+    temp = str(tmp_path / "temp")
+    environ = {**os.environ, "TEMP": temp, "TMPDIR": temp}
+    command = [BIN / "torchserve", "--foreground", "--disable-token-auth", "--ncs", "--model-store", "store"]
+    for life in range(2):
+        server = Program([*command, "--models", f"m={archive.as_uri()}"], tmp_path / "run", environ)
+        port = server.wait_for(r"Inference API bind to: .* \(port (\d+)\)")[1]
+        assert httpx.post(f"http://127.0.0.1:{port}/predictions/m", content=b"x", timeout=60).text == "hi"
+        if life:
+            server.end()
+        else:
+            server.kill()
+    assert [path.name for path in (tmp_path / "run" / "store").iterdir()] == [archive.name]

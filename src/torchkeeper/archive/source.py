@@ -13,11 +13,12 @@ import http.client
 import logging
 import re
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
@@ -25,7 +26,14 @@ from urllib.parse import unquote, urlsplit
 from torchkeeper.archive.cloud import stream
 from torchkeeper.archive.model_url import ModelUrl, check_allowed, read_model_url
 from torchkeeper.archive.remote_store import archives_in, in_store
-from torchkeeper.archive.store import QUARANTINE, SUFFIXES, Stored, find_at_start, find_stored
+from torchkeeper.archive.store import (
+    QUARANTINE,
+    SUFFIXES,
+    Stored,
+    find_at_start,
+    find_stored,
+    sweep_quarantine,
+)
 from torchkeeper.config.settings import process_environ
 from torchkeeper.errors import ArchiveError, DownloadFailed, FileExists, ModelNotAt
 from torchkeeper.machine.threads import Check, never
@@ -46,17 +54,25 @@ class Fetched:
     name: str
     #: Where a download goes, once it is checked; None for what lies in the store already.
     place: Path | None = None
+    #: A download's sha256, and those of all that this server's downloads became.
+    digest: str = ""
+    kept: dict[Path, str] = field(default_factory=dict)
 
     def keep(self) -> None:
-        """Moves a checked download into the store.
+        """Moves a checked download into the store, where the same one may have come meanwhile.
 
         Raises:
             FileExists: somebody else put a file of that name there meanwhile.
         """
-        if self.place is not None:
-            if self.place.exists():
-                raise FileExists(self.name)
+        if self.place is None:
+            return
+        if not self.place.exists():
             self.path.rename(self.place)
+            self.kept[self.place] = self.digest
+        elif self.kept.get(self.place) == self.digest:
+            self.path.unlink()
+        else:
+            raise FileExists(self.name)
 
     def discard(self) -> None:
         """Removes a download that is not kept."""
@@ -74,6 +90,12 @@ class Source:
         self._allowed = tuple(allowed)
         #: Quarantined files of downloads that are under way.
         self._coming: set[Path] = set()
+        #: What downloads became, and their sha256.
+        self._kept: dict[Path, str] = {}
+
+    def sweep(self) -> None:
+        """Removes what downloads of servers that were killed have left; not those that others wait for."""
+        sweep_quarantine(self._store, time.time())
 
     def close(self) -> None:
         """Removes what downloads that hang have left; they write into nothing from now on."""
@@ -99,11 +121,11 @@ class Source:
         asked = read_model_url(url, signed=signed)
         if asked.remote:
             check_allowed(asked.bare, self._allowed)
-            return self._download(asked, check)
+            return self._download(asked, check, again=at_start)
         find = find_at_start if at_start else find_stored
         if self._store_url is not None and find(self._store, asked.bare) is None:
             url, cloud = in_store(self._store_url, Path(asked.bare).name)
-            return self._download(ModelUrl(url, asked.pin, cloud), check)
+            return self._download(ModelUrl(url, asked.pin, cloud), check, again=True)
         found = self._local(asked.bare, find)
         if asked.pin is not None:
             _check_pin(found.path, asked.pin, asked.bare)
@@ -131,33 +153,40 @@ class Source:
 
     # --- downloads ---------------------------------------------------------------------------------------
 
-    def _download(self, asked: ModelUrl, check: Check) -> Fetched:
-        url, pin, cloud = asked.bare, asked.pin, asked.cloud
+    def _download(self, asked: ModelUrl, check: Check, *, again: bool) -> Fetched:
+        """What is at a URL, in quarantine; `again`: the store may have the same since earlier."""
+        url, pin = asked.bare, asked.pin
         name = _file_name(url)
         place = self._store / name
         try:
-            if place.exists():
+            there = place.exists()
+            if there and not again:
                 raise FileExists(name)
             descriptor, quarantine = tempfile.mkstemp(dir=self._store, prefix=QUARANTINE)
         except OSError as error:
             raise _not_kept(url, error) from error
+        path = Path(quarantine)
         with open(descriptor, "wb") as file:
-            fetched = Fetched(Path(quarantine), name, place)
-            self._coming.add(fetched.path)
+            self._coming.add(path)
             try:
-                chunks = stream(url, cloud, process_environ()) if cloud else self._open(url)
+                chunks = stream(url, asked.cloud, process_environ()) if asked.cloud else self._open(url)
                 digest = _copy(chunks, file, check)
                 if pin is not None and not hmac.compare_digest(digest, pin):
                     raise ArchiveError(f"{url}: its sha256 is {digest}, not the pinned {pin}")
+                if there and not (place.is_file() and _digest_of(place) == digest):
+                    raise FileExists(name)
             except BaseException as error:
-                fetched.discard()
+                path.unlink(missing_ok=True)
                 if isinstance(error, OSError):
                     raise _not_kept(url, error) from error
                 raise
             finally:
-                self._coming.discard(fetched.path)
-        fetched.path.chmod(0o644)
-        return fetched
+                self._coming.discard(path)
+        if there:
+            path.unlink(missing_ok=True)
+            return Fetched(place, name)
+        path.chmod(0o644)
+        return Fetched(path, name, place, digest, self._kept)
 
     def _open(self, url: str) -> Iterator[bytes]:
         opener = urllib.request.build_opener(_Redirects(self._check_allowed))
@@ -220,7 +249,11 @@ def _copy(chunks: Iterable[bytes], file: IO[bytes], check: Check) -> str:
 def _check_pin(path: Path, pin: str, url: str) -> None:
     if not path.is_file():
         raise ArchiveError(f"{url}: only a file can be pinned by #sha256=, not a folder")
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = _digest_of(path)
     if not hmac.compare_digest(digest, pin):
         raise ArchiveError(f"{url}: its sha256 is {digest}, not the pinned {pin}")
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,6 +6,7 @@ control of data do so); a name that a request or a file gives may not lead out.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from pathlib import Path
 SUFFIXES = (".mar", ".model", ".tar.gz")
 #: How the names of downloads begin that have not been checked yet; nobody can ask for them.
 QUARANTINE = ".quarantine-"
+#: Seconds after which nobody waits for one that has not grown.
+_FORGOTTEN = 3600.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,18 @@ def stored_names(store: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[str]
         for entry in store.iterdir()
         if not entry.name.startswith(".") and (entry.is_dir() or entry.name.endswith(suffixes))
     )
+
+
+def sweep_quarantine(store: Path, now: float) -> None:
+    """Removes downloads that nobody waits for any more; servers may share a store.
+
+    Whoever may not remove them, or look, leaves them there.
+    """
+    with contextlib.suppress(OSError):
+        for entry in store.iterdir():
+            with contextlib.suppress(OSError):
+                if _quarantined(entry.name) and now - entry.lstat().st_mtime > _FORGOTTEN:
+                    entry.unlink()
 
 
 def name_of(url: str) -> str:

@@ -129,6 +129,10 @@ class Models:
 
     # --- changes -----------------------------------------------------------------------------------------
 
+    async def clean_up(self) -> None:
+        """Removes what servers that were killed have left in the model store."""
+        await in_thread(lambda check: self._source.sweep())
+
     async def load_at_start(self, name: str | None, url: str) -> None:
         """Registers a start-up model; one that cannot be read is a warning, and the server goes on.
 
