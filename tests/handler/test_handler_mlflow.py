@@ -186,6 +186,23 @@ def test_an_instance_behind_an_envelope(tmp_path: Path, envelope: str) -> None:
         assert found == pytest.approx(model(torch.tensor(row)).tolist(), rel=1e-5)
 
 
+def test_kserve_v2(tmp_path: Path) -> None:
+    model = Times()
+    folder = save(tmp_path / "saved", model, FLAT)
+
+    def asked(*data: float) -> dict[str, Any]:
+        given = {"name": "x", "datatype": "FP32", "shape": [len(data) // 3, len(data) % 3 or 3], "data": data}
+        return {"inputs": [given]}
+
+    found = ask(folder, [asked(1, 2, 3, 4, 5, 6), asked(1, 2), asked(7, 8, 9)], envelope="kservev2")
+    for answer, rows in ((found[0], [[1.0, 2, 3], [4, 5, 6]]), (found[2], [[7.0, 8, 9]])):
+        (output,) = answer["outputs"]
+        assert (output["name"], output["shape"]) == ("output0", [len(rows), 2])
+        wanted = model(torch.tensor(rows)).flatten().tolist()
+        assert output["data"] == pytest.approx(wanted, rel=1e-5)
+    assert found[1][0] == 400
+
+
 def test_a_model_whose_class_is_nowhere_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

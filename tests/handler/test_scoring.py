@@ -7,11 +7,12 @@ import math
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from mlflow_models import COLUMNS, mlmodel_text, tensor
-from torchkeeper.handler.scoring import Question, answer, read_body, read_csv, torch_type
+from torchkeeper.handler.scoring import Question, answer, read_body, read_csv, read_tensors, torch_type
 from torchkeeper.wire.mlmodel import Mlmodel, TensorInput, read_mlmodel
 
 NAN = math.nan
@@ -100,7 +101,7 @@ def test_several_inputs_come_in_the_signatures_order() -> None:
         (PLAIN, {"inputs": [[1], [1, 2]]}, "nested evenly"),
         (PLAIN, {"inputs": [None]}, "must be numbers"),
         (PLAIN, {"inputs": ["1"]}, "must be numbers"),
-        (PLAIN, {"inputs": [1 << 63]}, "must be numbers"),
+        (PLAIN, {"inputs": [1 << 70]}, "must be numbers"),
         (PLAIN, {"inputs": {"a": [1]}}, "has no signature"),
         (PLAIN, {"instances": [{"a": 1}]}, "has no signature"),
         (PLAIN, records(), "no columns"),
@@ -131,6 +132,40 @@ def test_csv() -> None:
     assert question.table
     torch.testing.assert_close(question.tensors[0], torch.tensor([[1, NAN, 3]]), equal_nan=True)
     assert read_csv("ids\n1\n", model(tensor(-1, dtype="int32", name="ids"))).tensors[0].tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("described", "given", "found", "dtype"),
+    [
+        (PLAIN, {"x": np.array([[1, 2]], np.uint8)}, [[1, 2]], torch.uint8),
+        (PLAIN, {"x": np.array([[1.5]], np.float64)}, [[1.5]], torch.float16),
+        (ARRAY, {"x": np.array([[1, 2, 3]], np.float32)}, [[1, 2, 3]], torch.float32),
+        (ARRAY, {"x": np.array([[1, 2, 3]], np.int8)}, [[1, 2, 3]], torch.float32),
+        (IDS, {"ids": np.array([[1, 2]], np.int32)}, [[1, 2]], torch.int64),
+        (UNNAMED, {"x": np.array([[1.5, 2]])}, [[1.5, 2]], torch.float32),
+        (NAMED, dict(zip("cba", np.array([[[3]], [[2]], [[1]]]), strict=True)), [[1, 2, 3]], torch.float32),
+        (
+            NAMED,
+            {name: np.zeros((2, 2)) for name in "abc"},
+            "column 'a', row 0: [0.0, 0.0] is no number",
+            None,
+        ),
+        (ARRAY, {"x": np.zeros((1, 2), np.float32)}, "has the shape [1, 2]", None),
+        (ARRAY, {"x": np.array([b"x"], object)}, "must be numbers", None),
+        (PLAIN, {"x": np.array([b"x"], object)}, "must be numbers", None),
+        (ARRAY, {"x": np.zeros(1), "y": np.zeros(1)}, "one input without a name; the request has 2", None),
+        (IDS, {"x": np.zeros(1)}, "inputs ids are missing", None),
+    ],
+)
+def test_arrays_by_name(described: Mlmodel, given: Any, found: Any, dtype: torch.dtype | None) -> None:
+    for array in given.values():
+        array.flags.writeable = False
+    if isinstance(found, str):
+        with pytest.raises(ValueError, match=re.escape(found)):
+            read_tensors(given, described, torch.float16)
+    else:
+        (tensor,) = read_tensors(given, described, torch.float16).tensors
+        assert (tensor.dtype, tensor.tolist()) == (dtype, found)
 
 
 PARAMS = [

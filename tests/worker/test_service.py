@@ -212,7 +212,7 @@ def test_an_exception_that_is_one_rows_is_answered_as_one_of_a_batch(
     assert good == b"fine"
     assert (small.status, small.message) == (422, "too small")
     assert (broken.status, broken.message) == (fault, "Prediction failed")
-    assert "KeyError: 'cat'" in capsys.readouterr().err
+    assert capsys.readouterr().err == "request id-1: too small : 422\nKeyError: 'cat'\n"
 
 
 def test_rows_apart_are_asked_for_group_by_group() -> None:

@@ -15,6 +15,7 @@ import sys
 import zipfile
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import torch
 from torchkeeper.handler import array_body, scoring
 from torchkeeper.handler.base import BaseHandler
 from torchkeeper.handler.errors import PredictionException
+from torchkeeper.handler.ports import NamedTensors, numbered
 from torchkeeper.handler.probe import same
 from torchkeeper.handler.rows import payload, readable
 from torchkeeper.handler.safe_text import first_sentence
@@ -39,17 +41,31 @@ _PLAIN = ("", "pickle", "cloudpickle", "mlflow.pytorch.pickle_module")
 _PARQUET = "application/vnd.apache.parquet"
 
 
+@dataclass(frozen=True)
+class _Asked:
+    question: Question
+    #: An instance without a batch: its answer is its prediction alone.
+    single: bool = False
+    #: A request of KServe v2: its answer is the output by its name.
+    named: bool = False
+
+
 class MLflowHandler(BaseHandler):
     """Answers MLflow's scoring protocol: tables and arrays in, {"predictions": ...} out.
 
-    A row is a request; or, behind an envelope, one instance, whose answer is its prediction alone.
+    A row is a request; or, behind an envelope, an instance, or a request's NamedTensors.
     """
+
+    #: KServe v2's envelope hands it whole requests instead of single tensors.
+    whole_requests = True
 
     def __init__(self) -> None:
         super().__init__()
         self._described = Mlmodel("")
         #: The type of fractions that no signature gives one.
         self._floating = torch.float64
+        #: The output's name in KServe v2.
+        self._output = numbered("output", [None])[0]
         #: Whether requests may be computed together; None: nothing has shown it yet.
         self._together: bool | None = None
 
@@ -80,6 +96,8 @@ class MLflowHandler(BaseHandler):
             )
         model.eval()
         self._floating = _floating(model)
+        if isinstance(model, ServedModel) and model.outputs:
+            self._output = model.outputs[0].name
         return model
 
     def _read(self, path: Path) -> Any:
@@ -94,48 +112,54 @@ class MLflowHandler(BaseHandler):
 
     @timed
     def preprocess(self, data: Any) -> Any:
-        """The requests' questions, and whether each is an instance without a batch.
+        """What the requests ask.
 
         Raises:
             UnreadableRows: some are no questions that fit the model's signature: 400, or 415.
         """
-        return list(readable(enumerate(data), lambda row: self._question(*row)))
+        return list(readable(enumerate(data), lambda row: self._asked(*row)))
 
     @timed
     def inference(self, data: Any, *args: Any, **kwargs: Any) -> Any:
-        """For each request the answer's predictions, or a PredictionException."""
+        """What was asked, each with the model's output, or a PredictionException."""
         lanes: defaultdict[Any, list[int]] = defaultdict(list)
-        for place, (question, _) in enumerate(data):
+        for place, asked in enumerate(data):
+            question = asked.question
             lanes[question.lane if question.rows is not None else place].append(place)
         found: dict[int, Any] = {}
         with torch.inference_mode():
             for places in lanes.values():
-                outputs = self._outputs([data[place][0] for place in places])
+                outputs = self._outputs([data[place].question for place in places])
                 found.update(zip(places, outputs, strict=True))
-        return [
-            (_predictions(found[place], question), single) for place, (question, single) in enumerate(data)
-        ]
+        return [(asked, found[place]) for place, asked in enumerate(data)]
 
     @timed
     def postprocess(self, data: Any) -> Any:
-        """The answers: {"predictions": ...}, an instance's prediction, or the request's own failure."""
-        return [
-            found
-            if isinstance(found, PredictionException)
-            else found[0]
-            if single
-            else {"predictions": found}
-            for found, single in data
-        ]
+        """The answers, each in the form in which it was asked for; or the request's own failure."""
+        return [self._answer(asked, output) for asked, output in data]
+
+    def _answer(self, asked: _Asked, output: Any) -> Any:
+        if isinstance(output, PredictionException):
+            return output
+        question = asked.question
+        try:
+            found = scoring.answer(output, question.table, question.rows)
+        except ValueError as error:
+            return PredictionException(str(error))
+        if asked.named:
+            return {self._output: output}
+        return found[0] if asked.single else {"predictions": found}
 
     # --- requests ----------------------------------------------------------------------------------------
 
-    def _question(self, place: int, row: Any) -> tuple[Question, bool]:
+    def _asked(self, place: int, row: Any) -> _Asked:
         try:
+            if isinstance(row, NamedTensors):
+                return _Asked(scoring.read_tensors(row, self._described, self._floating), named=True)
             if isinstance(row, dict) and row.keys() & {"body", "data"}:
-                return self._whole(payload(row), self._content_type(place, row)), False
+                return _Asked(self._whole(payload(row), self._content_type(place, row)))
             instances = {scoring.INSTANCES: [row]}
-            return scoring.read_body(instances, self._described, self._floating), True
+            return _Asked(scoring.read_body(instances, self._described, self._floating), single=True)
         except ValueError as error:
             raise PredictionException(str(error), 400) from None
 
@@ -191,15 +215,6 @@ class MLflowHandler(BaseHandler):
 
     def _called(self, tensors: Sequence[torch.Tensor], question: Question) -> Any:
         return self.model(*(tensor.to(self.device) for tensor in tensors), **question.params)
-
-
-def _predictions(output: Any, question: Question) -> Any:
-    if isinstance(output, PredictionException):
-        return output
-    try:
-        return scoring.answer(output, question.table, question.rows)
-    except ValueError as error:
-        return PredictionException(str(error))
 
 
 def _equal(some: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> bool:

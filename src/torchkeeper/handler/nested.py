@@ -23,11 +23,11 @@ def nested_tensor(value: Any, dtype: torch.dtype, what: str) -> torch.Tensor:
         array = np.asarray(value)
     except ValueError:
         array = np.empty(0, dtype=object)
-    if array.dtype.kind == "u":  # of numpy's two types of that size torch knows one
+    if array.dtype.kind == "u" and array.dtype.itemsize == 8:  # of numpy's two such types torch knows one
         array = array.astype("L")
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{what} must be numbers, nested evenly")
-    found = torch.from_numpy(array).to(dtype)
+    found = torch.from_numpy(array if array.flags.writeable else array.copy()).to(dtype)
     if not dtype.is_floating_point and not np.array_equal(found.numpy(), array):
         raise ValueError(f"{what} has numbers that are no {DATATYPES[str(dtype).removeprefix('torch.')]}")
     return found

@@ -98,6 +98,28 @@ def read_body(content: Any, model: Mlmodel, floating: torch.dtype) -> Question:
     return Question(found.tensors, found.table, _params(content.get("params"), model.params))
 
 
+def read_tensors(given: Mapping[str, Any], model: Mlmodel, floating: torch.dtype) -> Question:
+    """The question of arrays by their names; the only one may have any, where the model's input has none.
+
+    Raises:
+        ValueError: they do not fit the signature.
+    """
+    names = [one.name for one in model.columns] or [one.name for one in model.tensors] or [None]
+    if names[0] is not None:
+        cells = {name: _column_cells(array) for name, array in given.items()} if model.columns else given
+        found = _of_values(cells, model, floating)
+    elif len(given) == 1:
+        found = _of_values(next(iter(given.values())), model, floating)
+    else:
+        raise ValueError(f"the model has one input without a name; the request has {len(given)}")
+    return Question(found.tensors, found.table, _params(None, model.params))
+
+
+def _column_cells(array: Any) -> Any:
+    """An array's numbers as the cells of a column, which is (N) or (N, 1); others stay nested."""
+    return (array.reshape(-1) if array.shape[1:] == (1,) else array).tolist()
+
+
 def answer(output: Any, table: bool, rows: int | None) -> Any:
     """What a model's output is in an answer: nested lists, or a table's records.
 
@@ -197,6 +219,8 @@ def _values_table(given: Any, records: bool, model: Mlmodel) -> Frame:
     if isinstance(given, dict):
         return from_columns(given)
     names = [column.name for column in model.columns]
+    if isinstance(given, np.ndarray):
+        given = given.tolist()
     return from_rows(names if len(names) == 1 and names[0] is not None else None, _as_list(given))
 
 
@@ -209,14 +233,16 @@ def _untyped(given: Any, floating: torch.dtype) -> torch.Tensor:
         array = np.asarray(given)
     except ValueError:
         raise ValueError("the array's lists must be nested evenly") from None
-    if array.dtype.kind not in "bif":
-        raise ValueError("the input must be numbers, nested evenly")
-    return torch.from_numpy(array) if array.dtype.kind != "f" else torch.from_numpy(array).to(floating)
+    if array.dtype.kind == "f":
+        return _tensor(array, floating)
+    return nested_tensor(array, DTYPES.get(DATATYPES.get(array.dtype.name, ""), torch.int64), "the input")
 
 
 def _tensor(given: Any, dtype: torch.dtype) -> torch.Tensor:
     """Nested lists as a tensor; no value is NaN where the type has that."""
     if not dtype.is_floating_point:
+        return nested_tensor(given, dtype, "the input")
+    if isinstance(given, np.ndarray) and given.dtype.kind == "f":
         return nested_tensor(given, dtype, "the input")
     try:
         return torch.from_numpy(np.asarray(given, dtype=np.float64)).to(dtype)

@@ -53,6 +53,8 @@ class TensorsHandler(BaseHandler):
 
     #: KServe v2's envelope hands it whole requests instead of single tensors.
     whole_requests = True
+    #: That envelope is around it unless a request or the settings ask for another one.
+    kserve_v2_by_default = True
 
     def initialize(self, context: Context) -> None:
         """Loads the model and finds out whether requests may share a batch.

@@ -166,9 +166,10 @@ class _Entries(dict[str | None, Entry]):
 
     def __init__(self, entry: Entry, default: str | None) -> None:
         self._entry = entry
-        #: Whether the handler wants whole requests of KServe v2, and these unless asked for another form.
-        self._whole = getattr(getattr(entry, "__self__", None), "whole_requests", False) is True
-        if self._whole and default is None:
+        handler = getattr(entry, "__self__", None)
+        #: Whether the handler wants whole requests of KServe v2.
+        self._whole = getattr(handler, "whole_requests", False) is True
+        if self._whole and default is None and getattr(handler, "kserve_v2_by_default", False) is True:
             default = KSERVE_V2
         super().__init__({None: entry if default is None else self[default]})
 

@@ -13,7 +13,7 @@ from types import GeneratorType
 from typing import Any, Protocol
 
 from torchkeeper.handler.context import Context, RequestProcessor
-from torchkeeper.handler.errors import RowsApart, UnreadableRows
+from torchkeeper.handler.errors import RowsApart, UnreadableRows, is_prediction_exception
 from torchkeeper.handler.outcome import WrongOutcome, check_one_per_row, drained
 from torchkeeper.handler.recorder import PREDICTION_METRIC
 from torchkeeper.handler.safe_text import safe_repr, safe_str
@@ -241,7 +241,10 @@ def fault_in(envelope: str | None) -> int:
 
 def _unreadable(entry: Input, wrong: str | Exception) -> Failure:
     if isinstance(wrong, Exception):
-        log_traceback(wrong)
+        if is_prediction_exception(wrong):  # a refusal on purpose: where it was raised says nothing more
+            log(f"request {entry.request_id}: {safe_str(wrong, _LONGEST_REASON)}")
+        else:
+            log_traceback(wrong)
         return failure_of(wrong, fault_in(entry.envelope))
     text = safe_str(wrong, _LONGEST_REASON)
     log(f"request {entry.request_id}: {text}")
