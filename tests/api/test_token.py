@@ -8,11 +8,11 @@ import json
 
 import pytest
 
-from api.calling import CLIENT, answer, call
+from api.calling import answer, call
+from torchkeeper.api.routes import resolve
 from torchkeeper.api.token import TokenApi
 from torchkeeper.errors import BadRequest, InvalidKey, TorchkeeperError
 from torchkeeper.keys.key import Key
-from torchkeeper.keys.throttle import FREE
 from torchkeeper.keys.tokens import TokenRules, Tokens
 from torchkeeper.serving.apis import Api
 from torchkeeper.wire.messages import Reply
@@ -38,9 +38,8 @@ class Keys:
             raise self._fault
         self.written.append(text)
 
-    def ask(self, target: str, key: str | None = "key-3") -> Reply:
-        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        request = call("GET", target, headers=headers, apis=Api.MANAGEMENT)
+    def ask(self, target: str) -> Reply:
+        request = call("GET", target, apis=Api.MANAGEMENT)
         return asyncio.run(answer(TokenApi(self.tokens).endpoints(), request))
 
 
@@ -71,39 +70,14 @@ def test_only_two_keys_can_be_renewed(target: str) -> None:
     assert keys.written == []
 
 
-@pytest.mark.parametrize("key", [None, "key-1", "wrong"])
-def test_only_the_api_key_renews(key: str | None) -> None:
-    keys = Keys()
-    with pytest.raises(InvalidKey, match="Token Authentication failed"):
-        keys.ask("/token?type=management", key)
-    assert keys.written == []
-
-
-def test_guesses_are_counted_by_client() -> None:
-    keys = Keys()
-    delays = []
-    for _ in range(FREE + 2):
-        with pytest.raises(InvalidKey) as raised:
-            keys.ask("/token?type=management", "wrong")
-        delays.append(raised.value.delay)
-    assert delays[0] == 0.0 < delays[-1]
-    assert keys.tokens.check(Key.API, "Bearer key-3", CLIENT) > 0.0
-    assert keys.tokens.check(Key.API, "Bearer key-3", "other") == 0.0
-
-
-def test_a_client_without_an_address_is_one_too() -> None:
-    keys = Keys()
-    request = call(
-        "GET", "/token?type=management", headers={"Authorization": "Bearer key-3"}, apis=Api.MANAGEMENT
-    )
-    request.scope["client"] = None
-    assert asyncio.run(answer(TokenApi(keys.tokens).endpoints(), request)) == Reply(b"\n")
+def test_its_route_asks_for_the_api_key() -> None:
+    assert resolve(b"/token", "GET", Api.MANAGEMENT).route.key is Key.API
 
 
 def test_a_key_that_was_given_stays() -> None:
     keys = Keys({Key.MANAGEMENT: "ours"})
     with pytest.raises(BadRequest, match="TS_MANAGEMENT_KEY"):
-        keys.ask("/token?type=management", "key-2")
+        keys.ask("/token?type=management")
 
 
 def test_a_key_that_cannot_be_written_is_not_renewed() -> None:

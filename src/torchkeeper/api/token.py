@@ -12,7 +12,7 @@ from torchkeeper.wire.messages import Reply
 
 
 class TokenApi:
-    """`/token?type=management` or `type=inference`, with the API key."""
+    """`/token?type=management` or `type=inference`; its route asks for the API key."""
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
@@ -24,6 +24,5 @@ class TokenApi:
     async def _renew(self, call: Call) -> Reply:
         query = {part.name: part.value for part in parse_query(call.scope["query_string"])}
         kind = query.get("type", b"").decode("latin-1")
-        client = call.scope["client"]
-        self._tokens.rotate(kind, call.header(b"authorization"), str(client[0]) if client else "")
+        self._tokens.rotate(kind)
         return Reply(b"\n")

@@ -113,20 +113,17 @@ class Tokens:
             raise self._refusal(need, 403, self._throttle.failed(client, now))
         return self._throttle.passed(client, now)
 
-    def rotate(
-        self, kind: str | None, authorization: str | None, client: str, now: float | None = None
-    ) -> float:
-        """Renews the management or inference key and writes it; returns the seconds that the answer waits.
+    def rotate(self, kind: str | None, now: float | None = None) -> None:
+        """Renews the management or inference key and writes it, for a request whose API key was checked.
 
         The old key holds until the new one is written.
 
         Raises:
-            InvalidKey: not the API key, or `kind` names no key that can be renewed.
+            InvalidKey: `kind` names no key that can be renewed.
             BadRequest: that key was given from outside.
             TorchkeeperError: the new key cannot be written.
         """
         now = self._clock() if now is None else now
-        delay = self.check(Key.API, authorization, client, now)
         wanted = _RENEWABLE.get((kind or "").lower())
         if wanted is None:
             raise InvalidKey(renewal=True, cause="type must be management or inference")
@@ -144,7 +141,6 @@ class Tokens:
                 "The key was not renewed: the key file cannot be written.", cause=error.strerror
             ) from None
         self._keys = keys
-        return delay
 
     def _refusal(self, need: Key, strict_status: int, delay: float) -> InvalidKey:
         status = strict_status if self._rules.strict else 400
