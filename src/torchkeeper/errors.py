@@ -8,6 +8,7 @@ field.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 
@@ -259,6 +260,19 @@ class WorkerDied(TorchkeeperError):
         super().__init__("Worker died.", cause=cause)
         if killed:
             self.status = 507
+
+
+class Quarantined(TorchkeeperError):
+    """A copy of a request that ended two workers by itself: 422; it is computed no more for a while."""
+
+    status = 422
+    type = "QuarantinedRequestException"
+
+    def __init__(self, digest: str, cause: str, seconds: float) -> None:
+        super().__init__(
+            "The same request has ended two workers of the model, and is not tried again for now.",
+            cause=f"{cause}; request sha256:{digest}, forgotten in {math.ceil(seconds)} s",
+        )
 
 
 class ArchiveError(TorchkeeperError):

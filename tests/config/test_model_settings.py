@@ -48,6 +48,8 @@ OTHER: dict[str, Any] = {
     "useJobTicket": True,
     "useVenv": True,
     "retryOnWorkerDeath": False,
+    "splitFailedBatches": False,
+    "quarantineTimeInSec": 60,
     "batchPolicy": "delay",
     "preload": False,
     "autoscale": True,

@@ -213,7 +213,11 @@ class Dispatching:
         self.say(encode_parts(number, [None if body is None else Reply(body) for body in bodies]), place)
 
     def answer(
-        self, *outcomes: bytes | Failure | None, place: int = 0, samples: tuple[Sample, ...] = ()
+        self,
+        *outcomes: bytes | Failure | None,
+        place: int = 0,
+        samples: tuple[Sample, ...] = (),
+        too_large: int = 0,
     ) -> None:
         """A worker answers its running batch; without outcomes each request by its own name."""
         channel = self.channel(place)
@@ -223,7 +227,7 @@ class Dispatching:
             request.request_id.encode() for request in inputs
         )
         replies: list[Outcome] = [Reply(one) if isinstance(one, bytes) else one for one in given]
-        self.say(encode_replies(number, replies, samples, 0.0), place)
+        self.say(encode_replies(number, replies, samples, 0.0, too_large), place)
 
     def dismiss(self, place: int = 0) -> None:
         """A worker is to answer what it holds and leave."""

@@ -23,7 +23,7 @@ from torchkeeper.engine.batching.greedy import PREPARE_BELOW
 from torchkeeper.engine.batching.policies import make_policy
 from torchkeeper.engine.batching.policy import Arrived, Done, Left, Lost, Send, Sent
 from torchkeeper.engine.stream import FULL, OVERFULL, Closed
-from torchkeeper.errors import PredictionFailed, QueueFull, ServiceUnavailable, WorkerDied
+from torchkeeper.errors import PredictionFailed, Quarantined, QueueFull, ServiceUnavailable, WorkerDied
 from torchkeeper.pool.worker import NOBODY, Loss, Refusal
 from torchkeeper.wire.frames import encode_parts, encode_replies
 from torchkeeper.wire.messages import Failure, Kind, Reply, Sample
@@ -252,6 +252,78 @@ async def test_a_second_death_is_the_answer() -> None:
     at_work.hire()
     at_work.answer(place=2)
     assert (await bystander).body == b"bystander"
+
+
+CRASH = Loss("the worker process was killed by SIGSEGV", killed=False, timed_out=False, crashed=True)
+
+
+@in_loop
+async def test_who_ends_two_workers_is_quarantined_and_nobody_of_its_batch() -> None:
+    at_work = Dispatching(batch_size=2)
+    guilty, bystander = at_work.ask("guilty"), at_work.ask("bystander")
+    await turns()
+    at_work.die(loss=CRASH)
+    for place in (1, 2):
+        at_work.hire()
+        if place == 1:
+            at_work.die(1, loss=CRASH)
+        else:
+            at_work.answer(place=2)
+    with pytest.raises(WorkerDied) as died:
+        await guilty
+    assert died.value.status == 500
+    assert (await bystander).body == b"bystander"
+    (held,) = at_work.dispatcher.quarantined().values()
+    assert held.cause == CRASH.cause
+    with pytest.raises(Quarantined):
+        at_work.ask("guilty")
+    assert held.refused == 1
+    again = at_work.ask("bystander")
+    await turns()
+    at_work.answer(place=2)
+    assert (await again).body == b"bystander"
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        Loss("the worker process was killed by SIGKILL", killed=True, timed_out=False),
+        Loss("no answer within 1 s (response timeout)", killed=False, timed_out=True),
+    ],
+    ids=["from outside", "a hang"],
+)
+@in_loop
+async def test_whose_second_worker_was_ended_by_others_is_not_quarantined(second: Loss) -> None:
+    at_work = Dispatching()
+    ticket = at_work.ask("a")
+    await turns()
+    at_work.die(loss=CRASH)
+    at_work.hire()
+    at_work.die(1, loss=second)
+    with pytest.raises(WorkerDied):
+        await ticket
+    assert not at_work.dispatcher.quarantined()
+
+
+@in_loop
+async def test_batches_stay_below_the_size_for_which_the_memory_did_not_suffice() -> None:
+    at_work = Dispatching(batch_size=4)
+    tickets = [at_work.ask(name) for name in "abcd"]
+    await turns()
+    at_work.answer(too_large=4)
+    at_work.hire()
+    tickets += [at_work.ask(name) for name in "efghij"]
+    await turns()
+    assert at_work.batches(0)[1:] == [["e", "f", "g"]]
+    assert at_work.batches(1) == [["h", "i", "j"]], "who is hired later has the same device"
+    at_work.answer(too_large=3)
+    at_work.answer(place=1, too_large=4)
+    tickets += [at_work.ask(name) for name in "klm"]
+    await turns()
+    assert at_work.batches(0)[2] == ["k", "l"], "the least of all sizes counts"
+    at_work.answer()
+    at_work.answer(place=1)
+    assert [(await ticket).body.decode() for ticket in tickets] == list("abcdefghijklm")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Which requests of a lost worker are sent again."""
+"""What becomes of the requests of a lost worker."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import asyncio
 import pytest
 
 from torchkeeper.engine.queue import Entry
-from torchkeeper.engine.retry import is_sent_again
+from torchkeeper.engine.retry import Fate, fate_of
 from torchkeeper.engine.stream import Stream
 from torchkeeper.pool.worker import Loss
 from torchkeeper.wire.messages import Input, Kind, Reply
 
-DEATH = Loss("exit code 7", killed=False, timed_out=False)
+DEATH = Loss("exit code 7", killed=False, timed_out=False, crashed=True)
 KILLED = Loss("SIGKILL", killed=True, timed_out=False)
 HANG = Loss("no answer in time", killed=True, timed_out=True)
 
@@ -32,29 +32,35 @@ def entry(*, retried: bool = False, streams: bool = False) -> Entry:
 
 
 @pytest.mark.parametrize(
-    ("loss", "retried", "allowed", "anybody", "again"),
+    ("loss", "retried", "allowed", "anybody", "fate"),
     [
-        (DEATH, False, True, True, True),
-        (KILLED, False, True, True, True),
-        (HANG, False, True, True, False),
-        (DEATH, True, True, True, False),
-        (DEATH, False, False, True, False),
-        (DEATH, False, True, False, False),
+        (DEATH, False, True, True, Fate.AGAIN),
+        (KILLED, False, True, True, Fate.AGAIN),
+        (HANG, False, True, True, Fate.FAILS),
+        (DEATH, True, True, True, Fate.QUARANTINED),
+        (KILLED, True, True, True, Fate.FAILS),
+        (HANG, True, True, True, Fate.FAILS),
+        (DEATH, False, False, True, Fate.FAILS),
+        (DEATH, False, True, False, Fate.FAILS),
+        (DEATH, True, True, False, Fate.QUARANTINED),
     ],
-    ids=["died", "was killed", "took too long", "twice", "not allowed", "nobody to send it to"],
+    ids=[
+        *("died", "was killed", "took too long", "ended two", "killed twice", "took too long then"),
+        *("not allowed", "nobody to send it to", "ended two, and nobody is left"),
+    ],
 )
-def test_once_where_it_helps(loss: Loss, retried: bool, allowed: bool, anybody: bool, again: bool) -> None:
-    assert is_sent_again(entry(retried=retried), loss, allowed=allowed, anybody=anybody) is again
+def test_once_where_it_helps(loss: Loss, retried: bool, allowed: bool, anybody: bool, fate: Fate) -> None:
+    assert fate_of(entry(retried=retried), loss, allowed=allowed, anybody=anybody) is fate
 
 
 def test_a_stream_is_sent_again_until_its_client_has_seen_a_part() -> None:
     found = entry(streams=True)
-    assert is_sent_again(found, DEATH, allowed=True, anybody=True)
+    assert fate_of(found, DEATH, allowed=True, anybody=True) is Fate.AGAIN
     found.stream = Stream(Reply(b"a part"))
-    assert not is_sent_again(found, DEATH, allowed=True, anybody=True)
+    assert fate_of(found, DEATH, allowed=True, anybody=True) is Fate.FAILS
 
 
 def test_parts_that_wait_to_be_joined_were_seen_by_nobody() -> None:
     found = entry()
     found.add(Reply(b"a part"))
-    assert is_sent_again(found, DEATH, allowed=True, anybody=True)
+    assert fate_of(found, DEATH, allowed=True, anybody=True) is Fate.AGAIN

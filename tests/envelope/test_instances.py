@@ -73,14 +73,15 @@ def test_explanations_are_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ("returned", "message", "cause"),
     [
         ("None", NO_LIST, "the handler returned NoneType, not a list"),
-        ("[1]", WRONG_LENGTH, "the handler returned 1 results for 3 instances"),
+        ("[1]", WRONG_LENGTH, "the handler returned 1 results for 2 instances"),
     ],
 )
-def test_a_wrong_number_of_results_fails_the_batch(
+def test_a_wrong_number_of_results_fails_its_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, returned: str, message: str, cause: str
 ) -> None:
     service = loaded(tmp_path, monkeypatch, f"def handle(data, context):\n    return data and {returned}\n")
-    assert service.predict([asked(0, 1, 2), asked(1, 3)], Leavers()) == [Failure(500, message, cause)] * 2
+    found = service.predict([asked(0, 1, 2), asked(1, 3, 4)], Leavers())
+    assert found == [Failure(500, message, cause)] * 2
 
 
 PARTS = """

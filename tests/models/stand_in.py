@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import zipfile
 from collections.abc import Callable
@@ -28,7 +29,9 @@ from torchkeeper.wire.frames import (
     encode,
     encode_replies,
 )
-from torchkeeper.wire.messages import Input, Kind, Reply
+from torchkeeper.wire.messages import Input, Kind, Part, Reply
+
+_numbers = itertools.count(1)
 
 
 class StandInProcess:
@@ -90,7 +93,7 @@ class StandInProcess:
     def end(self, code: int) -> None:
         if self.alive:
             self.alive = False
-            self._owner.on_exit(code)
+            self._owner.on_exit(code, None)
 
     def terminate(self) -> None:
         self.kill()
@@ -183,7 +186,9 @@ class House:
 
 
 def request() -> Input:
-    return Input("1", Kind.PREDICT, (), {})
+    """A request like no other."""
+    number = next(_numbers)
+    return Input(str(number), Kind.PREDICT, (Part("body", b"%d" % number),), {})
 
 
 async def turns(condition: Callable[[], bool]) -> None:

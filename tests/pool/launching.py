@@ -42,14 +42,16 @@ class Witness:
         self.frames: list[Message] = []
         self.lines: list[str] = []
         self.exits: list[int | None] = []
+        self.faults: list[str | None] = []
         self._changed = asyncio.Event()
 
     def on_frame(self, message: Message, raw: bytes) -> None:
         self.frames.append(message)
         self._changed.set()
 
-    def on_exit(self, returncode: int | None) -> None:
+    def on_exit(self, returncode: int | None, fault: str | None) -> None:
         self.exits.append(returncode)
+        self.faults.append(fault)
         self._changed.set()
 
     def on_line(self, stream: str, line: str) -> None:

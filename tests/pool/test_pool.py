@@ -258,7 +258,7 @@ def test_a_process_that_ends_as_its_worker_is_sent_away_is_nobodys_loss(play: Pl
         scene.pool.scale([scene.spec(FINE)])
         (worker,) = scene.pool.workers
         scene.pool.scale([])
-        scene.pool.on_exit(worker, -9)
+        scene.pool.on_exit(worker, -9, None)
         assert worker.life.state is State.STOPPED
         assert scene.requests.lost == []
 

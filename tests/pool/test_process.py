@@ -102,6 +102,7 @@ def test_a_worker_that_closes_its_channel_is_killed(
         source = "import os, time\nos.closerange(3, 256)\ntime.sleep(1000)\n"
         worker.send(loaded(spec_of(tmp_path / "m", source)))
         assert await witness.exit() == -signal.SIGKILL
+        assert witness.faults == ["the worker has closed its channel"]
 
     with_launcher(environ, work)
     assert "has closed its channel and is killed" in caplog.text
@@ -233,9 +234,12 @@ def test_a_worker_that_breaks_the_format_is_killed(caplog: pytest.LogCaptureFixt
             assert child.returncode == -signal.SIGKILL
             worker.ended(child.returncode)
         assert witness.exits == [-signal.SIGKILL]
+        (fault,) = witness.faults
+        assert fault is not None
+        assert fault.startswith("the worker broke its channel's format: ")
+        assert f"{fault} and is killed" in caplog.text
 
     by_hand(work)
-    assert "broke the channel's format and is killed" in caplog.text
 
 
 def test_ends_that_cannot_be_made_leave_no_descriptor() -> None:

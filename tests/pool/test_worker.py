@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from torchkeeper.pool.life import Event, IllegalTransition, Life, State
 from torchkeeper.pool.process import WorkerProcess
-from torchkeeper.pool.worker import NOBODY, Refusal, Worker, describe_end
+from torchkeeper.pool.worker import NOBODY, Refusal, Worker, describe_end, is_crash
 from torchkeeper.wire.messages import ModelSpec
 
 SPEC = ModelSpec("m", "1.0", "/nowhere", {}, "h.py", None, None, 1, None)
@@ -28,6 +28,23 @@ SPEC = ModelSpec("m", "1.0", "/nowhere", {}, "h.py", None, None, 1, None)
 )
 def test_ends_in_words(returncode: int | None, words: str) -> None:
     assert describe_end(returncode) == words
+
+
+@pytest.mark.parametrize(
+    ("returncode", "crash"),
+    [
+        (0, True),
+        (7, True),
+        (-signal.SIGSEGV, True),
+        (-signal.SIGABRT, True),
+        (-signal.SIGKILL, False),
+        (-signal.SIGTERM, False),
+        (-signal.SIGINT, False),
+        (None, False),
+    ],
+)
+def test_who_ends_by_itself(returncode: int | None, crash: bool) -> None:
+    assert is_crash(returncode) is crash
 
 
 @pytest.mark.parametrize(

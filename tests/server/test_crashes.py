@@ -6,6 +6,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -30,6 +31,8 @@ def handle(data, context):
             ctypes.string_at(0)
         if what == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        if what == "deaf":
+            os.closerange(3, 256)
         if what == "hang":
             time.sleep(1000)
         if what == "slow":
@@ -46,6 +49,7 @@ def handle(data, context):
         ("sys.exit", 500, "exit code 1, since the handler left: SystemExit: the licence has run out"),
         ("segfault", 500, "SIGSEGV"),
         ("kill", 507, "SIGKILL"),
+        ("deaf", 500, "exit code 1"),
         ("hang", 500, "response timeout"),
     ],
 )
@@ -74,6 +78,27 @@ def test_a_crash_costs_the_others_nothing(serve: Start) -> None:
     wrong = [body for body, answer in zip(bodies, answers, strict=True) if answer.status_code != 200]
     assert wrong == [b"exit"], "only the request that kills its worker, alone and twice, fails"
     assert server.stop()["failed"] == 1
+
+
+def test_what_ended_two_workers_is_refused_until_it_is_forgotten(serve: Start) -> None:
+    server = serve({"crash": CRASHES}, "minWorkers: 1\nmaxWorkers: 1\nbatchSize: 4\n")
+
+    def ask(body: bytes) -> httpx.Response:
+        return server.client.post("/predictions/crash", content=body)
+
+    assert ask(b"segfault").status_code == 500
+    refused = ask(b"segfault")
+    assert refused.status_code == 422
+    assert "ended two workers" in refused.json()["message"]
+    assert "SIGSEGV" in refused.json()["cause"]
+    assert ask(b"fine").status_code == 200
+    (described,) = server.manage.get("/models/crash").json()
+    (held,) = described["quarantine"]
+    assert held["digest"] in refused.json()["cause"]
+    assert "SIGSEGV" in held["cause"]
+    assert (held["refused"], 3500 < held["secondsLeft"] <= 3600) == (1, True)
+    ledger = server.stop()
+    assert (ledger["failed"], ledger["refused"]) == (1, 1)
 
 
 def test_a_killed_worker_is_replaced_while_requests_wait(serve: Start) -> None:

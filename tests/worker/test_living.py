@@ -276,19 +276,16 @@ BATCH: dict[str, tuple[int, str, str]] = {
     "instead(None)": (503, "Invalid model predict output", "NoneType"),
     "instead({'a': 1})": (503, "Invalid model predict output", "dict"),
     "instead(Rude())": (503, "Invalid model predict output", "Rude"),
-    "instead(['one'])": (503, "number of batch response mismatched", "1 results for 2 requests"),
-    "instead([1, 2, 3])": (503, "number of batch response mismatched", "3 results for 2 requests"),
+    "instead([1, 2, 3])": (503, "number of batch response mismatched", "3 results for 1 requests"),
     "instead(RudeList([1, 2]))": (503, "Prediction failed", "OSError: no elements"),
     "instead(asyncio.sleep(0))": (503, "Invalid model predict output", "coroutine"),
     # what it yields
     "yields('text')": (503, "Invalid model predict output", "yielded str"),
-    "yields(['one'])": (503, "number of batch response mismatched", "yielded 1 results"),
+    "yields(['one', 'two', 'three'])": (503, "number of batch response mismatched", "yielded 3 results"),
     "yields(ValueError('words'))": (503, "Prediction failed", "words"),
     "yields(GeneratorExit())": (503, "Prediction failed", "GeneratorExit"),
     "yields(RudeList([1, 2]))": (503, "Prediction failed", "no elements"),
     "instead(stubborn())": (503, ".*", ".*"),
-    # what it does to the context
-    "empties": (503, "Prediction failed", "IndexError"),
 }
 #: What both requests are answered: the first one's status and body.
 FINE: dict[str, tuple[int, bytes]] = {
@@ -339,7 +336,7 @@ def asked(case: str, number: int = 0, **parts: Any) -> Input:
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
     """One worker for all cases: whoever kills it fails, and so do all after it."""
-    more = ['"spoilt metrics": without("metrics")', '"part": part("first")']
+    more = ['"empties": empties', '"spoilt metrics": without("metrics")', '"part": part("first")']
     more += [f'"part {value}": part({value})' for value in PARTS]
     table = ",\n    ".join([*(f"{case!r}: {case}" for case in CASES), *more])
     worker = Worker(tmp_path_factory.mktemp("living"), HANDLER % table)
@@ -369,9 +366,17 @@ def test_what_cannot_be_sent_fails_alone(worker: Worker, case: str) -> None:
 
 
 @pytest.mark.parametrize("case", BATCH)
-def test_what_fails_a_batch_leaves_the_worker(worker: Worker, case: str) -> None:
-    for outcome in worker.ask([asked(case), asked("fine", 1)]):
-        assert_failed(outcome, BATCH[case])
+def test_what_fails_a_batch_fails_alone_and_leaves_the_worker(worker: Worker, case: str) -> None:
+    first, second = worker.ask([asked(case), asked("fine", 1)])
+    assert_failed(first, BATCH[case])
+    assert isinstance(second, Reply)
+    assert (second.status, second.body) == (200, b"body")
+
+
+def test_a_handler_that_spoils_what_all_requests_need_fails_all(worker: Worker) -> None:
+    for outcome in worker.ask([asked("empties"), asked("fine", 1)]):
+        assert_failed(outcome, (503, "Prediction failed", "IndexError"))
+    assert isinstance(worker.ask([asked("fine")])[0], Reply)
 
 
 @pytest.mark.parametrize("case", FINE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from stand_in_outbox import Outbox, request  # type: ignore[import-not-found]  # pytest puts this folder on the path
@@ -17,10 +17,25 @@ from torchkeeper.worker.service import Service, chosen, fault_in
 Handler = Callable[[Any, Context], Any]
 
 
-def service_of(handler: Handler, *, decode: bool = True, limit: int = 1000, **envelopes: Handler) -> Service:
+def service_of(
+    handler: Handler,
+    *,
+    decode: bool = True,
+    limit: int = 1000,
+    split: bool = True,
+    patience: float = 60,
+    **envelopes: Handler,
+) -> Service:
     recorder = Recorder("m")
     context = Context("m", "/", {}, 4, None, "0.12.0", metrics=recorder)
-    return Service({None: handler, **envelopes}, context, decode=decode, max_response_size=limit)
+    return Service(
+        {None: handler, **envelopes},
+        context,
+        decode=decode,
+        max_response_size=limit,
+        split=split,
+        patience=patience,
+    )
 
 
 def outcomes(handler: Handler, *inputs: Input, outbox: Outbox | None = None, **more: Any) -> list[Any]:
@@ -137,19 +152,119 @@ def raises(error: BaseException) -> Handler:
             "the handler returned str, not a list",
         ),
         (
-            lambda data, context: ["one"],
+            lambda data, context: ["one"] * 3,
             "number of batch response mismatched",
-            "the handler returned 1 results for 2 requests",
+            "the handler returned 3 results for 1 requests",
         ),
     ],
 )
 @pytest.mark.parametrize(("envelope", "status"), [(None, 503), ("other", 500)])
-def test_a_fault_is_the_whole_batchs(
+def test_a_fault_of_all_is_the_whole_batchs(
     handler: Handler, message: str, cause: str, envelope: str | None, status: int
 ) -> None:
     inputs = [request(b"x", number=number, envelope=envelope) for number in range(2)]
     assert outcomes(handler, *inputs, other=handler) == [Failure(status, message, cause)] * 2
     assert fault_in(envelope) == status
+
+
+class Picky:
+    """A handler that raises where its batch holds a body that names an exception; it keeps what it got."""
+
+    ERRORS: ClassVar[dict[bytes, Exception]] = {
+        b"value": ValueError("words"),
+        b"mine": PredictionException("not mine", 513),
+        b"memory": MemoryError("too much"),
+    }
+
+    def __init__(self, largest: int = 100) -> None:
+        self.batches: list[list[bytes]] = []
+        self.largest = largest
+
+    def __call__(self, data: Any, context: Context) -> Any:
+        bodies = [bytes(row["body"]) for row in data]
+        self.batches.append(bodies)
+        for body in bodies:
+            if body in self.ERRORS:
+                raise self.ERRORS[body]
+        if len(bodies) > self.largest:
+            raise MemoryError("too many")
+        if b"length" in bodies:
+            return ["one too many"] * (len(bodies) + 1)
+        return [context.get_request_id(place) for place in range(len(data))]
+
+
+def bodies_of(*bodies: bytes) -> list[Input]:
+    return [request(body, number=number) for number, body in enumerate(bodies)]
+
+
+def test_who_fails_a_batch_fails_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    handler = Picky()
+    inputs = bodies_of(b"a", b"value", b"b", b"mine", b"c", b"length", b"d", b"memory")
+    found = outcomes(handler, *inputs)
+    assert found[::2] == [b"id-0", b"id-2", b"id-4", b"id-6"]
+    assert [(one.status, one.message, one.cause) for one in found[1::2]] == [
+        (503, "Prediction failed", "ValueError: words"),
+        (513, "not mine", "torchkeeper.handler.errors.PredictionException: not mine : 513"),
+        (503, "number of batch response mismatched", "the handler returned 2 results for 1 requests"),
+        (507, "Out of resources", "MemoryError: too much"),
+    ]
+    assert len(handler.batches) == 15
+    said = capsys.readouterr().err
+    assert "a batch of 8 requests failed, and is run again in halves: ValueError: words" in said
+    assert said.count("Traceback") == 3, "of each that raised, once"
+
+
+def test_one_bad_request_costs_its_batch_few_calls() -> None:
+    handler = Picky()
+    found = outcomes(handler, *bodies_of(*[b"fine"] * 20, b"value", *[b"fine"] * 11))
+    assert [place for place, one in enumerate(found) if isinstance(one, Failure)] == [20]
+    assert [len(batch) for batch in handler.batches] == [32, 16, 16, 8, 8, 4, 4, 2, 2, 1, 1]
+
+
+@pytest.mark.parametrize("how", [{"split": False}, {"patience": 0}], ids=["not wanted", "it would be late"])
+def test_a_batch_may_fail_whole(how: dict[str, Any]) -> None:
+    handler = Picky()
+    found = outcomes(handler, *bodies_of(b"a", b"value"), **how)
+    assert found == [Failure(503, "Prediction failed", "ValueError: words")] * 2
+    assert len(handler.batches) == 1
+
+
+def test_a_batch_of_which_a_client_has_seen_a_part_is_not_run_again() -> None:
+    calls = []
+
+    def handle(data: Any, context: Context) -> Iterator[list[Any]]:
+        calls.append(len(data))
+        yield ["part", None]
+        raise ValueError("words")
+
+    outbox = Outbox()
+    found = outcomes(handle, *bodies_of(b"a", b"b"), outbox=outbox)
+    assert found == [Failure(503, "Prediction failed", "ValueError: words")] * 2
+    assert calls == [2]
+
+
+@pytest.mark.parametrize(
+    ("bodies", "largest", "too_large"),
+    [
+        ([b"a"] * 8, 100, 0),
+        ([b"a"] * 8, 7, 8),
+        ([b"a"] * 8, 3, 4),
+        ([b"a"] * 8, 1, 2),
+        ([b"a"] * 7 + [b"memory"], 100, 0),
+        ([b"a"] * 8, 0, 0),
+    ],
+    ids=["enough", "too many", "half too many", "one by one", "one alone is too much", "never enough"],
+)
+def test_a_batch_that_took_too_much_memory_is_told_of_where_its_parts_did_not(
+    bodies: list[bytes], largest: int, too_large: int
+) -> None:
+    handler = Picky(largest)
+    service = service_of(handler)
+    service.predict(bodies_of(*bodies), Outbox())
+    assert service.too_large == too_large
+    handler.largest = 100
+    service.predict(bodies_of(b"a"), Outbox())
+    assert service.too_large == 0, "it is the last batch's"
 
 
 def test_elements_fail_alone() -> None:

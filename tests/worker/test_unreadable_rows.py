@@ -64,13 +64,14 @@ def test_calls_are_bounded(tmp_path: Path, source: str, at_once: bool, good: int
 
 
 @pytest.mark.parametrize("place", ["-1", "99", "'first'", "None", "float('nan')"])
-def test_a_row_that_is_not_there_fails_the_batch(tmp_path: Path, place: str) -> None:
-    outcomes, calls = answered(tmp_path, ROW_BY_ROW.replace("(place, ", f"({place}, "), [b"bad", b"good"])
-    assert len(calls) == 1
-    for outcome in outcomes:
-        assert isinstance(outcome, Failure)
-        assert (outcome.status, outcome.message) == (503, "Prediction failed")
-        assert "no such thing" in str(outcome.cause)
+def test_a_row_that_is_not_there_is_a_fault_of_the_batch_that_has_it(tmp_path: Path, place: str) -> None:
+    source = ROW_BY_ROW.replace("(place, ", f"({place}, ")
+    (bad, good), calls = answered(tmp_path, source, [b"bad", b"good"])
+    assert len(calls) == 3
+    assert isinstance(bad, Failure)
+    assert (bad.status, bad.message) == (503, "Prediction failed")
+    assert "no such thing" in str(bad.cause)
+    assert isinstance(good, Reply)
 
 
 def test_words_that_cannot_be_sent_are_written_out(tmp_path: Path) -> None:

@@ -212,6 +212,21 @@ class ModelSettings:
     retry_on_worker_death: bool = _row(
         boolean, True, "retryOnWorkerDeath", In.YAML, "a batch whose worker died is tried once more"
     )
+    split_failed_batches: bool = _row(
+        boolean,
+        True,
+        "splitFailedBatches",
+        In.YAML,
+        "a batch that fails is run again in halves, so that the guilty fail alone",
+    )
+    quarantine_time: int = _row(
+        whole(0, what=" of seconds"),
+        3600,
+        "quarantineTimeInSec",
+        In.YAML,
+        "how long copies of a request that ended two workers are refused; 0: not at all",
+        unit="s",
+    )
     batch_policy: str = _row(
         choice("greedy", "delay"),
         "greedy",

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 from torchkeeper.engine.batching.policy import MOST_IN_HAND, WorkerView
 from torchkeeper.engine.in_hand import Hands, InHand
+from torchkeeper.pool.worker import Worker
+
+logger = logging.getLogger(__name__)
 
 
 class Crew:
@@ -17,10 +22,26 @@ class Crew:
         #: Those that serve, by their workers' ids; changed here only.
         self.serving: dict[int, Hands] = {}
         self._leaving: dict[int, Hands] = {}
+        #: Requests that a batch may have, by the device whose memory did not suffice for more.
+        self._most: dict[int | None, int] = {}
 
     def join(self, hands: Hands) -> None:
         """A worker serves from now on."""
+        hands.most = self._most.get(hands.worker.spec.gpu_id, hands.most)
         self.serving[hands.worker.worker_id] = hands
+
+    def bound(self, worker: Worker, most: int) -> None:
+        """The memory of a worker's device did not suffice for a batch, but for `most` of its requests."""
+        device = worker.spec.gpu_id
+        if most >= self._most.get(device, sys.maxsize):
+            return
+        self._most[device] = most
+        where = "the CPU's" if device is None else f"GPU {device}'s"
+        text = "%s memory did not suffice for a batch of %d: batches have %d requests at most from now on"
+        logger.warning(text, where, most + 1, most, extra=worker.known)
+        for hands in self._all():
+            if hands.worker.spec.gpu_id == device:
+                hands.most = most
 
     def dismiss(self, worker_id: int) -> None:
         """A worker gets nothing more."""

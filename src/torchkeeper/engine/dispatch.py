@@ -32,8 +32,9 @@ from torchkeeper.engine.batching.policy import (
 )
 from torchkeeper.engine.crew import Crew
 from torchkeeper.engine.in_hand import Hands, InHand
+from torchkeeper.engine.quarantine import Held, Quarantine
 from torchkeeper.engine.queue import Entry, EntryQueue, Full, size_of
-from torchkeeper.engine.retry import is_sent_again
+from torchkeeper.engine.retry import Fate, fate_of
 from torchkeeper.engine.stream import Stream
 from torchkeeper.errors import PredictionFailed, WorkerDied
 from torchkeeper.metrics.instruments import Meter
@@ -86,6 +87,7 @@ class Dispatcher:
         self._queue = EntryQueue(
             settings.job_queue_size, on_left=lambda lane: policy.observe(Left(lane)), beyond=self._beyond
         )
+        self._quarantine = Quarantine(settings.quarantine_time)
         self._crew = Crew()
         self._emptied = asyncio.Event()
         self._next_batch = 0
@@ -114,6 +116,7 @@ class Dispatcher:
         as soon as the first part of a streamed one has come.
 
         Raises:
+            Quarantined: the same request has ended two workers.
             QueueFull: too many wait.
             ServiceUnavailable: nobody can take it now (closed, scaled to 0, given up).
         """
@@ -121,6 +124,8 @@ class Dispatcher:
         now = time.monotonic()
         if self._admission.closed or not self._crew.serving:
             self._admission.check(explicit_version)
+        if self._quarantine.held:
+            self._quarantine.check(request, now)
         lane, ticket = self._policy.lane(request), loop.create_future()
         size = size_of(request)
         entry = Entry(request, ticket, now, size, lane, named=explicit_version, in_parts=in_parts)
@@ -172,6 +177,10 @@ class Dispatcher:
         oldest = self._queue.oldest()
         return 0.0 if oldest is None else time.monotonic() - oldest
 
+    def quarantined(self) -> dict[str, Held]:
+        """The requests that are refused since they ended two workers, by their digests."""
+        return self._quarantine.listed(time.monotonic())
+
     @property
     def room(self) -> int:
         """Requests that the queue would still take."""
@@ -208,7 +217,8 @@ class Dispatcher:
             decision = self._decide(view, now)
             if isinstance(decision, Send):
                 lane = lanes[0].lane if decision.lane is None else decision.lane
-                self._send(self._crew.serving[decision.worker_id], self._queue.take(lane, decision.count))
+                hands = self._crew.serving[decision.worker_id]
+                self._send(hands, self._queue.take(lane, min(decision.count, hands.most)))
                 continue
             if decision is not None:
                 self._wake_at(min(decision, late))
@@ -320,16 +330,18 @@ class Dispatcher:
         for entry in entries:
             if entry.gone:
                 continue
-            retried = is_sent_again(entry, loss, allowed=allowed, anybody=anybody)
-            what, request_id = "is sent again" if retried else "fails", entry.input.request_id
+            fate = fate_of(entry, loss, allowed=allowed, anybody=anybody)
+            request_id = entry.input.request_id
             known = {**worker.known, "request_id": request_id}
-            logger.warning("%s was lost: request %s %s", worker.name, request_id, what, extra=known)
-            if retried:
+            logger.warning("%s was lost: request %s %s", worker.name, request_id, fate.value, extra=known)
+            if fate is Fate.AGAIN:
                 entry.retried = True
                 entry.parts, entry.joined = [], 0
                 again.append(entry)
-            else:
-                entry.fail(WorkerDied(loss.cause, killed=loss.killed))
+                continue
+            if fate is Fate.QUARANTINED:
+                self._quarantine.put(entry.input, loss.cause, time.monotonic())
+            entry.fail(WorkerDied(loss.cause, killed=loss.killed))
         self._put_back(again)
 
     def _put_back(self, entries: list[Entry]) -> None:
@@ -359,6 +371,8 @@ class Dispatcher:
         now = time.monotonic()
         batch = hands.finish(now)
         self._observe(Done(hands.worker.worker_id, len(batch.entries), message.seconds))
+        if message.too_large:
+            self._crew.bound(hands.worker, message.too_large - 1)
         meter = self._meter
         streamed = False
         meter.batch(len(batch.entries), message.seconds, max(now - batch.begun - message.seconds, 0.0))

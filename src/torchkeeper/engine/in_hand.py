@@ -11,6 +11,7 @@ that does not catch up meanwhile gets no more of its answer.
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -45,7 +46,7 @@ class Hands:
 
     __slots__ = (
         *("_deadline", "_holding", "_on_slow", "_on_timeout", "_patience", "_timeout", "_timer"),
-        *("batches", "view", "worker"),
+        *("batches", "most", "view", "worker"),
     )
 
     def __init__(
@@ -56,6 +57,8 @@ class Hands:
         on_slow: Callable[[Hands, Entry], None],
     ) -> None:
         self.worker = worker
+        #: Requests that a batch may have for it.
+        self.most = sys.maxsize
         self.view = WorkerView(worker.worker_id, 0, time.monotonic())
         self.batches: deque[InHand] = deque()
         self._timeout = timeout

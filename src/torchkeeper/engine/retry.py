@@ -1,19 +1,32 @@
-"""Which requests of a lost worker are sent again. Pure."""
+"""What becomes of the requests of a lost worker. Pure."""
 
 from __future__ import annotations
+
+import enum
 
 from torchkeeper.engine.queue import Entry
 from torchkeeper.pool.worker import Loss
 
 
-def is_sent_again(entry: Entry, loss: Loss, *, allowed: bool, anybody: bool) -> bool:
-    """Whether a request that ran on a worker when it was lost is tried once more, alone.
+class Fate(enum.Enum):
+    """What becomes of a request that ran on a worker when it was lost."""
+
+    AGAIN = "is sent again"
+    FAILS = "fails"
+    QUARANTINED = "fails and is quarantined"
+
+
+def fate_of(entry: Entry, loss: Loss, *, allowed: bool, anybody: bool) -> Fate:
+    """A request is tried once more, alone; if that ends a second worker, it is the culprit.
 
     A hang has cost the client a whole response timeout already; sending it again would cost another. Of a
-    streamed answer the client has seen a part.
+    streamed answer the client has seen a part. Who is killed from outside, or by the kernel for its memory,
+    may have been with anybody.
 
     Args:
         allowed: the model's retryOnWorkerDeath.
         anybody: whether there is, or will be, a worker to send it to.
     """
-    return allowed and anybody and not loss.timed_out and not entry.retried and entry.stream is None
+    if entry.retried:
+        return Fate.QUARANTINED if loss.crashed else Fate.FAILS
+    return Fate.AGAIN if allowed and anybody and not loss.timed_out and entry.stream is None else Fate.FAILS

@@ -186,6 +186,8 @@ class Builder:
             max_image_pixels=settings.max_image_pixels if settings.limit_max_image_pixels else None,
             decode_input_request=settings.decode_input_request,
             model_config=about.config.raw,
+            split_failed_batches=about.config.split_failed_batches,
+            response_timeout=about.config.response_timeout,
             metrics=self._sinks.declared,
         )
         try:

@@ -18,7 +18,7 @@ from torchkeeper.config.model_settings import ModelSettings
 from torchkeeper.deadlines import WORKER_STOP
 from torchkeeper.pool.launcher import Launch, Launcher
 from torchkeeper.pool.life import Event, Life, State
-from torchkeeper.pool.worker import NOBODY, Loss, Refusal, Worker, WorkerEvents, describe_end
+from torchkeeper.pool.worker import NOBODY, Loss, Refusal, Worker, WorkerEvents, describe_end, is_crash
 from torchkeeper.wire.frames import Leaving, Load, Loaded, LoadFailed, Message, Stop, encode
 from torchkeeper.wire.messages import ModelSpec
 
@@ -199,7 +199,7 @@ class Pool:
             process = await self._launcher.launch(_Reports(self, worker), launch)
         except Exception as error:  # noqa: BLE001 - archives may hold what no frame can
             why = str(error) if isinstance(error, OSError) else repr(error)
-            self._after_exit(worker, f"no process could be started: {why}", killed=False)
+            self._after_exit(worker, f"no process could be started: {why}")
             return
         if not process.alive:
             return
@@ -238,18 +238,20 @@ class Pool:
         """A line that a worker printed."""
         self._emit(worker.name, stream, line)
 
-    def on_exit(self, worker: Worker, returncode: int | None) -> None:
-        """A worker's process has ended."""
+    def on_exit(self, worker: Worker, returncode: int | None, fault: str | None) -> None:
+        """A worker's process has ended; `fault` is what it did wrong on its channel."""
         worker.process = None
         if worker.life.state is State.STOPPED:
             return  # sent away just before it had begun: nobody waits for it
-        cause = worker.verdict or describe_end(returncode)
+        cause = worker.verdict or fault or describe_end(returncode)
         if isinstance(words := worker.last_words, LoadFailed):
             cause = f"the model could not be loaded: {words.cause}"
         elif words is not None:
             cause += f", since the handler left: {words.cause}"
-        killed = returncode == -signal.SIGKILL and worker.verdict is None
-        self._after_exit(worker, cause, killed=killed)
+        ended_by_us = worker.verdict is not None or fault is not None
+        killed = returncode == -signal.SIGKILL and not ended_by_us
+        crashed = fault is not None or (is_crash(returncode) and not ended_by_us)
+        self._after_exit(worker, cause, killed=killed, crashed=crashed)
 
     def _loaded(self, worker: Worker, message: Loaded) -> None:
         if worker.life.on(Event.LOADED, asyncio.get_running_loop().time()) is not State.READY:
@@ -265,13 +267,14 @@ class Pool:
         self._events.on_ready(worker)
         self._notify()
 
-    def _after_exit(self, worker: Worker, cause: str, *, killed: bool) -> None:
+    def _after_exit(self, worker: Worker, cause: str, *, killed: bool = False, crashed: bool = False) -> None:
         self._cancel_timers(worker)
         loop = asyncio.get_running_loop()
         now = loop.time()
         state = worker.life.on(Event.EXITED, now, cause)
         replaced = state is not State.STOPPED
-        loss = Loss(cause, killed, timed_out=worker.verdict is not None, replaced=replaced)
+        timed_out = worker.verdict is not None
+        loss = Loss(cause, killed, timed_out, crashed, replaced)
         worker.ended.set()
         if replaced:
             due = worker.life.due or now
@@ -309,8 +312,8 @@ class _Reports:
     def on_line(self, stream: str, line: str) -> None:
         self._pool.on_line(self._worker, stream, line)
 
-    def on_exit(self, returncode: int | None) -> None:
-        self._pool.on_exit(self._worker, returncode)
+    def on_exit(self, returncode: int | None, fault: str | None) -> None:
+        self._pool.on_exit(self._worker, returncode, fault)
 
 
 def _log_retry(worker: Worker, cause: str, seconds: int) -> None:

@@ -40,8 +40,11 @@ class Owner(Protocol):
     def on_frame(self, message: Message, raw: bytes) -> None:
         """A frame came from the worker."""
 
-    def on_exit(self, returncode: int | None) -> None:
-        """The process has ended and what it sent has been read (None: nobody knows how)."""
+    def on_exit(self, returncode: int | None, fault: str | None) -> None:
+        """The process has ended and what it sent has been read (None: nobody knows how).
+
+        `fault` is what it did wrong on its channel, for which it was killed; None: nothing.
+        """
 
     def on_line(self, stream: str, line: str) -> None:
         """The worker printed a line on `stdout` or `stderr`."""
@@ -149,6 +152,7 @@ class WorkerProcess(asyncio.Protocol):
         self._adopted = False
         self._ended = False
         self._returncode: int | None = None
+        self._fault: str | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def send(self, frame: bytes) -> None:
@@ -217,8 +221,7 @@ class WorkerProcess(asyncio.Protocol):
         try:
             frames = self._reader.feed(data)
         except WireError as error:
-            logger.error("worker %s broke the channel's format and is killed: %s", self.pid, error)
-            self.kill()
+            self._kill_for(f"the worker broke its channel's format: {error}")
             return
         for message, raw in frames:
             self._owner.on_frame(message, raw)
@@ -228,7 +231,11 @@ class WorkerProcess(asyncio.Protocol):
             self._after(_DEAF, self._deaf)
 
     def _deaf(self) -> None:
-        logger.error("worker %s has closed its channel and is killed", self.pid)
+        self._kill_for("the worker has closed its channel")
+
+    def _kill_for(self, fault: str) -> None:
+        self._fault = fault
+        logger.error("%s and is killed (pid %s)", fault, self.pid)
         self.kill()
 
     # --- the end -----------------------------------------------------------------------------------------
@@ -251,7 +258,7 @@ class WorkerProcess(asyncio.Protocol):
         if self._ends is not None and self._transport is not None and not self._transport.is_closing():
             self.data_received(_waiting(self._ends.channel.fileno()))
         self._close()
-        self._owner.on_exit(self._returncode)
+        self._owner.on_exit(self._returncode, self._fault)
 
     def _close(self) -> None:
         for pipe in self._pipes:

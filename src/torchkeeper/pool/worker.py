@@ -26,6 +26,8 @@ class Loss:
     cause: str
     killed: bool
     timed_out: bool
+    #: Whether it ended by itself, by what it computed: nobody ended it from outside.
+    crashed: bool = False
     #: Whether its place is filled again.
     replaced: bool = True
 
@@ -128,6 +130,25 @@ class Worker:
         """Reads again."""
         if self.process is not None:
             self.process.let_on()
+
+
+#: Signals by which a process ends for what it does itself.
+_CRASHES = frozenset(
+    {
+        signal.SIGSEGV,
+        signal.SIGBUS,
+        signal.SIGFPE,
+        signal.SIGILL,
+        signal.SIGABRT,
+        signal.SIGSYS,
+        signal.SIGTRAP,
+    }
+)
+
+
+def is_crash(returncode: int | None) -> bool:
+    """Whether a process with requests in hand ended by itself: it left, or did what the kernel forbids."""
+    return returncode is not None and (returncode >= 0 or -returncode in _CRASHES)
 
 
 def describe_end(returncode: int | None) -> str:

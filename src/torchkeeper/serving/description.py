@@ -7,6 +7,8 @@ Source: TorchServe's management API, "Describe model" and "List models"; the Ope
 
 from __future__ import annotations
 
+import math
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -56,6 +58,15 @@ class QueueStatus(msgspec.Struct, frozen=True, rename="camel"):
     pending_requests: int
 
 
+class QuarantinedRequest(msgspec.Struct, frozen=True, rename="camel"):
+    """A request whose copies are refused: what it did to its workers, how often it came again."""
+
+    digest: str
+    cause: str
+    seconds_left: int
+    refused: int
+
+
 class Description(msgspec.Struct, frozen=True, kw_only=True):
     """One version of a model."""
 
@@ -92,6 +103,8 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     outputs: tuple[dict[str, Any], ...] | msgspec.UnsetType = msgspec.UNSET
     #: Only there, and true, where the number of workers follows the load.
     autoscale: bool | msgspec.UnsetType = msgspec.UNSET
+    #: Only there where there are some: the requests that ended two workers.
+    quarantine: tuple[QuarantinedRequest, ...] | msgspec.UnsetType = msgspec.UNSET
     #: Only for those who ask: who says what holds.
     settingOrigins: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
@@ -124,8 +137,17 @@ def describe(
         inputs=_inputs(found) or msgspec.UNSET,
         outputs=_outputs(found) or msgspec.UNSET,
         autoscale=True if config.autoscale else msgspec.UNSET,
+        quarantine=_quarantine(found) or msgspec.UNSET,
         settingOrigins=setting_origins(found) if origins else msgspec.UNSET,
         **shown,
+    )
+
+
+def _quarantine(found: ModelVersion) -> tuple[QuarantinedRequest, ...]:
+    now = time.monotonic()
+    return tuple(
+        QuarantinedRequest(f"sha256:{digest}", held.cause, math.ceil(held.until - now), held.refused)
+        for digest, held in found.dispatcher.quarantined().items()
     )
 
 

@@ -118,6 +118,8 @@ class Replies(_Message, frozen=True, array_like=True, tag=13):
     replies: tuple[ReplyHead | None, ...]
     samples: tuple[Sample, ...]
     seconds: float
+    #: The least number of its requests that took more memory together than there was; 0: none did.
+    too_large: int = 0
 
 
 # --- front to template and back --------------------------------------------------------------------------
@@ -257,11 +259,15 @@ Outcome: TypeAlias = Reply | Failure | None
 
 
 def encode_replies(
-    batch_id: int, outcomes: Sequence[Outcome], samples: Sequence[Sample], seconds: float
+    batch_id: int,
+    outcomes: Sequence[Outcome],
+    samples: Sequence[Sample],
+    seconds: float,
+    too_large: int = 0,
 ) -> bytes:
     """The frame that answers a batch; None stands for a request that was cancelled before the start."""
     heads, bodies = _heads(outcomes)
-    return _checked(encode(Replies(batch_id, heads, tuple(samples), seconds), bodies))
+    return _checked(encode(Replies(batch_id, heads, tuple(samples), seconds, too_large), bodies))
 
 
 def encode_parts(batch_id: int, parts: Sequence[Outcome]) -> bytes:

@@ -113,5 +113,8 @@ class ModelSpec(msgspec.Struct, frozen=True):
     max_image_pixels: int | None = None
     decode_input_request: bool = True
     model_config: dict[str, Any] = {}
+    #: Whether a batch that failed is run again in halves, and how many seconds it may take in all.
+    split_failed_batches: bool = True
+    response_timeout: float = 120.0
     #: The metrics that handlers find declared in `context.metrics`.
     metrics: tuple[Declared, ...] = ()

@@ -64,6 +64,8 @@ def load(spec: ModelSpec, max_response_size: int) -> Service:
         context,
         decode=spec.decode_input_request,
         max_response_size=max_response_size,
+        split=spec.split_failed_batches,
+        patience=spec.response_timeout,
     )
 
 

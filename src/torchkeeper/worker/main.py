@@ -168,7 +168,8 @@ def _answer(channel: Channel, service: Service, batch: Batch, raw: bytes) -> Non
     try:
         outcomes = _outcomes(channel, service, batch, raw)
         samples = service.drain()
-        frame = encode_replies(batch.batch_id, outcomes, samples, time.perf_counter() - begin)
+        seconds = time.perf_counter() - begin
+        frame = encode_replies(batch.batch_id, outcomes, samples, seconds, service.too_large)
     except SystemExit as leaving:
         if channel.ours:
             log_traceback(leaving)

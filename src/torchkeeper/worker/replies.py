@@ -18,6 +18,7 @@ from typing import Any
 
 from torchkeeper.handler.context import STATUS, RequestProcessor
 from torchkeeper.handler.errors import PredictionException, is_prediction_exception, is_too_many_pixels
+from torchkeeper.handler.outcome import WrongOutcome
 from torchkeeper.handler.response_head import checked_header, checked_phrase, checked_status
 from torchkeeper.handler.safe_text import first_sentence, safe_str
 from torchkeeper.wire.messages import Failure, Reply
@@ -116,6 +117,8 @@ def encode_value(value: Any) -> tuple[bytes, str]:
 
 def failure_of(error: BaseException, fault: int) -> Failure:
     """What becomes of the requests of a batch whose handler raised; `fault` is the status of its faults."""
+    if isinstance(error, WrongOutcome):
+        return Failure(fault, error.message, error.cause)
     if is_prediction_exception(error):
         return refusal(error, cause_of(error))
     if isinstance(error, MemoryError) or "CUDA" in safe_str(error):

@@ -7,6 +7,8 @@ Owns the translation between what travels (parts, replies) and what a handler se
 from __future__ import annotations
 
 import json
+import math
+import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import GeneratorType
@@ -20,7 +22,7 @@ from torchkeeper.handler.safe_text import safe_repr, safe_str
 from torchkeeper.wire.frames import sendable
 from torchkeeper.wire.messages import Failure, Input, Kind, Part, Reply, Sample, Signature
 from torchkeeper.worker.passes import in_passes
-from torchkeeper.worker.replies import FAILED, Replier, failure_of, log, log_traceback
+from torchkeeper.worker.replies import FAILED, OUT_OF_RESOURCES, Replier, failure_of, log, log_traceback
 
 Entry = Callable[[Any, Context], Any]
 
@@ -56,11 +58,23 @@ class Service:
         *,
         decode: bool,
         max_response_size: int,
+        split: bool = True,
+        patience: float = math.inf,
     ) -> None:
+        """
+        Args:
+            split: whether a batch that failed is run again in halves.
+            patience: seconds that a batch may take; halves that would not be done by then are not run.
+        """
         self._entries = entries
         self._context = context
         self._decode = decode
         self._limit = max_response_size
+        self._split = split
+        self._patience = patience
+        self._begun = 0.0
+        #: Sizes of the parts of a batch for which the memory did not suffice.
+        self._too_large: list[int] = []
 
     @property
     def signature(self) -> Signature | None:
@@ -77,6 +91,20 @@ class Service:
             SystemExit: the handler ends its worker. Nothing else that it raises gets out of here.
         """
 
+        self._begun = time.perf_counter()
+        self._too_large.clear()
+        return self._settled(inputs, outbox)
+
+    @property
+    def too_large(self) -> int:
+        """The least number of requests of the last batch that took more memory together than there was.
+
+        0: there were none such. Where a single request takes too much the number says nothing, and is 0.
+        """
+        least = min(self._too_large, default=0)
+        return least if least > 1 else 0
+
+    def _settled(self, inputs: Sequence[Input], outbox: Outbox) -> list[Reply | Failure]:
         def ask(places: Sequence[int]) -> dict[int, Reply | Failure]:
             given = [inputs[place] for place in places]
             outcomes = self._ask(given, chosen(outbox, places, len(inputs)))
@@ -88,37 +116,46 @@ class Service:
         return [outcomes[place] for place in range(len(inputs))]
 
     def _ask(self, inputs: Sequence[Input], outbox: Outbox) -> dict[int, Reply | Failure]:
-        """The outcome of each input; only of those that cannot be read, where there are some."""
+        """The outcome of each input, or of those only that cannot be read; none: halves are to be run."""
         fault = fault_in(inputs[0].envelope)
+        begin = time.perf_counter()
         try:
             return dict(enumerate(self._computed(inputs, outbox, fault)))
         except UnreadableRows as error:
             if rows := {place: wrong for place, wrong in error.rows.items() if place in range(len(inputs))}:
                 return {place: _unreadable(inputs[place], wrong) for place, wrong in rows.items()}
-            log_traceback()
-            failure = failure_of(error, fault)
+            return self._failed(len(inputs), failure_of(error, fault), begin)
         except RowsApart as error:
             if error.are_of(len(inputs)):
                 return self._apart(error.groups, inputs, outbox)
-            log_traceback()
-            failure = failure_of(error, fault)
-        except WrongOutcome as error:
-            failure = Failure(fault, error.message, error.cause)
+            return self._failed(len(inputs), failure_of(error, fault), begin)
         except SystemExit:
             raise
         except BaseException as error:  # noqa: BLE001 - the handler is user code
-            log_traceback()
-            failure = failure_of(error, fault)
+            return self._failed(len(inputs), failure_of(error, fault), begin)
         finally:
             self._context.line = None
-        return dict.fromkeys(range(len(inputs)), failure)
+
+    def _failed(self, count: int, failure: Failure, begin: float) -> dict[int, Reply | Failure]:
+        """What becomes of so many requests whose handler raised, called where the exception is handled."""
+        now, line = time.perf_counter(), self._context.line
+        in_time = (now - self._begun) + (now - begin) < self._patience
+        split = self._split and count > 1 and in_time and not (isinstance(line, _Line) and line.sent)
+        if failure.message == OUT_OF_RESOURCES:
+            self._too_large.append(count if split else 1)
+        if split:
+            log(f"a batch of {count} requests failed, and is run again in halves: {failure.cause}")
+            return {}
+        if not isinstance(sys.exception(), WrongOutcome):
+            log_traceback()
+        return dict.fromkeys(range(count), failure)
 
     def _apart(
         self, groups: Sequence[Sequence[int]], inputs: Sequence[Input], outbox: Outbox
     ) -> dict[int, Reply | Failure]:
         found: dict[int, Reply | Failure] = {}
         for group in groups:
-            outcomes = self.predict([inputs[place] for place in group], chosen(outbox, group, len(inputs)))
+            outcomes = self._settled([inputs[place] for place in group], chosen(outbox, group, len(inputs)))
             found |= zip(group, outcomes, strict=True)
         return found
 
@@ -189,6 +226,8 @@ class _Line:
         self._replier = replier
         self._outbox = outbox
         self._size = size
+        #: Whether a client has been sent something: the batch cannot be run again.
+        self.sent = False
         #: Requests with a part that could not be sent: nothing more is sent for them but their failure.
         self.failed: dict[int, Failure] = {}
 
@@ -205,6 +244,7 @@ class _Line:
             else:
                 parts[place] = part
         if any(part is not None for part in parts):
+            self.sent = True
             self._outbox.send(parts)
 
     def gone(self) -> Collection[int]:
