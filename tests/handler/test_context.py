@@ -29,6 +29,14 @@ def test_system_properties() -> None:
     }
 
 
+def test_names_that_torchserve_keeps_to_itself() -> None:
+    context = make(metrics="recorder")
+    assert context._metrics == "recorder"
+    assert context._request_processor[0].get_request_property("content-type") == "image/png"
+    context._request_processor = [RequestProcessor({"X-Own": "1"})]
+    assert context.get_request_header(0, "x-own") == "1"
+
+
 def test_without_a_batch() -> None:
     context = Context("m", "/", {}, 1, None, "0.12.0")
     assert context.get_request_id() is None

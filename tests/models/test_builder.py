@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,21 @@ def test_a_folder_without_a_manifest_is_served_where_a_handler_is_known(
 
     asyncio.run(run())
     assert (folder / "code").is_dir()
+
+
+@pytest.mark.parametrize(("config", "envelope"), [("", None), ("service_envelope=body\n", "body")])
+def test_envelopes_are_the_settings_and_no_manifests(
+    tmp_path: Path, config: str, envelope: str | None
+) -> None:
+    house = House(tmp_path, config)
+    model = {"modelName": "m", "handler": "h", "envelope": "json"}
+    (house.store / "m" / "MAR-INF").mkdir(parents=True)
+    (house.store / "m" / "MAR-INF" / "MANIFEST.json").write_text(json.dumps({"model": model}))
+
+    async def run() -> None:
+        found = await house.models.register(Wish("m", given=said(initial_workers=1)))
+        await found.pool.settled()
+        assert [worker.spec.envelope for worker in found.pool.workers] == [envelope]
+        await house.models.unregister("m", None, 1.0)
+
+    asyncio.run(run())

@@ -98,14 +98,14 @@ def test_what_is_asked_is_among_the_headers_and_no_client_says_so(
     seen: list[Any] = []
 
     def handle(data: Any, context: Context) -> list[str]:
-        names = ("explain", "describe", "x-own", "data")
+        names = ("explain", "describe", "x-own", "data", "url_path")
         seen.extend(context.get_request_header(0, name) for name in names)
         return ["ok"]
 
     headers = {"Explain": "maybe", "DESCRIBE": "maybe", "X-Own": "value"}
     fields = [Part(name, b"1", plain=True) for name in ("explain", "X-Own")]
     outcomes(handle, request(Part("data", b"1", "text/plain"), *fields, kind=kind, **headers))
-    assert seen == [explain, describe, "value", {"content-type": "text/plain"}]
+    assert seen == [explain, describe, "value", {"content-type": "text/plain"}, ""]
 
 
 def test_each_batch_has_its_own_requests_and_leaves_nothing() -> None:

@@ -48,7 +48,6 @@ class Manifest:
     handler: str | None
     serialized_file: str | None
     model_file: str | None
-    envelope: str | None
     config_file: str | None
     requirements_file: str | None
     runtime: str
@@ -104,7 +103,6 @@ def _manifest(model: Mapping[str, Any], runtime: str) -> Manifest:
         handler=text("handler"),
         serialized_file=text("serializedFile"),
         model_file=text("modelFile"),
-        envelope=text("envelope"),
         config_file=text("configFile"),
         requirements_file=text("requirementsFile"),
         runtime=runtime,

@@ -12,7 +12,6 @@ from torchkeeper.archive.store import name_of
 from torchkeeper.config.model_config import KNOWN, parse_model_config
 from torchkeeper.config.model_settings import RUNTIMES
 from torchkeeper.config.table import Configured
-from torchkeeper.config.types import ENVELOPES
 from torchkeeper.doctor.finding import Finding, Verdict
 from torchkeeper.doctor.imports import Import
 from torchkeeper.doctor.lacking import examine_imports, unread
@@ -70,9 +69,8 @@ def _checks(archive: Archive, setup: Configured) -> Iterator[_Check]:
         yield missing.key, Verdict.BROKEN, missing.sentence
     elif manifest.runtime not in RUNTIMES:
         yield "runtime", Verdict.IGNORED, f"{manifest.runtime}: the handler is run by Python"
-    if manifest.envelope and manifest.envelope not in ENVELOPES and setup.service_envelope is None:
-        why = f"torchkeeper does not have the envelope {manifest.envelope}, only {', '.join(ENVELOPES)}"
-        yield "envelope", Verdict.BROKEN, why
+    if named := archive.raw_manifest.get("model", {}).get("envelope"):
+        yield "envelope", Verdict.IGNORED, f"{named}: service_envelope in config.properties is the way"
     for what, name in (
         ("model file", manifest.model_file),
         ("serialized file", manifest.serialized_file),

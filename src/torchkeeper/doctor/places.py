@@ -140,7 +140,7 @@ def _sagemaker(
         why = "SageMaker's toolkit installs them; without it, do so in the image"
         yield requirements, Verdict.CHANGED, why
         setup = replace(setup, install_py_dep_per_model=True)
-    manifest = Manifest(None, "1.0", "sagemaker", None, None, None, None, requirements, "python")
+    manifest = Manifest(None, "1.0", "sagemaker", None, None, None, requirements, "python")
     archive = Archive(path, manifest, {})
     yield from examine_imports({script: ""}, None, (script.parent, path), archive, setup)
     yield from examine_weights(archive, script)

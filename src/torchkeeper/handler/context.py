@@ -8,6 +8,7 @@ server's own light processes build contexts without it. Source of names and beha
 
 from __future__ import annotations
 
+import operator
 import os
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -131,6 +132,11 @@ class Line(Protocol):
         """Indexes of the requests whose clients left."""
 
 
+def _also(attribute: str) -> property:
+    """Another name of an attribute."""
+    return property(operator.attrgetter(attribute), lambda self, value: setattr(self, attribute, value))
+
+
 class Context:
     """The model's facts and the current batch's requests, as handlers know them from TorchServe.
 
@@ -150,6 +156,10 @@ class Context:
     header_key_sequence_id: str
     header_key_sequence_start: str
     header_key_sequence_end: str
+
+    # TorchServe's names of what it keeps there: handlers read them, and their tests set them.
+    _request_processor = _also("request_processor")
+    _metrics = _also("metrics")
 
     def __init__(
         self,

@@ -178,7 +178,7 @@ class Builder:
             model_dir=str(archive.model_dir.resolve()),
             manifest=archive.raw_manifest,
             handler=handler,
-            envelope=settings.service_envelope or archive.manifest.envelope,
+            envelope=settings.service_envelope,
             gpu_id=None,
             batch_size=about.config.batch_size,
             threads=None,

@@ -199,6 +199,7 @@ class Service:
             if name.lower() not in _OURS:
                 headers[name] = value
         headers["explain"] = str(entry.kind is _EXPLAIN)
+        headers.setdefault("url_path", "")
         if entry.kind is _DESCRIBE:
             headers["describe"] = "True"
         return headers
