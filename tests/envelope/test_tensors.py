@@ -137,7 +137,15 @@ def test_raw_data_that_do_not_fit(datatype: str, shape: list[int], raw: bytes, t
         from_raw(datatype, shape, memoryview(raw))
 
 
-@pytest.mark.parametrize("shape", [None, "x", [1.0], [True], [-2], [-1, -1], ["1"]])
+def test_a_number_and_a_text_in_place_of_lists_of_one() -> None:
+    assert check_shape(-1) == [-1]
+    assert from_json(BYTES, check_shape(-1), "this year business is good") == ["this year business is good"]
+    assert from_json("INT64", check_shape(3), [101, 102, 0]) == [101, 102, 0]
+    with pytest.raises(ValueError, match="data must be a list"):
+        from_json("INT64", [1], 3)
+
+
+@pytest.mark.parametrize("shape", [None, "x", True, -2, [1.0], [True], [-2], [-1, -1], ["1"]])
 def test_what_is_no_shape(shape: Any) -> None:
     with pytest.raises(ValueError, match="shape must be a list of whole numbers"):
         check_shape(shape)

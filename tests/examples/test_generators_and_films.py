@@ -129,7 +129,7 @@ def test_pictures_of_noise(served: tuple[Server, Models]) -> None:
 
 
 def test_a_picture_of_a_text(served: tuple[Server, Models]) -> None:
-    """diffusers: a text as body, as form field and as KServe v1 sends it; its picture as numbers."""
+    """diffusers: a text as body, as form field and as KServe v1 and v2 send it; its picture as numbers."""
     server, models = served
     path, expected = "/predictions/stable-diffusion", models.drawn(PROMPT)
     assert models.drawn("a cat") != expected
@@ -143,6 +143,10 @@ def test_a_picture_of_a_text(served: tuple[Server, Models]) -> None:
         assert (answer.status_code, answer.json()) == (200, expected)
     answer = server.client.post("/v1/models/stable-diffusion:predict", json={"instances": [{"data": PROMPT}]})
     assert answer.json() == {"predictions": [expected]}
+    tensor = {"name": "input-0", "shape": -1, "datatype": "BYTES", "data": PROMPT}
+    answer = server.client.post("/v2/models/stable-diffusion/infer", json={"id": "d3b1", "inputs": [tensor]})
+    (output,) = answer.json()["outputs"]
+    assert (output["shape"], output["data"]) == ([6, 4, 3], np.array(expected).ravel().tolist())
     with ThreadPoolExecutor(2) as pool:
         both = list(pool.map(lambda text: server.client.post(path, content=text), ("a cat", PROMPT)))
     assert [answer.json() for answer in both] == [models.drawn("a cat"), expected]

@@ -71,9 +71,13 @@ def check_datatype(name: object) -> str:
 def check_shape(shape: object) -> list[int]:
     """The shape, if it is one: whole numbers from 0, and at most one -1 for what the data say.
 
+    TorchServe's own requests have a number in place of a list of one, and it reads none.
+
     Raises:
         ValueError: it is none.
     """
+    if type(shape) is int:
+        shape = [shape]
     if (
         not isinstance(shape, list)
         or not all(type(size) is int and size >= -1 for size in shape)
@@ -109,6 +113,8 @@ def array_from_json(datatype: str, shape: list[int], data: object) -> Any:
 
 
 def _from_json(datatype: str, shape: list[int], data: object) -> Any:
+    if datatype == BYTES and isinstance(data, str):
+        data = [data]  # likewise in place of a list of one
     if not isinstance(data, list):
         raise ValueError("data must be a list")
     if datatype == BYTES:
