@@ -13,6 +13,7 @@ import pytest
 import torch
 from captum.attr import IntegratedGradients
 
+from exports import pixels_program, saved
 from torchkeeper.handler.errors import PredictionException, UnreadableRows
 from torchkeeper.handler.explain import LazyIntegratedGradients, batch_target, in_range
 from torchkeeper.handler.transforms import ToTensor
@@ -137,13 +138,25 @@ def test_without_captum_predictions_work_and_explanations_name_the_extra(
     assert "pip install torchkeeper[explain]" in answer.message
 
 
-def test_torchscript_is_refused_clearly(model_dir: Path, png: Callable[[int], bytes]) -> None:
+def test_torchscript_is_explained_as_its_eager_model(
+    context: MockContext, model_dir: Path, png: Callable[[int], bytes]
+) -> None:
+    rows: list[Request] = [{"data": png(1), "target": b"2"}, png(2)]
+    answers = run_handler(
+        model_dir / "handler.py", rows, kind=Kind.EXPLAIN, model={"serializedFile": "script.pt"}
+    )
+    expected = captum_directly(context, [png(1), png(2)], [2, 0])
+    torch.testing.assert_close(explained(answers), expected, rtol=0, atol=1e-5)
+
+
+def test_a_model_without_gradients_is_refused_clearly(model_dir: Path, png: Callable[[int], bytes]) -> None:
+    saved(pixels_program(), model_dir / "net.pt2")
     (answer,) = run_handler(
-        model_dir / "handler.py", [png(1)], kind=Kind.EXPLAIN, model={"serializedFile": "script.pt"}
+        model_dir / "handler.py", [png(1)], kind=Kind.EXPLAIN, model={"serializedFile": "net.pt2"}
     )
     assert isinstance(answer, Failure)
     assert answer.status == 501
-    assert "need an eager model, this archive holds TorchScript" in answer.message
+    assert "need an eager model, this archive holds a compiled form" in answer.message
 
 
 def test_a_target_that_is_no_number_is_named(model_dir: Path, png: Callable[[int], bytes]) -> None:
@@ -153,12 +166,15 @@ def test_a_target_that_is_no_number_is_named(model_dir: Path, png: Callable[[int
     assert "target must be the number of a class, not 'seven'" in str(answer.cause)
 
 
-def test_initialize_sets_ig_for_eager_models_only(context: MockContext, model_dir: Path) -> None:
-    eager, script = Digits(), Digits()
+def test_initialize_sets_ig_for_models_with_gradients(context: MockContext, model_dir: Path) -> None:
+    eager, script, program = Digits(), Digits(), Digits()
     eager.initialize(context)
-    script.initialize(MockContext("script.pt", model_dir, None, gpu_id=None))
     assert eager.ig.has_convergence_delta() is True
-    assert not hasattr(script, "ig")
+    script.initialize(MockContext("script.pt", model_dir, None, gpu_id=None))
+    assert script.ig.has_convergence_delta() is True
+    saved(pixels_program(), model_dir / "net.pt2")
+    program.initialize(MockContext("net.pt2", model_dir, None, gpu_id=None))
+    assert not hasattr(program, "ig")
 
 
 def test_the_stand_in_answers_dunder_questions_itself() -> None:

@@ -27,7 +27,7 @@ NOT_IMPLEMENTED = 501
 
 NO_CAPTUM = "Explanations need Captum, which is not installed here: pip install torchkeeper[explain]"
 NOT_EAGER = (
-    "Explanations need an eager model, this archive holds TorchScript or another compiled form: "
+    "Explanations need an eager model, this archive holds a compiled form: "
     "archive a state dict with its source (--model-file)"
 )
 NO_CLASSES = "Explanations need a model whose output is one tensor (N, classes)"
@@ -59,24 +59,34 @@ class LazyIntegratedGradients:
 
 
 def is_eager(model: Any) -> bool:
-    """Whether gradients can be taken through the model by Captum's means."""
-    return isinstance(model, torch.nn.Module) and not isinstance(model, torch.jit.ScriptModule)
+    """Whether the model is Python's, so that its layers can be listened to."""
+    return has_gradients(model) and not isinstance(model, torch.jit.ScriptModule)
+
+
+def has_gradients(model: Any) -> bool:
+    """Whether gradients of its output to its input can be taken: TorchScript's too."""
+    return isinstance(model, torch.nn.Module)
 
 
 def integrated_gradients(model: Any, layer: Any = None) -> LazyIntegratedGradients | None:
     """The attribution method for a model, to its input or to what a layer of it says.
 
     Returns:
-        None when Captum is missing or the model is not eager.
+        None when Captum is missing or the model does not allow it; a layer's needs an eager model.
     """
-    if importlib.util.find_spec("captum") is None or not is_eager(model):
+    allowed = has_gradients(model) if layer is None else is_eager(model)
+    if importlib.util.find_spec("captum") is None or not allowed:
         return None
     return LazyIntegratedGradients(model, layer)
 
 
-def refusal(model: Any) -> PredictionException:
-    """Why a model without an attribution method cannot be explained, as its client shall read it."""
-    return PredictionException(NO_CAPTUM if is_eager(model) else NOT_EAGER, NOT_IMPLEMENTED)
+def refusal(*, allowed: bool) -> PredictionException:
+    """Why a model without an attribution method cannot be explained, as its client shall read it.
+
+    Args:
+        allowed: whether the model would allow it.
+    """
+    return PredictionException(NO_CAPTUM if allowed else NOT_EAGER, NOT_IMPLEMENTED)
 
 
 def batch_target(raw_rows: Sequence[Any], device: torch.device | None) -> Any:

@@ -201,9 +201,10 @@ class TextClassifier(TextHandler):
         return answers
 
     def _refusal(self) -> PredictionException:
-        if explain.is_eager(self.model) and not hasattr(self.model, "embedding"):
+        eager = explain.is_eager(self.model)
+        if eager and not hasattr(self.model, "embedding"):
             return PredictionException(NO_EMBEDDING, explain.NOT_IMPLEMENTED)
-        return explain.refusal(self.model)
+        return explain.refusal(allowed=eager)
 
     def _offsets(self, data: Any) -> torch.Tensor:
         """Where each text begins; a subclass's own preprocess makes one text, of which it need not say so."""

@@ -54,7 +54,7 @@ class VisionHandler(BaseHandler):
     image_processing: Callable[[Image.Image], torch.Tensor]
 
     def initialize(self, context: Context) -> None:
-        """Loads the model; `self.ig` explains it if Captum is installed and the model is eager."""
+        """Loads the model; `self.ig` explains it if Captum is installed and the model has gradients."""
         super().initialize(context)
         attribution = explain.integrated_gradients(self.model)
         if attribution is not None:
@@ -99,11 +99,11 @@ class VisionHandler(BaseHandler):
             target: the class to explain: a number for all rows, or one per row.
 
         Raises:
-            PredictionException: Captum is missing, or the model is not eager, or gives no classes.
+            PredictionException: Captum is missing, or the model has no gradients, or gives no classes.
             UnreadableRows: rows ask for a class that the model has not.
         """
         if getattr(self, "ig", None) is None:
-            raise explain.refusal(self.model)
+            raise explain.refusal(allowed=explain.has_gradients(self.model))
         with torch.no_grad():  # what the model keeps of it must do for gradients
             target = explain.in_range(target, self.model(tensor_data))
         print("input shape", tensor_data.shape)
