@@ -43,6 +43,7 @@ def lists(frame: Frame) -> dict[Any, list[Any]]:
         (from_columns({"a": 1, "b": None}), {"a": [1], "b": [None]}, 1),
         (from_csv("a,b\n1,2.5\n"), {"a": [1], "b": [2.5]}, 1),
         (from_csv('"a","b b"\r\n"1", x \r\n'), {"a": [1], "b b": ["x"]}, 1),
+        (from_csv('\ufeffa,"b\nb"\n1,2\r\n'), {"a": [1], "b\nb": [2]}, 1),
         (from_csv("a,b,c\nNA,,null\n\n1\nTrue,1_0,-inf"), None, 3),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -10,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mlflow_models import COLUMNS, mlmodel_text, tensor
-from torchkeeper.handler.scoring import Question, answer, read_body, read_csv, read_tensors, torch_type
+from torchkeeper.handler.scoring import FORMS, Question, answer, read_body, read_csv, read_tensors, torch_type
 from torchkeeper.wire.mlmodel import Mlmodel, TensorInput, read_mlmodel
 
 NAN = math.nan
@@ -125,6 +128,30 @@ def test_several_inputs_come_in_the_signatures_order() -> None:
 def test_what_does_not_fit_is_said(described: Mlmodel, body: Any, why: str) -> None:
     with pytest.raises(ValueError, match=re.escape(why)):
         read_body(body, described, torch.float32)
+
+
+NAMES = ("a", "b", "c", "ids", "more", "data", "columns", "index")
+CELLS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+VALUES = st.recursive(
+    CELLS,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["a", "b", "ids", "more", "data", "columns", "index"]), inner, max_size=3
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300)
+@given(
+    st.sampled_from([PLAIN, NAMED, ONE_COLUMN, UNNAMED, ARRAY, PICTURE, SCALARS, IDS, TWO]),
+    st.builds(lambda form, value: {form: value}, st.sampled_from(FORMS), VALUES) | VALUES,
+)
+def test_whatever_a_body_holds_it_is_a_question_or_refused(described: Mlmodel, body: Any) -> None:
+    with contextlib.suppress(ValueError):
+        assert read_body(body, described, torch.float32).tensors
 
 
 def test_csv() -> None:

@@ -52,6 +52,7 @@ def test_what_the_first_major_wrote() -> None:
             [{"type": "any", "required": True}, {"type": "string", "name": "x", "required": False}],
             [
                 {"name": "k", "type": "integer", "default": 5, "shape": None},
+                {"name": "device", "type": "string", "default": "cpu", "shape": None},
                 {"name": "cuts", "dtype": "double", "default": [1.5], "shape": [-1]},
             ],
             {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -163,8 +164,9 @@ def from_csv(text: str) -> Frame:
     Raises:
         ValueError: there is no header, or a row has more cells than that.
     """
+    lines = io.StringIO(text.removeprefix("\ufeff"), newline="")
     try:
-        header, *rows = [row for row in csv.reader(text.splitlines(), strict=True) if row]
+        header, *rows = [row for row in csv.reader(lines, strict=True) if row]
     except csv.Error as error:
         raise ValueError(f"the body is no CSV: {error}") from None
     except ValueError:

@@ -141,13 +141,13 @@ class MLflowHandler(BaseHandler):
     def _answer(self, asked: _Asked, output: Any) -> Any:
         if isinstance(output, PredictionException):
             return output
+        if asked.named and isinstance(output, torch.Tensor):
+            return {self._output: output}
         question = asked.question
         try:
             found = scoring.answer(output, question.table, question.rows)
         except ValueError as error:
             return PredictionException(str(error))
-        if asked.named:
-            return {self._output: output}
         return found[0] if asked.single else {"predictions": found}
 
     # --- requests ----------------------------------------------------------------------------------------

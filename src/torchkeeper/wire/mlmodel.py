@@ -22,6 +22,8 @@ HANDLER = "mlflow"
 PICKLED_BY = "pickle_module_info.txt"
 #: The one flavor that is served, and what every model has besides.
 _FLAVOR, _EVERYBODYS = "pytorch", "python_function"
+#: A parameter by which requests chose the model's device in MLflow 2; the server does that.
+_DEVICE = "device"
 
 
 @dataclass(frozen=True)
@@ -153,4 +155,5 @@ def _column(given: dict[str, Any]) -> ColumnInput:
 def _params(given: list[dict[str, Any]]) -> Iterator[ScoringParam]:
     for one in given:
         kind = one.get("type") or one["dtype"]
-        yield ScoringParam(str(one["name"]), str(kind), one["default"], one.get("shape") is not None)
+        if one["name"] != _DEVICE:
+            yield ScoringParam(str(one["name"]), str(kind), one["default"], one.get("shape") is not None)
