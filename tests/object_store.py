@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -34,6 +35,16 @@ class ObjectStore:
     refusals: list[int] = field(default_factory=list)
     #: Whether bodies break off in their middle.
     breaking: bool = False
+    #: The role, and the token by which it is had, as AWS's token service names them.
+    role: dict[str, str] = field(default_factory=dict)
+
+
+_KEYS = (
+    "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>"
+    "<AccessKeyId>of-the-role</AccessKeyId><SecretAccessKey>hush</SecretAccessKey>"
+    "<SessionToken>session</SessionToken><Expiration>2099-01-02T03:04:05Z</Expiration>"
+    "</Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"
+)
 
 
 def _listing(objects: Mapping[str, bytes], bucket: str, prefix: str) -> bytes:
@@ -50,7 +61,7 @@ def _listing(objects: Mapping[str, bytes], bucket: str, prefix: str) -> bytes:
 
 
 @contextmanager
-def object_store() -> Iterator[ObjectStore]:
+def object_store(tls: ssl.SSLContext | None = None) -> Iterator[ObjectStore]:
     """A store on a free port of this machine."""
 
     class Requests(http.server.BaseHTTPRequestHandler):
@@ -69,6 +80,18 @@ def object_store() -> Iterator[ObjectStore]:
                 self.close_connection = True
 
         do_HEAD = do_GET
+
+        def do_POST(self) -> None:
+            """As AWS's token service: keys for a role and the token of whoever may have it."""
+            form = parse_qs(self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode())
+            asked = parse_qs(urlsplit(self.path).query) | form
+            given = {name: asked.get(name, [""])[0] for name in ("Action", "RoleArn", "WebIdentityToken")}
+            known = given == {"Action": "AssumeRoleWithWebIdentity", **store.role}
+            body = _KEYS.encode() if known else b"<Error><Code>AccessDenied</Code></Error>"
+            self.send_response(200 if known else 403)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
 
         def _answer(self) -> tuple[int, bytes]:
             if store.refusals:
@@ -89,7 +112,10 @@ def object_store() -> Iterator[ObjectStore]:
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Requests) as server:
-        store = ObjectStore(f"http://127.0.0.1:{server.server_port}")
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        scheme = "http" if tls is None else "https"
+        store = ObjectStore(f"{scheme}://127.0.0.1:{server.server_port}")
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield store
         server.shutdown()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,57 @@ def test_a_named_profile(files: dict[str, str]) -> None:
 def test_who_the_environment_says_we_are_wins(files: dict[str, str], name: str) -> None:
     assert not s3_access({**files, name: "me"}).keys
     assert not s3_access({**files, name: "me", "AWS_PROFILE": "elsewhere"}).keys
+
+
+def profile(folder: Path, text: str, **environ: str) -> dict[str, str]:
+    """The keys by which the only profile has it asked."""
+    (folder / "config").write_text(f"[default]\n{text}\n")
+    files = {"AWS_CONFIG_FILE": str(folder / "config"), "AWS_SHARED_CREDENTIALS_FILE": "/nowhere"}
+    return dict(s3_access({**files, **environ}).keys)
+
+
+def process(folder: Path, source: str) -> str:
+    """A profile whose keys are printed by a program in Python."""
+    (folder / "get keys.py").write_text(f"import os, sys\n{source}")
+    return f'credential_process = {sys.executable} "{folder}/get keys.py" --of me'
+
+
+def test_keys_of_a_process(tmp_path: Path) -> None:
+    source = """print('{"Version": 1, "AccessKeyId": "%s", "SecretAccessKey": "hush", "SessionToken": "%s"}'
+        % (" ".join(sys.argv[1:]), os.environ["HINT"]))"""
+    keys = {"access_key_id": "--of me", "secret_access_key": "hush", "session_token": "hint"}
+    assert profile(tmp_path, process(tmp_path, source), HINT="hint") == keys
+    own = "aws_access_key_id = own\naws_secret_access_key = hush\n"
+    assert profile(tmp_path, own + process(tmp_path, source))["access_key_id"] == "own"
+    assert profile(tmp_path, process(tmp_path, source), AWS_ACCESS_KEY_ID="me") == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("print('secret')", "it printed no JSON of Version 1 with them"),
+        ("print('[1]')", "it printed no JSON of Version 1 with them"),
+        ('print(\'{"Version": 1, "AccessKeyId": "a"}\')', "it printed no JSON of Version 1 with them"),
+        ("print('secret'); sys.exit('log in\\nfirst')", "exit code 1, it said: first"),
+        ("sys.exit(3)", "exit code 3, it said: nothing"),
+    ],
+)
+def test_a_process_without_keys_is_named_and_not_repeated(tmp_path: Path, source: str, why: str) -> None:
+    with pytest.raises(ValueError, match=f"^AWS's credential_process gave no keys: {why}$"):
+        profile(tmp_path, process(tmp_path, source))
+    for command, said in (("/nowhere/keys", "No such file"), ("'", "No closing quotation")):
+        with pytest.raises(ValueError, match=f"gave no keys: .*{said}"):
+            profile(tmp_path, f"credential_process = {command}")
+
+
+def test_a_role_for_a_token_in_a_file(tmp_path: Path) -> None:
+    text = "role_arn = arn:aws:iam::1:role/r\nweb_identity_token_file = /token"
+    role = {"role_arn": "arn:aws:iam::1:role/r", "web_identity_token_file": "/token"}
+    assert profile(tmp_path, text) == role
+    found = profile(tmp_path, f"{text}\nrole_session_name = me", AWS_ENDPOINT_URL_STS="http://h")
+    assert found == role | {"role_session_name": "me", "endpoint_url_sts": "http://h"}
+    with pytest.raises(ValueError, match="has its keys by role_arn, which is not supported"):
+        profile(tmp_path, "role_arn = arn:aws:iam::1:role/r\nsource_profile = other")
 
 
 def test_profiles_that_do_not_help(files: dict[str, str], tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -106,6 +108,42 @@ def test_the_keys_of_a_profile_sign(
     with pytest.raises(DownloadFailed) as raised:
         Source(here, ANY).fetch("s3://bucket/models/m.mar")
     assert raised.value.cause == "AWS_PROFILE=gone: there is no such profile"
+
+
+def profile(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the default profile says who asks."""
+    (folder / "config").write_text(f"[default]\n{text}\n")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(folder / "config"))
+
+
+def test_the_keys_that_a_process_prints_sign(
+    here: Path, tmp_path: Path, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = '{"Version": 1, "AccessKeyId": "of-the-process", "SecretAccessKey": "hush"}'
+    profile(tmp_path, f"credential_process = echo '{keys}'", monkeypatch)
+    assert Source(here, ANY).fetch("s3://bucket/models/m.mar").path.read_bytes() == CONTENT
+    assert "Credential=of-the-process/" in store.asked[-1].headers["authorization"]
+
+
+def test_the_keys_of_a_role_that_a_token_stands_for_sign(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: ObjectStore
+) -> None:
+    """The token goes nowhere in the clear: the service that takes it speaks TLS."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    (tmp_path / "token").write_text("who-i-am")
+    text = f"role_arn = arn:aws:iam::1:role/r\nweb_identity_token_file = {tmp_path / 'token'}"
+    profile(tmp_path, text, monkeypatch)
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    with object_store(tls) as tokens:
+        tokens.role = {"RoleArn": "arn:aws:iam::1:role/r", "WebIdentityToken": "who-i-am"}
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", tokens.url)
+        assert Source(here, ANY).fetch("s3://bucket/models/m.mar").path.read_bytes() == CONTENT
+    assert "Credential=of-the-role/" in store.asked[-1].headers["authorization"]
 
 
 def test_a_bucket_in_another_region_is_asked_there(here: Path, store: ObjectStore) -> None:
