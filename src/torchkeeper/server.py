@@ -38,7 +38,7 @@ from torchkeeper.config.types import Address
 from torchkeeper.deadlines import DRAIN, STEP, TEMPLATE_STOP, WORKER_STOP
 from torchkeeper.ending import Ending, hold_signals, step
 from torchkeeper.errors import DownloadFailed, SettingsError, TorchkeeperError
-from torchkeeper.http.limits import EdgeLimits
+from torchkeeper.http.limits import edge_limits
 from torchkeeper.http.listener import Listener
 from torchkeeper.http.tls import tls_context
 from torchkeeper.keys.key_file import announcement, start_tokens
@@ -329,7 +329,7 @@ class _Server:
                 raise _CannotStart(error.message) from error
 
     async def _open(self, door: Door, endpoints: Mapping[Endpoint, Handler]) -> None:
-        limits = EdgeLimits(max_body=self._settings.max_request_size)
+        limits = edge_limits(self._settings)
         described = {**endpoints, **ApiDescription(door.apis, self._models).endpoints()}
         application = Application(
             door.apis,

@@ -173,3 +173,11 @@ def test_whatever_the_text_is_there_is_a_value_or_a_sentence(what: Form[Any], te
     for read in (what.parse, what.lenient or what.parse):
         with contextlib.suppress(ValueError):
             read(text)
+
+
+def test_networks_are_addresses_or_ranges_of_them() -> None:
+    found = form.networks.parse("10.0.0.1, 10.1.2.3/8,2001:db8::/32")
+    assert [str(network) for network in found] == ["10.0.0.1/32", "10.0.0.0/8", "2001:db8::/32"]
+    assert form.networks.parse("") == ()
+    with pytest.raises(ValueError, match="must be addresses or networks"):
+        form.networks.parse("proxy.example")

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from torchkeeper.api.application import Application
 from torchkeeper.http.connection import Connection
+from torchkeeper.http.guests import Guest, Guests
 from torchkeeper.http.limits import EdgeLimits
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.serving.apis import Api
@@ -47,17 +48,17 @@ async def echo(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 @contextlib.asynccontextmanager
-async def listening(app: App, **limits: Any) -> AsyncIterator[tuple[socket.socket, set[Connection]]]:
+async def listening(app: App, **limits: Any) -> AsyncIterator[tuple[socket.socket, set[Guest]]]:
     """A server on a free port: its listening socket, and its connections."""
     bounds = EdgeLimits(**({"max_body": 1000, "idle_timeout": 0.2} | limits))
-    connections: set[Connection] = set()
+    guests = Guests(bounds)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(app, bounds, connections, UNASKED), sock=listener
+            lambda: Connection(app, bounds, guests, UNASKED), sock=listener
         )
         try:
             async with asyncio.timeout(30):
-                yield listener, connections
+                yield listener, guests.connections
         finally:
             server.close()
             await server.wait_closed()
@@ -266,11 +267,30 @@ def test_too_many_header_fields_or_bytes() -> None:
 
 
 def test_a_request_that_never_comes_and_one_that_stops_half_way() -> None:
-    assert talk(b"", header_timeout=0.1) == b""
+    assert talk(b"", first_timeout=0.1) == b""
     half_head = talk(b"GET / HTTP/1.1\r\nHo", header_timeout=0.1, drain_seconds=0.1)
     assert half_head.startswith(b"HTTP/1.1 408 ")
     half_body = b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 10\r\n\r\nab"
     assert talk(half_body, body_timeout=0.1, drain_seconds=0.1).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_body_that_trickles_in_is_not_waited_for() -> None:
+    """300 at once, each with a byte now and then: none pauses for long, all are too slow."""
+
+    async def trickle(address: Any) -> bytes:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 900\r\n\r\n")
+        answer = asyncio.ensure_future(reader.read())
+        while not (await asyncio.wait([answer], timeout=0.1))[0]:
+            writer.write(b"a")
+        writer.close()
+        return await answer
+
+    async def run() -> list[bytes]:
+        async with listening(echo, rate_grace=0.4, body_timeout=60, drain_seconds=0.1) as (listener, _):
+            return await asyncio.gather(*(trickle(listener.getsockname()) for _ in range(300)))
+
+    assert all(answer.startswith(b"HTTP/1.1 408 ") for answer in asyncio.run(run()))
 
 
 def test_a_continue_is_sent_only_when_the_body_is_wanted() -> None:

@@ -18,6 +18,9 @@ LIMITS = EdgeLimits(
     body_timeout=6.0,
     idle_timeout=7.0,
     write_timeout=5.0,
+    min_rate=100,
+    rate_grace=4.0,
+    first_timeout=8.0,
     drain_seconds=0.5,
     last_call=0.1,
 )
@@ -36,7 +39,7 @@ WAYS: dict[Phase, tuple[Step, ...]] = {
     Phase.CLOSED: (Step.LOST,),
 }
 PATIENCE = {
-    Phase.NEW: 3.0,
+    Phase.NEW: 8.0,
     Phase.IDLE: 7.0,
     Phase.LAST_CALL: 0.1,
     Phase.HEAD: 3.0,
@@ -149,7 +152,9 @@ def test_a_client_that_reads_again_but_has_sent_too_much_is_still_held() -> None
 
 def test_a_glance_at_the_clock_misses_no_deadline_of_requests_that_come_and_go() -> None:
     usual = (Phase.NEW, Phase.IDLE, Phase.HEAD, Phase.BODY)
-    assert course_in(Phase.NEW).glance == min(*(PATIENCE[phase] for phase in usual), LIMITS.write_timeout)
+    assert course_in(Phase.NEW).glance == min(
+        *(PATIENCE[phase] for phase in usual), LIMITS.write_timeout, LIMITS.rate_grace
+    )
 
 
 class Connections(RuleBasedStateMachine):
@@ -246,3 +251,29 @@ class Connections(RuleBasedStateMachine):
 
 Connections.TestCase.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
 TestConnections = Connections.TestCase
+
+
+def test_a_body_has_a_least_pace_besides_its_patience() -> None:
+    course = course_in(Phase.BODY, 10.0)
+    assert course.due(10.0, 0) == 14.0  # the grace
+    assert course.due(10.0, 150) == 15.5
+    assert course.due(10.0, 10**6) == 16.0  # the patience with a pause
+    course.on(Step.PIECE, 15.0)
+    assert course.due(10.0, 150) == 15.5
+
+
+def test_time_in_which_the_client_is_not_read_is_not_its_own() -> None:
+    course = course_in(Phase.BODY, 10.0)
+    course.fill(11.0, True)
+    assert course.due(10.0, 0) is None
+    course.fill(20.0, False)
+    assert course.due(10.0, 0) == 24.0
+    course.block(21.0, True)
+    assert course.due(10.0, 0) == 21.0 + LIMITS.write_timeout
+
+
+def test_where_no_pace_is_asked_for_patience_is_all() -> None:
+    course = Course(EdgeLimits(max_body=1, min_rate=0), 0.0)
+    for step in WAYS[Phase.BODY]:
+        course.on(step, 0.0)
+    assert course.due(0.0, 0) == 60.0

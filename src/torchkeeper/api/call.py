@@ -54,6 +54,7 @@ class Call(msgspec.Struct, frozen=True):
         size = 0
         while True:
             if message["type"] == "http.disconnect":
+                chunks.clear()  # what is raised keeps this frame
                 raise message.get("refusal") or ClientGone
             chunks.append(message.get("body", b""))
             size += len(chunks[-1])

@@ -99,6 +99,43 @@ class Configured:
     job_queue_size: int = key(form.whole(1, instead=100), "100", "requests that may wait per model version")
     max_request_size: int = key(form.whole(1, instead=6553500), "6553500", "bytes of a request's body")
     max_response_size: int = key(form.whole(1, instead=6553500), "6553500", "bytes of an answer's body")
+    max_header_size: int = key(form.whole(1024), "16384", "bytes of a request line and its header", own=True)
+    max_header_fields: int = key(form.whole(1), "128", "fields of a request's header", own=True)
+    max_request_chunks: int = key(form.whole(1), "65536", "chunks that a request's body may have", own=True)
+    header_timeout: float = key(
+        form.seconds(10), "10", "seconds from a request's first byte to the end of its header", own=True
+    )
+    body_timeout: float = key(form.seconds(60), "60", "seconds that a body may pause", own=True)
+    min_body_rate: int = key(
+        form.whole(0),
+        "1024",
+        "bytes a second that a body brings after its first 30 seconds; 0: any",
+        own=True,
+    )
+    keep_alive_timeout: float = key(
+        form.seconds(75), "75", "seconds that a connection is kept for a next request", own=True
+    )
+    max_connections: int = key(
+        form.whole(0),
+        "0",
+        "connections of an address of this file; 0: as many as files may be open",
+        own=True,
+    )
+    max_connections_per_client: int = key(
+        form.whole(0),
+        "4096",
+        "and of them those of one client's address, loopback and trusted_proxies apart; 0: any number",
+        own=True,
+    )
+    trusted_proxies: tuple[form.Network, ...] = key(
+        form.networks, "", "addresses and networks of proxies, which have many connections", own=True
+    )
+    max_unfinished_bytes: int = key(
+        form.whole(1, form.LONG),
+        "536870912",
+        "bytes of bodies on their way, all together; beyond them the oldest one is refused",
+        own=True,
+    )
     limit_max_image_pixels: bool = key(
         form.boolean, "true", "refuse pictures of more than `max_image_pixels`"
     )

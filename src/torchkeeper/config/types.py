@@ -6,6 +6,7 @@ Source of what is read leniently: TorchServe takes every boolean but `true` for 
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import warnings
 from collections.abc import Callable
@@ -16,9 +17,9 @@ from urllib.parse import urlsplit
 
 T = TypeVar("T")
 
-#: The greatest of Java's whole numbers.
+#: The greatest of Java's whole numbers, and of the longer ones.
 _INT = 2**31 - 1
-_LONG = 2**63 - 1
+LONG = 2**63 - 1
 _CENTURY = 100 * 365 * 24 * 60
 
 
@@ -135,7 +136,7 @@ def whole(low: int, high: int = _INT, *, instead: int | None = None) -> Form[int
     def parse(value: str) -> int:
         number = _java_number(value, max(high, _INT))
         if number < low or number > high:
-            known = high in (_INT, _LONG)
+            known = high in (_INT, LONG)
             raise ValueError(f"must be at least {low}" if known else f"must be from {low} to {high}")
         return number
 
@@ -163,7 +164,7 @@ def or_nothing(form: Form[T]) -> Form[T | None]:
 
 port = whole(0, 65535)
 #: gRPC's times are of Java's longer numbers.
-milliseconds = or_nothing(whole(0, _LONG))
+milliseconds = or_nothing(whole(0, LONG))
 
 
 def seconds(instead: float) -> Form[float]:
@@ -259,6 +260,19 @@ def choice(*known: str, instead: str | None = None) -> Form[str]:
 
 #: Names of the envelopes that handlers can be put in.
 ENVELOPES = ("body", "json", "kserve", "kservev2")
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _networks(value: str) -> tuple[Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(part, strict=False) for part in comma_list.parse(value))
+    except ValueError as error:
+        raise ValueError(f"must be addresses or networks (10.0.0.0/8), by commas: {error}") from None
+
+
+networks = Form(_networks)
 
 
 def _envelope(value: str) -> str | None:

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from torchkeeper.errors import TorchkeeperError
+from torchkeeper.errors import ServiceUnavailable, TorchkeeperError
 from torchkeeper.http.course import Phase, Step
 from torchkeeper.http.exchange import Exchange, Unasked
+from torchkeeper.http.guests import Guests
 from torchkeeper.http.incoming import Incoming
 from torchkeeper.http.limits import EdgeLimits, RequestTimeout
 
@@ -32,7 +33,7 @@ class Connection(Incoming, asyncio.Protocol):
     Args:
         app: the ASGI application that answers.
         limits: what a client may do.
-        connections: those that are open or still have an application at work; this one enters and leaves it.
+        guests: what it has in common with the listener's other connections.
         unasked: makes the answers that no application gives.
         access: writes an access line; None if nobody wants them.
     """
@@ -41,20 +42,20 @@ class Connection(Incoming, asyncio.Protocol):
         self,
         app: Any,
         limits: EdgeLimits,
-        connections: set[Connection],
+        guests: Guests,
         unasked: Unasked,
         access: Access | None = None,
     ) -> None:
-        super().__init__(limits)
+        super().__init__(limits, guests)
         self.unasked = unasked
         #: Set while the client reads too slowly: what an answer waits for before it goes on.
         self.drained: asyncio.Event | None = None
         self._app = app
-        self._connections = connections
         self._access = access
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
         self._client = ("unix", 0)
+        self._host: str | None = None
         self._scheme = "http"
         #: The client as access logs name it; TorchServe's name for a client of a unix socket.
         self._peer = "127.0.0.1"
@@ -72,11 +73,21 @@ class Connection(Incoming, asyncio.Protocol):
         if isinstance(peer, tuple) and len(peer) >= 2:
             self._client = (str(peer[0]), int(peer[1]))
             self._peer = f"{peer[0]}:{peer[1]}"
-        self._connections.add(self)
+            self._host = self._client[0]
+        self._guests.connections.add(self)
+        try:
+            error = self._guests.enter(self._host)
+        except ServiceUnavailable:
+            self._transport.abort()
+            return
+        if error is not None:
+            self._refuse(error)
         self._watch(self._now)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._course.on(Step.LOST, time.monotonic())
+        self._guests.leave(self._host)
+        self._guests.release(self)
         if self._timer is not None:
             self._timer.cancel()
         if self.drained is not None:
@@ -89,7 +100,7 @@ class Connection(Incoming, asyncio.Protocol):
 
     def _forget(self) -> None:
         self._line.clear()
-        self._connections.discard(self)
+        self._guests.connections.discard(self)
 
     def eof_received(self) -> bool:
         """A client that shut its sending side counts as gone: one that left looks no different."""
@@ -177,7 +188,11 @@ class Connection(Incoming, asyncio.Protocol):
         self._course.on(Step.REFUSE, self._now)
         self._turn_away(error, receiving)
 
+    def give_up(self, error: TorchkeeperError) -> None:
+        self._refuse(error)
+
     def _turn_away(self, error: TorchkeeperError, receiving: bool) -> None:
+        self._guests.release(self)
         if receiving:
             self._line[-1].refuse(error)
             return
@@ -219,16 +234,23 @@ class Connection(Incoming, asyncio.Protocol):
         course = self._course
         if self._timer is not None:
             self._timer.cancel()
-        deadline = course.deadline
+        deadline = self._deadline()
         wait = course.glance if deadline is None else min(course.glance, deadline - now)
         self._timer = self._loop.call_later(wait, self._on_timer)
+
+    def _deadline(self) -> float | None:
+        if self._course.phase is not _BODY:
+            return self._course.deadline
+        newest = self._line[-1]
+        return self._course.due(newest.head.begin, newest.size)
 
     def _on_timer(self) -> None:
         course, now = self._course, time.monotonic()
         untaken, self._untaken = self._untaken, self._transport.get_write_buffer_size()
         if self._untaken < untaken:
             course.took(now)
-        if course.deadline is None or course.deadline > now:
+        deadline = self._deadline()
+        if deadline is None or deadline > now:
             self._watch(now)
             return
         receiving = course.phase is _BODY

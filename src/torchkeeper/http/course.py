@@ -131,7 +131,10 @@ class Course:
     its answers has another, and one that is not read cannot be late. Times are seconds of a monotonic clock.
     """
 
-    __slots__ = ("_blocked", "_full", "_patience", "_since", "_write_timeout", "glance", "held", "phase")
+    __slots__ = (
+        *("_blocked", "_full", "_grace", "_patience", "_rate", "_released", "_since", "_write_timeout"),
+        *("glance", "held", "phase"),
+    )
 
     def __init__(self, limits: EdgeLimits, now: float) -> None:
         self.phase = Phase.NEW
@@ -143,9 +146,12 @@ class Course:
         #: Whether as much as may pile up has come.
         self._full = False
         self._write_timeout = limits.write_timeout
+        self._rate, self._grace = limits.min_rate, limits.rate_grace
+        #: When the client was read again.
+        self._released = now
         #: Seconds by phase; None: as long as it takes.
         self._patience = {
-            Phase.NEW: limits.header_timeout,
+            Phase.NEW: limits.first_timeout,
             Phase.IDLE: limits.idle_timeout,
             Phase.LAST_CALL: limits.last_call,
             Phase.HEAD: limits.header_timeout,
@@ -156,7 +162,8 @@ class Course:
         }
         #: Seconds in which no deadline passes that a step sets while requests come and go as they should.
         self.glance = min(
-            *(limits.header_timeout, limits.idle_timeout, limits.body_timeout, limits.write_timeout)
+            *(limits.first_timeout, limits.header_timeout, limits.idle_timeout, limits.body_timeout),
+            *(limits.write_timeout, limits.rate_grace),
         )
 
     def on(self, step: Step, now: float) -> Phase:
@@ -188,6 +195,16 @@ class Course:
         patience = self._patience.get(self.phase)
         return None if patience is None else self._since + patience
 
+    def due(self, begin: float, received: int) -> float | None:
+        """When the patience with a body ends, of which so many bytes came since then: it has a least pace.
+
+        Time in which the client is not read is not its own: after that its pace begins anew.
+        """
+        deadline = self.deadline
+        if deadline is None or self._blocked is not None or not self._rate:
+            return deadline
+        return min(deadline, max(begin, self._released) + self._grace + received / self._rate)
+
     @property
     def reads(self) -> bool:
         """Whether the client's bytes are wanted now."""
@@ -213,5 +230,5 @@ class Course:
     def _hold(self, now: float) -> None:
         held = self._full or self._blocked is not None
         if self.held and not held and self.phase < Phase.LINGERING:  # patience begins anew
-            self._since = now
+            self._since = self._released = now
         self.held = held

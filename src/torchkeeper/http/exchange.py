@@ -157,6 +157,7 @@ class Exchange:
             logger.exception("the application failed")
         if not self.status and not self._gone:
             self._answer(self._refusal or TorchkeeperError("Internal server error"))
+        self._refusal = None  # its traceback leads back here, and to the body
         self._wire.finished(self, whole=self._done or self._gone)
 
     def _answer(self, error: TorchkeeperError) -> None:

@@ -15,6 +15,7 @@ from torchkeeper.errors import BadRequest, MethodNotAllowed, RequestTooLarge, To
 from torchkeeper.http.course import Course, Phase, Step
 from torchkeeper.http.exchange import Exchange, Wire
 from torchkeeper.http.grammar import bad, check_version, ends_connection, find_line
+from torchkeeper.http.guests import Guests
 from torchkeeper.http.head import Head
 from torchkeeper.http.limits import EdgeLimits, HeaderFieldsTooLarge
 
@@ -28,8 +29,9 @@ _LINE_END = b" HTTP/1.1\r\n"
 class Incoming(Wire):
     """The receiving side of a connection."""
 
-    def __init__(self, limits: EdgeLimits) -> None:
+    def __init__(self, limits: EdgeLimits, guests: Guests) -> None:
         self._limits = limits
+        self._guests = guests
         self._parser = httptools.HttpRequestParser(self)
         #: When the newest bytes came.
         self._now = time.monotonic()
@@ -60,6 +62,10 @@ class Incoming(Wire):
 
     def _regulate(self) -> None:
         """Reads on, or not."""
+        raise NotImplementedError
+
+    def give_up(self, error: TorchkeeperError) -> None:
+        """Refuses the request whose body is on its way."""
         raise NotImplementedError
 
     def _leave(self, phase: Phase) -> None:
@@ -99,18 +105,22 @@ class Incoming(Wire):
             limits = self._limits
             if exchange.around > limits.max_header_bytes + limits.chunk_overhead * exchange.chunks:
                 self._refuse(BadRequest("The chunks have too many bytes around them."))
+        else:
+            self._guests.release(self)
 
     def _take_stock(self) -> None:
         """What has come ends within a request."""
-        if self._course.phase is _BODY or self._course.phase > _WAITING:
-            return
-        if self._after:
-            self._rest = self._raw[self._after - 1 :]
-            self._after = 1
-        else:
-            self._rest = self._raw
-        if self._head_bytes > self._limits.max_header_bytes:
-            self._refuse(self._too_many())
+        phase = self._course.phase
+        if phase is _BODY:
+            self._guests.hold(self, self._line[-1].size)
+        elif phase <= _WAITING:
+            if self._after:
+                self._rest = self._raw[self._after - 1 :]
+                self._after = 1
+            else:
+                self._rest = self._raw
+            if self._head_bytes > self._limits.max_header_bytes:
+                self._refuse(self._too_many())
 
     def _throw_away(self, data: bytes) -> None:
         self._discard -= len(data)

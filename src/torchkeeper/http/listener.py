@@ -24,6 +24,7 @@ from torchkeeper.config.types import Address
 from torchkeeper.errors import SettingsError
 from torchkeeper.http.connection import Access, Connection
 from torchkeeper.http.exchange import Unasked
+from torchkeeper.http.guests import Guests
 from torchkeeper.http.limits import EdgeLimits
 from torchkeeper.http.tls_acceptor import Factory, TlsAcceptor, https_only
 
@@ -45,7 +46,7 @@ class Listener:
         self._server: asyncio.Server | None = None
         self._connect: Factory | None = None
         self._acceptor: TlsAcceptor | None = None
-        self._connections: set[Connection] = set()
+        self._guests: Guests | None = None
 
     def bind(self) -> None:
         """Takes the address.
@@ -82,9 +83,10 @@ class Listener:
         if self._socket is None:
             raise RuntimeError("bind() comes before start()")
         loop = asyncio.get_running_loop()
+        self._guests = guests = Guests(limits)
 
         def connect(app: Any = app) -> Connection:
-            return Connection(app, limits, self._connections, unasked, access)
+            return Connection(app, limits, guests, unasked, access)
 
         self._connect = connect
         if self.address.scheme == "https":
@@ -106,7 +108,8 @@ class Listener:
         await self._close()
         if self._acceptor is not None:
             await self._acceptor.stop()
-        last_call = max((connection.shutdown() for connection in self._connections), default=0.0)
+        connections = self._guests.connections if self._guests else ()
+        last_call = max((connection.shutdown() for connection in connections), default=0.0)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(deadline):
                 await asyncio.sleep(last_call)
@@ -125,7 +128,7 @@ class Listener:
                     Path(self.address.path).unlink()
 
     def _running(self) -> set[asyncio.Task[None]]:
-        tasks = (connection.task for connection in self._connections)
+        tasks = (connection.task for connection in (self._guests.connections if self._guests else ()))
         return {task for task in tasks if task is not None and not task.done()}
 
     async def _close(self) -> None:
