@@ -86,6 +86,7 @@ PURE = (
         "archive.model_url",
         "archive.startup",
         "archive.store",
+        "archive.unpack",
         "models.autoscale",
         "logs.lines",
     ),

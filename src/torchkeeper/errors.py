@@ -282,6 +282,13 @@ class ArchiveError(TorchkeeperError):
     type = "InvalidModelException"
 
 
+class NoRoom(ArchiveError):
+    """An archive for which the disk has no room: 507."""
+
+    status = 507
+    type = "InsufficientStorageException"
+
+
 class AsksForMissing(ArchiveError):
     """An archive that asks for what torchkeeper does not have; `message` says for what."""
 

@@ -1,7 +1,7 @@
 """Model archives: written reproducibly, read with suspicion.
 
-Owns the formats (.mar as zip, .tar.gz, a plain folder) and the manifest. Nothing in an archive can write
-outside the folder it is unpacked to. Source of names and layout: TorchServe's model archiver.
+Owns the formats (.mar as zip, .tar.gz, a plain folder) and the manifest; `unpack` unpacks. Source of names
+and layout: TorchServe's model archiver.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from torchkeeper.archive.unpack import unpack
 from torchkeeper.errors import ArchiveError
 
 MANIFEST = "MAR-INF/MANIFEST.json"
@@ -29,12 +30,8 @@ MANIFEST = "MAR-INF/MANIFEST.json"
 ENDINGS = {"tgz": ".tar.gz", "no-archive": "", "zip-store": ".mar", "default": ".mar"}
 FORMATS = tuple(ENDINGS)
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_\-.]*$"
-#: Bounds on what is unpacked: entries, and bytes in all.
-MAX_ENTRIES = 100_000
-MAX_BYTES = 1 << 40
-#: A file that unpacks to more than this many times its packed size is a bomb (above a harmless size).
-MAX_RATIO = 1000
-_HARMLESS = 64 * 1024 * 1024
+#: Bytes of a manifest, and characters of what it says of names and versions.
+_LONGEST_MANIFEST, _LONGEST_TEXT = 1 << 20, 255
 #: The earliest time a zip file can hold.
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -77,18 +74,27 @@ def read_manifest(folder: Path, where: str) -> tuple[Manifest, dict[str, Any]]:
         ArchiveError: it is none; `where` names the archive.
     """
     try:
-        raw = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        with (folder / MANIFEST).open("rb") as file:
+            text = file.read(_LONGEST_MANIFEST + 1)
+        if len(text) > _LONGEST_MANIFEST:
+            raise ValueError(f"it has more than {_LONGEST_MANIFEST} bytes")
+        raw = json.loads(text.decode())
     except FileNotFoundError:
         return _manifest({}, "python"), {}
     except (ValueError, OSError, RecursionError) as error:
-        raise ArchiveError(f"{where}: {MANIFEST} cannot be read: {error}") from None
+        why = error.strerror if isinstance(error, OSError) else error  # its path is nobody's business
+        raise ArchiveError(f"{where}: {MANIFEST} cannot be read: {why}") from None
     model = raw.get("model") if isinstance(raw, dict) else None
     if not isinstance(model, dict):
         raise ArchiveError(f"{where}: {MANIFEST} has no object `model`")
     name = model.get("modelName")
-    if name is not None and not re.match(NAME_PATTERN, str(name)):
+    if name is not None and not re.fullmatch(NAME_PATTERN, str(name)):
         raise ArchiveError(f"{where}: {MANIFEST}: modelName {name!r} must match {NAME_PATTERN}")
-
+    for what in ("modelName", "modelVersion"):
+        said = str(model.get(what) or "")
+        if len(said) > _LONGEST_TEXT or not said.isprintable():
+            wanted = f"must be one line of at most {_LONGEST_TEXT} characters"
+            raise ArchiveError(f"{where}: {MANIFEST}: {what} {said[:50]!r} {wanted}")
     return _manifest(model, str(raw.get("runtime", "python"))), raw
 
 
@@ -118,30 +124,32 @@ def open_archive(path: Path, into: Path, check: Callable[[], None] = lambda: Non
     `check` is called between the pieces that are unpacked; what it raises ends that.
 
     Raises:
-        ArchiveError: it cannot be read or tries to reach outside; nothing of it is left behind.
+        ArchiveError: it cannot be read, is too large or tries to reach outside; nothing of it is left.
+        NoRoom: the disk has no room for it.
     """
     if path.is_dir():
         model_dir = _top(path)
         manifest, raw = read_manifest(model_dir, str(path))
         return Archive(model_dir, manifest, raw)
-    into.mkdir(parents=True)
+    unpack(path, into, check)
     try:
-        if zipfile.is_zipfile(path):
-            _unzip(path, into, check)
-        elif tarfile.is_tarfile(path):
-            _untar(path, into, check)
-        else:
-            raise ArchiveError(f"{path.name}: neither a zip file (.mar) nor a tar file (.tar.gz)")
         model_dir = _top(into)
         manifest, raw = read_manifest(model_dir, path.name)
-    except BaseException as error:
+        _check_files(manifest, path.name)
+    except BaseException:
         shutil.rmtree(into, ignore_errors=True)
-        if isinstance(
-            error, OSError | zipfile.BadZipFile | tarfile.TarError | EOFError | NotImplementedError
-        ):
-            raise ArchiveError(f"{path.name}: cannot be unpacked: {error}") from None
         raise
     return Archive(model_dir, manifest, raw)
+
+
+def _check_files(manifest: Manifest, where: str) -> None:
+    """Refuses a packed archive whose files for the server, by its manifest, lie outside of it."""
+    for what, name in (
+        ("configFile", manifest.config_file),
+        ("requirementsFile", manifest.requirements_file),
+    ):
+        if name and (name.startswith("/") or ".." in PurePosixPath(name).parts or "\0" in name):
+            raise ArchiveError(f"{where}: {MANIFEST}: {what} {name!r} is not in the archive")
 
 
 def _top(folder: Path) -> Path:
@@ -155,75 +163,6 @@ def _top(folder: Path) -> Path:
     if len(inside) != 1 or folder.resolve() not in inside[0].resolve().parents:
         return folder
     return inside[0] if (inside[0] / MANIFEST).exists() else folder
-
-
-def _target(name: str, folder: Path, archive: str) -> Path:
-    """Where an entry goes, judged by its path's components."""
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    if not parts or "\0" in name or ".." in parts or parts[0].startswith("/") or ":" in parts[0]:
-        raise ArchiveError(f"{archive}: entry {name!r} would be unpacked outside the model's folder")
-    return folder.joinpath(*parts)
-
-
-class _Budget:
-    """What may still be unpacked."""
-
-    def __init__(self, archive: str, packed: int, check: Callable[[], None]) -> None:
-        self._archive = archive
-        self._wanted = check
-        self._entries = MAX_ENTRIES
-        self._bytes = min(MAX_BYTES, max(_HARMLESS, packed * MAX_RATIO))
-
-    def spend(self) -> None:
-        """Takes one entry from the budget."""
-        self._entries -= 1
-        self._check()
-
-    def copy(self, source: IO[bytes], target: Path) -> None:
-        """Writes a new file, counting what really comes and not what the archive claims."""
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("xb") as out:
-            while chunk := source.read(1 << 20):
-                self._bytes -= len(chunk)
-                self._check()
-                out.write(chunk)
-
-    def _check(self) -> None:
-        self._wanted()
-        if self._entries < 0 or self._bytes < 0:
-            raise ArchiveError(f"{self._archive}: unpacks to too many files or bytes")
-
-
-def _unzip(path: Path, into: Path, check: Callable[[], None]) -> None:
-    budget = _Budget(path.name, path.stat().st_size, check)
-    with zipfile.ZipFile(path) as archive:
-        for entry in archive.infolist():
-            target = _target(entry.filename, into, path.name)
-            if stat.S_ISLNK(entry.external_attr >> 16):
-                raise ArchiveError(f"{path.name}: entry {entry.filename!r} is a link")
-            budget.spend()
-            if entry.is_dir():
-                target.mkdir(parents=True, exist_ok=True)
-            else:
-                with archive.open(entry) as source:
-                    budget.copy(source, target)
-
-
-def _untar(path: Path, into: Path, check: Callable[[], None]) -> None:
-    budget = _Budget(path.name, path.stat().st_size, check)
-    with tarfile.open(path) as archive:
-        for entry in archive:
-            if entry.name in (".", "./"):
-                continue
-            target = _target(entry.name, into, path.name)
-            budget.spend()
-            if entry.isdir():
-                target.mkdir(parents=True, exist_ok=True)
-            elif entry.isreg() and (source := archive.extractfile(entry)) is not None:
-                with source:
-                    budget.copy(source, target)
-            else:
-                raise ArchiveError(f"{path.name}: entry {entry.name!r} is neither a file nor a folder")
 
 
 # --- writing ------------------------------------------------------------------------------------------

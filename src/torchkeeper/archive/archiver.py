@@ -210,7 +210,7 @@ def check_inputs(model_name: str, export_path: str | None) -> None:
 
 def check_model_name(model_name: str) -> None:
     """Raises ModelArchiverError unless the name may be a model's."""
-    if not re.match(NAME_PATTERN, model_name):
+    if not re.fullmatch(NAME_PATTERN, model_name):
         raise ModelArchiverError(
             "Model name contains special characters.\n"
             f"The allowed regular expression filter for model name is: {NAME_PATTERN}"

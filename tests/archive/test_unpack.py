@@ -1,0 +1,160 @@
+"""Unpacking: within its bounds, whole or not at all, whatever is in the bytes."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import io
+import os
+import shutil
+import stat
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torchkeeper.archive import unpack as rules
+from torchkeeper.archive.unpack import unpack
+from torchkeeper.errors import ArchiveError, NoRoom
+
+FILES = {"MAR-INF/MANIFEST.json": b"{}", "a/b/c.py": b"x = 1\n" * 100, "a/b.bin": bytes(range(256)) * 8}
+
+
+def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", method) as archive:
+        archive.mkdir("empty")
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return target.getvalue()
+
+
+def tarred(files: dict[str, bytes], format: int = tarfile.PAX_FORMAT) -> bytes:
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w", format=format) as archive:
+        for name in (".", "./empty", "a", "a"):
+            folder = tarfile.TarInfo(name)
+            folder.type = tarfile.DIRTYPE
+            archive.addfile(folder)
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return target.getvalue()
+
+
+LONG = {**FILES, "n" * 180 + "/" + "ü" * 90: b"long"}
+GOOD = {
+    "deflated": zipped(LONG),
+    "stored": zipped(LONG, zipfile.ZIP_STORED),
+    "behind a script": b"#!/bin/sh\n" + zipped(LONG),
+    "tar": tarred(LONG),
+    "GNU tar": tarred(LONG, tarfile.GNU_FORMAT),
+    "old tar": tarred(FILES, tarfile.USTAR_FORMAT),
+    "tar.gz": gzip.compress(tarred(LONG)),
+    "tar.gz in two parts": gzip.compress(tarred(LONG)[:700]) + gzip.compress(tarred(LONG)[700:]),
+    "tar.gz, padded": gzip.compress(tarred(LONG) + bytes(1 << 20)) + bytes(512),
+}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_what_is_good_is_unpacked(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "m.mar"
+    path.write_bytes(GOOD[name])
+    unpack(path, tmp_path / "models" / "m")
+    assert contents(tmp_path / "models" / "m") == (FILES if name == "old tar" else LONG)
+    assert (tmp_path / "models" / "m" / "empty").is_dir()
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["m"]
+
+
+def refusal(path: Path, into: Path) -> str:
+    try:
+        unpack(path, into)
+    except ArchiveError as error:
+        return error.message
+    return ""
+
+
+@given(st.sampled_from(sorted(GOOD)), st.data())
+def test_whatever_is_damaged_is_unpacked_whole_or_refused(name: str, data: st.DataObject) -> None:
+    content = bytearray(GOOD[name])
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place] = data.draw(st.integers(0, 255))
+    content = content[: data.draw(st.integers(0, len(content)) | st.just(len(content)))]
+    with tempfile.TemporaryDirectory() as folder:
+        path, into = Path(folder, "m.mar"), Path(folder, "in", "m")
+        path.write_bytes(content)
+        said = refusal(path, into)
+        assert [each.name for each in into.parent.iterdir()] == ([] if said else ["m"])
+        assert said == "" or (said.startswith("m.mar: ") and folder not in said)
+        kinds = {stat.S_IFMT(each.lstat().st_mode) for each in into.rglob("*")}
+        assert kinds <= {stat.S_IFREG, stat.S_IFDIR}
+        assert {each.name for each in Path(folder).iterdir()} == {"in", "m.mar"}
+
+
+def test_the_bounds_are_what_may_be_and_no_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "m.mar"
+    monkeypatch.setattr(rules, "MAX_ENTRIES", 5)
+    for number in range(2):
+        path.write_bytes(zipped(dict.fromkeys(map(str, range(4 + number)), b"")))
+        if number:
+            with pytest.raises(ArchiveError, match="it has more than 5 entries; if all of it is wanted"):
+                unpack(path, tmp_path / "m")
+        else:
+            unpack(path, tmp_path / "m")
+            shutil.rmtree(tmp_path / "m")
+    for size in (64 << 20, (64 << 20) + 1):
+        path.write_bytes(zipped({"zeros": bytes(size)}))
+        if size > 64 << 20:
+            with pytest.raises(ArchiveError, match="it unpacks to more than 67108864 bytes"):
+                unpack(path, tmp_path / "m")
+        else:
+            unpack(path, tmp_path / "m")
+            shutil.rmtree(tmp_path / "m")
+
+
+def test_a_disk_that_is_too_small_is_not_the_archives_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "m.mar"
+    for data in (GOOD["deflated"], GOOD["tar.gz"]):
+        path.write_bytes(data)
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, "disk_usage", lambda where: shutil._ntuple_diskusage(100, 90, 10))
+            with pytest.raises(NoRoom, match="bytes are to be unpacked, the disk has room for 10") as raised:
+                unpack(path, tmp_path / "m")
+            assert raised.value.status == 507
+        assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_disk_that_grows_full_is_said_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "m.mar"
+    path.write_bytes(GOOD["stored"])
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path))
+
+    with pytest.raises(NoRoom, match=r"m\.mar: cannot be unpacked: No space left on device$"):
+        unpack(path, tmp_path / "m", full)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_who_no_longer_wants_it_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "m.mar"
+    path.write_bytes(GOOD["tar.gz"])
+
+    def unwanted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        unpack(path, tmp_path / "m", unwanted)
+    assert list(tmp_path.iterdir()) == [path]
