@@ -87,6 +87,7 @@ def test_torchscript(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert rows_of(answer)[0] == pytest.approx(model(torch.tensor([1.0, 2, 3])).tolist(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_an_exported_program_with_several_inputs(tmp_path: Path) -> None:
     class Two(torch.nn.Module):
         def forward(self, ids: torch.Tensor, more: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mlflow_models import COLUMNS, mlmodel_text, tensor
@@ -144,7 +144,6 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=300)
 @given(
     st.sampled_from([PLAIN, NAMED, ONE_COLUMN, UNNAMED, ARRAY, PICTURE, SCALARS, IDS, TWO]),
     st.builds(lambda form, value: {form: value}, st.sampled_from(FORMS), VALUES) | VALUES,

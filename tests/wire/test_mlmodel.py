@@ -94,7 +94,8 @@ def test_what_is_none_is_said(text: str, why: str) -> None:
 KEYS = ("flavors", "pytorch", "signature", "inputs", "params", "type", "code", "extra_files")
 ANYTHING = st.recursive(
     st.none() | st.integers() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(KEYS), inner),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=3),
+    max_leaves=8,
 )
 
 
