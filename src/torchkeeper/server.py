@@ -140,6 +140,9 @@ def doors_of(settings: Settings, context: ssl.SSLContext | None = None) -> tuple
     ]
     if settings.enable_metrics_api:
         wanted.append((Api.METRICS, "Metrics", "metrics_address", settings.metrics_address))
+    if settings.vertex is not None and settings.vertex.shares is not None:
+        place: Address = getattr(settings, settings.vertex.shares)
+        wanted.append((Api.INFERENCE, "Vertex AI", "AIP_HTTP_PORT", place))
     grouped: dict[object, list[tuple[Api, str, str, Address]]] = {}
     for row in wanted:
         grouped.setdefault(row[3] if row[3].port or row[3].path else row[2], []).append(row)

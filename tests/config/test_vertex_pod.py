@@ -10,6 +10,7 @@ from torchkeeper.config.settings import CommandLine, Settings, load_settings
 from torchkeeper.config.vertex_pod import VARIABLES
 from torchkeeper.errors import SettingsError
 from torchkeeper.server import doors_of
+from torchkeeper.serving.apis import Api
 
 ON = {"AIP_MODE": "PREDICTION"}
 PAGE = Path(__file__).parents[2] / "docs" / "platforms" / "vertex-ai.md"
@@ -68,6 +69,27 @@ def test_a_configured_address_stays_and_the_port_opens_beside_it(tmp_path: Path)
         ("http://0.0.0.0:8080", ("Vertex AI",)),
     ]
     assert doors(load(tmp_path, {"AIP_HTTP_PORT": "7080"}, text)) == [("http://0.0.0.0:7080", ("Inference",))]
+
+
+@pytest.mark.parametrize(
+    ("address", "shares"),
+    [
+        ("http://0.0.0.0:8081", ("Management", "Vertex AI")),
+        ("http://127.0.0.1:8081", ("Management",)),
+        ("https://0.0.0.0:8081", ("Management",)),
+    ],
+)
+def test_another_configured_address_that_has_the_port_serves_it_too(
+    tmp_path: Path, address: str, shares: tuple[str, ...]
+) -> None:
+    """As in the image, whose configuration opens all of them: nobody but Vertex AI comes there."""
+    text = f"inference_address=http://0.0.0.0:8080\nmanagement_address={address}\n"
+    (tmp_path / "config.properties").write_text(text)
+    settings, warnings = load_settings(CommandLine(), ON | {"AIP_HTTP_PORT": "8081"}, tmp_path)
+    (door,) = [door for door in doors_of(settings) if door.listener.address.port == 8081]
+    assert door.names == shares
+    assert (Api.INFERENCE in door.apis) is (len(shares) == 2)
+    assert any("management_address has port 8081" in one for one in warnings) is (len(shares) == 1)
 
 
 def test_paths_and_the_envelope(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from torchkeeper.config import types as form
-from torchkeeper.config.pods import ANYWHERE, to_open
+from torchkeeper.config.pods import ANYWHERE, is_loopback, listening, to_open
 from torchkeeper.config.table import Configured
 from torchkeeper.config.types import Address, Form
 from torchkeeper.errors import SettingsError
@@ -65,8 +65,10 @@ VARIABLES = (_MODE, _PORT, _HEALTH, _PREDICT, _STORAGE)
 class VertexAi:
     """What is served for Vertex AI."""
 
-    #: What is opened beside the configured addresses; None where the inference address has the port.
+    #: What is opened beside the configured addresses; None where one of them has the port.
     http: Address | None
+    #: The setting of an address that serves it too, since it has the port and only Vertex AI comes there.
+    shares: str | None
     #: Paths, without a slash at the end but for `/`.
     health: str | None
     predict: str | None
@@ -104,16 +106,24 @@ def served(
     """
     warnings: list[str] = []
     port = called_port(environ)
+    http = shares = None
     if "inference_address" in configured:
-        http = to_open(port, "inference_address", values, CALLER, warnings)
+        shares = _sharing(values, port)
+        http = None if shares else to_open(port, "inference_address", values, CALLER, warnings)
     else:
-        http = None
         values = replace(values, inference_address=Address("http", ANYWHERE, port))
     health, predict = _read(_HEALTH, environ), _read(_PREDICT, environ)
     if health is not None and health == predict:
         raise SettingsError(f"{_HEALTH.name} and {_PREDICT.name} are both {health}: give each its own path")
     envelope = values.service_envelope or ENVELOPE
-    return values, VertexAi(http, health, predict, envelope), tuple(warnings)
+    return values, VertexAi(http, shares, health, predict, envelope), tuple(warnings)
+
+
+def _sharing(values: Configured, port: int) -> str | None:
+    """The setting of another HTTP address that everybody reaches on that port, if inference is not there."""
+    names = [name for name, host, other in listening(values) if other == port and not is_loopback(host)]
+    plain = [name for name in names if getattr(getattr(values, name), "scheme", "") == "http"]
+    return plain[0] if plain and "inference_address" not in names else None
 
 
 def _read(variable: Variable, environ: Mapping[str, str]) -> Any:
