@@ -55,8 +55,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, M
     archive("pets", "pet_handler.py", "resnet")
     archive("breeds", "breed_handler.py", "resnet", "batchSize: 4\nmaxBatchDelay: 500\n")
     archive("micro", "micro_batches_handler.py", "resnet", MICRO)
+    traced = torch.jit.trace(models.known["resnet"], torch.rand(1, 3, 224, 224))  # type: ignore[no-untyped-call]
+    traced.save(folder / "traced.pt")
+    for name, handler in (("traced", "image_classifier"), ("traced_vgg", "vgg_handler.py")):
+        archived(store, name, handler, "--serialized-file", folder / "traced.pt", extra=extra[:1])
     archived(store, "base64", "base64_handler.py:encode")
-    names = (*BUILTIN, "vgg", "profiled", "digits", "tensors", "frames", "pets", "breeds", "micro", "base64")
+    names = sorted(path.stem for path in store.glob("*.mar"))
     flags = ("--disable-token-auth", "--enable-model-api")
     server = Server(
         folder, tuple(f"{name}={name}.mar" for name in names), {"default_workers_per_model": 1}, flags
@@ -74,6 +78,18 @@ def test_classifiers_with_a_model_file(served: tuple[Server, Models], name: str)
         assert (answer.status_code, answer.json()) == (200, models.says(name, imagenet(png(seed))))
         said = list(answer.json().values())
         assert said == sorted(said, reverse=True)
+
+
+@pytest.mark.parametrize("name", ["traced", "traced_vgg"])
+def test_torchscript_in_place_of_a_model_file(served: tuple[Server, Models], name: str) -> None:
+    """The second half of those READMEs: the same model as TorchScript, answered and explained alike."""
+    server, models = served
+    answer = server.client.put(f"/predictions/{name}", content=png(2))
+    assert (answer.status_code, answer.json()) == (200, models.says("resnet", imagenet(png(2))))
+    explained, eager = (
+        server.client.put(f"/explanations/{model}", content=png(2)).json() for model in (name, "resnet")
+    )
+    torch.testing.assert_close(torch.tensor(explained), torch.tensor(eager), atol=1e-4, rtol=1e-3)
 
 
 def test_a_batch_of_a_model_that_is_registered_with_batch_size(served: tuple[Server, Models]) -> None:

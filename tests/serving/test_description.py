@@ -60,6 +60,7 @@ def test_the_fields_of_a_version_and_their_order(house: House) -> None:
         assert (found["minWorkers"], found["maxWorkers"], len(found["workers"])) == (2, 2, 2)
         assert (found["runtime"], found["deviceType"], found["loadedAtStartup"]) == ("python", "cpu", False)
         assert found["jobQueueStatus"] == {"remainingCapacity": 100, "pendingRequests": 0}
+        assert (found["maxNumSequence"], found["maxSequenceJobQueueSize"]) == (0, 0), "as TorchServe says"
 
     asyncio.run(run())
 
