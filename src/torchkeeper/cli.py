@@ -21,13 +21,16 @@ from torchkeeper.config import sagemaker_container
 from torchkeeper.config.settings import CommandLine, Settings, load_settings, process_environ, said_of_models
 from torchkeeper.config.table import KEYS
 from torchkeeper.config.types import is_cloud
+from torchkeeper.config.whole_flags import TorchServeParser
 from torchkeeper.errors import LaunchRefused, SettingsError
 from torchkeeper.machine.signals import end_signals
 
 
 def torchserve_parser() -> argparse.ArgumentParser:
     """TorchServe's flags."""
-    parser = argparse.ArgumentParser(prog="torchserve", description="Torchserve")
+    parser = TorchServeParser(
+        prog="torchserve", description="Torchserve", more=("--log-level", "--kserve", "--ready-fd")
+    )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("-v", "--version", action="store_true", help="Return TorchServe Version")
     what.add_argument("--start", action="store_true", help="Start the model-server")

@@ -8,6 +8,7 @@ from typing import Any
 
 from torchkeeper.archive.archive import FORMATS
 from torchkeeper.archive.manifest_draft import RuntimeType
+from torchkeeper.config.whole_flags import TorchServeParser
 
 RUNTIMES = tuple(runtime.value for runtime in RuntimeType)
 
@@ -29,7 +30,9 @@ class _InPlaceOf(argparse.Action):
 
 def export_model_args_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = argparse.ArgumentParser(prog="torch-model-archiver", description="Torch Model Archiver Tool")
+    parser = TorchServeParser(
+        prog="torch-model-archiver", description="Torch Model Archiver Tool", more=("--from-mlflow",)
+    )
     parser.add_argument(
         "--model-name",
         required=True,

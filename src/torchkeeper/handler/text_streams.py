@@ -12,6 +12,8 @@ from typing import Any
 class TextIteratorStreamerBatch:
     """One streamer per row; iterating gives a list with {"text": piece} per row until the texts end.
 
+    The next batch's texts may follow through the same streamers.
+
     Args:
         tokenizer: decodes the tokens.
         batch_size: rows.
@@ -61,4 +63,9 @@ class TextIteratorStreamerBatch:
         return self
 
     def __next__(self) -> list[dict[str, str]]:
-        return [{"text": next(streamer)} for streamer in self.streamers]
+        # Every row's end is taken, or it would be the beginning of the next batch's text.
+        pieces = [next(streamer, None) for streamer in self.streamers]
+        texts = [{"text": piece} for piece in pieces if piece is not None]
+        if len(texts) < len(pieces):
+            raise StopIteration
+        return texts

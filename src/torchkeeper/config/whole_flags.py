@@ -1,0 +1,32 @@
+"""Flags of our own beside TorchServe's, whose abbreviations go on meaning what they mean there. Pure."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+
+class TorchServeParser(argparse.ArgumentParser):
+    """A parser of TorchServe's flags and of some more, which stand back where an abbreviation fits both."""
+
+    def __init__(self, *args: Any, more: Sequence[str], **kwargs: Any) -> None:
+        """`more` are the flags that TorchServe does not have."""
+        super().__init__(*args, **kwargs)
+        self._more = frozenset(more)
+
+    def parse_known_args(  # type: ignore[override]  # its overloads say no more than this
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """The namespace and what is left, as argparse has them."""
+        given = sys.argv[1:] if args is None else args
+        return super().parse_known_args([self._whole(word) for word in given], namespace)
+
+    def _whole(self, word: str) -> str:
+        flag, equals, value = word.partition("=")
+        known = {name for action in self._actions for name in action.option_strings}
+        if not flag.startswith("--") or flag == "--" or flag in known:
+            return word
+        meant = [name for name in known - self._more if name.startswith(flag)]
+        return f"{meant[0]}{equals}{value}" if len(meant) == 1 else word
