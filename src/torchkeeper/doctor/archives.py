@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -149,9 +150,12 @@ def _entry(source: SourceOutline, content: bytes, name: str) -> list[_Check]:
     if len(sure) > 1:
         names = ", ".join(one.name for one in sure)
         return [("handler", Verdict.BROKEN, f"several classes with a method handle: {names}; keep one")]
-    if not sure and not source.dynamic and not handler_classes(own, lambda one: one.has_bases):
+    if not sure and not source.dynamic and not handler_classes(own, lambda one: one.has_bases or one.made):
         why = f"the handler's file has neither a function {name} nor a class with a method handle"
         return [("handler", Verdict.BROKEN, why)]
+    whole = len(sure) == 1 and not (sure[0].has_bases or sure[0].made)
+    if whole and not re.search(rb"\binitialize\b|__getattr", content):
+        return [("handler", Verdict.BROKEN, f"class {sure[0].name} has no method initialize")]
     return []
 
 

@@ -75,6 +75,8 @@ def _fails(body: list[ast.stmt], name: str, refusing: frozenset[str]) -> int | N
             parts = [statement.iter]
         elif isinstance(statement, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Expr | ast.Return):
             parts = [statement.value]
+        elif isinstance(statement, ast.Raise):
+            return statement.lineno
         elif not isinstance(statement, ast.Import | ast.ImportFrom | ast.Pass):
             return None
         for node in (node for part in parts if part is not None for node in _computed(part)):

@@ -24,6 +24,8 @@ class Class:
     name: str
     methods: frozenset[str]
     has_bases: bool
+    #: Whether decorators or a metaclass make it.
+    made: bool
     #: Whether `initialize` calls its base's.
     calls_base_initialize: bool
 
@@ -118,6 +120,7 @@ def _class(node: ast.ClassDef) -> Class:
         node.name,
         frozenset(function.name for function in functions),
         bool(node.bases),
+        bool(node.keywords or node.decorator_list),
         base_call,
     )
 
