@@ -91,7 +91,7 @@ PURE = (
         "logs.lines",
     ),
     *("keys.key", "keys.tokens", "keys.throttle", "http.course", "http.grammar", "http.head", "http.limits"),
-    *("api.body", "api.error_form", "api.routes", "api.sagemaker", "rpc.status", "rpc.tensors"),
+    *("api.body", "api.error_form", "api.routes", "api.sagemaker", "api.site", "rpc.status", "rpc.tensors"),
     *("serving.apis", "serving.dialect", "serving.parameters", "handler.response_head", "worker.passes"),
     *("manifest.kserve", "manifest.kubernetes", "manifest.pod", "manifest.values"),
 )

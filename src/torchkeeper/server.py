@@ -30,6 +30,7 @@ from torchkeeper.api.call import Handler
 from torchkeeper.api.endpoints import ApiSettings, served
 from torchkeeper.api.metrics import MetricsApi
 from torchkeeper.api.routes import Endpoint, Match
+from torchkeeper.api.site import SiteGuard
 from torchkeeper.api.vertex import shadowed, vertex_paths
 from torchkeeper.archive.remote_store import local_store
 from torchkeeper.archive.startup import startup_models
@@ -341,6 +342,7 @@ class _Server:
             max_body=limits.max_body,
             cors=_cors(self._settings),
             own_paths=_own_paths(self._settings),
+            site=None if self._tokens is not None else _site(self._settings, door.listener.address),
         )
         await door.listener.start(application, limits, application.unasked, self._books.access)
         for name in door.names:
@@ -372,6 +374,11 @@ class _Server:
         for end in ends:
             if isinstance(end, BaseException):
                 logger.error("a listener did not stop as it should: %r", end, exc_info=end)
+
+
+def _site(settings: Settings, address: Address) -> SiteGuard:
+    """Who may manage models at an address where no tokens are asked for."""
+    return SiteGuard(address.host, settings.allowed_hosts, settings.cors_allowed_origin)
 
 
 def _cors(settings: Settings) -> tuple[tuple[bytes, bytes], ...]:

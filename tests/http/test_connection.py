@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import random
 import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
@@ -701,3 +702,32 @@ def test_requests_that_wait_in_line_are_answered_before_the_server_stops() -> No
 
     answer = asyncio.run(run())
     assert answer.index(b"GET /1 ") < answer.index(b"connection: close") < answer.index(b"GET /2 ")
+
+
+def test_answers_have_the_order_of_the_requests_whatever_each_takes() -> None:
+    """A thousand requests over ten connections, in writes of several, whose answers take their time."""
+    draw = random.Random(13)
+
+    async def dawdling(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        for _ in range(draw.choice((0, 0, 1, 30))):
+            await asyncio.sleep(draw.choice((0, 0, 0.0005)))
+        await echo(scope, receive, send)
+
+    async def ask(address: Any, number: int) -> None:
+        paths = [b"/%d-%d" % (number, place) for place in range(100)]
+        reader, writer = await asyncio.open_connection(*address)
+        while paths:
+            some, paths = paths[: (size := draw.randrange(1, 20))], paths[size:]
+            writer.write(b"".join(map(get, some)))
+            for path in some:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = re.search(rb"content-length: (\d+)", head)
+                assert length is not None
+                assert await reader.readexactly(int(length[1])) == b"GET " + path + b" "
+        writer.close()
+
+    async def run() -> None:
+        async with listening(dawdling, idle_timeout=30) as (listener, _):
+            await asyncio.gather(*(ask(listener.getsockname(), number) for number in range(10)))
+
+    asyncio.run(run())

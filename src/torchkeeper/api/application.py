@@ -14,9 +14,11 @@ from typing import Any
 from torchkeeper.api.call import Call, Handler, Receive, Scope, Send
 from torchkeeper.api.error_form import ERROR_FORMS
 from torchkeeper.api.routes import Endpoint, Match, dialect_of, resolve, unescape
+from torchkeeper.api.site import UNSAFE, SiteGuard
 from torchkeeper.api.streaming import Streamed
 from torchkeeper.engine.stream import Closed
 from torchkeeper.errors import ResourceNotFound, TorchkeeperError
+from torchkeeper.keys.key import Key
 from torchkeeper.serving.apis import Api
 from torchkeeper.serving.ask import ClientGone
 from torchkeeper.serving.books import Books, Record
@@ -59,6 +61,7 @@ class Application:
         max_body: bytes that a request's body may have.
         cors: headers of every answer that does not have them.
         own_paths: routes of paths that a platform made up, without a slash at their end but for `/`.
+        site: who may manage models where no keys are asked for.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Application:
         max_body: int,
         cors: tuple[Header, ...] = (),
         own_paths: Mapping[str, Match] | None = None,
+        site: SiteGuard | None = None,
     ) -> None:
         self._apis = apis
         self._endpoints = endpoints
@@ -79,6 +83,7 @@ class Application:
         self._max_body = max_body
         self._cors = cors
         self._own_paths = own_paths or {}
+        self._site = site
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -95,7 +100,7 @@ class Application:
             if self._books.guarded:
                 await self._admit(call)
             if known is None:
-                self._remember(asked, (match, handler))
+                self._meet(call, handler)
             reply = await handler(call)
         except ClientGone as left:
             record.close(left)
@@ -166,13 +171,20 @@ class Application:
         match = self._own_paths.get(unescape(raw_path).rstrip("/") or "/")
         return match if match is not None and method in match.route.methods else None
 
-    def _remember(self, asked: tuple[bytes, str], found: tuple[Match, Handler]) -> None:
-        """Keeps a route for those who ask for it again; the oldest one goes."""
+    def _meet(self, call: Call, handler: Handler) -> None:
+        """Keeps a route for those who ask for it again; the oldest one goes.
+
+        Where it matters who asks, that is looked at each time, and the route is not kept.
+        """
+        match, asked = call.match, (call.scope["raw_path"], call.scope["method"])
+        if self._site is not None and match.route.key is Key.MANAGEMENT and asked[1] in UNSAFE:
+            self._site.check(call.scope["headers"])
+            return
         if len(asked[0]) > _LONG_PATH:
             return
         if len(self.known) >= _ROUTES:
             del self.known[next(iter(self.known))]
-        self.known[asked] = found
+        self.known[asked] = match, handler
 
     async def _admit(self, call: Call) -> None:
         client = call.scope["client"]

@@ -168,6 +168,12 @@ class Configured:
     cors_allowed_origin: str | None = key(form.text, "", "access-control-allow-origin of every answer")
     cors_allowed_methods: str | None = key(form.text, "", "access-control-allow-methods of every answer")
     cors_allowed_headers: str | None = key(form.text, "", "access-control-allow-headers of every answer")
+    allowed_hosts: tuple[str, ...] = key(
+        form.comma_list,
+        "",
+        "names besides localhost by which models are managed on loopback without tokens; *: any",
+        own=True,
+    )
     enable_envvars_config: bool = key(
         form.boolean, "false", "let TS_* variables win over file and command line", from_env=False
     )
