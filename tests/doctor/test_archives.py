@@ -187,7 +187,7 @@ def test_what_cannot_be_known_is_said_with_the_reason(tmp_path: Path) -> None:
 
 
 def test_code_that_nests_too_deeply_may_run(tmp_path: Path) -> None:
-    deep = "k = 0\nif k:\n    pass\n" + "elif k:\n    pass\n" * 900
+    deep = "k = 0\nif k:\n    pass\n" + "elif k:\n    pass\n" * sys.getrecursionlimit()
     model = {"handler": "h.py"}
     why = "its code nests too deeply for the doctor; Python itself may run it"
     (_, finding) = examine(tmp_path / "own", model, {"h.py": FUNCTION + deep})
