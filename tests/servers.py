@@ -63,11 +63,15 @@ class Program:
     def end(self) -> dict[str, int]:
         """Ends it by SIGTERM, checks its exit code and that the ledger adds up; returns the ledger."""
         self.process.terminate()
+        return self.ended(0)
+
+    def ended(self, code: int) -> dict[str, int]:
+        """Waits until it has ended, with that exit code and a ledger that adds up; returns the ledger."""
         self.process.wait(timeout=60)
         self._reader.join(timeout=60)
         assert self.process.stdout is not None
         self.process.stdout.close()
-        assert self.process.returncode == 0, self.output
+        assert self.process.returncode == code, self.output
         found = dict(re.findall(r"(accepted|answered|refused|failed|gone)=(\d+)", self.output))
         ledger = {name: int(count) for name, count in found.items()}
         assert ledger["accepted"] == sum(
@@ -124,11 +128,13 @@ class Server(Program):
         (template,) = psutil.Process(self.process.pid).children()
         return template.children()
 
+    def ended(self, code: int) -> dict[str, int]:
+        for client in (self.client, self.manage, self.metrics):
+            client.close()
+        return super().ended(code)
+
     def stop(self) -> dict[str, int]:
         """Stops by SIGTERM, checks that nothing is left and that the ledger adds up; returns the ledger."""
-        self.client.close()
-        self.manage.close()
-        self.metrics.close()
         family = psutil.Process(self.process.pid).children(recursive=True)
         ledger = self.end()
         assert not [process for process in family if process.is_running()], "orphans"

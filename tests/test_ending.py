@@ -57,7 +57,9 @@ from torchkeeper import ending
 ending.hold_signals()
 
 async def start(kind):
-    if kind == "quick":
+    if kind == "hasty":
+        ending._MOMENT = 0
+    if kind in ("quick", "hasty"):
         return
     print("starting", flush=True)
     try:
@@ -148,7 +150,7 @@ def test_a_hangup_means_nothing_under_nohup() -> None:
     assert life.over() == 0
 
 
-def test_a_second_sigterm_changes_nothing_and_a_second_sigint_ends_the_waiting() -> None:
+def test_a_second_sigterm_at_once_is_the_first_and_a_second_sigint_ends_the_waiting() -> None:
     life = Life("quick")
     life.go_on()
     assert life.says() == "up"
@@ -160,16 +162,27 @@ def test_a_second_sigterm_changes_nothing_and_a_second_sigint_ends_the_waiting()
     assert life.over() == 0
 
 
+def test_a_second_sigterm_after_a_moment_ends_the_waiting() -> None:
+    life = Life("hasty")
+    life.go_on()
+    assert life.says() == "up"
+    os.kill(life.process.pid, signal.SIGTERM)
+    assert life.says() == "draining"
+    os.kill(life.process.pid, signal.SIGTERM)
+    assert life.says() == "False True"
+    assert life.over() == 0
+
+
 #: A process whose event loop hangs for good after it was told to end.
 HANGS = """
 import asyncio, time
 from torchkeeper import ending
 
-ending.DRAIN = ending.WORKER_STOP = 0
+ending.WORKER_STOP = 0
 ending.LAST = 0.2
 
 async def life():
-    end = ending.Ending()
+    end = ending.Ending(0)
     end.hear()
     print("up", flush=True)
     await end.wait()

@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "machine": set(),
     "wire": set(),
-    "config": {"errors", "wire"},
+    "config": {"deadlines", "errors", "wire"},
     "ending": {"deadlines", "machine"},
     "handler": {"machine", "wire"},
     "pool": {"config", "deadlines", "machine", "wire"},

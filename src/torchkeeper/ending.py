@@ -1,7 +1,8 @@
 """When the server is told to end, and that it does: signals, steps with deadlines, and the last resort.
 
-SIGTERM, SIGINT and a terminal that hangs up all mean an orderly end, and a second SIGINT (Ctrl-C again) that
-nothing more is waited for. A second SIGTERM changes nothing, for supervisors send it twice.
+SIGTERM, SIGINT and a terminal that hangs up all mean an orderly end, and a second SIGTERM or SIGINT (Ctrl-C
+again) that nothing more is waited for. SIGTERM twice within a moment is once, for supervisors send it so: to
+the process and to its group.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from torchkeeper.machine.signals import end_signals
 logger = logging.getLogger(__name__)
 
 _STDERR = 2
+#: Seconds in which a second SIGTERM says nothing new.
+_MOMENT = 1.0
 
 
 def hold_signals() -> None:
@@ -27,17 +30,30 @@ def hold_signals() -> None:
 
 
 class Ending:
-    """Whether the server shall end, and how soon."""
+    """Whether the server shall end, and how soon.
 
-    def __init__(self) -> None:
+    Args:
+        patience: seconds that requests have to be answered after the first signal.
+    """
+
+    def __init__(self, patience: float = DRAIN) -> None:
+        self._patience = patience
         self._asked = asyncio.Event()
+        self._asked_at = 0.0
         self._at_once = asyncio.Event()
+        #: The signal after which nothing is waited for any more.
+        self._last: int | None = None
         self._limited = False
 
     @property
     def at_once(self) -> bool:
         """Whether nothing is to be waited for any more."""
         return self._at_once.is_set()
+
+    @property
+    def exit_code(self) -> int:
+        """0 after an orderly end, else as shells have it."""
+        return 0 if self._last is None else 128 + self._last
 
     def hear(self) -> None:
         """Takes signals from now on, those that were held first; on the event loop."""
@@ -54,10 +70,13 @@ class Ending:
             signal.signal(number, signal.SIG_IGN)
 
     def _on_signal(self, number: int) -> None:
+        now = asyncio.get_running_loop().time()
         if not self._asked.is_set():
             self.limit_life()
+            self._asked_at = now
             self._asked.set()
-        elif number == signal.SIGINT:
+        elif number == signal.SIGINT or (number == signal.SIGTERM and now - self._asked_at > _MOMENT):
+            self._last = self._last or number
             self._at_once.set()
 
     def limit_life(self) -> None:
@@ -68,7 +87,7 @@ class Ending:
         """
         if not self._limited:
             self._limited = True
-            faulthandler.dump_traceback_later(DRAIN + WORKER_STOP + LAST, exit=True, file=_STDERR)
+            faulthandler.dump_traceback_later(self._patience + WORKER_STOP + LAST, exit=True, file=_STDERR)
 
     async def wait(self) -> None:
         """Returns when the end is asked for."""

@@ -12,7 +12,6 @@ import functools
 import logging
 import operator
 import os
-import signal
 import socket
 import ssl
 import sys
@@ -36,7 +35,7 @@ from torchkeeper.archive.remote_store import local_store
 from torchkeeper.archive.startup import startup_models
 from torchkeeper.config.settings import Settings
 from torchkeeper.config.types import Address
-from torchkeeper.deadlines import DRAIN, STEP, TEMPLATE_STOP, WORKER_STOP
+from torchkeeper.deadlines import STEP, TEMPLATE_STOP, WORKER_STOP
 from torchkeeper.ending import Ending, hold_signals, step
 from torchkeeper.errors import DownloadFailed, SettingsError, TorchkeeperError
 from torchkeeper.http.limits import edge_limits
@@ -66,8 +65,6 @@ logger = logging.getLogger(__name__)
 
 #: The packages of the extra `grpc`.
 _RPC_PACKAGES = ("grpc", "google", "grpc_reflection")
-#: The exit code after a second SIGINT, as shells have it.
-_AT_ONCE = 128 + signal.SIGINT
 #: Seconds that the log thread may keep the interpreter from the event loop; Python has ten times that.
 _SWITCH = 0.0005
 
@@ -251,7 +248,7 @@ class _Server:
         self._operations = Operations(self._ask, self._models, settings, self._keeper.changed)
         access = logs.access if logs.writes_access else None
         self._books = Books(self._ledger, tokens, self._metrics.responded, access)
-        self._ending = Ending()
+        self._ending = Ending(settings.drain_delay + settings.drain_timeout)
         self._template: asyncio.Task[None] | None = None
         #: Whether all of it has been started.
         self._up = False
@@ -275,7 +272,7 @@ class _Server:
         finally:
             await self._stop()
             self._ending.hear_no_more()
-        return _AT_ONCE if self._ending.at_once else code
+        return self._ending.exit_code or code
 
     async def _start(self) -> None:
         """All that has to be there before anybody is served; can be cancelled at any moment.
@@ -351,26 +348,32 @@ class _Server:
     async def _stop(self) -> None:
         """The way down, also of a server that is half up: each step has its time, and none is left out."""
         self._ending.limit_life()
-        logger.info("Stopping: no new connections, running requests get %g s to finish", DRAIN)
-        drained = asyncio.get_running_loop().create_task(self._drain())
-        if not await self._ending.unless_at_once(drained, DRAIN + STEP):
+        self._models.ending = True
+        if self._up and (delay := self._settings.drain_delay):
+            logger.info("Stopping: not ready any more, requests are still taken for %d s", delay)
+            await self._ending.unless_at_once(asyncio.create_task(asyncio.sleep(delay)), delay + STEP)
+        patience = self._settings.drain_timeout
+        logger.info("Stopping: no new connections, running requests get %d s to finish", patience)
+        # What is still running then is told so, and has a moment to be sent.
+        drained = asyncio.get_running_loop().create_task(self._drain(patience + STEP))
+        if not await self._ending.unless_at_once(drained, patience):
             logger.warning("Running requests are not waited for any more")
-            await step("the workers", self._models.stop(0.0))
+            self._models.abandon()
         await step("the listeners", drained)
         await step("changes of the models", self._operations.stop())
         if self._up:  # what is half up must not be what the next start goes on from
             await step("the snapshots", self._keeper.save("shutdown"))
-        patience = 0.0 if self._ending.at_once else WORKER_STOP
-        await step("the workers", self._models.stop(patience), patience + STEP)
+        grace = 0.0 if self._ending.at_once else WORKER_STOP
+        await step("the workers", self._models.stop(grace), grace + STEP)
         await step("the template", self._launcher.stop(), TEMPLATE_STOP + STEP)
         await step("the metrics", self._metrics.stop())
         logger.info("Ledger: %s", self._ledger)
         logger.info("Torchserve stopped.")
 
-    async def _drain(self) -> None:
-        """Stops accepting, and lets running requests finish."""
+    async def _drain(self, patience: float) -> None:
+        """Stops accepting, and lets running requests finish within so many seconds."""
         fronts = (*(door.listener for door in self._doors), *((self._rpc,) if self._rpc else ()))
-        ends = await asyncio.gather(*(front.stop(DRAIN) for front in fronts), return_exceptions=True)
+        ends = await asyncio.gather(*(front.stop(patience) for front in fronts), return_exceptions=True)
         for end in ends:
             if isinstance(end, BaseException):
                 logger.error("a listener did not stop as it should: %r", end, exc_info=end)

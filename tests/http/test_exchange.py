@@ -308,7 +308,8 @@ def test_a_request_that_is_cancelled_is_answered_and_is_the_last() -> None:
         await asyncio.Event().wait()
 
     line = run(scene)
-    assert b"HTTP/1.1 500" in line.sent[0]
+    assert b"HTTP/1.1 503" in line.sent[0]
+    assert b"The server is ending." in line.sent[0]
     assert b"connection: close" in line.sent[0]
 
 

@@ -17,6 +17,7 @@ from torchkeeper.config.model_settings import GivenSettings, SettingSource, from
 from torchkeeper.config.model_snapshot import ModelSnapshot, parse_model_snapshot, read_json
 from torchkeeper.config.setting_key import Effect, SettingKey, key
 from torchkeeper.config.types import Address, Form, Instead
+from torchkeeper.deadlines import DRAIN
 from torchkeeper.wire import features
 
 T = TypeVar("T")
@@ -196,6 +197,15 @@ class Configured:
         "false",
         "answer /ping with 500 until all models named at start serve, and when one cannot be loaded",
         own=True,
+    )
+    drain_delay: int = key(
+        form.whole(0),
+        "0",
+        "seconds for which requests are still taken after SIGTERM, while readiness says 503",
+        own=True,
+    )
+    drain_timeout: int = key(
+        form.whole(0), f"{DRAIN:g}", "seconds that running requests have then to be answered", own=True
     )
     token_protect_ping: bool = key(
         form.boolean, "false", "ask for the inference token at /ping, as TorchServe does", own=True

@@ -10,6 +10,7 @@ from typing import Any
 
 from torchkeeper.engine.batching.policy import MOST_IN_HAND, WorkerView
 from torchkeeper.engine.in_hand import Hands, InHand
+from torchkeeper.engine.queue import Entry
 from torchkeeper.pool.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -85,6 +86,10 @@ class Crew:
     def busy(self) -> bool:
         """Whether anybody has anything in hand."""
         return any(hands.batches for hands in self._all())
+
+    def entries(self) -> list[Entry]:
+        """All that is in anybody's hands."""
+        return [entry for hands in self._all() for batch in hands.batches for entry in batch.entries]
 
     def holder(self, ticket: asyncio.Future[Any]) -> tuple[Hands, InHand, int] | None:
         """In whose hands, in which batch and at which place of it a request is."""

@@ -197,6 +197,13 @@ class Dispatcher:
             self._emptied.clear()
             await self._emptied.wait()
 
+    def abandon(self, why: Refusal) -> None:
+        """There is no time left: all requests, those in hand too, are told so, and none is taken any more."""
+        self._admission.closed = True
+        self.on_availability(why)
+        for entry in self._crew.entries():
+            entry.fail(self._admission.unavailable(why))
+
     def idle(self) -> int:
         """Workers that serve and have nothing in hand."""
         return sum(1 for _ in self._crew.idle())

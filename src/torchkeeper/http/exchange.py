@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from torchkeeper.errors import TorchkeeperError
+from torchkeeper.errors import ServiceUnavailable, TorchkeeperError
 from torchkeeper.http.head import AnswerHead, Field, Framing, Head
 
 logger = logging.getLogger(__name__)
@@ -153,6 +153,7 @@ class Exchange:
                 await app(scope, self._receive, self._send)
         except asyncio.CancelledError:
             self.last = True
+            self._refusal = self._refusal or ServiceUnavailable("The server is ending.")
         except Exception:
             logger.exception("the application failed")
         if not self.status and not self._gone:

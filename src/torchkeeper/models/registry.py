@@ -35,6 +35,7 @@ from torchkeeper.errors import (
 from torchkeeper.machine.threads import Check, in_thread
 from torchkeeper.models.builder import Builder
 from torchkeeper.models.version import About, ModelVersion
+from torchkeeper.pool.worker import Refusal
 from torchkeeper.wire.features import missing_archive, missing_runtime
 
 logger = logging.getLogger(__name__)
@@ -56,6 +57,9 @@ class Wish:
     serve: bool = False
 
 
+ENDING = Refusal("the server is ending")
+
+
 class Models:
     """All models, by name and version."""
 
@@ -67,6 +71,8 @@ class Models:
         self._defaults: dict[str, str] = {}
         #: Whether start-up models are still to come.
         self.starting = False
+        #: Whether the server ends: what it has is served, but nobody is to come any more.
+        self.ending = False
         #: Start-up models that could not be read, by the name (if one was given) and URL, and why.
         self._failed: dict[tuple[str | None, str], str] = {}
         self._unpacked = Path(tempfile.mkdtemp(prefix="torchkeeper-models-", dir=settings.temp_dir))
@@ -115,7 +121,8 @@ class Models:
 
     def unready(self) -> list[str]:
         """Why not every start-up model serves as it should, in sentences; empty when all do."""
-        found = ["models are still to be read"] if self.starting else []
+        found = [ENDING.cause] if self.ending else []
+        found += ["models are still to be read"] if self.starting else []
         found += [
             f"model {url} could not be loaded at start: {why}" for (_, url), why in self._failed.items()
         ]
@@ -312,6 +319,11 @@ class Models:
         store = self._settings.store
         used = {store / found.about.mar_name for found in self}
         return tuple(path for path in paths if path not in used)
+
+    def abandon(self) -> None:
+        """The server ends, and waits for no request any more: all get the answer that there is none."""
+        for found in self:
+            found.dispatcher.abandon(ENDING)
 
     async def stop(self, deadline: float) -> None:
         """Stops all workers and removes what was unpacked or is still fetched."""
