@@ -134,17 +134,16 @@ def test_a_library_that_was_compiled_ahead_of_time(served: tuple[Server, Models]
 
 
 @pytest.mark.parametrize(
-    ("name", "who"),
-    [("dali", "handler dali_image_classifier"), ("dali_digits", "ts.torch_handler.dali_handler")],
+    ("name", "who", "status"),
+    [("dali", "handler dali_image_classifier", 400), ("dali_digits", "ts.torch_handler.dali_handler", 500)],
 )
-def test_dali_is_refused(served: tuple[Server, Models], name: str, who: str) -> None:
+def test_dali_is_refused(served: tuple[Server, Models], name: str, who: str, status: int) -> None:
     """nvidia_dali: the archive is made; its registration says that it will not come, and what to use."""
     server, _ = served
-    refused = server.manage.post("/models", params={"url": f"{name}.mar", "initial_workers": "1"})
-    assert refused.status_code in (400, 500)
-    assert (
-        f"{who} asks for DALI's pipelines, which torchkeeper does not have and will not get; " in refused.text
-    )
+    asked = {"url": f"{name}.mar", "initial_workers": "1", "synchronous": "true"}
+    refused = server.manage.post("/models", params=asked)
+    assert refused.status_code == status
+    assert f"{who} asks for DALI's pipelines, which torchkeeper does not have and will not" in refused.text
     assert "image_classifier decodes and scales pictures itself" in refused.text
     assert server.manage.get(f"/models/{name}").status_code == 404
 
