@@ -83,6 +83,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, d
     archived(store, "zipped", "zipped_generator.py", extra=extra, config=config)
     config = f"handler:\n  model_path: model\n  documents: {json.dumps(expected['texts'])}\n"
     folder(store, "rag", "context_finder.py", embedder, config, HANDLERS / "context_embeddings.py")
+    config = "handler:\n  model_path: model\npt2:\n  compile:\n    enable: True\n    backend: eager\n"
+    folder(store, "compiled", "compiled_generator.py", generator, config)
     folder(store, "tiny---Llama", "prompts_handler.py", generator, PROMPTS.format(store=store))
     for name, (config, _) in REFUSED.items():
         archived(store, name, "small_batches_streamer.py", "--archive-format", "tgz", config=config)
@@ -91,7 +93,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, d
         "default_startup_timeout": 300,
         "default_workers_per_model": 1,
     }
-    models = ("streamer", "zipped=zipped.mar", "rag", "tiny---Llama")
+    models = ("streamer", "zipped=zipped.mar", "rag", "compiled", "tiny---Llama")
     flags = ("--disable-token-auth", "--enable-model-api")
     server = Server(home, models, settings, flags, environ=environ)
     server.client.timeout = server.manage.timeout = 300
@@ -132,6 +134,14 @@ def test_texts_by_a_model_in_an_inner_zip(served: tuple[Server, dict[str, Any]])
     with ThreadPoolExecutor(len(texts)) as pool:
         answers = list(pool.map(lambda text: server.client.put("/predictions/zipped", content=text), texts))
     assert [answer.text for answer in answers] == expected["whole"]
+
+
+def test_texts_by_a_compiled_model(served: tuple[Server, dict[str, Any]]) -> None:
+    """torch_tensorrt/torchcompile/T5: the handler compiles a part of its model by the section pt2."""
+    server, expected = served
+    for text, whole in list(zip(expected["texts"], expected["whole"], strict=True))[:2]:
+        assert server.client.put("/predictions/compiled", content=text).text == whole
+    server.wait_for(r"W-\d+-compiled_1.0-std\w+ MODEL_LOG - .*Compiled model with backend eager\n")
 
 
 def test_a_question_with_its_context(served: tuple[Server, dict[str, Any]]) -> None:

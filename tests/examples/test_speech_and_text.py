@@ -76,6 +76,9 @@ def tokenizer(home: Path, store: Path) -> None:
     options = ("--serialized-file", home / "model_jit.pt")
     extra = (home / "index_to_name.json",)
     archived(store, "sentiment", "scripted_tokenizer_handler.py", *options, extra=extra)
+    config = "batchSize: 4\nmaxBatchDelay: 500\n"
+    extra = (*extra, HANDLERS / "scripted_tokenizer_handler.py")
+    archived(store, "padded", "padded_handler.py", *options, extra=extra, config=config)
 
 
 def tones(home: Path, store: Path) -> torch.Tensor:
@@ -164,7 +167,7 @@ def served(home: Path) -> Iterator[Server]:
     generators(store)
     instructions(home, store)
     (home / "chat.gguf").write_bytes(b"|".join(TOKENS))
-    marked = ("sentiment", "tone", "listener", "decoder", "instructor")
+    marked = ("sentiment", "padded", "tone", "listener", "decoder", "instructor")
     models = (*(f"{name}={name}.mar" for name in marked), "Voice-TTS", "fast_gpt", "whole_gpt")
     flags = ("--disable-token-auth", "--enable-model-api")
     settings = {"default_workers_per_model": 1, "default_response_timeout": 300}
@@ -211,6 +214,15 @@ def test_a_tokenizer_within_the_model(served: Server) -> None:
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     said = post(served, "sentiment", "bad news", **form).json()
     assert max(said, key=said.get) == "Negative"
+
+
+def test_batches_are_padded_by_a_subclass_of_a_sibling(served: Server) -> None:
+    """Huggingface_Transformers for Neuron, inferentia2/opt: a base in an extra file, batches of one size."""
+    texts = ["good", "bad bad", "news"]
+    with ThreadPoolExecutor(len(texts)) as pool:
+        answers = list(pool.map(lambda text: post(served, "padded", text).json(), texts))
+    for answer, score in zip(answers, (1, -2, 0), strict=True):
+        assert answer["Positive"] == pytest.approx(1 / (1 + math.exp(-2 * score)))
 
 
 def test_speech_by_code_in_an_inner_zip(served: Server, home: Path) -> None:
