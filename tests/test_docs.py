@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from torchkeeper.config.layers import STRICT
 from torchkeeper.config.model_settings import TABLE, In, ModelKey
 from torchkeeper.config.setting_key import Effect, SettingKey
 from torchkeeper.config.table import KEYS
@@ -96,3 +97,10 @@ def test_every_feature_on_the_compatibility_page_is_shown_by_tests_that_are_ther
         assert more, row
         assert shown, row
         assert not [link for link in (*more, *shown) if not (DOCS / link).is_file()], row
+
+
+def test_the_configuration_page_says_what_strict_changes() -> None:
+    page = (DOCS / "configuration.md").read_text()
+    _, _, table = page.partition("## Strict\n")
+    rows = dict(re.findall(r"^\| `(\w+)` \| .* \| (\S+): .* \|$", table.partition("\n## ")[0], re.MULTILINE))
+    assert rows == {name: f"`{text}`" if text else "empty" for name, text in STRICT.items()}

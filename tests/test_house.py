@@ -84,6 +84,7 @@ PURE = (
         "archive.archive",
         "archive.buckets",
         "archive.model_url",
+        "archive.reach",
         "archive.startup",
         "archive.store",
         "archive.unpack",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import ipaddress
 import os
 import re
+import shutil
+import socket
 import stat
 import threading
 import time
@@ -14,11 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from torchkeeper.archive.reach import Reach
 from torchkeeper.archive.source import Source
-from torchkeeper.errors import ArchiveError, DownloadFailed, FileExists, ModelNotAt
+from torchkeeper.errors import ArchiveError, DownloadFailed, FileExists, ModelNotAt, NoRoom
 from torchkeeper.machine.threads import Abandoned
 
-ANY = (re.compile(".*"),)
+ANY = Reach((re.compile(".*"),))
 CONTENT = b"0123456789" * 1000
 
 
@@ -106,7 +110,7 @@ def test_what_a_download_that_hangs_has_left_goes_at_the_end(tmp_path: Path, url
 
 
 def test_a_redirect_does_not_lead_around_the_allowed_urls(tmp_path: Path, url: str) -> None:
-    source = Source(tmp_path, (re.compile(f"{url}/to/.*"),))
+    source = Source(tmp_path, Reach((re.compile(f"{url}/to/.*"),)))
     with pytest.raises(ModelNotAt, match=f"Given URL {url}/m.mar does not match any allowed URL"):
         source.fetch(f"{url}/to/m.mar")
     assert not list(tmp_path.iterdir())
@@ -125,7 +129,7 @@ def test_a_redirect_does_not_lead_around_the_allowed_urls(tmp_path: Path, url: s
 )
 def test_a_url_is_allowed_as_a_whole(tmp_path: Path, allowed: str, asked: str) -> None:
     with pytest.raises(ModelNotAt):
-        Source(tmp_path, (re.compile(allowed),)).fetch(asked)
+        Source(tmp_path, Reach((re.compile(allowed),))).fetch(asked)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +159,7 @@ def test_what_leads_nowhere(tmp_path: Path, asked: str, why: str) -> None:
 def test_what_lies_in_the_store_stays_where_it_is(tmp_path: Path) -> None:
     (tmp_path / "m.mar").write_bytes(CONTENT)
     (tmp_path / "folder").mkdir()
-    source = Source(tmp_path, ())
+    source = Source(tmp_path, Reach(()))
     for name in ("m.mar", "folder"):
         fetched = source.fetch(name)
         assert (fetched.path, fetched.name, fetched.place) == (tmp_path / name, name, None)
@@ -168,7 +172,7 @@ def test_a_pinned_file_of_the_store(tmp_path: Path) -> None:
     (tmp_path / "m.mar").write_bytes(CONTENT)
     (tmp_path / "folder").mkdir()
     digest = hashlib.sha256(CONTENT).hexdigest()
-    source = Source(tmp_path, ())
+    source = Source(tmp_path, Reach(()))
     assert source.fetch(f"m.mar#sha256={digest.upper()}").path == tmp_path / "m.mar"
     with pytest.raises(ArchiveError, match=f"its sha256 is {digest}, not the pinned 00"):
         source.fetch("m.mar#sha256=" + "0" * 64)
@@ -260,3 +264,38 @@ def test_a_store_that_cannot_have_it(tmp_path: Path, url: str, folder: str, name
     with pytest.raises(DownloadFailed) as raised:
         Source(tmp_path / folder, ANY).fetch(f"{url}/{name}")
     assert str(raised.value.cause).startswith("it cannot be kept: ")
+
+
+def test_a_download_has_a_largest_size_and_the_disk_has_another(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Source(tmp_path, ANY, largest=len(CONTENT)).fetch(f"{url}/m.mar").discard()
+    with pytest.raises(DownloadFailed) as raised:
+        Source(tmp_path, ANY, largest=len(CONTENT) - 1).fetch(f"{url}/m.mar")
+    assert raised.value.cause == "it has more than the 9999 bytes of max_download_size"
+    monkeypatch.setattr(shutil, "disk_usage", lambda where: shutil._ntuple_diskusage(10**6, 10**6, 9999))
+    with pytest.raises(NoRoom, match="the model store has room for 9999 bytes, it has 10000 or more") as full:
+        Source(tmp_path, ANY).fetch(f"{url}/m.mar")
+    assert full.value.status == 507
+    assert not list(tmp_path.iterdir())
+
+
+def test_strictly_all_that_cannot_be_had_sounds_the_same(
+    tmp_path: Path, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    home = (ipaddress.ip_network("127.0.0.0/8"),)
+    source = Source(tmp_path, Reach((re.compile(r"http://(127\.0\.0\.1|localhost).*"),), home, strict=True))
+    wrong = "#sha256=" + "0" * 64
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        closed = f"http://127.0.0.1:{sock.getsockname()[1]}"
+    for asked in (f"{url}/m.mar", f"{url}/short.mar", f"{closed}/m.mar", f"{url}/to//elsewhere/m.mar"):
+        with pytest.raises(DownloadFailed) as raised:
+            source.fetch(asked + wrong)
+        assert raised.value.message == f"Failed to download archive from: {asked}{wrong}"
+        assert raised.value.cause == "the server's log says why"
+    said = [record.getMessage() for record in caplog.records]
+    for part in ("not the pinned", "broke off", "Connection refused", "elsewhere/m.mar does not match any"):
+        assert any(part in line for line in said), part
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    source.fetch(f"{url}/m.mar#sha256={digest}").keep()
+    assert (tmp_path / "m.mar").read_bytes() == CONTENT

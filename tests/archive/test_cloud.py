@@ -16,12 +16,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from object_store import ObjectStore, object_store
 from torchkeeper.archive.buckets import folder_of
 from torchkeeper.archive.cloud import names_in
+from torchkeeper.archive.reach import Reach
 from torchkeeper.archive.source import Source
 from torchkeeper.config.settings import process_environ
 from torchkeeper.errors import DownloadFailed, ModelNotAt
 
 CONTENT = bytes(range(256)) * 10_000
-ANY = (re.compile("(s3|gs)://.*"), re.compile("https://.*"))
+ANY = Reach((re.compile("(s3|gs)://.*"), re.compile("https://.*")))
 
 
 @pytest.fixture
@@ -204,4 +205,4 @@ def test_names_in_a_folder(store: ObjectStore, service: str) -> None:
 @pytest.mark.parametrize("service", ["s3", "gs"])
 def test_a_store_must_be_allowed(tmp_path: Path, service: str) -> None:
     with pytest.raises(ModelNotAt, match=rf"Model not found at: {service}://bucket/m\.mar"):
-        Source(tmp_path, (re.compile("file://.*|http(s)?://.*"),)).fetch(f"{service}://bucket/m.mar")
+        Source(tmp_path, Reach((re.compile("file://.*|http(s)?://.*"),))).fetch(f"{service}://bucket/m.mar")

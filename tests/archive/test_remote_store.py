@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from object_store import ObjectStore, object_store
+from torchkeeper.archive.reach import Reach
 from torchkeeper.archive.remote_store import archives_in, local_store
 from torchkeeper.archive.source import Source
 from torchkeeper.archive.startup import snapshot_models, startup_models
@@ -36,7 +37,7 @@ def test_its_archives_are_listed(bucket: ObjectStore, tmp_path: Path) -> None:
 
 
 def test_an_archive_is_fetched_once_and_checked(bucket: ObjectStore, tmp_path: Path) -> None:
-    source = Source(tmp_path, (), URL)
+    source = Source(tmp_path, Reach(()), URL)
     fetched = source.fetch(f"a.mar#sha256={PIN}")
     assert fetched.path.read_bytes() == b"a"
     assert not (tmp_path / "a.mar").exists()
@@ -52,14 +53,14 @@ def test_an_archive_is_fetched_once_and_checked(bucket: ObjectStore, tmp_path: P
 
 def test_other_urls_must_still_be_allowed(bucket: ObjectStore, tmp_path: Path) -> None:
     with pytest.raises(ModelNotAt):
-        Source(tmp_path, (), URL).fetch("gs://bucket/models/a.mar")
+        Source(tmp_path, Reach(()), URL).fetch("gs://bucket/models/a.mar")
 
 
 def test_an_archive_is_found_by_the_models_name(bucket: ObjectStore, tmp_path: Path) -> None:
-    source = Source(tmp_path, (), URL)
+    source = Source(tmp_path, Reach(()), URL)
     assert [source.named(name) for name in ("a", "b", "c")] == ["a.mar", "b.tar.gz", None]
     (tmp_path / "d.mar").touch()
-    assert Source(tmp_path, ()).named("d") == "d.mar"
+    assert Source(tmp_path, Reach(())).named("d") == "d.mar"
 
 
 def test_its_archives_have_a_folder_as_long_as_the_server_lives(tmp_path: Path) -> None:

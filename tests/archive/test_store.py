@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from torchkeeper.archive.reach import Reach
 from torchkeeper.archive.source import Source
 from torchkeeper.archive.startup import snapshot_models, startup_models
 from torchkeeper.archive.store import find_at_start, find_stored, stored_names
@@ -104,13 +105,13 @@ def test_all_who_ask_get_the_same_answer(tmp_path: Path, store: Path, name: str)
     (finding,) = examine_store(setup, store, "config.properties")
     if found is not None:
         assert [kept.mar_name for kept in snapshot_models(settings)] == [name]
-        assert Source(store, ()).fetch(name).path == found.path
+        assert Source(store, Reach(())).fetch(name).path == found.path
         assert finding.verdict is Verdict.WORKS
         return
     with pytest.raises(SettingsError, match="not found in model store"):
         snapshot_models(settings)
     with pytest.raises(ModelNotAt):
-        Source(store, ()).fetch(name)
+        Source(store, Reach(())).fetch(name)
     assert finding.verdict is Verdict.BROKEN
 
 
@@ -121,8 +122,8 @@ def test_a_folder_anywhere_is_taken_from_those_who_start_the_server(tmp_path: Pa
     found = find_at_start(store, name)
     assert found is not None
     assert (found.path, found.name) == (folder, name)
-    assert Source(store, ()).fetch(name, at_start=True).path == folder
-    assert Source(store, ()).fetch(name).path == store / "folder"
+    assert Source(store, Reach(())).fetch(name, at_start=True).path == folder
+    assert Source(store, Reach(())).fetch(name).path == store / "folder"
     snapshot = ModelSnapshot("kept.cfg", 0, (VersionSnapshot("kept", "1.0", name),))
     config = tmp_path / "config.properties"
     config.write_text(f"model_snapshot={format_model_snapshot(snapshot)}\n".replace("\n", " "))
@@ -154,7 +155,7 @@ def test_all_of_the_store(tmp_path: Path, store: Path) -> None:
 
 def test_what_is_not_checked_yet_is_not_there(tmp_path: Path, store: Path) -> None:
     """While an archive is fetched, no name of the store leads to it."""
-    source = Source(store, (re.compile("file://.*"),))
+    source = Source(store, Reach((re.compile("file://.*"),)))
     fetched = source.fetch((tmp_path / "cache" / "secret.mar").as_uri())
     for name in (fetched.path.name, str(fetched.path), fetched.name):
         assert find_stored(store, name) is None

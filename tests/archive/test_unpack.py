@@ -148,6 +148,12 @@ def test_a_disk_that_grows_full_is_said_as_well(tmp_path: Path, monkeypatch: pyt
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "m.mar")
+    with pytest.raises(ArchiveError, match=r"x\.mar: neither a file nor a folder"):
+        unpack(tmp_path / "m.mar", tmp_path / "m", called="x.mar")
+
+
 def test_who_no_longer_wants_it_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "m.mar"
     path.write_bytes(GOOD["tar.gz"])

@@ -179,3 +179,14 @@ def test_no_error_shows_a_secret() -> None:
         with pytest.raises(SettingsError) as raised:
             SettingReader([]).value("keystore_pass", "secret", FILE)
     assert raised.value.message == "keystore_pass=*** (/c.properties:7): must be a whole number"
+
+
+def test_strict_changes_the_defaults_of_what_nobody_has_set() -> None:
+    layers = Layers()
+    assert layers.be_strict() == ()
+    layers.give("strict", "true", FILE)
+    layers.give("strict_http_auth", "false", FILE)
+    assert layers.be_strict() == ("strict_config", "allowed_urls")
+    assert layers.texts["strict_config"] == ("true", Origin("default", "under strict"))
+    assert layers.texts["allowed_urls"][0] == ""
+    assert layers.texts["strict_http_auth"] == ("false", FILE)

@@ -118,10 +118,13 @@ def _manifest(model: Mapping[str, Any], runtime: str) -> Manifest:
 # --- reading ------------------------------------------------------------------------------------------
 
 
-def open_archive(path: Path, into: Path, check: Callable[[], None] = lambda: None) -> Archive:
+def open_archive(
+    path: Path, into: Path, check: Callable[[], None] = lambda: None, *, called: str | None = None
+) -> Archive:
     """Reads an archive: packed ones are unpacked to the new folder `into`, folders are used in place.
 
-    `check` is called between the pieces that are unpacked; what it raises ends that.
+    `check` is called between the pieces that are unpacked; what it raises ends that. `called` is the
+    archive's name where the file has another one.
 
     Raises:
         ArchiveError: it cannot be read, is too large or tries to reach outside; nothing of it is left.
@@ -131,11 +134,12 @@ def open_archive(path: Path, into: Path, check: Callable[[], None] = lambda: Non
         model_dir = _top(path)
         manifest, raw = read_manifest(model_dir, str(path))
         return Archive(model_dir, manifest, raw)
-    unpack(path, into, check)
+    name = called or path.name
+    unpack(path, into, check, name)
     try:
         model_dir = _top(into)
-        manifest, raw = read_manifest(model_dir, path.name)
-        _check_files(manifest, path.name)
+        manifest, raw = read_manifest(model_dir, name)
+        _check_files(manifest, name)
     except BaseException:
         shutil.rmtree(into, ignore_errors=True)
         raise

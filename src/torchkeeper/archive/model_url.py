@@ -6,7 +6,6 @@ Pure. Source of forms and texts: TorchServe's model URLs.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torchkeeper.archive.buckets import CloudObject, split_cloud
@@ -51,17 +50,3 @@ def read_model_url(url: str, *, signed: bool = False) -> ModelUrl:
     if ".." in bare:
         raise ModelNotAt(f"Relative path is not allowed in url: {bare}")
     return ModelUrl(bare, pin, split_cloud(bare) if signed or is_cloud(bare) else None)
-
-
-def check_allowed(bare: str, allowed: Iterable[re.Pattern[str]]) -> None:
-    """Returns if an archive may come from there.
-
-    Raises:
-        ModelNotAt: no pattern of allowed_urls matches it.
-    """
-    if any(pattern.fullmatch(bare) for pattern in allowed):
-        return
-    # TorchServe knows no such URL, and its default of allowed_urls matches none.
-    if is_cloud(bare):
-        raise ModelNotAt(f"Model not found at: {bare}", cause="allowed_urls does not match it")
-    raise ModelNotAt(f"Given URL {bare} does not match any allowed URL(s)")

@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import http.client
 import logging
-import re
+import shutil
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from torchkeeper.archive.cloud import stream
-from torchkeeper.archive.model_url import ModelUrl, check_allowed, read_model_url
+from torchkeeper.archive.download import Expect, chunks
+from torchkeeper.archive.model_url import ModelUrl, read_model_url
+from torchkeeper.archive.reach import Reach
 from torchkeeper.archive.remote_store import archives_in, in_store
 from torchkeeper.archive.store import (
     QUARANTINE,
@@ -34,15 +32,19 @@ from torchkeeper.archive.store import (
     find_stored,
     sweep_quarantine,
 )
+from torchkeeper.archive.unpack import NO_ROOM
 from torchkeeper.config.settings import process_environ
-from torchkeeper.errors import ArchiveError, DownloadFailed, FileExists, ModelNotAt
+from torchkeeper.errors import (
+    ArchiveError,
+    DownloadFailed,
+    FileExists,
+    ModelNotAt,
+    NoRoom,
+    TorchkeeperError,
+)
 from torchkeeper.machine.threads import Check, never
 
 logger = logging.getLogger(__name__)
-
-_CHUNK = 1 << 20
-#: Seconds without a byte after which a download is given up.
-_STALL = 60.0
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,17 @@ class Fetched:
 class Source:
     """Turns model URLs into archives of one model store."""
 
-    def __init__(self, store: Path, allowed: Sequence[re.Pattern[str]], store_url: str | None = None) -> None:
-        """`store_url` is the folder of a bucket whose archives are kept in `store`."""
+    def __init__(
+        self, store: Path, reach: Reach, store_url: str | None = None, *, largest: int | None = None
+    ) -> None:
+        """`store_url` is the folder of a bucket whose archives are kept in `store`.
+
+        A download may have `largest` bytes, if that is said.
+        """
         self._store = store
         self._store_url = store_url
-        self._allowed = tuple(allowed)
+        self._reach = reach
+        self._largest = largest
         #: Quarantined files of downloads that are under way.
         self._coming: set[Path] = set()
         #: What downloads became, and their sha256.
@@ -120,8 +128,11 @@ class Source:
         """
         asked = read_model_url(url, signed=signed)
         if asked.remote:
-            check_allowed(asked.bare, self._allowed)
-            return self._download(asked, check, again=at_start)
+            self._reach.check(asked)
+            try:
+                return self._download(asked, check, again=at_start)
+            except (ArchiveError, DownloadFailed, ModelNotAt) as error:
+                raise self.told(url, error) from error
         find = find_at_start if at_start else find_stored
         if self._store_url is not None and find(self._store, asked.bare) is None:
             url, cloud = in_store(self._store_url, Path(asked.bare).name)
@@ -130,6 +141,13 @@ class Source:
         if asked.pin is not None:
             _check_pin(found.path, asked.pin, asked.bare)
         return found
+
+    def told(self, url: str, error: TorchkeeperError) -> TorchkeeperError:
+        """What is told of a download that failed: strictly the same of each, so that it maps no network."""
+        if not self._reach.strict:
+            return error
+        logger.warning("%s is refused: %s", url, error.text)
+        return DownloadFailed(url, "the server's log says why")
 
     def named(self, name: str) -> str | None:
         """The store's archive or folder of a model's name; None if there is none.
@@ -165,12 +183,11 @@ class Source:
             descriptor, quarantine = tempfile.mkstemp(dir=self._store, prefix=QUARANTINE)
         except OSError as error:
             raise _not_kept(url, error) from error
-        path = Path(quarantine)
+        path, expect = Path(quarantine), self._expecting(url)
         with open(descriptor, "wb") as file:
             self._coming.add(path)
             try:
-                chunks = stream(url, asked.cloud, process_environ()) if asked.cloud else self._open(url)
-                digest = _copy(chunks, file, check)
+                digest = _copy(self._chunks(asked, expect), file, check, expect)
                 if pin is not None and not hmac.compare_digest(digest, pin):
                     raise ArchiveError(f"{url}: its sha256 is {digest}, not the pinned {pin}")
                 if there and not (place.is_file() and _digest_of(place) == digest):
@@ -188,33 +205,22 @@ class Source:
         path.chmod(0o644)
         return Fetched(path, name, place, digest, self._kept)
 
-    def _open(self, url: str) -> Iterator[bytes]:
-        opener = urllib.request.build_opener(_Redirects(self._check_allowed))
-        try:
-            with closing(opener.open(url, timeout=_STALL)) as answer:
-                while chunk := answer.read1(_CHUNK):  # what is there: a slow host is not waited for
-                    yield chunk
-                if getattr(answer, "length", None):
-                    raise DownloadFailed(url, f"it broke off {answer.length} bytes before its end")
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            reason = error.reason if isinstance(error, urllib.error.URLError) else error
-            raise DownloadFailed(url, str(reason)) from error
+    def _chunks(self, asked: ModelUrl, expect: Expect) -> Iterator[bytes]:
+        if asked.cloud:
+            return stream(asked.bare, asked.cloud, process_environ())
+        return chunks(asked.bare, self._reach, expect)
 
-    def _check_allowed(self, url: str) -> None:
-        check_allowed(url, self._allowed)
+    def _expecting(self, url: str) -> Expect:
+        """Refuses a download of so many bytes, as soon as they are known, if they are too many."""
+        room = shutil.disk_usage(self._store).free
 
+        def expect(size: int) -> None:
+            if self._largest is not None and size > self._largest:
+                raise DownloadFailed(url, f"it has more than the {self._largest} bytes of max_download_size")
+            if size > room:
+                raise NoRoom(f"{url}: the model store has room for {room} bytes, it has {size} or more")
 
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows a redirect only to where a model may come from: it must not lead around allowed_urls."""
-
-    def __init__(self, check: Callable[[str], None]) -> None:
-        self._check = check
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
-    ) -> urllib.request.Request | None:
-        self._check(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+        return expect
 
 
 def _file_name(url: str) -> str:
@@ -232,15 +238,19 @@ def _file_name(url: str) -> str:
     return name
 
 
-def _not_kept(url: str, error: OSError) -> DownloadFailed:
+def _not_kept(url: str, error: OSError) -> TorchkeeperError:
+    if error.errno in NO_ROOM:
+        return NoRoom(f"{url}: it cannot be kept: {error.strerror}")
     return DownloadFailed(url, f"it cannot be kept: {error.strerror}")
 
 
-def _copy(chunks: Iterable[bytes], file: IO[bytes], check: Check) -> str:
+def _copy(chunks: Iterable[bytes], file: IO[bytes], check: Check, expect: Expect) -> str:
     """Writes a stream to a file; returns its sha256."""
-    digest = hashlib.sha256()
+    digest, size = hashlib.sha256(), 0
     for chunk in chunks:
         check()
+        size += len(chunk)
+        expect(size)
         digest.update(chunk)
         file.write(chunk)
     return digest.hexdigest()

@@ -38,42 +38,47 @@ _CHUNK = 1 << 20
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 #: What is wrong with an archive's bytes; a text that is no UTF-8 is a ValueError, as is a date.
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, ValueError)
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+#: How a system says that a disk has no room.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _INSTEAD = "if all of it is wanted, let it be a folder of the model store"
 
 Check = Callable[[], None]
 
 
-def unpack(path: Path, into: Path, check: Check = lambda: None) -> None:
+def unpack(path: Path, into: Path, check: Check = lambda: None, called: str | None = None) -> None:
     """Unpacks an archive to the new folder `into`, which is there whole or not at all.
 
-    `check` is called between the pieces that are unpacked; what it raises ends that.
+    `check` is called between the pieces that are unpacked; what it raises ends that. Errors name `called`
+    instead of the file, if it is given.
 
     Raises:
         ArchiveError: it cannot be read, passes a bound, or tries to reach outside.
         NoRoom: the disk has no room for it.
     """
+    name = called or path.name
     part = into.with_name(f".{into.name}.part")
     part.mkdir(parents=True)
     try:
-        (_unzip if zipfile.is_zipfile(path) else _untar)(path, part, check)
+        if not path.is_file():
+            raise ArchiveError(f"{name}: neither a file nor a folder")
+        entries = _Entries(name, path.stat().st_size, part, check)
+        (_unzip if zipfile.is_zipfile(path) else _untar)(path, entries)
         part.rename(into)
     except BaseException as error:
         shutil.rmtree(part, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno in _NO_ROOM:
-            raise NoRoom(f"{path.name}: cannot be unpacked: {error.strerror}") from None
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise NoRoom(f"{name}: cannot be unpacked: {error.strerror}") from None
         if isinstance(error, (OSError, *_DAMAGED)):
             why = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise ArchiveError(f"{path.name}: cannot be unpacked: {why}") from None
+            raise ArchiveError(f"{name}: cannot be unpacked: {why}") from None
         raise
 
 
 class _Entries:
     """What an archive's entries may be called, and how many bytes they may have in all."""
 
-    def __init__(self, archive: Path, into: Path, check: Check) -> None:
-        packed = archive.stat().st_size
-        self._archive = archive.name
+    def __init__(self, archive: str, packed: int, into: Path, check: Check) -> None:
+        self._archive = archive
         self._into = into
         self._check = check
         self._count = 0
@@ -148,8 +153,7 @@ class _Entries:
 # --- zip ----------------------------------------------------------------------------------------------
 
 
-def _unzip(path: Path, into: Path, check: Check) -> None:
-    entries = _Entries(path, into, check)
+def _unzip(path: Path, entries: _Entries) -> None:
     with path.open("rb") as file:
         _count_directory(file, entries)
         with zipfile.ZipFile(file) as archive:
@@ -249,19 +253,18 @@ class _Meter:
         return data
 
 
-def _untar(path: Path, into: Path, check: Check) -> None:
-    entries = _Entries(path, into, check)
+def _untar(path: Path, entries: _Entries) -> None:
     with path.open("rb") as raw:
         if raw.read(2) == b"\x1f\x8b":
             raw.seek(0)
             with gzip.GzipFile(fileobj=raw) as unpacked:
-                _read_tar(_Meter(unpacked.read, entries), into, entries)
+                _read_tar(_Meter(unpacked.read, entries), entries)
         else:
             raw.seek(0)
-            _read_tar(_Meter(raw.read, entries), into, entries)
+            _read_tar(_Meter(raw.read, entries), entries)
 
 
-def _read_tar(meter: _Meter, into: Path, entries: _Entries) -> None:
+def _read_tar(meter: _Meter, entries: _Entries) -> None:
     meter.allow(_MAX_HEADERS)
     with _opened(meter, entries) as archive:
         while (entry := archive.next()) is not None:

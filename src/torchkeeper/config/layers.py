@@ -13,6 +13,8 @@ from torchkeeper.errors import SettingsError
 
 #: What must be true for the environment's allowed_urls to count.
 _TO_TAKE_URLS = ("enable_envvars_config", "use_env_allowed_urls")
+#: The defaults of keys where `strict` is on.
+STRICT = {"strict_config": "true", "strict_http_auth": "true", "allowed_urls": ""}
 #: Characters of a bad value that its error repeats.
 _SHOWN = 100
 
@@ -73,6 +75,13 @@ class Layers:
                 self.give(key.name, environ[key.variable], Origin("environment", key.variable))
                 taken.append(key.name)
         return tuple(taken)
+
+    def be_strict(self) -> tuple[str, ...]:
+        """With `strict` on, what nobody has set gets its strict default; returns the names of those keys."""
+        changed = [name for name in STRICT if self.is_on("strict") and self.texts[name][1].kind == "default"]
+        for name in changed:
+            self.give(name, STRICT[name], Origin("default", "under strict"))
+        return tuple(changed)
 
     def barred_urls(self, environ: Mapping[str, str]) -> str | None:
         """Why the environment's allowed_urls do not count; None if they do, or there are none."""

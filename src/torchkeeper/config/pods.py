@@ -19,6 +19,7 @@ _OF_TOKENS = {
     "inference_key_file",
     "management_key",
     "management_key_file",
+    "strict",
     "strict_http_auth",
     "token_expiration_min",
     "token_protect_ping",

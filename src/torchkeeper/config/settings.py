@@ -109,6 +109,7 @@ def load_settings(
         _apply_file(layers, config_file, environ, reader)
     _apply_command_line(layers, arguments)
     layers.take_environment(environ)
+    layers.be_strict()
     store_url = _store_of(layers, environ)
     origins = {name: origin for name, (_, origin) in layers.texts.items()}
     configured = Configured(**{name: reader.value(name, *pair) for name, pair in layers.texts.items()})

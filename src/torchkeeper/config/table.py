@@ -178,6 +178,13 @@ class Configured:
     enable_envvars_config: bool = key(
         form.boolean, "false", "let TS_* variables win over file and command line", from_env=False
     )
+    strict: bool = key(
+        form.boolean,
+        "false",
+        "be stricter than TorchServe in all that is listed below; always read",
+        always_env=True,
+        own=True,
+    )
     strict_config: bool = key(
         form.boolean,
         "false",
@@ -220,6 +227,10 @@ class Configured:
     allowed_urls: tuple[re.Pattern[str], ...] = key(
         form.urls, "file://.*|http(s)?://.*", "where models may come from"
     )
+    allowed_addresses: tuple[form.Network, ...] = key(
+        form.networks, "", "networks that models may come from although they are not public", own=True
+    )
+    max_download_size: int = key(form.whole(1, form.LONG), "107374182400", "bytes of a download", own=True)
     use_env_allowed_urls: bool = key(form.boolean, "false", "take allowed_urls from TS_ALLOWED_URLS")
     enable_metrics_api: bool = key(form.boolean, "true", "serve the metrics API")
     metrics_config: Path | None = key(form.path, "", "metrics.yaml; empty: the package's own")

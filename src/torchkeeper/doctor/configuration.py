@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
-from torchkeeper.archive.model_url import check_allowed, read_model_url
+from torchkeeper.archive.model_url import read_model_url
+from torchkeeper.archive.reach import Reach
 from torchkeeper.archive.store import find_at_start
 from torchkeeper.config.layers import Layers, Origin, hint
 from torchkeeper.config.properties import parse_properties, substitute
@@ -75,6 +76,8 @@ def examine_properties(text: str, where: str, environ: Mapping[str, str]) -> tup
     for name in layers.take_environment(environ):
         text, origin = layers.texts[name]
         take(name, text, str(origin))
+    for name in layers.be_strict():
+        values[name] = BY_NAME[name].read(layers.texts[name][0]).value
     if barred := layers.barred_urls(environ):
         findings.append(Finding("environment", "allowed_urls", Verdict.IGNORED, barred))
     if values["strict_config"]:
@@ -126,7 +129,7 @@ def _can_be_had(setup: Configured, store: Path, url: str) -> tuple[Verdict, str]
         asked = read_model_url(url)
         if not asked.remote:
             return _is_there(store, asked.bare)
-        check_allowed(asked.bare, setup.allowed_urls)
+        Reach(setup.allowed_urls, strict=setup.strict).check(asked)
     except ModelNotAt as error:
         return Verdict.BROKEN, error.cause or error.message
     return Verdict.WORKS, "fetched at start; not examined here"

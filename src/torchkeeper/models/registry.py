@@ -17,11 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from torchkeeper.archive.archive import Archive, Manifest, open_archive
+from torchkeeper.archive.reach import Reach
 from torchkeeper.archive.source import Fetched, Source
 from torchkeeper.archive.store import name_of
 from torchkeeper.config.model_settings import RUNTIMES, GivenSettings, ModelSettings, resolve
 from torchkeeper.config.settings import Settings
 from torchkeeper.errors import (
+    ArchiveError,
     AsksForMissing,
     BadRequest,
     CleaningTimedOut,
@@ -66,7 +68,8 @@ class Models:
     def __init__(self, settings: Settings, builder: Builder) -> None:
         self._settings = settings
         self._builder = builder
-        self._source = Source(settings.store, settings.allowed_urls, settings.store_url)
+        reach = Reach(settings.allowed_urls, settings.allowed_addresses, settings.strict)
+        self._source = Source(settings.store, reach, settings.store_url, largest=settings.max_download_size)
         self._versions: dict[str, dict[str, ModelVersion]] = {}
         self._defaults: dict[str, str] = {}
         #: Whether start-up models are still to come.
@@ -196,9 +199,11 @@ class Models:
             found = self._builder.build(about, archive, wish.handler, python)
             workers = self._workers(wish, about.config)
             fetched.keep()
-        except BaseException:
+        except BaseException as error:
             fetched.discard()
             shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, ArchiveError) and fetched.place is not None:
+                raise self._source.told(wish.url, error) from error
             raise
         # Nothing below can fail, and nobody else has a turn: a version is here wholly or not at all.
         self._versions.setdefault(found.name, {})[found.version] = found
@@ -222,7 +227,7 @@ class Models:
     def _read(self, fetched: Fetched, folder: Path, check: Check) -> tuple[Archive, GivenSettings]:
         if missing := missing_archive(fetched.name):
             raise AsksForMissing(missing.sentence)
-        archive = open_archive(fetched.path, folder, check)
+        archive = open_archive(fetched.path, folder, check, called=Path(fetched.name).name)
         return archive, self._builder.read_config(archive)
 
     def _about(

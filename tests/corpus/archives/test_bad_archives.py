@@ -82,6 +82,7 @@ def test_a_server_refuses_each_from_store_and_network_and_nothing_is_left(tmp_pa
                 assert answer.status_code == 400, (name, answer.text)
                 assert re.search(said, answer.json()["message"]), name
                 assert str(tmp_path) not in answer.text, name
+                assert ".quarantine" not in answer.text, name
                 assert listing(store, server.temp) == before, name
         assert server.manage.get("/models").json() == {"models": []}
     finally:
