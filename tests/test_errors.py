@@ -24,7 +24,9 @@ from torchkeeper.errors import (
     ModelNotAt,
     ModelNotFound,
     ModelVersionNotFound,
+    NoRoom,
     PredictionFailed,
+    Quarantined,
     QueueFull,
     RequestTooLarge,
     RequirementsFailed,
@@ -35,6 +37,7 @@ from torchkeeper.errors import (
     TorchkeeperError,
     UnknownCoding,
     WorkerDied,
+    outward,
 )
 
 #: What each says, TorchServe's words first.
@@ -131,6 +134,13 @@ TABLE = [
     (WorkerDied("why"), 500, "InternalServerException", "Worker died."),
     (WorkerDied("why", killed=True), 507, "InternalServerException", "Worker died."),
     (ArchiveError("bad"), 400, "InvalidModelException", "bad"),
+    (NoRoom("full"), 507, "InsufficientStorageException", "full"),
+    (
+        Quarantined("abc", "it crashed", 9.5),
+        422,
+        "QuarantinedRequestException",
+        "The same request has ended two workers of the model, and is not tried again for now.",
+    ),
     (AsksForMissing("no such thing"), 400, "InvalidModelException", "no such thing"),
     (SettingsError("bad"), 500, "InvalidConfiguration", "bad"),
     (LaunchRefused("bad"), 500, "InvalidConfiguration", "bad"),
@@ -230,3 +240,29 @@ def test_a_model_that_does_not_fit_into_memory_is_told_from_one_that_cannot_be_l
     cause: str, status: int
 ) -> None:
     assert StartFailed("m", "1.0", cause).status == status
+
+
+@pytest.mark.parametrize(
+    ("cause", "told"),
+    [
+        ("No such file: '/srv/a b/models/x.json'", "No such file: 'x.json'"),
+        (
+            "cannot identify <_io.BytesIO object at 0x7f3a12345678>",
+            "cannot identify <_io.BytesIO object at 0x...>",
+        ),
+        ("/srv/x/y.py:3: bad, /usr/lib/a.so too", "y.py:3: bad, a.so too"),
+        ("file:///etc/ssl/key.pem is none", "key.pem is none"),
+        ("at http://host/a/b and s3://b/k/x", "at http://host/a/b and s3://b/k/x"),
+        ("(m_handler.py, line 3)", "(m_handler.py, line 3)"),
+        ("shapes [3/4/5], a/b/c, 1/2, /x, ~/models/x", "shapes [3/4/5], a/b/c, 1/2, /x, ~/models/x"),
+        ("the mask 0x1f is odd", "the mask 0x1f is odd"),
+    ],
+)
+def test_clients_are_told_no_folders_and_no_addresses(cause: str, told: str) -> None:
+    error = TorchkeeperError("It failed.", cause=cause)
+    assert (error.told, error.text, error.cause) == (told, f"It failed: {told}", cause)
+
+
+def test_what_is_told_takes_no_time() -> None:
+    for text in ("/" * 100_000, "/a" * 50_000, "'/a" * 30_000, "'" + "/a" * 50_000, "0x" * 50_000):
+        outward(text)

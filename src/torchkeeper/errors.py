@@ -14,6 +14,17 @@ from collections.abc import Iterable, Mapping
 
 #: How Python's and torch's errors say that a device or the machine has no memory left.
 _OUT_OF_MEMORY = re.compile(r"\b(MemoryError|OutOfMemoryError)\b|out of memory", re.IGNORECASE)
+#: Addresses of memory, and paths from the root on: each with what of it may be told.
+_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
+_PATH = re.compile(
+    r"(?<=['\"])(?:/[^/'\"\n]+)+/(?=[^/'\"\n]*['\"])"
+    r"|(?<![\w.:/~-])(?:file:/*)?/(?:[^\s/'\"<>|:;,()]+/)+(?=[^\s/'\"<>|:;,()]*)"
+)
+
+
+def outward(text: str) -> str:
+    """A text for clients: files without their folders, and no addresses of memory."""
+    return _PATH.sub("", _ADDRESS.sub("0x...", text))
 
 
 class TorchkeeperError(Exception):
@@ -37,9 +48,14 @@ class TorchkeeperError(Exception):
         return self.status < 500
 
     @property
+    def told(self) -> str | None:
+        """The cause as clients are told it; the log has all of it."""
+        return outward(self.cause) if self.cause else None
+
+    @property
     def text(self) -> str:
         """Message and cause in one line, for protocols whose errors are a single text."""
-        return f"{self.message.removesuffix('.')}: {self.cause}" if self.cause else self.message
+        return f"{self.message.removesuffix('.')}: {self.told}" if self.cause else self.message
 
 
 class BadRequest(TorchkeeperError):

@@ -55,7 +55,7 @@ def raising(error: BaseException) -> Serve:
     [
         (BadRequest("what"), "refused", "INVALID_ARGUMENT", "what"),
         (PredictionFailed("no"), "failed", "INTERNAL", "no"),
-        (ValueError("a fault"), "failed", "INTERNAL", "Internal server error: ValueError('a fault')"),
+        (ValueError("a fault"), "failed", "INTERNAL", "Internal server error"),
         (Closed(), "gone", "CANCELLED", "The answer was read too slowly."),
     ],
 )

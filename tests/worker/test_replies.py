@@ -144,7 +144,7 @@ def test_only_a_handler_that_leaves_gets_through() -> None:
         ),
         (
             PredictionException("mine", 404),
-            Failure(404, "mine", "torchkeeper.handler.errors.PredictionException: mine : 404"),
+            Failure(404, "mine", "PredictionException: mine : 404"),
         ),
         (KeyboardInterrupt(), Failure(500, FAILED, "KeyboardInterrupt")),
         (

@@ -204,7 +204,7 @@ def test_who_fails_a_batch_fails_alone(capsys: pytest.CaptureFixture[str]) -> No
     assert found[::2] == [b"id-0", b"id-2", b"id-4", b"id-6"]
     assert [(one.status, one.message, one.cause) for one in found[1::2]] == [
         (503, "Prediction failed", "ValueError: words"),
-        (513, "not mine", "torchkeeper.handler.errors.PredictionException: not mine : 513"),
+        (513, "not mine", "PredictionException: not mine : 513"),
         (503, "number of batch response mismatched", "the handler returned 2 results for 1 requests"),
         (507, "Out of resources", "MemoryError: too much"),
     ]

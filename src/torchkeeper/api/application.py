@@ -113,7 +113,7 @@ class Application:
         except Exception as error:  # request cycle: a bug of ours must still be an answer
             logger.exception(_FAULT, request_id, extra={"request_id": request_id})
             record.close(error)
-            fault = TorchkeeperError("Internal server error", cause=repr(error))
+            fault = TorchkeeperError("Internal server error")
             await self._send_error(scope, send, fault, match, request_id)
         else:
             if isinstance(reply, Streamed):

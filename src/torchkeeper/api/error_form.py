@@ -25,7 +25,7 @@ def torchserve_body(error: TorchkeeperError) -> bytes:
     """TorchServe's three fields byte for byte (two spaces of indent, a trailing newline), then `cause`."""
     fields: dict[str, object] = {"code": error.status, "type": error.type, "message": error.message}
     if error.cause:
-        fields["cause"] = error.cause
+        fields["cause"] = error.told
     return json.dumps(fields, indent=2).encode() + b"\n"
 
 

@@ -166,16 +166,16 @@ class _Served:
             raise
         except TorchkeeperError as expected:
             return None, expected
-        except Exception as fault:  # request cycle: a bug of ours must still be an answer
+        except Exception:  # request cycle: a bug of ours must still be an answer
             known = {"request_id": call.request_id}
             logger.exception("request %s failed by a fault of the server", call.request_id, extra=known)
-            return None, TorchkeeperError("Internal server error", cause=repr(fault))
+            return None, TorchkeeperError("Internal server error")
 
     async def _send(self, call: RpcCall, reply: Any, error: TorchkeeperError | None) -> Any:
         trailing = [("x-request-id", call.request_id)]
-        if error is not None and error.cause:
+        if error is not None and error.told:
             # TorchServe's two lines of details leave no room for it.
-            trailing.append((CAUSE, _printable(error.cause)[:LONGEST]))
+            trailing.append((CAUSE, _printable(error.told)[:LONGEST]))
         call.context.set_trailing_metadata(tuple(trailing))
         if error is not None:
             await call.context.abort(code_of(error, self._dialect), details_of(error, self._dialect))

@@ -151,7 +151,7 @@ def response_of(reply: Reply, *, raw: bool) -> Any:
             else:
                 _fill(tensor, content)
     except (KeyError, TypeError, ValueError, RecursionError, struct.error, msgspec.DecodeError) as error:
-        raise TorchkeeperError("The model's answer is no infer response.", cause=repr(error)) from None
+        raise TorchkeeperError("The model's answer is no infer response.", cause=str(error)) from None
     return response
 
 

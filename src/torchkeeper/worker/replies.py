@@ -144,7 +144,8 @@ def refusal(error: BaseException, cause: str | None = None) -> Failure:
 def cause_of(error: BaseException) -> str:
     """An error's type and first sentence, bounded: what a client may see of it."""
     kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    known = kind.__module__ == "builtins" or kind.__module__.startswith("torchkeeper.")
+    name = kind.__qualname__ if known else f"{kind.__module__}.{kind.__qualname__}"
     said = first_sentence(error)
     return safe_str(f"{name}: {said}" if said else name, 600)
 
