@@ -48,6 +48,8 @@ OTHER: dict[str, Any] = {
     "useJobTicket": True,
     "useVenv": True,
     "retryOnWorkerDeath": False,
+    "maxRequestsPerWorker": 1000,
+    "maxWorkerRss": 2000,
     "splitFailedBatches": False,
     "quarantineTimeInSec": 60,
     "batchPolicy": "delay",

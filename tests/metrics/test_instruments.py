@@ -100,7 +100,7 @@ def test_queue_depth_is_asked_for_and_goes_with_its_version(
 ) -> None:
     waiting = [1, 2, 3]
     meter = instruments.meter("m", "1.0", 1)
-    meter.watch(waiting.__len__)
+    meter.watch(waiting.__len__, lambda: None)
     assert shown(registry, "torchkeeper_queue_depth") == {"torchkeeper_queue_depth{m,1.0}": 3}
     waiting.append(4)
     assert shown(registry, "torchkeeper_queue_depth") == {"torchkeeper_queue_depth{m,1.0}": 4}
@@ -110,10 +110,13 @@ def test_queue_depth_is_asked_for_and_goes_with_its_version(
 
 def test_a_version_that_came_anew_keeps_its_depth(registry: Registry, instruments: Instruments) -> None:
     old = instruments.meter("m", "1.0", 1)
-    old.watch([1].__len__)
-    instruments.meter("m", "1.0", 1).watch([1, 2].__len__)
+    old.watch([1].__len__, lambda: None)
+    instruments.meter("m", "1.0", 1).watch([1, 2].__len__, lambda: 12.5)
     old.close()
     assert shown(registry, "torchkeeper_queue_depth") == {"torchkeeper_queue_depth{m,1.0}": 2}
+    assert shown(registry, "torchkeeper_worker_growth_bytes") == {
+        "torchkeeper_worker_growth_bytes{m,1.0}": 12.5
+    }
 
 
 def test_the_ledger(registry: Registry, instruments: Instruments, ledger: Ledger) -> None:
@@ -146,5 +149,5 @@ def test_a_meter_of_nothing_takes_everything() -> None:
     meter.batch(1, 1, 1)
     meter.loaded("w", 1)
     meter.lost("w", True)
-    meter.watch(int)
+    meter.watch(int, float)
     meter.close()

@@ -212,6 +212,21 @@ class ModelSettings:
     retry_on_worker_death: bool = _row(
         boolean, True, "retryOnWorkerDeath", In.YAML, "a batch whose worker died is tried once more"
     )
+    max_requests_per_worker: int = _row(
+        whole(0),
+        0,
+        "maxRequestsPerWorker",
+        In.YAML,
+        "a worker that has answered so many is replaced; 0: it stays",
+    )
+    max_worker_rss: int = _row(
+        whole(0, what=" of megabytes"),
+        0,
+        "maxWorkerRss",
+        In.YAML,
+        "a worker with more memory (resident set) is replaced; 0: it stays",
+        unit="MB",
+    )
     split_failed_batches: bool = _row(
         boolean,
         True,

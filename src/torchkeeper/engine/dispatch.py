@@ -96,10 +96,10 @@ class Dispatcher:
         #: What was wrong with the policy's last decision.
         self._objected: str | None = None
 
-    def measure(self) -> None:
-        """This version is served from now on, and measured; called once, before any request."""
+    def measure(self, growth: Callable[[], float | None] = lambda: None) -> None:
+        """This version is served from now on, and measured, with `growth` of its workers; called once."""
         self._meter = self._make_meter()
-        self._meter.watch(self._queue.__len__)
+        self._meter.watch(self._queue.__len__, growth)
 
     def unmeasure(self) -> None:
         """This version is gone: what was measured of it as it is now is forgotten."""

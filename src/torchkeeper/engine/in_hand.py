@@ -82,6 +82,7 @@ class Hands:
     def finish(self, now: float) -> InHand:
         """The running batch, which is answered."""
         batch = self.batches.popleft()
+        self.worker.answered += len(batch.entries)
         self._deadline = None
         self.view.batches -= 1
         self.view.idle_since = now

@@ -54,6 +54,11 @@ OWN: tuple[tuple[Declared, str, tuple[float, ...]], ...] = (
         (),
     ),
     (
+        Declared("torchkeeper_worker_growth_bytes", "gauge", "B", _VERSION),
+        "Bytes by which the memory of the worker that grows most does so per request",
+        (),
+    ),
+    (
         Declared("torchkeeper_worker_restarts", "counter", "count", _VERSION),
         "Worker processes that were lost and replaced",
         (),
@@ -92,8 +97,8 @@ class Meter:
     def lost(self, worker: str, replaced: bool) -> None:
         """A worker's process ended."""
 
-    def watch(self, depth: Callable[[], int]) -> None:
-        """Names the function that tells how many requests wait."""
+    def watch(self, depth: Callable[[], int], growth: Callable[[], float | None]) -> None:
+        """Names the functions that tell how many requests wait, and how workers grow per request."""
 
     def close(self) -> None:
         """The version is no longer served: its gauges go, its counters stay."""
@@ -128,7 +133,7 @@ class Instruments:
         self._events = [self.bind("torchkeeper_requests", event=event) for event in EVENTS]
         self._entered = [0] * len(EVENTS)
         self.lag = self.bind("torchkeeper_event_loop_lag_seconds").update
-        self._depths: dict[tuple[str, str], Callable[[], int]] = {}
+        self._watched: dict[tuple[str, str], tuple[Callable[[], int], Callable[[], float | None]]] = {}
         self.flush = flush
         self.changed = changed
         registry.refresh(self._refresh)
@@ -156,15 +161,17 @@ class Instruments:
             known = self._known | labels
             family.drop(tuple(known.get(label, "") for label in family.labels))
 
-    def watch_depth(self, version: tuple[str, str], depth: Callable[[], int]) -> None:
-        """Names the function that tells how many requests of a version wait."""
-        self._depths[version] = depth
+    def watch(
+        self, version: tuple[str, str], depth: Callable[[], int], growth: Callable[[], float | None]
+    ) -> None:
+        """Names the functions that tell how many requests of a version wait, and how its workers grow."""
+        self._watched[version] = depth, growth
 
-    def unwatch_depth(self, version: tuple[str, str], depth: Callable[[], int] | None) -> bool:
-        """Forgets that function and says so, unless the version has come anew and has another one."""
-        ours = depth is not None and self._depths.get(version) is depth
+    def unwatch(self, version: tuple[str, str], depth: Callable[[], int] | None) -> bool:
+        """Forgets those functions and says so, unless the version has come anew and has others."""
+        ours = depth is not None and self._watched.get(version, (None,))[0] is depth
         if ours:
-            del self._depths[version]
+            del self._watched[version]
         return ours
 
     def _refresh(self) -> None:
@@ -172,8 +179,11 @@ class Instruments:
             count = getattr(self._ledger, event)
             self._events[place].update(float(count - self._entered[place]))
             self._entered[place] = count
-        for (name, version), depth in self._depths.items():
+        for (name, version), (depth, growth) in self._watched.items():
             self.bind("torchkeeper_queue_depth", model_name=name, model_version=version).update(depth())
+            if (grown := growth()) is not None:
+                cell = self.bind("torchkeeper_worker_growth_bytes", model_name=name, model_version=version)
+                cell.update(grown)
 
 
 class VersionMeter(Meter):
@@ -236,16 +246,16 @@ class VersionMeter(Meter):
         if replaced:
             self._restarts(1.0)
 
-    def watch(self, depth: Callable[[], int]) -> None:
-        """Names the function that tells how many requests wait."""
+    def watch(self, depth: Callable[[], int], growth: Callable[[], float | None]) -> None:
+        """Names the functions that tell how many requests wait, and how workers grow per request."""
         self._depth = depth
-        self._instruments.watch_depth(self._key, depth)
+        self._instruments.watch(self._key, depth, growth)
 
     def close(self) -> None:
         """The version is no longer served: its gauges go, its counters stay."""
-        if not self._instruments.unwatch_depth(self._key, self._depth):
+        if not self._instruments.unwatch(self._key, self._depth):
             return
-        for name in ("torchkeeper_queue_depth", "torchkeeper_batch_fill"):
+        for name in ("torchkeeper_queue_depth", "torchkeeper_batch_fill", "torchkeeper_worker_growth_bytes"):
             self._instruments.drop(name, **self._version)
 
     def _own(self, name: str) -> Cell:

@@ -117,7 +117,7 @@ class ModelVersion:
     def start(self, low: int, high: int) -> None:
         """Begins the first workers; they report when they are ready."""
         self.min_workers, self.max_workers = low, high
-        self.dispatcher.measure()
+        self.dispatcher.measure(self.pool.growth)
         self._resize(low)
         if self.about.config.autoscale:
             self._autoscaler = asyncio.get_running_loop().create_task(self._autoscale())

@@ -18,6 +18,7 @@ from torchkeeper.config.model_settings import ModelSettings
 from torchkeeper.deadlines import WORKER_STOP
 from torchkeeper.pool.launcher import Launch, Launcher
 from torchkeeper.pool.life import Event, Life, State
+from torchkeeper.pool.wear import Wear, worn
 from torchkeeper.pool.worker import NOBODY, Loss, Refusal, Worker, WorkerEvents, describe_end, is_crash
 from torchkeeper.wire.frames import Leaving, Load, Loaded, LoadFailed, Message, Stop, encode
 from torchkeeper.wire.messages import ModelSpec
@@ -33,6 +34,10 @@ _NO_RESPONSE = (
     "Backend worker error\n"
     "org.pytorch.serve.wlm.WorkerInitializationException: Backend worker did not respond in given time"
 )
+
+
+#: Seconds between two looks at how workers wear out.
+INSPECTION = 1.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,9 @@ class Pool:
         self._workers: list[Worker] = []
         #: Workers that were scaled down and finish what they hold.
         self._leaving: set[Worker] = set()
+        #: Worn workers, and those that load in order to take their places.
+        self._substitutes: dict[Worker, Worker] = {}
+        self._inspection: asyncio.TimerHandle | None = None
         self._numbers = itertools.count()
         self._changed = asyncio.Event()
         #: Timeouts since any worker answered last.
@@ -86,12 +94,17 @@ class Pool:
             for worker in by_use[:surplus]:
                 self._dismiss(worker)
         for spec in specs[len(self._workers) :]:
-            worker = Worker(
-                next(self._numbers), spec, Life(self._plan.settings.max_retry_timeout), self._kill
-            )
-            self._workers.append(worker)
-            self._begin(worker)
+            self._workers.append(self._new(spec))
+        if self._inspection is None and self._workers:
+            self._inspect()
         self._notify()
+
+    def _new(self, spec: ModelSpec) -> Worker:
+        """A worker that is about to load."""
+        life = Life(self._plan.settings.max_retry_timeout)
+        worker = Worker(next(self._numbers), spec, life, self._kill)
+        self._begin(worker)
+        return worker
 
     async def settled(self) -> str | None:
         """Waits until all workers serve and surplus ones have left (None), or one has failed (its cause)."""
@@ -114,7 +127,11 @@ class Pool:
 
     def _dismiss(self, worker: Worker) -> None:
         """Sends a worker away: it answers what it holds, and then has a grace to end in."""
-        self._workers.remove(worker)
+        substitute = self._substitutes.pop(worker, None)
+        if substitute is not None:
+            self._dismiss(substitute)
+        if worker in self._workers:
+            self._workers.remove(worker)
         self._cancel_timers(worker)
         loading = worker.life.state is State.LOADING
         if worker.life.on(Event.STOP, asyncio.get_running_loop().time()) is State.STOPPED:
@@ -167,6 +184,8 @@ class Pool:
         A killed worker's end is told in time, whatever becomes of the process: nothing makes this longer.
         """
         self._stopped = True
+        if self._inspection is not None:
+            self._inspection.cancel()
         self.scale(())
         leaving = list(self._leaving)
         try:
@@ -182,12 +201,46 @@ class Pool:
             return False
         return True
 
+    # --- wear --------------------------------------------------------------------------------------------
+
+    def growth(self) -> float | None:
+        """Bytes per request by which the memory of the worker grows that grows most; None: nobody knows."""
+        known = (worker.wear.growth() for worker in self._workers)
+        return max((growth for growth in known if growth is not None), default=None)
+
+    def _inspect(self) -> None:
+        """Looks at how the workers wear out, now and then; a worn one is replaced."""
+        settings = self._plan.settings
+        bounds = {
+            "most_requests": settings.max_requests_per_worker,
+            "most_resident": settings.max_worker_rss * 10**6,
+        }
+        for worker in tuple(self._workers):
+            if worker.life.state not in (State.READY, State.BUSY) or worker in self._substitutes:
+                continue
+            resident = worker.resident
+            worker.wear.sample(worker.answered, resident)
+            if (why := worn(worker.answered, resident, **bounds)) is not None:
+                logger.info("%s is replaced: %s", worker.name, why, extra=worker.known)
+                self._substitutes[worker] = self._new(worker.spec)
+        self._inspection = asyncio.get_running_loop().call_later(INSPECTION, self._inspect)
+
+    def _take_over(self, substitute: Worker) -> None:
+        """A worker that has loaded in another one's stead gets its place; that one answers what it holds."""
+        for worn_one, other in self._substitutes.items():
+            if other is substitute:
+                del self._substitutes[worn_one]
+                self._workers.insert(self._workers.index(worn_one), substitute)
+                self._dismiss(worn_one)
+                return
+
     # --- starting ----------------------------------------------------------------------------------------
 
     def _begin(self, worker: Worker) -> None:
         worker.number = self._next_port()
         worker.name = f"W-{worker.number}-{self._plan.label}"
         worker.verdict = worker.last_words = None
+        worker.answered, worker.wear = 0, Wear()
         worker.started_at = time.time()
         worker.ended.clear()
         worker.launch = asyncio.get_running_loop().create_task(self._launch(worker))
@@ -265,6 +318,7 @@ class Pool:
         worker.load_seconds = took
         worker.signature = message.signature
         self._events.on_ready(worker)
+        self._take_over(worker)
         self._notify()
 
     def _after_exit(self, worker: Worker, cause: str, *, killed: bool = False, crashed: bool = False) -> None:

@@ -13,8 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import psutil
+
 from torchkeeper.pool.life import Event, Life
 from torchkeeper.pool.process import WorkerProcess
+from torchkeeper.pool.wear import Wear
 from torchkeeper.wire.frames import Leaving, Message
 from torchkeeper.wire.messages import ModelSpec, Signature
 
@@ -98,6 +101,19 @@ class Worker:
         #: What the model takes and gives, as the last process that loaded it said.
         self.signature: Signature | None = None
         self.ended = asyncio.Event()
+        #: Requests that its process has answered; the dispatcher counts them.
+        self.answered = 0
+        self.wear = Wear()
+
+    @property
+    def resident(self) -> int:
+        """Bytes of its process's resident set, with what it shares with others; 0 if there is none."""
+        if self.process is None or self.process.pid is None:
+            return 0
+        try:
+            return int(psutil.Process(self.process.pid).memory_info().rss)
+        except psutil.Error:
+            return 0
 
     @property
     def known(self) -> dict[str, str]:

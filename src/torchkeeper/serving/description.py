@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-import psutil
 
 from torchkeeper import TORCHSERVE_VERSION
 from torchkeeper.config.model_settings import TABLE, In, SettingSource
@@ -49,6 +48,10 @@ class WorkerDescription(msgspec.Struct, frozen=True, rename="camel"):
     pid: int
     gpu: bool
     gpu_usage: str
+    #: Requests that its process has answered.
+    requests: int
+    #: By how much its resident set grows; only there once enough is known.
+    bytes_per_request: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class QueueStatus(msgspec.Struct, frozen=True, rename="camel"):
@@ -201,20 +204,13 @@ def _worker(worker: Worker) -> WorkerDescription:
         id=str(worker.number),
         start_time=started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         status=_STATUS[worker.life.state],
-        memory_usage=_resident(pid),
+        memory_usage=worker.resident,
         pid=-1 if pid is None else pid,
         gpu=worker.spec.gpu_id is not None,
         gpu_usage="N/A" if worker.spec.gpu_id is None else f"gpuId::{worker.spec.gpu_id}",
+        requests=worker.answered,
+        bytes_per_request=msgspec.UNSET if (growth := worker.wear.growth()) is None else round(growth),
     )
-
-
-def _resident(pid: int | None) -> int:
-    if pid is None:
-        return 0
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
-        return 0
 
 
 def _whole(value: Any) -> Any:
