@@ -49,7 +49,7 @@ def test_a_worker_goes_after_its_requests_and_none_is_lost(serve: Start) -> None
 
     eventually(several_workers_have_gone)
     assert len(workers(server)) == 2
-    assert "(maxRequestsPerWorker: 50)" in server.output
+    server.wait_for(r"\(maxRequestsPerWorker: 50\)")
     ledger = server.stop()
     assert (ledger["failed"], ledger["refused"]) == (0, 0)
 
@@ -71,7 +71,7 @@ def test_a_worker_that_grows_is_told_of_and_replaced(serve: Start) -> None:
     (line,) = [line for line in page.splitlines() if line.startswith("torchkeeper_worker_growth_bytes{")]
     assert float(line.split()[-1]) == pytest.approx(LEAK, rel=0.2)
     eventually(lambda: ask(server, 50_000_000) != first)
-    assert "(maxWorkerRss: 2000 MB)" in server.output
+    server.wait_for(r"\(maxWorkerRss: 2000 MB\)")
     assert server.stop()["failed"] == 0
 
 
