@@ -48,9 +48,9 @@ class WorkerDescription(msgspec.Struct, frozen=True, rename="camel"):
     pid: int
     gpu: bool
     gpu_usage: str
-    #: Requests that its process has answered.
-    requests: int
-    #: By how much its resident set grows; only there once enough is known.
+    #: Requests that its process has answered, and by how much its resident set grows; only there once enough
+    #: is known.
+    requests: int | msgspec.UnsetType = msgspec.UNSET
     bytes_per_request: int | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -200,6 +200,7 @@ def _tensor(spec: TensorSpec) -> dict[str, Any]:
 def _worker(worker: Worker) -> WorkerDescription:
     pid = worker.process.pid if worker.process is not None else None
     started = datetime.fromtimestamp(worker.started_at, UTC)
+    growth = worker.wear.growth()
     return WorkerDescription(
         id=str(worker.number),
         start_time=started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -208,8 +209,8 @@ def _worker(worker: Worker) -> WorkerDescription:
         pid=-1 if pid is None else pid,
         gpu=worker.spec.gpu_id is not None,
         gpu_usage="N/A" if worker.spec.gpu_id is None else f"gpuId::{worker.spec.gpu_id}",
-        requests=worker.answered,
-        bytes_per_request=msgspec.UNSET if (growth := worker.wear.growth()) is None else round(growth),
+        requests=msgspec.UNSET if growth is None else worker.answered,
+        bytes_per_request=msgspec.UNSET if growth is None else round(growth),
     )
 
 
