@@ -28,6 +28,36 @@ def test_what_is_none_is_told_in_one_line(text: str) -> None:
         read_yaml(text)
 
 
+def of_aliases(first: str, use: str) -> str:
+    """Nine lines, each of which stands for the one before nine times."""
+    lines = [f"a0: &a0 {first}"]
+    for number in range(1, 9):
+        lines.append(f"a{number}: &a{number} {use.format(', '.join([f'*a{number - 1}'] * 9))}")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (of_aliases("[x]", "[{}]"), "it stands for more than 100000 values"),
+        (of_aliases("{b: 1}", "{{<<: [{}]}}"), "it stands for more than 100000 values"),
+        ("- 1\n" * 100_001, "it stands for more than 100000 values"),
+        ("a: " + "x" * (1 << 20), "it has more than 1048576 characters"),
+    ],
+)
+def test_too_much_is_told_of_before_it_is_made(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        read_yaml(text)
+
+
+def test_aliases_and_merges_are_read() -> None:
+    assert read_yaml("a: &a {b: 1}\nc: *a\nd: {<<: *a, e: 2}") == {
+        "a": {"b": 1},
+        "c": {"b": 1},
+        "d": {"b": 1, "e": 2},
+    }
+
+
 @given(st.text(alphabet="!&*<>:-?[]{}#%'\"|, \nab01int"))
 def test_any_text_is_read_or_told_of(text: str) -> None:
     with contextlib.suppress(ValueError):

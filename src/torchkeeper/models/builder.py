@@ -29,6 +29,7 @@ from torchkeeper.pool.pool import Plan, Pool
 from torchkeeper.wire import features
 from torchkeeper.wire.entry_point import HandlerText, asynchronous_entry, read_handler_text
 from torchkeeper.wire.messages import Declared, ModelSpec, Sample
+from torchkeeper.wire.yaml_text import MAX_LENGTH
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +75,8 @@ class Builder:
         if not name:
             return GivenSettings()
         try:
-            text = (archive.model_dir / name).read_text()
+            with (archive.model_dir / name).open() as file:
+                text = file.read(MAX_LENGTH + 1)  # what is longer is refused
         except (OSError, UnicodeDecodeError) as error:
             logger.error("%s cannot be read, defaults are used: %s", name, error)
             return GivenSettings()
