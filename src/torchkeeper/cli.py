@@ -244,6 +244,12 @@ def torchkeeper(argv: Sequence[str] | None = None) -> int:
     )
     doctor.add_argument("--ts-config", type=Path, metavar="FILE", help="config.properties or a snapshot")
     doctor.add_argument("--model-store", type=Path, metavar="DIR", help="folder of archives")
+    inspect = verbs.add_parser(
+        "inspect",
+        help="print what is in an archive: manifest, files, digests, imports, pickled names",
+    )
+    inspect.add_argument("archive", type=Path, metavar="ARCHIVE", help="a .mar or .tar.gz file, or a folder")
+    inspect.add_argument("--json", action="store_true", help="print JSON")
     export.add_to(verbs)
     _add_manifest(verbs)
     sagemaker = verbs.add_parser("sagemaker", help="serve as a SageMaker container, by SageMaker's variables")
@@ -253,6 +259,7 @@ def torchkeeper(argv: Sequence[str] | None = None) -> int:
         "config": _config,
         "doctor": _doctor,
         "export": _export,
+        "inspect": _inspect,
         "manifest": _manifest,
         "sagemaker": _sagemaker,
     }
@@ -351,6 +358,12 @@ def _doctor(arguments: argparse.Namespace) -> int:
         findings += examine(arguments.ts_config, arguments.model_store, environ, cwd)
     show(findings, Console())
     return int(any(finding.verdict is Verdict.BROKEN for finding in findings))
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    from torchkeeper.doctor.inspection import run
+
+    return run(arguments.archive, as_json=arguments.json)
 
 
 def _config(arguments: argparse.Namespace) -> int:
