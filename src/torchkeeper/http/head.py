@@ -28,6 +28,7 @@ _CLOSE = b"connection: close" + _END
 _EMPTY: dict[int, tuple[bytes, ...]] = {204: (), 205: (b"content-length: 0",)}
 _NO_BODY = frozenset({*_EMPTY, 304})
 _LEFT_OUT = "the header field %r is none and is left out"
+_SLASH = ord("/")
 #: Names of a request's fields that mean something to the connection.
 _MEANT = frozenset({b"host", b"content-length", b"expect", b"transfer-encoding"})
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -83,7 +84,7 @@ class Head:
                 check_coding(value, self.version)
         if hosts != 1 and (hosts or self.version == "1.1"):
             raise bad(f"a request needs exactly one Host field, not {hosts}")
-        if not self.target.startswith(b"/"):
+        if self.target[0] != _SLASH:
             self.target = origin_form(self.method, self.target)
 
     @property
@@ -98,6 +99,19 @@ class Head:
         kept = (b"content-length", b"transfer-encoding")
         lines += [b"%b: %b" % field for field in self.lowered if field[0] in kept]
         return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+class _Nowhere(list[tuple[bytes, bytes]]):
+    def append(self, field: tuple[bytes, bytes]) -> None:
+        """Keeps nothing."""
+
+
+class Trailer(Head):
+    """Where the fields behind a body in chunks go: they mean nothing here."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fields = self.lowered = _Nowhere()
 
 
 class Framing(enum.Enum):

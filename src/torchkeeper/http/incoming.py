@@ -16,7 +16,7 @@ from torchkeeper.http.course import Course, Phase, Step
 from torchkeeper.http.exchange import Exchange, Wire
 from torchkeeper.http.grammar import bad, check_version, ends_connection, find_line
 from torchkeeper.http.guests import Guests
-from torchkeeper.http.head import Head
+from torchkeeper.http.head import Head, Trailer
 from torchkeeper.http.limits import EdgeLimits, HeaderFieldsTooLarge
 
 # Looked up for every request, and members of an enum are slow to find.
@@ -91,7 +91,7 @@ class Incoming(Wire):
                 self._raw = data
                 self._after = 0
             self._feed(data)
-        if self._head_bytes or self._course.phase <= _BODY:
+        if self._course.phase is not _WAITING or self._head_bytes:
             self._take_stock()
         self._raw = b""
 
@@ -170,8 +170,6 @@ class Incoming(Wire):
         head = self._head
         head.fields.append((name, value))
         head.lowered.append((name.lower(), value))
-        if len(head.fields) > self._limits.max_header_fields:
-            raise self._too_many()
 
     def on_headers_complete(self) -> None:
         course = self._course
@@ -186,8 +184,11 @@ class Incoming(Wire):
             self._look_closer(head)
         else:
             self._after = end
-        if self._head_bytes > self._limits.max_header_bytes:
+        limits = self._limits
+        if self._head_bytes > limits.max_header_bytes:
             self._measure(head)
+        if len(head.fields) > limits.max_header_fields:
+            raise self._too_many()
         self._head_bytes = 0
         head.upgrade = parser.should_upgrade()
         if head.method == b"CONNECT":  # asks for a tunnel, which nothing here is
@@ -195,8 +196,8 @@ class Incoming(Wire):
         if course.phase is _LAST_HEAD or not parser.should_keep_alive():
             head.close = True
         head.check()
-        if head.length is not None and head.length > self._limits.max_body:
-            raise RequestTooLarge(self._limits.max_body)
+        if head.length is not None and head.length > limits.max_body:
+            raise RequestTooLarge(limits.max_body)
         exchange = Exchange(self, head)
         self._line.append(exchange)
         course.on(_HEAD, self._now)
@@ -219,7 +220,7 @@ class Incoming(Wire):
         exchange = self._line[-1]
         exchange.chunks += 1
         if exchange.chunks == 1:
-            self._head = Head()  # for the trailer's fields, which mean nothing here
+            self._head = Trailer()
         elif exchange.chunks > self._limits.max_chunks:
             raise BadRequest(f"The body comes in more than {self._limits.max_chunks} chunks.")
 
