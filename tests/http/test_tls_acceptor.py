@@ -39,14 +39,14 @@ class Named(asyncio.Protocol):
 class Door:
     """An acceptor on a free port."""
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, patience: float, most: int) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         LEAF.configure_cert(context)
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.socket.setblocking(False)
         self.port = self.socket.getsockname()[1]
         self.acceptor = TlsAcceptor(
-            self.socket, context, lambda: Named(b"secure"), lambda: Named(b"plain"), patience
+            self.socket, context, lambda: Named(b"secure"), lambda: Named(b"plain"), patience, most
         )
 
     async def ask(self, data: bytes, **tls: Any) -> bytes:
@@ -59,9 +59,9 @@ class Door:
             writer.close()
 
 
-def run(scene: Callable[[Door], Awaitable[None]], patience: float = PATIENCE) -> None:
+def run(scene: Callable[[Door], Awaitable[None]], patience: float = PATIENCE, most: int = 1024) -> None:
     async def main() -> None:
-        door = Door(patience)
+        door = Door(patience, most)
         with door.socket:
             door.acceptor.start()
             try:
@@ -173,3 +173,15 @@ def test_plain_http_gets_torchserves_words() -> None:
     assert start["status"] == 403
     assert dict(start["headers"])[b"content-length"] == b"%d" % len(body["body"])
     assert body["body"] == b'{"status":"This TorchServe instance only accepts HTTPS requests"}'
+
+
+def test_those_who_never_shake_hands_make_room_for_those_who_do() -> None:
+    async def scene(door: Door) -> None:
+        silent = [await asyncio.open_connection("127.0.0.1", door.port) for _ in range(8)]
+        assert await door.ask(b"hello", ssl=trusting()) == b"secure hello"
+        for reader, _ in silent[:5]:
+            assert await reader.read() == b""
+        for _, writer in silent:
+            writer.close()
+
+    run(scene, most=4)

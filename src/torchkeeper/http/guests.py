@@ -49,7 +49,7 @@ class Guests:
         #: Those that are open or still have an application at work; each enters and leaves it itself.
         self.connections: set[Guest] = set()
         self._all = 0
-        self._most = limits.max_connections or most_connections()
+        self.most = limits.max_connections or most_connections()
         self._of: Counter[str] = Counter()
         #: Bytes of a body by who sends it; the one that has been on its way for the longest comes first.
         self._unfinished: dict[Sender, int] = {}
@@ -65,7 +65,7 @@ class Guests:
             ServiceUnavailable: there are so many that this one is not even answered.
         """
         self._all += 1
-        error = _over(self._all, self._most, "")
+        error = _over(self._all, self.most, "")
         if host is None or not self._limits.max_per_client or self._spared(host):
             return error
         self._of[host] += 1

@@ -93,7 +93,7 @@ class Listener:
             if self._context is None:
                 raise RuntimeError("an https address needs a context")
             plain = functools.partial(connect, https_only)
-            self._acceptor = TlsAcceptor(self._socket, self._context, connect, plain)
+            self._acceptor = TlsAcceptor(self._socket, self._context, connect, plain, most=guests.most)
             self._acceptor.start()
         elif self.address.path:
             self._server = await loop.create_unix_server(connect, sock=self._socket, backlog=_BACKLOG)

@@ -37,7 +37,11 @@ async def https_only(
 
 
 class TlsAcceptor:
-    """Accepts from a bound socket: TLS goes to `secure` protocols, all else to `plain` ones."""
+    """Accepts from a bound socket: TLS goes to `secure` protocols, all else to `plain` ones.
+
+    Args:
+        most: handshakes at a time; for one more, the one that has taken longest is dropped.
+    """
 
     def __init__(
         self,
@@ -46,14 +50,17 @@ class TlsAcceptor:
         secure: Factory,
         plain: Factory,
         patience: float = PATIENCE,
+        most: int = 1024,
     ) -> None:
         self._socket = sock
         self._context = context
         self._secure = secure
         self._plain = plain
         self._patience = patience
+        self._most = most
         self._accepting: asyncio.Task[None] | None = None
-        self._admitting: set[asyncio.Task[None]] = set()
+        #: In the order in which they came.
+        self._admitting: dict[asyncio.Task[None], None] = {}
 
     def start(self) -> None:
         """Begins to accept."""
@@ -76,8 +83,15 @@ class TlsAcceptor:
                 await asyncio.sleep(_PAUSE)
                 continue
             task = loop.create_task(self._admit(connection))
-            self._admitting.add(task)
-            task.add_done_callback(self._admitting.discard)
+            self._admitting[task] = None
+            task.add_done_callback(self._leave)
+            if len(self._admitting) > self._most:
+                oldest = next(iter(self._admitting))
+                self._leave(oldest)
+                oldest.cancel()
+
+    def _leave(self, task: asyncio.Task[None]) -> None:
+        self._admitting.pop(task, None)
 
     async def _admit(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
