@@ -1,22 +1,24 @@
 # Two commands for a fresh machine: `make demo` and `make test`. Everything goes into .venv here.
 PYTHON ?= python3
 PORT ?= 8080
+MINUTES ?= 10
 # Where pip takes torch from; empty: the default index. PyTorch's own CPU index spares gigabytes of CUDA.
 TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Tests that play platforms and examples, or compile models: long, and so a target of their own.
-LONG := tests/platforms tests/examples tests/server/test_pod.py tests/export tests/test_export.py tests/server/test_pt2.py
+# Tests that play faults, platforms and examples, or compile models: long, and so a target of their own.
+LONG := tests/chaos tests/platforms tests/examples tests/server/test_pod.py tests/export tests/test_export.py tests/server/test_pt2.py
 
-.PHONY: help demo serve test test-clients test-long check bench clean
+.PHONY: help demo serve test test-clients test-long chaos check bench clean
 
 help:
 	@echo "make demo   set up, then archive, serve, predict and explain MNIST"
 	@echo "make serve  the same, and leave the server running"
 	@echo "make test   set up and run the tests"
 	@echo "make test-clients  the tests with other projects' clients, installed for them"
-	@echo "make test-long  the tests that play platforms and examples, or compile models"
+	@echo "make test-long  the tests that play faults, platforms and examples, or compile models"
+	@echo "make chaos  faults at random under load for MINUTES=$(MINUTES) minutes, with figures"
 	@echo "make check  ruff and mypy"
 	@echo "make bench  measure against the real TorchServe (needs Java 17 and wrk)"
 	@echo "variables: PYTHON=$(PYTHON) PORT=$(PORT) TORCH_INDEX=$(TORCH_INDEX)"
@@ -45,6 +47,9 @@ test-clients: $(STAMP)
 
 test-long: $(STAMP)
 	$(BIN)/python -m pytest $(LONG)
+
+chaos: $(STAMP)
+	CHAOS_SECONDS=$$(($(MINUTES) * 60)) $(BIN)/python -m pytest tests/chaos -s
 
 check: $(STAMP)
 	$(BIN)/ruff check .
