@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -364,6 +365,28 @@ def test_what_cannot_be_registered(house: House, wish: Wish, error: type[Torchke
     archive(house.store, "m")
     with pytest.raises(error):
         asyncio.run(house.models.register(wish))
+
+
+@pytest.mark.parametrize("name", ["a/b", "../../x<script>", ".", "..", "a\nb", "\0", "m" * 256])
+def test_a_name_that_no_url_can_say_is_refused(house: House, name: str) -> None:
+    archive(house.store, "m")
+    with pytest.raises(BadRequest, match=r"must be at most 255 printable characters without /"):
+        asyncio.run(house.models.register(Wish("m-1.0.mar", name)))
+    assert house.models.names() == ()
+
+
+@pytest.mark.parametrize("name", ["a b", "ü", "a?b#c", "x<script>", "%2e", "m" * 255])
+def test_any_other_name_is_taken_unless_it_is_strict(house: House, name: str) -> None:
+    archive(house.store, "m")
+    asyncio.run(house.models.register(Wish("m-1.0.mar", name)))
+    assert house.models.names() == (name,)
+    strict = dataclasses.replace(house.settings, strict=True)
+    models = Models(strict, Builder(strict, {}, house.launcher, house.sinks, 0))
+    if name[0] == "m":
+        asyncio.run(models.register(Wish("m-1.0.mar", name)))
+        return
+    with pytest.raises(BadRequest, match=r"^Model name '.*' must match .* \(strict=true\)$"):
+        asyncio.run(models.register(Wish("m-1.0.mar", name)))
 
 
 # --- start-up -------------------------------------------------------------------------------------------

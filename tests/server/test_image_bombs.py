@@ -82,6 +82,16 @@ def test_a_bomb_fails_alone_in_its_batch(serve: Start) -> None:
     assert peak(worker) - before < 50 << 20
 
 
+def test_of_a_handlers_own_batch_only_those_fail(serve: Start) -> None:
+    server = serve({"own": OWN}, CONFIG)
+    good, bomb = png(8, 8), bombs()["gif"][0]
+    found = together(
+        lambda content: server.client.post("/predictions/own", content=content), [good, bomb, bomb, good]
+    )
+    assert [answer.status_code for answer in found] == [200, 413, 413, 200]
+    assert [answer.json() for answer in found[::3]] == [[8, 8]] * 2
+
+
 def test_every_picture_that_a_handler_opens_is_judged(serve: Start) -> None:
     server = serve({"own": OWN}, max_image_pixels=10_000)
 

@@ -147,10 +147,7 @@ def test_only_a_handler_that_leaves_gets_through() -> None:
             Failure(404, "mine", "PredictionException: mine : 404"),
         ),
         (KeyboardInterrupt(), Failure(500, FAILED, "KeyboardInterrupt")),
-        (
-            Image.DecompressionBombError("too many"),
-            Failure(413, "too many", "PIL.Image.DecompressionBombError: too many"),
-        ),
+        (Image.DecompressionBombError("too many"), Failure(413, "too many")),
     ],
 )
 def test_what_a_handler_raises_becomes_a_failure(error: BaseException, failure: Failure) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import shutil
 import tempfile
 import uuid
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torchkeeper.archive.archive import Archive, Manifest, open_archive
+from torchkeeper.archive.archive import NAME_PATTERN, Archive, Manifest, open_archive
 from torchkeeper.archive.reach import Reach
 from torchkeeper.archive.source import Fetched, Source
 from torchkeeper.archive.store import name_of
@@ -41,6 +42,9 @@ from torchkeeper.pool.worker import Refusal
 from torchkeeper.wire.features import missing_archive, missing_runtime
 
 logger = logging.getLogger(__name__)
+
+#: Characters of a name.
+_LONGEST_NAME = 255
 
 
 @dataclass(frozen=True)
@@ -178,8 +182,10 @@ class Models:
         Raises:
             ModelNotAt, DownloadFailed, FileExists, ArchiveError: the archive cannot be had or read.
             AsksForMissing: it asks for what is not here.
+            BadRequest: it gives a name or a runtime that cannot be.
             Conflict: that version is here already.
         """
+        _check_name(wish.name, strict=self._settings.strict)
         runtime = wish.given.values().get("runtime")
         if runtime is not None and runtime.lower() not in RUNTIMES:
             missing = missing_runtime(runtime)
@@ -339,6 +345,21 @@ class Models:
         finally:
             self._source.close()
             await in_thread(lambda check: shutil.rmtree(self._unpacked, ignore_errors=True))
+
+
+def _check_name(name: str | None, *, strict: bool) -> None:
+    """Refuses a name that no URL could say: nobody could ask for the model, or take it away.
+
+    Raises:
+        BadRequest: it is one.
+    """
+    if not name:
+        return
+    if "/" in name or name in (".", "..") or len(name) > _LONGEST_NAME or not name.isprintable():
+        wanted = f"must be at most {_LONGEST_NAME} printable characters without /"
+        raise BadRequest(f"Model name {name[:50]!r} {wanted}, and neither . nor ..")
+    if strict and not re.fullmatch(NAME_PATTERN, name):
+        raise BadRequest(f"Model name {name[:50]!r} must match {NAME_PATTERN} (strict=true)")
 
 
 def _remove(paths: tuple[Path, ...]) -> None:

@@ -124,7 +124,7 @@ def failure_of(error: BaseException, fault: int) -> Failure:
     if isinstance(error, MemoryError) or "CUDA" in safe_str(error):
         return Failure(507, OUT_OF_RESOURCES, cause_of(error))
     if is_too_many_pixels(error):
-        return Failure(413, safe_str(error), cause_of(error))
+        return Failure(413, safe_str(error))
     return Failure(fault, FAILED, cause_of(error))
 
 
