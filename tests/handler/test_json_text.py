@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchkeeper.handler.json_text import json_text, read_json
+from torchkeeper.handler.json_text import answers, dumped, json_text, read_json
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(),
@@ -87,3 +88,40 @@ def test_an_answer_of_any_depth_is_an_error_and_no_crash() -> None:
         value = [value]
     with pytest.raises((RecursionError, ValueError)):
         json_text(value)
+
+
+@pytest.fixture
+def nan(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Says what becomes of NaN, for one test."""
+    return lambda policy: monkeypatch.setattr(answers, "nan", policy)
+
+
+ODD = {"a": [1.5, math.nan, {"b": -math.inf}], "c": None, "NaN": "Infinity"}
+
+
+def test_nan_stays_unless_asked_for_otherwise(nan: Callable[[str], None]) -> None:
+    assert dumped(ODD) == '{"a": [1.5, NaN, {"b": -Infinity}], "c": null, "NaN": "Infinity"}'
+    nan("null")
+    assert dumped(ODD) == '{"a": [1.5, null, {"b": null}], "c": null, "NaN": "Infinity"}'
+    assert json_text(ODD) == b'{"a":[1.5,null,{"b":null}],"c":null,"NaN":"Infinity"}'
+    assert dumped({"a": math.nan}, indent=2) == '{\n  "a": null\n}'
+    nan("error")
+    for write in (dumped, json_text):
+        with pytest.raises(ValueError, match="NaN in it, which JSON does not have"):
+            write(ODD)
+
+
+@pytest.mark.parametrize("policy", ["keep", "null", "error"])
+@given(
+    st.recursive(
+        st.none() | st.integers(-(2**60), 2**60) | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_what_has_no_nan_is_written_as_ever(policy: str, value: object) -> None:
+    before, answers.nan = answers.nan, policy
+    try:
+        assert dumped(value) == json.dumps(value)
+        assert json.loads(json_text(value)) == value
+    finally:
+        answers.nan = before

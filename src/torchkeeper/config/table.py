@@ -146,6 +146,12 @@ class Configured:
     decode_input_request: bool = key(
         form.boolean, "true", "decode JSON and text before the handler sees them"
     )
+    nan_in_answers: str = key(
+        form.choice("keep", "null", "error"),
+        "keep",
+        "NaN and Infinity in JSON that handlers return: keep (no JSON, TorchServe's), null, or error",
+        own=True,
+    )
     default_service_handler: str | None = key(form.text, "", "handler of archives that name none")
     service_envelope: str | None = key(
         form.envelope, "", "envelope of all models: body, json, kserve or kservev2"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import json
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import Any
 from torchkeeper.envelope.envelope import BaseEnvelope, data_or_body
 from torchkeeper.handler.context import Context
 from torchkeeper.handler.errors import PredictionException, RowsApart, UnreadableRows
-from torchkeeper.handler.json_text import json_text, read_json
+from torchkeeper.handler.json_text import dumped, json_text, read_json
 from torchkeeper.handler.outcome import WrongOutcome, check_one_per_row, drained
 from torchkeeper.handler.safe_text import safe_str
 from torchkeeper.handler.streaming import Collector
@@ -192,7 +191,7 @@ class JSONEnvelope(InstancesEnvelope):
 
     def seal(self, place: int, opened: Opened, results: list[Any]) -> Any:
         """A JSON text {"predictions": [...]}, byte for byte as TorchServe writes it."""
-        return json.dumps({"predictions": results})
+        return dumped({"predictions": results})
 
 
 class KServeEnvelope(InstancesEnvelope):

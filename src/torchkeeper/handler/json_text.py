@@ -1,7 +1,7 @@
 """JSON as requests and answers carry it: fast where it can be, and with NaN, which handlers do return.
 
-Must not import torch. Source: RFC 8259, and Python's json module for NaN and Infinity, which TorchServe
-reads and writes.
+JSON has no NaN and no Infinity. Python's json module, and so TorchServe, reads and writes them all the same;
+a setting has answers without. Must not import torch. Source: RFC 8259.
 """
 
 from __future__ import annotations
@@ -11,6 +11,17 @@ from typing import Any
 
 import msgspec
 
+#: What becomes of NaN and Infinity in answers: they stay, are null, or fail the request.
+KEEP, NULL, ERROR = "keep", "null", "error"
+
+
+class _Answers:
+    """How this process writes answers."""
+
+    nan = KEEP
+
+
+answers = _Answers()
 _encoder = msgspec.json.Encoder(enc_hook=lambda value: _plain(value))
 _decoder = msgspec.json.Decoder()
 
@@ -38,9 +49,27 @@ def json_text(value: Any) -> bytes:
     """
     text = _encoder.encode(value)
     # msgspec writes null for NaN, and a number must not turn into nothing.
-    if b"null" in text:
-        text = json.dumps(_with_text(value), separators=(",", ":"), default=_plain).encode()
+    if b"null" in text and answers.nan != NULL:
+        text = dumped(_with_text(value), separators=(",", ":"), default=_plain).encode()
     return text
+
+
+def dumped(value: Any, **options: Any) -> str:
+    """What json.dumps makes of an answer, but for NaN and Infinity, of which the setting is obeyed.
+
+    Raises:
+        TypeError, ValueError: it has something in it that JSON has no form for.
+    """
+    text = json.dumps(value, **options)
+    if answers.nan == KEEP or not ("NaN" in text or "Infinity" in text):
+        return text
+    found: list[str] = []
+    plain = json.loads(text, parse_constant=found.append)  # what is appended becomes None
+    if not found:
+        return text
+    if answers.nan == ERROR:
+        raise ValueError(f"the answer has {found[0]} in it, which JSON does not have (nan_in_answers=error)")
+    return json.dumps(plain, **options)
 
 
 def _with_text(value: Any) -> Any:

@@ -187,6 +187,7 @@ class Builder:
             limit_max_image_pixels=settings.limit_max_image_pixels,
             max_image_pixels=settings.max_image_pixels if settings.limit_max_image_pixels else None,
             decode_input_request=settings.decode_input_request,
+            nan_in_answers=settings.nan_in_answers,
             model_config=about.config.raw,
             split_failed_batches=about.config.split_failed_batches,
             response_timeout=about.config.response_timeout,

@@ -112,6 +112,8 @@ class ModelSpec(msgspec.Struct, frozen=True):
     #: None: Pillow's own bound holds.
     max_image_pixels: int | None = None
     decode_input_request: bool = True
+    #: What becomes of NaN and Infinity in answers: keep, null or error.
+    nan_in_answers: str = "keep"
     model_config: dict[str, Any] = {}
     #: Whether a batch that failed is run again in halves, and how many seconds it may take in all.
     split_failed_batches: bool = True

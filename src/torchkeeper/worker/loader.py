@@ -23,6 +23,7 @@ from torchkeeper.envelope.envelope import ENVELOPES, KSERVE_V2, envelope_class
 from torchkeeper.handler.builtin import BUILTIN
 from torchkeeper.handler.context import Context
 from torchkeeper.handler.helpers import import_file
+from torchkeeper.handler.json_text import answers
 from torchkeeper.handler.recorder import Recorder
 from torchkeeper.wire.entry_point import DEFAULT_FUNCTION, HandlerText, handler_classes, read_handler_text
 from torchkeeper.wire.features import ASYNCHRONOUS, missing_handler
@@ -44,6 +45,7 @@ def load(spec: ModelSpec, max_response_size: int) -> Service:
     os.chdir(spec.model_dir)
     if spec.max_image_pixels is not None:
         _bound_pixels(spec.max_image_pixels)
+    answers.nan = spec.nan_in_answers
     recorder = Recorder(spec.name)
     recorder.declare(spec.metrics)
     recorder.set_request_ids(str(uuid.uuid4()))  # what `initialize` records is the model's, as in TorchServe

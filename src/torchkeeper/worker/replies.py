@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 
 from torchkeeper.handler.context import STATUS, RequestProcessor
 from torchkeeper.handler.errors import PredictionException, is_prediction_exception, is_too_many_pixels
+from torchkeeper.handler.json_text import dumped
 from torchkeeper.handler.outcome import WrongOutcome
 from torchkeeper.handler.response_head import checked_header, checked_phrase, checked_status
 from torchkeeper.handler.safe_text import first_sentence, safe_str
@@ -112,7 +112,7 @@ def encode_value(value: Any) -> tuple[bytes, str]:
         buffer = io.BytesIO()
         torch.save(value, buffer)
         return buffer.getvalue(), "application/octet-stream"
-    return json.dumps(value, indent=2).encode(), "application/json"
+    return dumped(value, indent=2).encode(), "application/json"
 
 
 def failure_of(error: BaseException, fault: int) -> Failure:
