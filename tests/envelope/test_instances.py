@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from torchkeeper.handler.outcome import NO_LIST, WRONG_LENGTH
@@ -201,3 +202,24 @@ def test_a_handler_sees_which_instances_nobody_waits_for(
     assert isinstance(second, Reply)
     assert json.loads(first.body) == {"predictions": [[False, False]]}
     assert json.loads(second.body) == {"predictions": [[True, False]] * 2}
+
+
+REFUSES = """
+from torchkeeper.handler.errors import PredictionException
+
+def handle(data, context):
+    return data and [PredictionException("not this one", 409) if row == "bad" else row for row in data]
+"""
+
+
+@pytest.mark.parametrize("envelope", ["json", "kserve"])
+def test_an_instance_that_is_refused_is_its_requests_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, envelope: str
+) -> None:
+    service = loaded(tmp_path, monkeypatch, REFUSES)
+    batch = [msgspec.structs.replace(one, envelope=envelope) for one in (asked(0, "a", "bad"), asked(1, "c"))]
+    refused, answered = service.predict(batch, Leavers())
+    assert isinstance(refused, Failure)
+    assert (refused.status, refused.message) == (409, "not this one")
+    assert isinstance(answered, Reply)
+    assert json.loads(answered.body) == {"predictions": ["c"]}

@@ -38,6 +38,16 @@ class Centred(torch.nn.Module):
         return x - x.mean(0)
 
 
+class Total(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.sum()
+
+
+class Twice(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat((x, x))
+
+
 class Pair(torch.nn.Linear):
     def __init__(self) -> None:
         super().__init__(3, 2)
@@ -185,6 +195,23 @@ def test_an_instance_behind_an_envelope(tmp_path: Path, envelope: str) -> None:
     )
     for found, row in zip(rows_of(answer), [[1.0, 2, 3], [4.0, 5, 6]], strict=True):
         assert found == pytest.approx(model(torch.tensor(row)).tolist(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["data", "body"])
+def test_inputs_that_have_the_names_of_a_requests_parameters(tmp_path: Path, name: str) -> None:
+    folder = save(tmp_path / "saved", Times(), [tensor(-1, 3, name=name)])
+    (whole,) = ask(folder, [{"inputs": {name: [[1, 2, 3]]}}])
+    for envelope in ("json", "kserve"):
+        (answer,) = ask(folder, [{"instances": [{name: [1, 2, 3]}]}], envelope=envelope)
+        assert answer == whole
+
+
+@pytest.mark.parametrize("model", [Total, Twice])
+def test_an_instance_has_one_prediction(tmp_path: Path, model: type[torch.nn.Module]) -> None:
+    folder = save(tmp_path / "saved", model(), FLAT)
+    (found,) = ask(folder, [{"instances": [[1, 2, 3]]}], envelope="json")
+    assert found[0] == 500
+    assert "for one instance" in found[1]
 
 
 def test_kserve_v2(tmp_path: Path) -> None:

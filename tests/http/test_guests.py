@@ -53,6 +53,20 @@ def test_far_too_many_are_not_even_answered() -> None:
         those.enter("10.0.0.1")
 
 
+def test_who_is_not_even_answered_was_counted_like_others() -> None:
+    those = guests(max_connections=4, max_per_client=3)
+    hosts = ["10.0.0.1"] * 3 + [f"10.0.0.{number}" for number in range(2, 7)]
+    for host in hosts:
+        those.enter(host)
+    with pytest.raises(ServiceUnavailable):
+        those.enter("10.0.0.1")
+    for host in ("10.0.0.1", *hosts[3:]):
+        those.leave(host)
+    error = those.enter("10.0.0.1")
+    assert error is not None
+    assert "from this address" in error.message
+
+
 @pytest.mark.parametrize(
     "host",
     [

@@ -56,13 +56,15 @@ def test_moments_without_requests_teach_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("requests", "resident", "why"),
+    ("requests", "resident", "loaded", "why"),
     [
-        (99, 10**9, None),
-        (100, 0, "it has answered 100 requests (maxRequestsPerWorker: 100)"),
-        (0, 2 * 10**9, "it holds 2000 MB of memory (maxWorkerRss: 1500 MB)"),
+        (99, 10**9, 10**9, None),
+        (100, 0, 0, "it has answered 100 requests (maxRequestsPerWorker: 100)"),
+        (1, 2 * 10**9, 1500 * 10**6, "it holds 2000 MB of memory (maxWorkerRss: 1500 MB)"),
+        (1, 2 * 10**9, 1501 * 10**6, None),
     ],
 )
-def test_when_a_worker_has_to_go(requests: int, resident: int, why: str | None) -> None:
-    assert worn(requests, resident, most_requests=100, most_resident=1500 * 10**6) == why
-    assert worn(requests, resident, most_requests=0, most_resident=0) is None
+def test_when_a_worker_has_to_go(requests: int, resident: int, loaded: int, why: str | None) -> None:
+    bounds = {"most_requests": 100, "most_resident": 1500 * 10**6}
+    assert worn(requests, resident, loaded=loaded, **bounds) == why
+    assert worn(requests, resident, loaded=loaded, most_requests=0, most_resident=0) is None

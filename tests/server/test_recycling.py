@@ -75,6 +75,16 @@ def test_a_worker_that_grows_is_told_of_and_replaced(serve: Start) -> None:
     assert server.stop()["failed"] == 0
 
 
+def test_a_bound_that_loading_alone_passes_replaces_nobody(serve: Start) -> None:
+    settings = "minWorkers: 1\nmaxWorkers: 1\nmaxWorkerRss: 1\nmaxRequestsPerWorker: 5\n"
+    server = serve({"leaky": HANDLER}, settings)
+    server.wait_for(r"more than maxWorkerRss \(1 MB\), which has no effect")
+    first = ask(server)
+    eventually(lambda: ask(server) != first)
+    assert server.stop()["failed"] == 0
+    assert "is replaced: it holds" not in server.output
+
+
 def test_a_worn_worker_stays_until_another_one_can_load(serve: Start, tmp_path: Path) -> None:
     flag = tmp_path / "no more"
     raises = f"if os.path.exists({str(flag)!r}):\n    raise RuntimeError('cannot load any more')\n"

@@ -42,6 +42,8 @@ def of_aliases(first: str, use: str) -> str:
         (of_aliases("[x]", "[{}]"), "it stands for more than 100000 values"),
         (of_aliases("{b: 1}", "{{<<: [{}]}}"), "it stands for more than 100000 values"),
         ("- 1\n" * 100_001, "it stands for more than 100000 values"),
+        ("a: 1" + ":1" * 500_000, "a number in it has more than 1000 characters"),
+        ("a: " + "1:" * 400_000 + "1.5", "a number in it has more than 1000 characters"),
         ("a: " + "x" * (1 << 20), "it has more than 1048576 characters"),
     ],
 )

@@ -98,6 +98,9 @@ class InstancesEnvelope(BaseEnvelope):
             return PredictionException("the request takes more memory than there is", TOO_LARGE)
 
     def _seal(self, place: int, opened: Opened, results: list[Any]) -> Any:
+        for result in results:
+            if isinstance(result, PredictionException):  # an instance's failure is its request's
+                return result
         try:
             return self.seal(place, opened, results)
         except Exception as error:  # noqa: BLE001 - results are of users' types

@@ -10,7 +10,6 @@ from typing import Any
 from torchkeeper.envelope import tensors
 from torchkeeper.envelope.instances import Opened
 from torchkeeper.envelope.kservev2 import KServev2Envelope, Rest, about_input, each_input
-from torchkeeper.handler.errors import PredictionException
 from torchkeeper.handler.ports import NamedTensors
 
 
@@ -35,10 +34,8 @@ class NamedTensorsEnvelope(KServev2Envelope):
         return Opened([NamedTensors(arrays, datatypes)], self._wanted(request, names))
 
     def seal(self, place: int, opened: Opened, results: list[Any]) -> Any:
-        """The infer response with the model's outputs, or the failure that stands in their place."""
+        """The infer response with the model's outputs."""
         (found,) = results
-        if isinstance(found, PredictionException):
-            return found
         wanted = opened.request.outputs
         return self._response(
             place,

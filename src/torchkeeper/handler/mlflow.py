@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 #: Modules that pickle in their own way, and whose files the standard library's pickle reads.
 _PLAIN = ("", "pickle", "cloudpickle", "mlflow.pytorch.pickle_module")
+#: What a request's body is, read or not.
+_BODIES = (bytes, bytearray, memoryview, str, dict)
 _PARQUET = "application/vnd.apache.parquet"
 
 
@@ -148,7 +150,12 @@ class MLflowHandler(BaseHandler):
             found = scoring.answer(output, question.table, question.rows)
         except ValueError as error:
             return PredictionException(str(error))
-        return found[0] if asked.single else {"predictions": found}
+        if not asked.single:
+            return {"predictions": found}
+        if not isinstance(found, list) or len(found) != 1:
+            shape = list(output.shape)
+            return PredictionException(f"the model gives an output of the shape {shape} for one instance")
+        return found[0]
 
     # --- requests ----------------------------------------------------------------------------------------
 
@@ -156,12 +163,20 @@ class MLflowHandler(BaseHandler):
         try:
             if isinstance(row, NamedTensors):
                 return _Asked(scoring.read_tensors(row, self._described, self._floating), named=True)
-            if isinstance(row, dict) and row.keys() & {"body", "data"}:
+            if self._is_request(row):
                 return _Asked(self._whole(payload(row), self._content_type(place, row)))
             instances = {scoring.INSTANCES: [row]}
             return _Asked(scoring.read_body(instances, self._described, self._floating), single=True)
         except ValueError as error:
             raise PredictionException(str(error), 400) from None
+
+    def _is_request(self, row: Any) -> bool:
+        """Whether a row is a request, and no instance of inputs that have the names of its parameters."""
+        there = row.keys() & {"body", "data"} if isinstance(row, dict) else set()
+        columns, tensors = self._described.columns, self._described.tensors
+        named = {one.name for one in columns} | {one.name for one in tensors}
+        # A request's body is a text, or an object with one of the forms; an instance's values are neither.
+        return bool(there) and (not there <= named or isinstance(payload(row), _BODIES))
 
     def _whole(self, content: Any, content_type: str) -> Question:
         if content_type == _PARQUET:

@@ -152,7 +152,7 @@ def _of_table(frame: Frame, model: Mlmodel) -> Question:
     names, kinds = list(frame.columns), ["any"] * len(frame.columns)
     if model.columns:
         names, kinds = _chosen(names, model)
-    return Question((torch.from_numpy(frame.numbers(names, kinds).astype(np.float32)),), table=True)
+    return Question((nested_tensor(frame.numbers(names, kinds), torch.float32, "the table"),), table=True)
 
 
 def _chosen(there: list[Any], model: Mlmodel) -> tuple[list[Any], list[str]]:
@@ -178,7 +178,7 @@ def _column_tensor(frame: Frame, names: list[Any], spec: TensorInput) -> torch.T
         cells: list[Any] = list(map(list, zip(*(frame.columns[name] for name in names), strict=True)))
     else:
         cells = list(frame.columns[names[0]])
-    if spec.shape[0] != -1 or -1 in spec.shape[1:]:
+    if spec.shape[:1] != (-1,) or -1 in spec.shape[1:]:
         raise ValueError(f"a table cannot be the input of shape {list(spec.shape)}; send `inputs`")
     found = _tensor(cells, torch_type(spec))
     flat = found.dim() == 2 or (found.dim() == 1 and spec.shape == (-1, 1))
@@ -245,9 +245,10 @@ def _tensor(given: Any, dtype: torch.dtype) -> torch.Tensor:
     if isinstance(given, np.ndarray) and given.dtype.kind == "f":
         return nested_tensor(given, dtype, "the input")
     try:
-        return torch.from_numpy(np.asarray(given, dtype=np.float64)).to(dtype)
+        array = np.asarray(given, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         raise ValueError("the input must be numbers, nested evenly") from None
+    return nested_tensor(array, dtype, "the input")
 
 
 def _fitting(tensor: torch.Tensor, spec: TensorInput) -> torch.Tensor:

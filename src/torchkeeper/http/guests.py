@@ -65,11 +65,14 @@ class Guests:
             ServiceUnavailable: there are so many that this one is not even answered.
         """
         self._all += 1
+        most = self._limits.max_per_client
+        counted = host if host is not None and most and not self._spared(host) else None
+        if counted is not None:
+            self._of[counted] += 1
         error = _over(self._all, self.most, "")
-        if host is None or not self._limits.max_per_client or self._spared(host):
-            return error
-        self._of[host] += 1
-        return error or _over(self._of[host], self._limits.max_per_client, " from this address")
+        if error is None and counted is not None:
+            error = _over(self._of[counted], most, " from this address")
+        return error
 
     def leave(self, host: str | None) -> None:
         """The connection is gone."""

@@ -38,6 +38,7 @@ _NO_RESPONSE = (
 
 #: Seconds between two looks at how workers wear out.
 INSPECTION = 1.0
+_MEGABYTE = 10**6
 
 
 @dataclass(frozen=True)
@@ -213,17 +214,27 @@ class Pool:
         settings = self._plan.settings
         bounds = {
             "most_requests": settings.max_requests_per_worker,
-            "most_resident": settings.max_worker_rss * 10**6,
+            "most_resident": settings.max_worker_rss * _MEGABYTE,
         }
         for worker in tuple(self._workers):
             if worker.life.state not in (State.READY, State.BUSY) or worker in self._substitutes:
                 continue
             resident = worker.resident
             worker.wear.sample(worker.answered, resident)
-            if (why := worn(worker.answered, resident, **bounds)) is not None:
+            loaded = worker.wear.loaded
+            if (why := worn(worker.answered, resident, loaded=loaded, **bounds)) is not None:
                 logger.info("%s is replaced: %s", worker.name, why, extra=worker.known)
                 self._substitutes[worker] = self._new(worker.spec)
         self._inspection = asyncio.get_running_loop().call_later(INSPECTION, self._inspect)
+
+    def _check_bound(self, worker: Worker) -> None:
+        """Says of a bound that loading alone takes a worker beyond: no other worker would do better."""
+        bound, loaded = self._plan.settings.max_worker_rss, worker.wear.loaded
+        if 0 < bound * _MEGABYTE < loaded:
+            text = (
+                "%s holds %.0f MB with the model loaded, more than maxWorkerRss (%d MB), which has no effect"
+            )
+            logger.warning(text, worker.name, loaded / _MEGABYTE, bound, extra=worker.known)
 
     def _take_over(self, substitute: Worker) -> None:
         """A worker that has loaded in another one's stead gets its place; that one answers what it holds."""
@@ -316,6 +327,8 @@ class Pool:
             worker.recovering = False
             logger.info("Auto recovery succeeded, reset recoveryStartTS", extra=worker.known)
         worker.load_seconds = took
+        worker.wear = Wear(worker.resident)
+        self._check_bound(worker)
         worker.signature = message.signature
         self._events.on_ready(worker)
         self._take_over(worker)

@@ -19,7 +19,9 @@ _LEAST_REQUESTS = 100
 class Wear:
     """Samples of one worker's process."""
 
-    def __init__(self) -> None:
+    def __init__(self, loaded: int = 0) -> None:
+        """`loaded` are the bytes that it had as soon as it had loaded the model."""
+        self.loaded = loaded
         #: Requests answered, and bytes of its resident set.
         self._samples: list[tuple[int, int]] = []
         self._every = 1
@@ -49,11 +51,14 @@ class Wear:
         )
 
 
-def worn(requests: int, resident: int, *, most_requests: int, most_resident: int) -> str | None:
-    """Why a worker is to be replaced, if it is; 0 as a bound is none. Sizes are bytes."""
+def worn(requests: int, resident: int, *, loaded: int, most_requests: int, most_resident: int) -> str | None:
+    """Why a worker is to be replaced, if it is; 0 as a bound is none. Sizes are bytes.
+
+    Memory that it had as soon as it had `loaded` is no wear: the next one would have it too.
+    """
     if most_requests and requests >= most_requests:
         return f"it has answered {requests} requests (maxRequestsPerWorker: {most_requests})"
-    if most_resident and resident > most_resident:
+    if most_resident and resident > most_resident >= loaded:
         held, bound = resident / 1e6, most_resident / 1e6
         return f"it holds {held:.0f} MB of memory (maxWorkerRss: {bound:.0f} MB)"
     return None

@@ -7,6 +7,9 @@ import yaml
 #: Characters of a text, and values in it, those that aliases repeat counted each time: a few lines of aliases
 #: of aliases stand for billions.
 MAX_LENGTH, MAX_VALUES = 1 << 20, 100_000
+#: Characters of a number: one of base 60 (`1:30`) takes time by the square of them.
+_LONGEST_NUMBER = 1000
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 def read_yaml(text: str | bytes) -> object:
@@ -43,6 +46,8 @@ def _count(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
         return known[node]
     known[node] = 1
     found = 1
+    if node.tag in _NUMBERS and len(node.value) > _LONGEST_NUMBER:
+        raise ValueError(f"a number in it has more than {_LONGEST_NUMBER} characters")
     if isinstance(node, yaml.MappingNode):
         found += sum(_count(key, known) + _count(value, known) for key, value in node.value)
     elif isinstance(node, yaml.SequenceNode):
