@@ -278,6 +278,17 @@ class WorkerDied(TorchkeeperError):
             self.status = 507
 
 
+class DeadlinePassed(TorchkeeperError):
+    """There was no answer in the time that the client gave the request: 504."""
+
+    status = 504
+    type = "DeadlineExceededException"
+    refusal = True
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"There was no answer within the {seconds:g} s that the request was given.")
+
+
 class Quarantined(TorchkeeperError):
     """A copy of a request that ended two workers by itself: 422; it is computed no more for a while."""
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from api.calling import Answering, call
 from torchkeeper.api.call import Call, answered
-from torchkeeper.errors import BadRequest, RequestTooLarge
+from torchkeeper.errors import BadRequest, DeadlinePassed, RequestTooLarge
 from torchkeeper.serving.ask import ClientGone
 from torchkeeper.wire.messages import Input, Kind, Reply
 
@@ -102,5 +102,34 @@ def test_a_client_that_leaves_takes_its_request_back() -> None:
         with pytest.raises(ClientGone):
             await waiting
         assert ask.left == 1
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"x-envoy-expected-rq-timeout-ms": "1500"}, 1.5),
+        ({"X-Server-Timeout": "30"}, 30.0),
+        ({"X-Server-Timeout": "0"}, None),
+        ({"X-Server-Timeout": "-1"}, None),
+        ({"X-Server-Timeout": "soon"}, None),
+        ({"X-Server-Timeout": "9" * 400}, 1e6),
+    ],
+)
+def test_how_long_a_client_waits(headers: dict[str, str], seconds: float | None) -> None:
+    assert call("POST", "/predictions/m", headers=headers).patience() == seconds
+
+
+def test_a_request_is_given_no_more_time_than_its_client_has() -> None:
+    async def run() -> None:
+        ask = Answering(None)
+        asked = call("POST", "/predictions/m", headers={"x-envoy-expected-rq-timeout-ms": "1"})
+        with pytest.raises(DeadlinePassed) as late:
+            await answered(asked, ask.whole("m", None, REQUEST))
+        assert (late.value.status, ask.left) == (504, 1)
+        in_time: Reply = await answered(asked, Answering(Reply(b"7")).whole("m", None, REQUEST))
+        assert in_time.body == b"7"
 
     asyncio.run(run())

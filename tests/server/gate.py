@@ -58,10 +58,10 @@ class Gate:
 class Client:
     """One request on a connection of its own."""
 
-    def __init__(self, server: Server, body: bytes) -> None:
+    def __init__(self, server: Server, body: bytes, headers: str = "") -> None:
         self._socket = socket.create_connection(("127.0.0.1", server.port), timeout=60)
-        head = "POST /predictions/gate HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
-        self._socket.sendall((head % len(body)).encode() + body)
+        head = f"POST /predictions/gate HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}"
+        self._socket.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         settle(server)
 
     def leave(self, server: Server) -> None:

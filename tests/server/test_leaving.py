@@ -65,3 +65,21 @@ def test_a_client_that_leaves_while_it_sends_is_gone(serve: Start, gate: Gate) -
     ledger = server.stop()
     assert gate.batches() == ["later"]
     assert (ledger["gone"], ledger["failed"], ledger["refused"]) == (1, 0, 0)
+
+
+def test_a_request_whose_time_is_over_is_answered_and_not_computed(serve: Start, gate: Gate) -> None:
+    server = serve({"gate": gate.handler}, "minWorkers: 1\nmaxWorkers: 1\nbatchSize: 1\n")
+    first = Client(server, b"wait")
+    gate.wait_until_it_computes()
+    prepared = Client(server, b"prepared")
+    hasty = Client(server, b"hasty", "x-envoy-expected-rq-timeout-ms: 50\r\n")
+    status, body = hasty.answer()
+    assert (status, b"within the 0.05 s" in body) == (504, True)
+    gate.let_on()
+    assert first.answer() == (200, b"wait")
+    assert prepared.answer() == (200, b"prepared")
+    patient = Client(server, b"patient", "X-Server-Timeout: 60\r\n")
+    assert patient.answer() == (200, b"patient")
+    ledger = server.stop()
+    assert gate.batches() == ["wait", "prepared", "patient"]
+    assert (ledger["refused"], ledger["failed"], ledger["gone"]) == (1, 0, 0)

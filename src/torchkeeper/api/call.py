@@ -18,6 +18,13 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
+#: Headers in which a client, or a proxy before the server, says how long it waits; their units in seconds.
+#: Source: Envoy's router filter; Google's client libraries.
+_PATIENCE = {b"x-envoy-expected-rq-timeout-ms": 0.001, b"x-server-timeout": 1.0}
+#: Seconds beyond which nobody waits, and no timer goes.
+_LONGEST = 1e6
+
+
 class Call(msgspec.Struct, frozen=True):
     """A request with its route."""
 
@@ -33,6 +40,13 @@ class Call(msgspec.Struct, frozen=True):
         for key, value in self.scope["headers"]:
             if key == name:
                 return str(value.decode("latin-1"))
+        return None
+
+    def patience(self) -> float | None:
+        """Seconds that the client waits for the answer, if it says so; what is no number says nothing."""
+        for key, value in self.scope["headers"]:
+            if key in _PATIENCE and value.isdigit():
+                return min(int(value[:9]) * _PATIENCE[key], _LONGEST) or None
         return None
 
     def fields(self) -> dict[str, str]:
@@ -70,10 +84,13 @@ def answered(call: Call, asked: Asked[A]) -> Awaitable[A]:
 
     Raises:
         ClientGone: it did.
+        DeadlinePassed: it gave the request less time.
     """
     watch = call.scope["extensions"]["torchkeeper"].get("on_gone")
     if watch is not None:
         watch(asked.leave)
+    if (seconds := call.patience()) is not None:
+        asked.within(seconds)
     return asked.answer()
 
 

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from torchkeeper.engine.dispatch import Dispatcher
 from torchkeeper.engine.stream import Stream
+from torchkeeper.errors import DeadlinePassed
 from torchkeeper.serving.traffic import Traffic
 from torchkeeper.wire.messages import Input, Reply
 
@@ -23,18 +24,30 @@ class ClientGone(Exception):
 class Asked(Generic[A]):
     """One request from its place in the queue to its answer."""
 
-    __slots__ = ("_dispatcher", "_left", "_ticket")
+    __slots__ = ("_dispatcher", "_late", "_left", "_ticket")
 
     def __init__(self, dispatcher: Dispatcher, ticket: asyncio.Future[Any]) -> None:
         self._dispatcher = dispatcher
         self._ticket = ticket
         self._left = False
+        #: Seconds in which no answer came, though the request was given no more.
+        self._late: float | None = None
+
+    def within(self, seconds: float) -> None:
+        """Gives the answer, or its first part, so much time; after that it is as if the client had left."""
+        timer = asyncio.get_running_loop().call_later(seconds, self._expire, seconds)
+        self._ticket.add_done_callback(lambda _: timer.cancel())
+
+    def _expire(self, seconds: float) -> None:
+        self._late = seconds
+        self._dispatcher.cancel(self._ticket)
 
     async def answer(self) -> A:
         """The answer: a Reply, or the Stream of its parts where they were asked for. To be awaited once.
 
         Raises:
             ClientGone: `leave` was called.
+            DeadlinePassed: it took longer than it was given.
             TorchkeeperError: there is no answer, and why.
         """
         try:
@@ -42,6 +55,8 @@ class Asked(Generic[A]):
         except asyncio.CancelledError:
             if self._left:
                 raise ClientGone from None
+            if self._late is not None:
+                raise DeadlinePassed(self._late) from None
             self.leave()
             raise
 
