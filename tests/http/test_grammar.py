@@ -51,6 +51,13 @@ def test_a_later_line_is_found_behind_any_body(body: bytes) -> None:
     assert found(raw + b"\r\n", len(LINE)) == len(raw)
 
 
+def test_a_later_line_is_found_in_no_time_whatever_stands_before_it() -> None:
+    target = b"/" + b"a" * 16_000
+    for before in (b"GET " * 60_000, b"GET  /" * 40_000, b" " * 200_000, (b"GET " + b" " * 500) * 500):
+        raw = LINE + before + b"GET " + target + b" HTTP/1.1\r\n"
+        assert find_line(raw, b"GET", target, "1.1", len(LINE)) == len(raw)
+
+
 def test_versions() -> None:
     check_version("1.1")
     check_version("1.0")

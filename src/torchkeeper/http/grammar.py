@@ -17,6 +17,9 @@ _HOST = re.compile(
     rb"(?:\[[0-9A-Za-z:.%\-_~!$&'()*+,;=]+\]|(?:[0-9A-Za-z\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
 )
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]+)(.*)", re.DOTALL)
+_BLANKS = re.compile(rb" *")
+#: What the parser takes behind a target.
+_LINE_ENDS = (b"HTTP/", b"RTSP/", b"ICE/", b"\r\n")
 _EMPTY_LINES = re.compile(rb"(?:\r\n)*")
 
 
@@ -54,15 +57,28 @@ def find_line(raw: bytes, method: bytes, target: bytes, version: str, after: int
         BadRequest: it is not there in the one spelling that there is.
     """
     line = b"%b %b HTTP/%b\r\n" % (method, target, version.encode())
-    if after:
-        spelled = rb"%b +%b(?: +[A-Z]+/[0-9.]+)? *\r\n" % (re.escape(method), re.escape(target))
-        found = re.compile(spelled).search(raw, after)
-        start = found.start() if found else after
-    else:
-        start = _EMPTY_LINES.match(raw).end()  # type: ignore[union-attr]  # nothing is a match, too
+    start = _spelled_anyhow(raw, method, target, after) if after else _end(_EMPTY_LINES, raw, 0)
     if not raw.startswith(line, start):
         raise bad("the request line must be method, target and HTTP version with one blank between")
     return start + len(line)
+
+
+def _end(pattern: re.Pattern[bytes], raw: bytes, at: int) -> int:
+    found = pattern.match(raw, at)
+    return found.end() if found else at
+
+
+def _spelled_anyhow(raw: bytes, method: bytes, target: bytes, after: int) -> int:
+    """Where a line with these two begins, with any number of blanks around the target."""
+    start = raw.find(method + b" ", after)
+    while start >= 0:
+        at = _end(_BLANKS, raw, start + len(method))
+        if raw.startswith(target, at):
+            at = _end(_BLANKS, raw, at + len(target))
+            if raw.startswith(_LINE_ENDS, at):
+                return start
+        start = raw.find(method + b" ", start + 1)
+    return after
 
 
 def ends_connection(fields: Iterable[tuple[bytes, bytes]]) -> bool:
