@@ -56,6 +56,17 @@ def test_nothing_is_refused_twice() -> None:
     assert library.sizes == [2, 2, 2]
 
 
+def test_rows_of_other_lengths_are_tried_and_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    library = Library(2, 4, lambda x: x * 2)
+    served = model(library)
+    served(torch.ones(1, 3))
+    library.sizes.clear()
+    for columns in (4, 3, 5, 3):
+        assert served(torch.ones(1, columns)).tolist() == [[2] * columns]
+    assert library.sizes == [2, 2, 2, 2]
+    assert caplog.text.count("batches of 2 rows at least") == 1
+
+
 def test_two_inputs_of_equally_many_rows() -> None:
     served = model(Library(2, 4, lambda x, y: x + y), 2)
     assert served(torch.ones(1, 3), torch.ones(1, 3)).tolist() == [[2] * 3]

@@ -27,7 +27,7 @@ class LearningModel(ServedModel):
     """A ServedModel whose inputs have no known sizes."""
 
     _learned = Size()
-    #: Datatypes and shapes of rows that came last, and the model of such rows.
+    #: Datatypes and shapes of the rows that came last (None: of other bounds), and the model of such rows.
     _latest: tuple[Any, ServedModel] | None = None
 
     def _whole(self, given: list[torch.Tensor]) -> Any:
@@ -49,7 +49,8 @@ class LearningModel(ServedModel):
             self._learned = Size(max(before.low, bound), before.high, _ROWS)
         else:
             self._learned = Size(before.low, bound, _ROWS)
-        self._latest = None
+        if self._latest is not None:
+            self._latest = None, self._latest[1]
         return self._learned != before
 
     def _model_of(self, given: list[torch.Tensor]) -> ServedModel | None:
@@ -62,5 +63,8 @@ class LearningModel(ServedModel):
                 Port(port.name, datatype, (self._learned, *map(fixed, shape)))
                 for port, (datatype, shape) in zip(self.inputs, rows, strict=True)
             ]
-            self._latest = rows, ServedModel(self._run, ports, self.outputs)
+            made = ServedModel(self._run, ports, self.outputs)
+            if self._latest is not None:
+                made.learn_from(self._latest[1])
+            self._latest = rows, made
         return self._latest[1]

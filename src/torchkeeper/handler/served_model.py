@@ -104,6 +104,12 @@ class ServedModel:
         self._tried = True
         return self._trial
 
+    def learn_from(self, other: ServedModel) -> None:
+        """What was found out by `other`, which computes the same in other sizes, holds here too."""
+        self._told = self._told or other._told
+        if other._trial is not None:
+            self._trial, self._tried = other._trial, True
+
     def _whole(self, given: list[torch.Tensor]) -> Any:
         size, count = self.batch, self._rows(given)
         if size is None or count is None or size.holds(count):
