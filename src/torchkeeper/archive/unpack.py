@@ -14,6 +14,7 @@ import shutil
 import stat
 import struct
 import tarfile
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -34,6 +35,8 @@ _LARGE_RATIO, _LARGE = 10, 4 << 30
 _MAX_DIRECTORY = 16 << 20
 _MAX_HEADERS, _MAX_REST = 1 << 20, 4 << 20
 _CHUNK = 1 << 20
+#: Characters of an entry's name that an error repeats.
+_SHOWN = 100
 #: What Java's reader knows too. Others may ask for memory without bound.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 #: What is wrong with an archive's bytes; a text that is no UTF-8 is a ValueError, as is a date.
@@ -72,6 +75,11 @@ def unpack(path: Path, into: Path, check: Check = lambda: None, called: str | No
             why = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise ArchiveError(f"{name}: cannot be unpacked: {why}") from None
         raise
+
+
+def _shown(name: str) -> str:
+    """An entry's name for an error, which may be a mebibyte long."""
+    return repr(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}...")
 
 
 class _Entries:
@@ -113,26 +121,26 @@ class _Entries:
         parts = self._parts(name)
         if not folder:
             if not parts:
-                raise self.refused(f"entry {name!r} has no name")
+                raise self.refused(f"entry {_shown(name)} has no name")
             if parts in self._files or parts in self._folders:
-                raise self.refused(f"entry {name!r} is there twice")
+                raise self.refused(f"entry {_shown(name)} is there twice")
             self._files.add(parts)
         above = [parts[:length] for length in range(1, len(parts) + folder)]
         if not self._files.isdisjoint(above):
-            raise self.refused(f"entry {name!r} lies in a file, or is a file and a folder")
+            raise self.refused(f"entry {_shown(name)} lies in a file, or is a file and a folder")
         self._folders.update(above)
         return self._into.joinpath(*parts)
 
     def _parts(self, name: str) -> tuple[str, ...]:
         parts = PurePosixPath(name.replace("\\", "/")).parts
         if "\0" in name or ".." in parts or (parts and (parts[0].startswith("/") or ":" in parts[0])):
-            raise self.refused(f"entry {name!r} would be unpacked outside the model's folder")
-        if not name.isprintable() and any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
-            raise self.refused(f"entry {name!r} has control characters in its name")
+            raise self.refused(f"entry {_shown(name)} would be unpacked outside the model's folder")
+        if not name.isprintable() and any(unicodedata.category(letter) == "Cc" for letter in name):
+            raise self.refused(f"entry {_shown(name)} has control characters in its name")
         if len(parts) > MAX_DEPTH:
-            raise self.refused(f"entry {name[:100]!r} lies deeper than {MAX_DEPTH} folders")
+            raise self.refused(f"entry {_shown(name)} lies deeper than {MAX_DEPTH} folders")
         if len(os.fsencode(name)) > MAX_PATH or any(len(os.fsencode(part)) > MAX_PART for part in parts):
-            raise self.refused(f"entry {name[:100]!r} has too long a name")
+            raise self.refused(f"entry {_shown(name)} has too long a name")
         return parts
 
     def write(self, source: IO[bytes], target: Path, size: int) -> None:
@@ -147,7 +155,9 @@ class _Entries:
                     break
                 out.write(chunk)
         if left:
-            raise self.refused(f"entry {str(target.relative_to(self._into))!r} has not the size that it says")
+            raise self.refused(
+                f"entry {_shown(str(target.relative_to(self._into)))} has not the size that it says"
+            )
 
 
 # --- zip ----------------------------------------------------------------------------------------------
@@ -206,22 +216,21 @@ def _judge(listed: Sequence[zipfile.ZipInfo], entries: _Entries) -> None:
             raise entries.refused("an entry has no name")
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if stat.S_ISLNK(kind):
-            raise entries.refused(f"entry {entry.filename!r} is a link")
+            raise entries.refused(f"entry {_shown(entry.filename)} is a link")
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR) and entry.create_system == 3:  # Unix
-            raise entries.refused(f"entry {entry.filename!r} is neither a file nor a folder")
+            raise entries.refused(f"entry {_shown(entry.filename)} is neither a file nor a folder")
         if entry.flag_bits & 0x1:
-            raise entries.refused(f"entry {entry.filename!r} is encrypted")
+            raise entries.refused(f"entry {_shown(entry.filename)} is encrypted")
         if entry.compress_type not in _METHODS:
-            raise entries.refused(
-                f"entry {entry.filename!r} is packed by method {entry.compress_type}, which is not known here"
-            )
+            how = f"is packed by method {entry.compress_type}, which is not known here"
+            raise entries.refused(f"entry {_shown(entry.filename)} {how}")
     entries.declare(sum(entry.file_size for entry in listed))
     end = 0
     for entry in sorted(listed, key=lambda one: one.header_offset):
         if entry.header_offset < 0:
-            raise entries.refused(f"entry {entry.filename!r} begins before the archive does")
+            raise entries.refused(f"entry {_shown(entry.filename)} begins before the archive does")
         if entry.header_offset < end:
-            raise entries.refused(f"entry {entry.filename!r} overlaps another one")
+            raise entries.refused(f"entry {_shown(entry.filename)} overlaps another one")
         end = entry.header_offset + 30 + len(entry.orig_filename) + entry.compress_size
 
 
@@ -280,7 +289,7 @@ def _read_tar(meter: _Meter, entries: _Entries) -> None:
                 with source:
                     entries.write(source, place, entry.size)
             else:
-                raise entries.refused(f"entry {entry.name!r} is neither a file nor a folder")
+                raise entries.refused(f"entry {_shown(entry.name)} is neither a file nor a folder")
             meter.allow(_MAX_HEADERS)
         _read_rest(meter, archive.offset, entries)
 

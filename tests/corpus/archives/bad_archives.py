@@ -61,7 +61,8 @@ def zip_file(
         crc = zlib.crc32(entry.data) if entry.crc is None else entry.crc
         packed = len(entry.data) if entry.packed is None else entry.packed
         length = len(entry.data) if entry.size is None else entry.size
-        told = struct.pack("<HHHHLLL", entry.flags, entry.method, 0, 33, crc, packed, length)
+        utf8 = 0 if name.isascii() or isinstance(entry.name, bytes) else 0x800
+        told = struct.pack("<HHHHLLL", entry.flags | utf8, entry.method, 0, 33, crc, packed, length)
         local = name if entry.local_name is None else entry.local_name
         body += entry.local_magic + struct.pack("<H", entry.needed) + told + struct.pack("<HH", len(local), 0)
         body += local + entry.data
@@ -226,7 +227,7 @@ def _zip_names() -> Iterator[tuple[str, bytes, str]]:
         yield f"zip name {name!r}", archive(Entry(name)), outside
         if "\0" not in name:
             yield f"tar name {name!r}", named(name), outside
-    for name in ("a\nb", "a\x1b[2Jb", "a\x7f", "a/\r/b"):
+    for name in ("a\nb", "a\x1b[2Jb", "a\x7f", "a/\r/b", "a\x9bb"):
         yield f"zip name {name!r}", archive(Entry(name)), "has control characters in its name"
         yield f"tar name {name!r}", named(name), "has control characters in its name"
     for what, name in (("deep", "d/" * 33 + "f"),):
