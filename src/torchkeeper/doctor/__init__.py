@@ -1,4 +1,4 @@
-"""`torchkeeper doctor`: what becomes of an existing TorchServe set-up, told without running any of it.
+"""`torchkeeper doctor` and `inspect`: what becomes of a set-up, what an archive holds; none of it is run.
 
 Reads the files and puts the parts' findings together. Must not import torch, nor the server.
 """
