@@ -10,7 +10,7 @@ from torchkeeper.api.call import Call, Handler
 from torchkeeper.api.routes import Endpoint, resolve
 from torchkeeper.api.streaming import Streamed
 from torchkeeper.serving.apis import Api
-from torchkeeper.serving.ask import Asked
+from torchkeeper.serving.ask import Asked, Busyness
 from torchkeeper.wire.messages import Input, Reply
 
 MAX_BODY = 1000
@@ -68,6 +68,9 @@ class Answering:
     def in_parts(self, name: str, version: str | None, request: Input) -> Asked[Any]:
         self.ones_in_parts.append((name, version, request))
         return self._asked()
+
+    def load(self, name: str, version: str | None) -> Busyness:
+        return Busyness(serving=2, busy=1, waiting=0, batch_size=1)
 
     def _asked(self) -> Asked[Any]:
         ticket = asyncio.get_running_loop().create_future()

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from torchkeeper.api.body import parse_parts, parse_query
 from torchkeeper.api.call import Call, Handler, answered
+from torchkeeper.api.orca import ASKS, with_load
 from torchkeeper.api.routes import Endpoint
 from torchkeeper.api.sagemaker import TARGET, execution_parameters, target_model
 from torchkeeper.api.streaming import Streamed, streamed
@@ -60,7 +61,11 @@ class InferenceApi:
         model = self._invoked(call, parts) if match.model is None else match.model
         request = Input(call.request_id, match.route.kind, parts, headers)
         answer = await answered(call, self._ask.in_parts(model, match.version, request))
-        return streamed(answer, call.header(b"accept")) if isinstance(answer, Stream) else answer
+        if isinstance(answer, Stream):
+            return streamed(answer, call.header(b"accept"))
+        if (form := call.header(ASKS)) is not None:
+            return with_load(answer, form, self._ask.load(model, match.version))
+        return answer
 
     def _invoked(self, call: Call, parts: tuple[Part, ...]) -> str:
         """SageMaker's choice: the model that the request names, or the only one."""

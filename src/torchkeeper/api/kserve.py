@@ -12,6 +12,7 @@ import msgspec
 
 from torchkeeper.api.call import Call, Handler, answered
 from torchkeeper.api.coding import WORTHWHILE, chosen, decoded, encoded
+from torchkeeper.api.orca import ASKS, with_load
 from torchkeeper.api.routes import Endpoint
 from torchkeeper.errors import ServiceUnavailable
 from torchkeeper.models.registry import Models
@@ -77,7 +78,10 @@ async def infer(call: Call, ask: Ask, envelope: str) -> Reply:
         headers = {name: value for name, value in headers.items() if name.lower() != "content-encoding"}
     match = call.match
     request = Input(call.request_id, match.route.kind, (Part("body", body),), headers, envelope)
-    reply = await answered(call, ask.whole(str(match.model), match.version, request))
+    name = str(match.model)
+    reply = await answered(call, ask.whole(name, match.version, request))
+    if (form := call.header(ASKS)) is not None:
+        reply = with_load(reply, form, ask.load(name, match.version))
     return await _packed(reply, call.header(b"accept-encoding"))
 
 

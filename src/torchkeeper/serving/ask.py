@@ -6,11 +6,12 @@ A protocol makes an Input and gets an Asked. Which version answers, `serving.tra
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from torchkeeper.engine.dispatch import Dispatcher
 from torchkeeper.engine.stream import Stream
-from torchkeeper.errors import DeadlinePassed
+from torchkeeper.errors import DeadlinePassed, TorchkeeperError
 from torchkeeper.serving.traffic import Traffic
 from torchkeeper.wire.messages import Input, Reply
 
@@ -66,6 +67,21 @@ class Asked(Generic[A]):
         self._dispatcher.cancel(self._ticket)
 
 
+@dataclass(frozen=True)
+class Busyness:
+    """What a model version has to do: workers that serve and that are busy, requests that wait."""
+
+    serving: int
+    busy: int
+    waiting: int
+    batch_size: int
+
+    @property
+    def utilization(self) -> float:
+        """1 when all workers are busy; a full batch that waits counts as one worker more."""
+        return (self.busy + self.waiting / self.batch_size) / max(self.serving, 1)
+
+
 class Ask:
     """The way of every protocol to a model."""
 
@@ -87,3 +103,13 @@ class Ask:
         dispatcher = self._traffic.version_for(name, version).dispatcher
         ticket = dispatcher.submit(request, explicit_version=version is not None, in_parts=True)
         return Asked(dispatcher, ticket)
+
+    def load(self, name: str, version: str | None) -> Busyness | None:
+        """How busy that version is; None: it is not here any more."""
+        try:
+            found = self._traffic.version_for(name, version)
+        except TorchkeeperError:
+            return None
+        serving = found.loaded_workers()
+        busy = max(serving - found.dispatcher.idle(), 0)
+        return Busyness(serving, busy, found.dispatcher.waiting, found.about.config.batch_size)
