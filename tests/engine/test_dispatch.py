@@ -284,6 +284,24 @@ async def test_who_ends_two_workers_is_quarantined_and_nobody_of_its_batch() -> 
     assert (await again).body == b"bystander"
 
 
+@in_loop
+async def test_copies_that_wait_already_end_no_further_workers() -> None:
+    at_work = Dispatching()
+    first, second, good = at_work.ask("guilty"), at_work.ask("guilty"), at_work.ask("good")
+    await turns()
+    at_work.die(loss=CRASH)
+    at_work.hire()
+    at_work.die(1, loss=CRASH)
+    at_work.hire()
+    with pytest.raises(WorkerDied):
+        await first
+    with pytest.raises(Quarantined):
+        await second
+    assert at_work.batches(2) == [["good"]]
+    at_work.answer(place=2)
+    assert (await good).body == b"good"
+
+
 @pytest.mark.parametrize(
     "second",
     [

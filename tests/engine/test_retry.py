@@ -17,7 +17,7 @@ KILLED = Loss("SIGKILL", killed=True, timed_out=False)
 HANG = Loss("no answer in time", killed=True, timed_out=True)
 
 
-def entry(*, retried: bool = False, streams: bool = False) -> Entry:
+def entry(*, retried: bool = False, crashed: bool = False, streams: bool = False) -> Entry:
     found = Entry(
         Input("1", Kind.PREDICT, (), {}),
         asyncio.Future(loop=asyncio.new_event_loop()),
@@ -25,6 +25,7 @@ def entry(*, retried: bool = False, streams: bool = False) -> Entry:
         0,
         "lane",
         retried=retried,
+        crashed=crashed,
         in_parts=streams,
     )
     found.ticket.get_loop().close()
@@ -50,7 +51,15 @@ def entry(*, retried: bool = False, streams: bool = False) -> Entry:
     ],
 )
 def test_once_where_it_helps(loss: Loss, retried: bool, allowed: bool, anybody: bool, fate: Fate) -> None:
-    assert fate_of(entry(retried=retried), loss, allowed=allowed, anybody=anybody) is fate
+    found = entry(retried=retried, crashed=retried)
+    assert fate_of(found, loss, allowed=allowed, anybody=anybody) is fate
+
+
+def test_who_was_in_the_hands_of_a_worker_that_others_ended_has_ended_one_at_most() -> None:
+    found = entry()
+    assert fate_of(found, KILLED, allowed=True, anybody=True) is Fate.AGAIN
+    found.begin_again(crashed=KILLED.crashed)
+    assert fate_of(found, DEATH, allowed=True, anybody=True) is Fate.FAILS
 
 
 def test_a_stream_is_sent_again_until_its_client_has_seen_a_part() -> None:

@@ -245,6 +245,11 @@ class Dispatcher:
         return first_come(view)
 
     def _send(self, hands: Hands, entries: list[Entry]) -> None:
+        if self._quarantine.held:
+            entries, copies = self._quarantine.sift(entries, time.monotonic())
+            for entry, error in copies:
+                self._observe(Left(entry.lane))
+                entry.fail(error)
         if not entries:
             return
         self._next_batch += 1
@@ -283,11 +288,8 @@ class Dispatcher:
 
     def _on_slow(self, hands: Hands, entry: Entry) -> None:
         request_id = entry.input.request_id
-        logger.warning(
-            "request %s: its answer is read too slowly, the rest of it is not sent",
-            request_id,
-            extra={**hands.worker.known, "request_id": request_id},
-        )
+        text = "request %s: its answer is read too slowly, the rest of it is not sent"
+        logger.warning(text, request_id, extra={**hands.worker.known, "request_id": request_id})
         self.cancel(entry.ticket)
 
     def on_message(self, worker: Worker, message: Message, raw: bytes) -> None:
@@ -296,9 +298,8 @@ class Dispatcher:
         if hands is None or not hands.batches:
             return
         running = hands.batches[0].batch_id
-        if isinstance(message, Replies):
-            if message.batch_id == running:
-                self._answer(hands, message, raw)
+        if isinstance(message, Replies) and message.batch_id == running:
+            self._answer(hands, message, raw)
         elif isinstance(message, Intermediate) and message.batch_id == running:
             self._forward(hands, message, raw)
 
@@ -332,18 +333,16 @@ class Dispatcher:
 
     def _after_death(self, worker: Worker, entries: list[Entry], loss: Loss) -> None:
         again = []
-        allowed = self._settings.retry_on_worker_death
         anybody = not self._admission.closed or bool(self._crew.serving)  # else all workers were sent away
         for entry in entries:
             if entry.gone:
                 continue
-            fate = fate_of(entry, loss, allowed=allowed, anybody=anybody)
+            fate = fate_of(entry, loss, allowed=self._settings.retry_on_worker_death, anybody=anybody)
             request_id = entry.input.request_id
             known = {**worker.known, "request_id": request_id}
             logger.warning("%s was lost: request %s %s", worker.name, request_id, fate.value, extra=known)
             if fate is Fate.AGAIN:
-                entry.retried = True
-                entry.parts, entry.joined = [], 0
+                entry.begin_again(crashed=loss.crashed)
                 again.append(entry)
                 continue
             if fate is Fate.QUARANTINED:
@@ -391,8 +390,7 @@ class Dispatcher:
                 meter.answered(entry.named, batch.begun - entry.arrived, now - entry.arrived)
                 streamed = streamed or entry.stream is not None
             elif isinstance(outcome, Failure):
-                error = PredictionFailed(outcome.message, status=outcome.status, cause=outcome.cause)
-                entry.fail(error)
+                entry.fail(PredictionFailed(outcome.message, status=outcome.status, cause=outcome.cause))
         if streamed:
             meter.streamed()
         for sample in message.samples:

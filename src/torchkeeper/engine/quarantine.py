@@ -6,9 +6,12 @@ They are known by a digest of what is asked and of the parameters; headers and i
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from torchkeeper.engine.queue import Entry
 from torchkeeper.errors import Quarantined
 from torchkeeper.wire.messages import Input
 
@@ -46,6 +49,8 @@ class Quarantine:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
+        #: When the newest one was put here: who came later was checked already.
+        self._newest = -math.inf
         #: By their digests, the oldest first.
         self.held: dict[str, Held] = {}
 
@@ -55,6 +60,7 @@ class Quarantine:
             return None
         digest = digest_of(request)
         self.held.pop(digest, None)
+        self._newest = now
         self.held[digest] = Held(cause, now, now + self._seconds)
         if len(self.held) > MOST:
             del self.held[next(iter(self.held))]
@@ -74,6 +80,21 @@ class Quarantine:
         if found is not None:
             found.refused += 1
             raise Quarantined(digest, found.cause, found.until - now)
+
+    def sift(
+        self, entries: Iterable[Entry], now: float
+    ) -> tuple[list[Entry], list[tuple[Entry, Quarantined]]]:
+        """Those of waiting requests that are no copies, and the copies with their errors."""
+        kept, copies = [], []
+        for entry in entries:
+            try:
+                if entry.arrived <= self._newest:
+                    self.check(entry.input, now)
+            except Quarantined as error:
+                copies.append((entry, error))
+            else:
+                kept.append(entry)
+        return kept, copies
 
     def listed(self, now: float) -> dict[str, Held]:
         """Those that are kept now."""

@@ -36,6 +36,8 @@ class Entry(msgspec.Struct, eq=False):
     lane: Lane
     #: Whether it was in the hands of a worker that died; such a request is sent again once, alone.
     retried: bool = False
+    #: Whether that worker died of what it computed.
+    crashed: bool = False
     #: Whether the request's URL named the model's version.
     named: bool = False
     #: Whether the parts of a streamed answer are wanted one by one; else they are joined.
@@ -60,6 +62,11 @@ class Entry(msgspec.Struct, eq=False):
             self.ticket.set_result(self.stream)
         else:
             self.stream.put(part)
+
+    def begin_again(self, *, crashed: bool) -> None:
+        """It will be sent again, for its worker died; `crashed`: of what it computed."""
+        self.retried, self.crashed = True, crashed
+        self.parts, self.joined = [], 0
 
     def answer(self, reply: Reply) -> None:
         """The answer, or its last part."""

@@ -17,7 +17,7 @@ class Fate(enum.Enum):
 
 
 def fate_of(entry: Entry, loss: Loss, *, allowed: bool, anybody: bool) -> Fate:
-    """A request is tried once more, alone; if that ends a second worker, it is the culprit.
+    """A request is tried once more, alone; if both workers crashed, it is the culprit.
 
     A hang has cost the client a whole response timeout already; sending it again would cost another. Of a
     streamed answer the client has seen a part. Who is killed from outside, or by the kernel for its memory,
@@ -28,5 +28,5 @@ def fate_of(entry: Entry, loss: Loss, *, allowed: bool, anybody: bool) -> Fate:
         anybody: whether there is, or will be, a worker to send it to.
     """
     if entry.retried:
-        return Fate.QUARANTINED if loss.crashed else Fate.FAILS
+        return Fate.QUARANTINED if entry.crashed and loss.crashed else Fate.FAILS
     return Fate.AGAIN if allowed and anybody and not loss.timed_out and entry.stream is None else Fate.FAILS
