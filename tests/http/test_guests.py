@@ -163,3 +163,39 @@ def test_on_a_real_connection_the_refused_ones_are_told_and_what_is_whole_counts
     for answer in others:
         assert answer.count(b"HTTP/1.1 200 ") == 2
         assert b"\r\n\r\n1000HTTP" in answer
+
+
+def test_one_connection_too_many_is_told_so_and_room_that_is_made_is_used() -> None:
+    async def fine(scope: object, receive: object, send: object) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})  # type: ignore[operator]
+        await send({"type": "http.response.body", "body": b""})  # type: ignore[operator]
+
+    async def run() -> tuple[bytes, bytes, bytes]:
+        async with listening(fine, max_connections=2, drain_seconds=0.1, idle_timeout=30) as (
+            listener,
+            there,
+        ):
+            address = listener.getsockname()
+            first, second = [await asyncio.open_connection(*address) for _ in range(2)]
+            first[1].write(get(b"/"))
+            kept = await first[0].readuntil(b"\r\n\r\n")
+            third = await asyncio.open_connection(*address)
+            third[1].write(get(b"/"))
+            refused = await third[0].read()
+            for _, writer in (second, third):
+                writer.close()
+            while len(there) > 1:
+                await asyncio.sleep(0)
+            fourth = await asyncio.open_connection(*address)
+            fourth[1].write(get(b"/", b"Connection: close\r\n"))
+            taken = await fourth[0].read()
+            for _, writer in (first, fourth):
+                writer.close()
+            return kept, refused, taken
+
+    kept, refused, taken = asyncio.run(run())
+    assert kept.startswith(b"HTTP/1.1 200 ")
+    assert refused.startswith(b"HTTP/1.1 503 ")
+    assert b"Retry-After: 1\r\n" in refused
+    assert b"More than 2 connections are open." in refused
+    assert taken.startswith(b"HTTP/1.1 200 ")
