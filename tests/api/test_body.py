@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, unquote_to_bytes, urlencode
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from torchkeeper.api.body import MAX_FIELDS, MAX_HEADER, MAX_PARAMETERS, MAX_PARTS, parse_parts, parse_query
+from torchkeeper.api.body import (
+    MAX_FIELDS,
+    MAX_HEADER,
+    MAX_PARAMETERS,
+    MAX_PARTS,
+    parse_parts,
+    parse_query,
+    takes_long,
+)
 from torchkeeper.errors import BadRequest
 from torchkeeper.wire.messages import Part
 
@@ -334,3 +342,41 @@ def test_arbitrary_bytes_are_parameters_or_a_bad_request(content_type: str | Non
         except BadRequest:
             continue
         assert len({found.name for found in parts}) == len(parts)
+
+
+@given(
+    st.lists(
+        st.sampled_from([b"%", b"%4", b"%41", b"%zz", b"%C3%A4", b"+", b"&", b"=", b"a", b"\xff", b"%00"])
+    )
+)
+def test_fields_are_what_urllib_makes_of_them(pieces: list[bytes]) -> None:
+    query = b"".join(pieces)
+    found = parse_qsl(query.decode("latin-1"), keep_blank_values=True, encoding="latin-1")
+    expected = {
+        name.encode("latin-1").decode("utf-8", "replace"): value.encode("latin-1") for name, value in found
+    }
+    assert {part.name: part.value for part in parse_query(query)} == expected
+
+
+@pytest.mark.parametrize("piece", [b"%41", b"%", b"%zz", b"a%41", b"%4"])
+def test_escapes_are_whole_also_in_long_values(piece: bytes) -> None:
+    for lead in (b"", b"x", b"xx"):
+        value = lead + piece * 100_000
+        (part,) = parse_parts(URLENCODED, b"a=" + value)
+        assert part.value == unquote_to_bytes(value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "long"),
+    [
+        (URLENCODED, 65_535, False),
+        (URLENCODED, 65_536, True),
+        (URLENCODED.upper(), 10**6, True),
+        (MULTIPART, 10**6, False),
+        (MULTIPART, 2**20, True),
+        ("image/png", 10**7, False),
+        (None, 10**7, False),
+    ],
+)
+def test_which_forms_are_read_elsewhere(kind: str | None, size: int, long: bool) -> None:
+    assert takes_long(kind, size) is long

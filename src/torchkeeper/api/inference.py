@@ -5,9 +5,10 @@ Source: TorchServe's inference API, and SageMaker's conventions for `/invocation
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
-from torchkeeper.api.body import parse_parts, parse_query
+from torchkeeper.api.body import parse_parts, parse_query, takes_long
 from torchkeeper.api.call import Call, Handler, answered
 from torchkeeper.api.orca import ASKS, with_load
 from torchkeeper.api.routes import Endpoint
@@ -53,7 +54,11 @@ class InferenceApi:
         headers = call.fields()
         body = await call.body()
         query = parse_query(scope["query_string"]) if scope["query_string"] else ()
-        parts = (*query, *parse_parts(call.header(b"content-type"), body))
+        kind = call.header(b"content-type")
+        if takes_long(kind, len(body)):
+            parts = (*query, *await asyncio.to_thread(parse_parts, kind, body))
+        else:
+            parts = (*query, *parse_parts(kind, body))
         if not body and call.header(b"content-length") is None:
             headers["content-length"] = "0"
         if match.url_path is not None:
