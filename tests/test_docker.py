@@ -62,15 +62,23 @@ def enter(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         ("torchserve", "--start", "--ts-config", "$HOME/config.properties"),
         ("ls", "config.properties", ";", "torchserve", "--start", "--ts-config", "config.properties"),
         ("torchserve --start --ts-config config.properties && tail -f --pid=$(cat tmp/*.pid) /dev/null",),
+        ("./start.sh",),
+        ("bash", "start.sh"),
+        ("/bin/sh", "-c", "torchserve --start --ts-config config.properties"),
+        ("./start.sh", "exec", "sleep", "600"),
     ],
     ids=[
         *("serve", "torchserve", "a line with a variable", "a line with quotes"),
         *("words with a variable", "words of two commands", "a line that goes on"),
+        *("a script", "a script and its shell", "the shell form", "a script that goes on"),
     ],
 )
 def test_the_server_stays_in_the_foreground_and_gets_the_signals(
     tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
+    script = tmp_path / "start.sh"
+    script.write_text('#!/bin/bash\ntorchserve --start --ts-config config.properties\n"$@"\n')
+    script.chmod(0o755)
     with subprocess.Popen(
         ["bash", SCRIPT, *arguments], cwd=tmp_path, env=home(tmp_path), stdout=subprocess.PIPE, text=True
     ) as process:
@@ -96,6 +104,7 @@ def test_the_server_stays_in_the_foreground_and_gets_the_signals(
         (("echo", "one", ";", "echo", "$((1 + 1))"), "one\n2\n"),
         (("A=1 printenv A",), "1\n"),
         (("bash", "-c", "echo '*'  more"), "* more\n"),
+        (("/bin/sh", "-c", "echo '*'  more"), "* more\n"),
         (("echo one 'two  words'",), "one two  words\n"),
         (("echo $HOME && echo more",), "{home}\nmore\n"),
         (("pwd",), "{home}\n"),
@@ -116,6 +125,20 @@ def test_the_exit_code_is_the_commands(tmp_path: Path) -> None:
     refused = enter(tmp_path, "serve")
     assert refused.returncode == 1
     assert f"--ts-config file not found: {tmp_path}/config.properties" in refused.stdout
+
+
+def test_a_command_gets_the_signals_and_ends_in_its_own_time(tmp_path: Path) -> None:
+    own = "import signal; print('up', flush=True); signal.sigwait({signal.SIGTERM}); print('done'); exit(7)"
+    mask = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}); "
+    (tmp_path / "own.py").write_text(mask + own)
+    environ = {**os.environ, "HOME": str(tmp_path), "PATH": PATH, "TMPDIR": str(tmp_path)}
+    arguments = ["bash", SCRIPT, sys.executable, "own.py"]
+    with subprocess.Popen(arguments, cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(signal.SIGTERM)
+        assert "done" in process.stdout.read()
+    assert process.returncode == 7
 
 
 def test_the_words_after_serve_are_taken_as_they_are(tmp_path: Path) -> None:
