@@ -223,3 +223,42 @@ def test_an_instance_that_is_refused_is_its_requests_failure(
     assert (refused.status, refused.message) == (409, "not this one")
     assert isinstance(answered, Reply)
     assert json.loads(answered.body) == {"predictions": ["c"]}
+
+
+APART = """
+from torchkeeper.handler.errors import RowsApart
+
+def handle(data, context):
+    groups = {}
+    for place, row in enumerate(data or ()):
+        groups.setdefault(row[0], []).append(place)
+    if len(groups) > 1:
+        raise RowsApart(list(groups.values()))
+    if data and "bad" in [row[1:] for row in data]:
+        raise ValueError("bad")
+    return data
+"""
+
+
+@pytest.mark.parametrize(
+    "asked_for",
+    [
+        [["a1"], ["abad"], ["b2"], ["a3"]],
+        [["a1"], ["abad"], ["bbad"], ["b3"], ["a4"]],
+        [["a1", "b1"], ["abad", "b2"], ["b3", "a3"]],
+        [["abad", "bbad", "c1"], ["c2", "a2"], ["b4"]],
+        [["abad"], ["b1"]],
+    ],
+)
+def test_who_shares_a_group_with_the_guilty_does_not_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked_for: list[list[str]]
+) -> None:
+    service = loaded(tmp_path, monkeypatch, APART)
+    outcomes = service.predict([asked(number, *rows) for number, rows in enumerate(asked_for)], Leavers())
+    for rows, outcome in zip(asked_for, outcomes, strict=True):
+        if any(row.endswith("bad") for row in rows):
+            assert isinstance(outcome, Failure)
+            assert outcome.cause == "ValueError: bad"
+        else:
+            assert isinstance(outcome, Reply)
+            assert json.loads(outcome.body) == {"predictions": rows}

@@ -125,21 +125,34 @@ class InstancesEnvelope(BaseEnvelope):
                 raise
             groups = error.groups
         results: list[Any] = [None] * len(instances)
-        failed: dict[int, str | Exception] = {}
+        failures: list[tuple[set[int], Exception]] = []
         for group in groups:
             its_owners = [owners[row] for row in group]
             try:
                 found = self._asked([instances[row] for row in group], its_owners)
-            except (UnreadableRows, WrongOutcome, MemoryError):
+            except (UnreadableRows, RowsApart, WrongOutcome, MemoryError):
                 raise
             except Exception as error:  # noqa: BLE001 - the handler is user code
-                failed |= dict.fromkeys(its_owners, error)
+                failures.append((set(its_owners), error))
                 continue
             for row, result in zip(group, found, strict=True):
                 results[row] = result
-        if failed:
-            raise UnreadableRows(failed)
+        if failures:
+            raise self._blame(failures)
         return results
+
+    def _blame(self, failures: Sequence[tuple[set[int], Exception]]) -> Exception:
+        """What to raise where groups failed, each given by the requests whose instances it had.
+
+        A request that failed alone is guilty. Among several others may be: they are asked for apart, and
+        where there is nobody besides them, they have failed together like any batch.
+        """
+        several = [(owners, error) for owners, error in failures if len(owners) > 1]
+        if not several:
+            return UnreadableRows({owner: error for owners, error in failures for owner in owners})
+        suspects = set().union(*(owners for owners, _ in several))
+        others = [place for place in range(len(self._opened)) if place not in suspects]
+        return RowsApart([sorted(suspects), others]) if others else several[0][1]
 
     def _asked_together(self, instances: list[Any], owners: Sequence[int]) -> list[Any]:
         with _spread(self.context, owners) as collector:
