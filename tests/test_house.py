@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": {"deadlines", "errors", "wire"},
     "ending": {"deadlines", "machine"},
     "handler": {"machine", "wire"},
-    "pool": {"config", "deadlines", "machine", "wire"},
+    "pool": {"config", "deadlines", "errors", "machine", "wire"},
     "archive": {"config", "errors", "machine", "wire"},
     "client": {"config"},
     "envelope": {"handler", "wire"},
@@ -67,7 +67,16 @@ TOOLS = {"testing", "doctor", "export"}
 HEAVY = {"torch", "numpy", "PIL", "ts"}
 #: Modules that do no I/O: what they decide can be tried without a file, a socket or an event loop.
 PURE = (
-    *("deadlines", "errors", "wire", "envelope", "pool.life", "engine.batching", "engine.retry"),
+    *(
+        "deadlines",
+        "errors",
+        "wire",
+        "envelope",
+        "pool.dossier",
+        "pool.life",
+        "engine.batching",
+        "engine.retry",
+    ),
     *(
         "config.kserve_pod",
         "config.pods",

@@ -47,19 +47,21 @@ class Worker:
         self._frames: list[tuple[Message, bytes]] = []
         ours, theirs = socket.socketpair()
         life, self._life = os.pipe()
+        self.crash, crash = os.pipe()
         out: IO[bytes]
         with open(self.log, "wb") as out:
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "torchkeeper.worker.main"),
-                    *("--channel", str(theirs.fileno()), "--life", str(life)),
+                    *("--channel", str(theirs.fileno()), "--life", str(life), "--crash", str(crash)),
                 ],
-                pass_fds=(theirs.fileno(), life),
+                pass_fds=(theirs.fileno(), life, crash),
                 stdout=out,
                 stderr=subprocess.STDOUT,
             )
         theirs.close()
         os.close(life)
+        os.close(crash)
         ours.settimeout(60)
         self._sock = ours
         spec = ModelSpec("m", "1.0", str(folder), {"model": {}}, "h.py", envelope, None, 8, None)
@@ -109,3 +111,4 @@ class Worker:
         self.process.wait()
         self._sock.close()
         os.close(self._life)
+        os.close(self.crash)

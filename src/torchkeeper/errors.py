@@ -12,8 +12,10 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 
-#: How Python's and torch's errors say that a device or the machine has no memory left.
-_OUT_OF_MEMORY = re.compile(r"\b(MemoryError|OutOfMemoryError)\b|out of memory", re.IGNORECASE)
+#: How Python's, torch's and C++'s errors say that a device or the machine has no memory left.
+_OUT_OF_MEMORY = re.compile(
+    r"\b(MemoryError|OutOfMemoryError|bad_alloc)\b|out of memory|can(no|')t allocate memory", re.IGNORECASE
+)
 #: Addresses of memory, and paths from the root on: each with what of it may be told.
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
 _PATH = re.compile(
@@ -25,6 +27,11 @@ _PATH = re.compile(
 def outward(text: str) -> str:
     """A text for clients: files without their folders, and no addresses of memory."""
     return _PATH.sub("", _ADDRESS.sub("0x...", text))
+
+
+def out_of_memory(text: str) -> bool:
+    """Whether an error's text says that the memory did not suffice."""
+    return _OUT_OF_MEMORY.search(text) is not None
 
 
 class TorchkeeperError(Exception):
@@ -158,7 +165,7 @@ class StartFailed(TorchkeeperError):
 
     def __init__(self, name: str, version: str, cause: str) -> None:
         super().__init__(f"Failed to start workers for model {name} version: {version}", cause=cause)
-        if _OUT_OF_MEMORY.search(cause):
+        if out_of_memory(cause):
             self.status = 507
 
 

@@ -160,7 +160,7 @@ def test_the_repository(room: Room) -> None:
         await room.post("/v2/repository/models/m/load")
         assert list(room.house.models) == [of_m]
         await registered(room.house, "m", "2.0", workers=0)
-        assert (await room.index())[1] == ("m", "2.0", "UNAVAILABLE", "0 of 0 workers are ready")
+        assert (await room.index())[1] == ("m", "2.0", "UNAVAILABLE", "0 of 1 workers are ready")
         unload = await room.post("/v2/repository/models/m/unload")
         assert unload == Reply(b'{"name":"m","unload":true}', 200, "", {}, JSON)
         assert await room.index() == []

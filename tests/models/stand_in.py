@@ -39,6 +39,7 @@ class StandInProcess:
 
     def __init__(self, launcher: StandInLauncher, owner: Owner) -> None:
         self.pid = 0
+        self.peak_rss, self.crash = 0, ""
         self.alive = True
         self.loaded = False
         self.spec: Any = None

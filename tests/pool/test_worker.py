@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 
 import pytest
 from hypothesis import given
@@ -11,40 +10,10 @@ from hypothesis import strategies as st
 
 from torchkeeper.pool.life import Event, IllegalTransition, Life, State
 from torchkeeper.pool.process import WorkerProcess
-from torchkeeper.pool.worker import NOBODY, Refusal, Worker, describe_end, is_crash
+from torchkeeper.pool.worker import NOBODY, Refusal, Worker
 from torchkeeper.wire.messages import ModelSpec
 
 SPEC = ModelSpec("m", "1.0", "/nowhere", {}, "h.py", None, None, 1, None)
-
-
-@pytest.mark.parametrize(
-    ("returncode", "words"),
-    [
-        (None, "the worker process ended"),
-        (3, "the worker process left with exit code 3"),
-        (-signal.SIGSEGV, "the worker process was killed by SIGSEGV"),
-        (-250, "the worker process was killed by signal 250"),
-    ],
-)
-def test_ends_in_words(returncode: int | None, words: str) -> None:
-    assert describe_end(returncode) == words
-
-
-@pytest.mark.parametrize(
-    ("returncode", "crash"),
-    [
-        (0, True),
-        (7, True),
-        (-signal.SIGSEGV, True),
-        (-signal.SIGABRT, True),
-        (-signal.SIGKILL, False),
-        (-signal.SIGTERM, False),
-        (-signal.SIGINT, False),
-        (None, False),
-    ],
-)
-def test_who_ends_by_itself(returncode: int | None, crash: bool) -> None:
-    assert is_crash(returncode) is crash
 
 
 @pytest.mark.parametrize(
@@ -98,5 +67,17 @@ def test_a_place_without_a_process_takes_what_comes_too_late() -> None:
             worker.send(b"frame")
             worker.hold()
             worker.let_on()
+
+    asyncio.run(work())
+
+
+def test_the_last_lines_of_standard_error_are_kept() -> None:
+    async def work() -> None:
+        worker = worker_of([])
+        worker.printed("stdout", "not this")
+        for number in range(60):
+            worker.printed("stderr", f"{number} " + "x" * 1000)
+        assert [line.split()[0] for line in worker.stderr] == [str(number) for number in range(10, 60)]
+        assert {len(line) for line in worker.stderr} == {500}
 
     asyncio.run(work())

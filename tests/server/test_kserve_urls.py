@@ -317,7 +317,7 @@ def test_the_repository(serve: Start) -> None:
     assert second.status_code == 200, second.text
     assert index()[1:] == [
         ("late", "1.0", "READY", ""),
-        ("late", "2.0", "UNAVAILABLE", "0 of 0 workers are ready"),
+        ("late", "2.0", "UNAVAILABLE", "0 of 1 workers are ready"),
     ]
     unload = server.manage.post("/v2/repository/models/late/unload")
     assert (unload.status_code, unload.json()) == (200, {"name": "late", "unload": True})

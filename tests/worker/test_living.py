@@ -542,5 +542,7 @@ def test_deep_json_fails_or_passes_alone_in_every_envelope(
 
 def test_a_load_failure_is_told_whatever_its_words_are(tmp_path: Path) -> None:
     worker = Worker(tmp_path, "raise ValueError('\\ud800')\n")
-    assert worker.loaded == LoadFailed("ValueError: \\ud800")
+    assert isinstance(worker.loaded, LoadFailed)
+    assert worker.loaded.cause == "ValueError: \\ud800"
+    assert worker.loaded.traceback.endswith("ValueError: \\ud800\n")
     worker.close()

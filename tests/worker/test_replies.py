@@ -176,7 +176,7 @@ def test_a_refusal_that_lacks_everything_is_one_all_the_same() -> None:
 @pytest.mark.parametrize(
     ("error", "cause"),
     [
-        (ValueError("one\ntwo\n"), "ValueError: one"),
+        (ValueError("one\ntwo\n"), "ValueError: one two"),
         (ValueError(), "ValueError"),
         (SyntaxError("no"), "SyntaxError: no"),
         (KeyError("no"), "KeyError: 'no'"),

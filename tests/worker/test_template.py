@@ -69,6 +69,14 @@ class Worker:
             return file.read()
 
 
+def ended(template: Template) -> tuple[int, int]:
+    """Who has ended and how, as the template says; it says, too, how much memory was held."""
+    message, _ = template.end.next()
+    assert isinstance(message, Exited)
+    assert message.peak_rss > 1_000_000
+    return message.pid, message.returncode
+
+
 class Template:
     """A template that is ready."""
 
@@ -96,7 +104,7 @@ class Template:
         ours, theirs = socket.socketpair()
         ours.settimeout(20)
         (out, worker_out), (worker_life, life) = os.pipe(), os.pipe()
-        handed = [theirs.detach(), worker_out, os.dup(worker_out), worker_life]
+        handed = [theirs.detach(), worker_out, os.dup(worker_out), worker_life, os.dup(worker_out)]
         worker = Worker(End(ours), out, life)
         self._workers.append(worker)
         return encode(Fork(self._count, "w-title", None)), handed, worker
@@ -184,7 +192,7 @@ def test_a_fork_is_a_worker_with_a_channel_a_log_and_a_name_of_its_own(
     assert isinstance(reply, Reply)
     assert reply.body == b"x"
     fork.channel.sock.sendall(encode(Stop()))
-    assert template.end.next()[0] == Exited(fork.pid, 0)
+    assert ended(template) == (fork.pid, 0)
     assert fork.printed() == b"loads\n"
 
 
@@ -203,7 +211,7 @@ def handle(data, context):
     printed = []
     for fork in template.fork(3):
         fork.channel.sock.sendall(encode(Load(spec, 1000)) + encode(Stop()))
-        assert template.end.next()[0] == Exited(fork.pid, 0)
+        assert ended(template) == (fork.pid, 0)
         printed.append(fork.printed().decode().splitlines())
     assert len({count for count, _ in printed}) == 1, "those of the others are closed"
     assert len({line.split()[0] for _, line in printed}) == 3
@@ -216,7 +224,7 @@ def test_each_end_is_reported_with_its_signal(template: Template, sign: signal.S
     for fork in (second, first):
         os.kill(fork.pid, sign)
         code = 1 if sign == signal.SIGINT else -sign  # Python makes an exception of that one
-        assert template.end.next()[0] == Exited(fork.pid, code), "also while it is only being made"
+        assert ended(template) == (fork.pid, code), "also while it is only being made"
 
 
 def test_what_a_worker_has_started_goes_with_it(template: Template, tmp_path: Path) -> None:
@@ -225,7 +233,7 @@ def test_what_a_worker_has_started_goes_with_it(template: Template, tmp_path: Pa
     )
     (fork,) = template.fork()
     fork.channel.sock.sendall(encode(Load(spec_of(tmp_path, source), 1000)))
-    assert template.end.next()[0] == Exited(fork.pid, 3)
+    assert ended(template) == (fork.pid, 3)
     child = int(fork.printed().split()[0])
     deadline = time.monotonic() + 20
     while runs(child):

@@ -63,8 +63,7 @@ def model_ready(found: ModelVersion) -> Reply:
         ServiceUnavailable: it is not; in KServe's words.
     """
     if not found.ready():
-        workers = f"{found.loaded_workers()} of {max(found.min_workers, 1)} workers are ready"
-        raise ServiceUnavailable(f"Model with name {found.name} is not ready.", cause=workers)
+        raise ServiceUnavailable(f"Model with name {found.name} is not ready.", cause=found.readiness())
     return compact({"name": found.name, "ready": True})
 
 

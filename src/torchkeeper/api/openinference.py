@@ -97,6 +97,6 @@ class OpenInferenceApi:
 
 def _indexed(found: ModelVersion) -> dict[str, str]:
     ready = found.ready()
-    reason = "" if ready else f"{found.loaded_workers()} of {found.min_workers} workers are ready"
+    reason = "" if ready else found.readiness()
     state = "READY" if ready else "UNAVAILABLE"
     return {"name": found.name, "version": found.version, "state": state, "reason": reason}

@@ -57,6 +57,7 @@ class Hands:
         on_slow: Callable[[Hands, Entry], None],
     ) -> None:
         self.worker = worker
+        worker.in_flight = self._running
         #: Requests that a batch may have for it.
         self.most = sys.maxsize
         self.view = WorkerView(worker.worker_id, 0, time.monotonic())
@@ -69,6 +70,10 @@ class Hands:
         #: How long the worker waits for readers; None: it does not.
         self._patience: float | None = None
         self._holding: asyncio.TimerHandle | None = None
+
+    def _running(self) -> list[str]:
+        """The ids of the requests of the running batch."""
+        return [entry.input.request_id for entry in self.batches[0].entries] if self.batches else []
 
     def take(self, batch: InHand) -> None:
         """One more batch; the worker has been sent it, or is about to be."""

@@ -10,6 +10,8 @@ from typing import Any
 
 #: Characters of a text that travels; what is longer is cut.
 LONGEST = 1 << 16
+#: How a traceback begins.
+_TRACEBACK = "(most recent call last):"
 
 
 def safe_str(value: Any, longest: int = LONGEST) -> str:
@@ -24,6 +26,17 @@ def safe_repr(value: Any, longest: int = 100) -> str:
     return _text(repr, value, longest)
 
 
+def whole_text(error: BaseException, longest: int = 2000) -> str:
+    """All that an error says, its lines in one; of a traceback in it only the last line, the error.
+
+    A long line is cut, so that those after it are not lost.
+    """
+    lines = [line.strip() for line in safe_str(error).splitlines() if line.strip()]
+    if any(line.endswith(_TRACEBACK) for line in lines):
+        lines = [lines[0], lines[-1]] if len(lines) > 1 else lines
+    return safe_str(" ".join(safe_str(line, longest // 4) for line in lines), longest)
+
+
 def first_sentence(error: BaseException, longest: int = 500) -> str:
     """What an error says first, in one line; "" if it says nothing.
 
@@ -33,7 +46,7 @@ def first_sentence(error: BaseException, longest: int = 500) -> str:
     if not lines:
         return ""
     said = lines[0]
-    if any(line.endswith("(most recent call last):") for line in lines):
+    if any(line.endswith(_TRACEBACK) for line in lines):
         said += f" {lines[-1]}"
     elif said.endswith(":") and len(lines) > 1:
         said += f" {lines[1]}"

@@ -177,6 +177,9 @@ class Builder:
         spec = ModelSpec(
             name=about.name,
             version=about.version,
+            ignored_requirements=None
+            if settings.install_py_dep_per_model
+            else archive.manifest.requirements_file,
             model_dir=str(archive.model_dir.resolve()),
             manifest=archive.raw_manifest,
             handler=handler,

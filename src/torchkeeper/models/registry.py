@@ -134,11 +134,8 @@ class Models:
             f"model {url} could not be loaded at start: {why}" for (_, url), why in self._failed.items()
         ]
         for version in self:
-            workers = version.loaded_workers()
-            if version.about.at_startup and workers < version.min_workers:
-                found.append(
-                    f"model {version.name} {version.version} has {workers} of {version.min_workers} workers"
-                )
+            if version.about.at_startup and version.loaded_workers() < version.min_workers:
+                found.append(f"model {version.name} {version.version}: {version.readiness()}")
         return found
 
     # --- changes -----------------------------------------------------------------------------------------

@@ -109,6 +109,11 @@ class ModelVersion:
         """Whether it serves with as many workers as asked for; with none it does not serve."""
         return self.loaded_workers() >= max(self.min_workers, 1)
 
+    def readiness(self) -> str:
+        """How many workers serve, of how many, and why not all do if one was lost, in words."""
+        said = f"{self.loaded_workers()} of {max(self.min_workers, 1)} workers are ready"
+        return said if self.pool.trouble is None else f"{said}: {self.pool.trouble}"
+
     def healthy(self) -> bool:
         """TorchServe's rule: as many workers as asked for that were not given up; one may be starting."""
         alive = sum(1 for worker in self.pool.workers if worker.life.state is not State.GIVEN_UP)

@@ -135,17 +135,18 @@ class Launcher:
             raise Unwanted("the server stops" if self._stopped else "it is not wanted any more")
 
     async def _spawn(self, worker: WorkerProcess, launch: Launch, ends: Ends) -> None:
-        channel, out, err, life = ends.filenos()
+        channel, out, err, life, crash = ends.filenos()
         environ = dict(launch.environ)
         if launch.threads is not None:
             environ.setdefault("OMP_NUM_THREADS", str(launch.threads))
         child = await asyncio.create_subprocess_exec(
             launch.python or sys.executable,
-            *("-m", "torchkeeper.worker.main", "--channel", str(channel), "--life", str(life)),
+            *("-m", "torchkeeper.worker.main", "--channel", str(channel)),
+            *("--life", str(life), "--crash", str(crash)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=out,
             stderr=err,
-            pass_fds=(channel, life),
+            pass_fds=(channel, life, crash),
             env=environ,
             start_new_session=True,
         )
@@ -171,10 +172,10 @@ class Launcher:
         await self._link.start()
         return self._link
 
-    def _on_end(self, worker: WorkerProcess, returncode: int | None) -> None:
+    def _on_end(self, worker: WorkerProcess, returncode: int | None, peak_rss: int = 0) -> None:
         if worker.pid is not None and kill_members(worker.pid):
             self._keep(bury(worker.pid))
-        worker.ended(returncode)
+        worker.ended(returncode, peak_rss)
 
     def _keep(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

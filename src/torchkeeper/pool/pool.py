@@ -9,18 +9,18 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from torchkeeper.config.model_settings import ModelSettings
 from torchkeeper.deadlines import WORKER_STOP
+from torchkeeper.pool.failures import Failures, log_retry
 from torchkeeper.pool.launcher import Launch, Launcher
 from torchkeeper.pool.life import Event, Life, State
 from torchkeeper.pool.wear import Wear, worn
-from torchkeeper.pool.worker import NOBODY, Loss, Refusal, Worker, WorkerEvents, describe_end, is_crash
-from torchkeeper.wire.frames import Leaving, Load, Loaded, LoadFailed, Message, Stop, encode
+from torchkeeper.pool.worker import NOBODY, Loss, Refusal, Worker, WorkerEvents
+from torchkeeper.wire.frames import Leaving, Load, Loaded, Message, Stop, encode
 from torchkeeper.wire.messages import ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -78,11 +78,18 @@ class Pool:
         self._changed = asyncio.Event()
         #: Timeouts since any worker answered last.
         self._unanswered = 0
+        #: What is known of those that were lost.
+        self.failures = Failures(emit)
 
     @property
     def workers(self) -> tuple[Worker, ...]:
         """The places of the pool, with their states."""
         return tuple(self._workers)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why workers that were lost have not come back, where that is so."""
+        return next((worker.life.last_cause for worker in self._workers if worker.recovering), None)
 
     def scale(self, specs: Sequence[ModelSpec]) -> None:
         """Makes the pool as large as `specs`: new places get the specs at the end, surplus workers leave.
@@ -253,6 +260,7 @@ class Pool:
         worker.verdict = worker.last_words = None
         worker.answered, worker.wear = 0, Wear()
         worker.started_at = time.time()
+        self.failures.watch(worker)
         worker.ended.clear()
         worker.launch = asyncio.get_running_loop().create_task(self._launch(worker))
 
@@ -300,27 +308,24 @@ class Pool:
 
     def on_line(self, worker: Worker, stream: str, line: str) -> None:
         """A line that a worker printed."""
+        worker.printed(stream, line)
         self._emit(worker.name, stream, line)
 
     def on_exit(self, worker: Worker, returncode: int | None, fault: str | None) -> None:
         """A worker's process has ended; `fault` is what it did wrong on its channel."""
-        worker.process = None
+        process, worker.process = worker.process, None
         if worker.life.state is State.STOPPED:
             return  # sent away just before it had begun: nobody waits for it
-        cause = worker.verdict or fault or describe_end(returncode)
-        if isinstance(words := worker.last_words, LoadFailed):
-            cause = f"the model could not be loaded: {words.cause}"
-        elif words is not None:
-            cause += f", since the handler left: {words.cause}"
-        ended_by_us = worker.verdict is not None or fault is not None
-        killed = returncode == -signal.SIGKILL and not ended_by_us
-        crashed = fault is not None or (is_crash(returncode) and not ended_by_us)
-        self._after_exit(worker, cause, killed=killed, crashed=crashed)
+        dossier = self.failures.examine(worker, process, returncode, fault)
+        if worker.life.state is not _LEAVING and not self._stopped:
+            self.failures.keep(worker, dossier)
+        self._after_exit(worker, dossier.outward, killed=dossier.killed, crashed=dossier.crashed)
 
     def _loaded(self, worker: Worker, message: Loaded) -> None:
         if worker.life.on(Event.LOADED, asyncio.get_running_loop().time()) is not State.READY:
             return  # dismissed while it loaded: the order to stop is in its channel already
         self._cancel_timers(worker)
+        self.failures.overcome()
         took, pid = message.seconds, message.pid
         logger.info("%s: model loaded in %.3f s (pid %d)", worker.name, took, pid, extra=worker.known)
         if worker.recovering:
@@ -345,7 +350,7 @@ class Pool:
         worker.ended.set()
         if replaced:
             due = worker.life.due or now
-            _log_retry(worker, cause, round(due - now))
+            log_retry(worker, cause, round(due - now))
             worker.retry = loop.call_at(due, self._again, worker)
         else:
             self._leaving.discard(worker)
@@ -381,15 +386,3 @@ class _Reports:
 
     def on_exit(self, returncode: int | None, fault: str | None) -> None:
         self._pool.on_exit(self._worker, returncode, fault)
-
-
-def _log_retry(worker: Worker, cause: str, seconds: int) -> None:
-    """TorchServe's sentences about a worker that is lost and will be replaced; scripts look for them."""
-    logger.warning("Worker disconnected. %s: %s", worker.name, cause, extra=worker.known)
-    if worker.recovering:
-        logger.warning("Auto recovery failed again", extra=worker.known)
-    else:
-        worker.recovering = True
-        milliseconds = time.time_ns() // 1_000_000
-        logger.info("Auto recovery start timestamp: %d", milliseconds, extra=worker.known)
-    logger.warning("Retry worker: %s in %d seconds.", worker.name, seconds, extra=worker.known)

@@ -52,20 +52,24 @@ class Owner(Protocol):
 
 @dataclass(frozen=True)
 class Ends:
-    """One side's descriptors of a worker's channel, log pipes and life pipe."""
+    """One side's descriptors: of a worker's channel, log pipes, life pipe, and of the pipe of its crash."""
 
     channel: socket.socket
     out: io.FileIO
     err: io.FileIO
     life: io.FileIO
+    crash: io.FileIO
+
+    def _all(self) -> tuple[socket.socket | io.FileIO, ...]:
+        return self.channel, self.out, self.err, self.life, self.crash
 
     def filenos(self) -> list[int]:
         """The descriptors, in the order in which a worker takes them."""
-        return [self.channel.fileno(), self.out.fileno(), self.err.fileno(), self.life.fileno()]
+        return [each.fileno() for each in self._all()]
 
     def close(self) -> None:
         """Closes what is still open."""
-        for each in (self.channel, self.out, self.err, self.life):
+        for each in self._all():
             each.close()
 
 
@@ -78,13 +82,16 @@ def make_ends() -> tuple[Ends, Ends]:
     with contextlib.ExitStack() as stack:
         ours, theirs = (stack.enter_context(end) for end in socket.socketpair())
         reads, writes = [], []
-        for _ in range(3):
+        for _ in range(4):
             read, write = os.pipe()
             reads.append(stack.enter_context(io.FileIO(read, "r")))
             writes.append(stack.enter_context(io.FileIO(write, "w")))
         stack.pop_all()
     ours.setblocking(False)
-    return Ends(ours, reads[0], reads[1], writes[2]), Ends(theirs, writes[0], writes[1], reads[2])
+    return (
+        Ends(ours, reads[0], reads[1], writes[2], reads[3]),
+        Ends(theirs, writes[0], writes[1], reads[2], writes[3]),
+    )
 
 
 def _waiting(fd: int) -> bytes:
@@ -153,6 +160,9 @@ class WorkerProcess(asyncio.Protocol):
         self._ended = False
         self._returncode: int | None = None
         self._fault: str | None = None
+        #: Once it has ended: the most memory that it held (bytes, 0: unknown), and where a signal ended it.
+        self.peak_rss = 0
+        self.crash = ""
         self._timer: asyncio.TimerHandle | None = None
 
     def send(self, frame: bytes) -> None:
@@ -188,10 +198,10 @@ class WorkerProcess(asyncio.Protocol):
         self.kill()
         self._close()
 
-    def ended(self, returncode: int | None) -> None:
+    def ended(self, returncode: int | None, peak_rss: int = 0) -> None:
         """The process is gone; what it wrote before is read, then its end is reported."""
         if not self._ended:
-            self._ended, self._returncode = True, returncode
+            self._ended, self._returncode, self.peak_rss = True, returncode, peak_rss
             if self._timer is not None:
                 self._timer.cancel()
             if self._adopted:
@@ -257,6 +267,8 @@ class WorkerProcess(asyncio.Protocol):
         self.alive = False  # whoever hears what it still said must not send it anything
         if self._ends is not None and self._transport is not None and not self._transport.is_closing():
             self.data_received(_waiting(self._ends.channel.fileno()))
+        if self._ends is not None:
+            self.crash = _waiting(self._ends.crash.fileno()).decode(errors="replace")
         self._close()
         self._owner.on_exit(self._returncode, self._fault)
 
@@ -267,3 +279,4 @@ class WorkerProcess(asyncio.Protocol):
             self._transport.abort()
         if self._ends is not None:
             self._ends.life.close()
+            self._ends.crash.close()

@@ -23,8 +23,9 @@ logger = logging.getLogger(__name__)
 
 #: Seconds after which a worker that could not be watched is looked for again.
 _LOOK_AGAIN = 0.5
-#: Told of a worker's end: its exit code, or minus the signal's number (None: nobody knows).
-OnEnd = Callable[[WorkerProcess, int | None], None]
+#: Told of a worker's end: its exit code, or minus the signal's number (None: nobody knows), and the most
+#: memory that it held (0: unknown).
+OnEnd = Callable[[WorkerProcess, int | None, int], None]
 
 
 class TemplateFailed(OSError):
@@ -172,7 +173,7 @@ class TemplateLink:
             if not worker.alive:  # nobody wants it any more
                 worker.kill()
         elif isinstance(message, Exited) and (ended := self._workers.pop(message.pid, None)) is not None:
-            self._on_end(ended, message.returncode)
+            self._on_end(ended, message.returncode, message.peak_rss)
 
     # --- its end -----------------------------------------------------------------------------------------
 
@@ -215,7 +216,7 @@ class TemplateLink:
         try:
             watch = os.pidfd_open(pid)
         except ProcessLookupError:
-            self._on_end(worker, None)
+            self._on_end(worker, None, 0)
             return
         except OSError:  # no descriptor is left: the next look will find one, or the process gone
             loop.call_later(_LOOK_AGAIN, self._reap_ourselves, pid, worker)
@@ -226,10 +227,10 @@ class TemplateLink:
             os.close(watch)
             kill_members(pid)
             try:
-                _, status = os.waitpid(pid, os.WNOHANG)
+                _, status, used = os.wait4(pid, os.WNOHANG)
             except ChildProcessError:
-                self._on_end(worker, None)
+                self._on_end(worker, None, 0)
             else:
-                self._on_end(worker, os.waitstatus_to_exitcode(status))
+                self._on_end(worker, os.waitstatus_to_exitcode(status), used.ru_maxrss * 1024)
 
         loop.add_reader(watch, on_end)

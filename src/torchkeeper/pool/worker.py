@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import math
-import signal
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import psutil
 
+from torchkeeper.pool.dossier import STDERR_LINES, STDERR_WIDTH
 from torchkeeper.pool.life import Event, Life
 from torchkeeper.pool.process import WorkerProcess
 from torchkeeper.pool.wear import Wear
@@ -94,6 +95,12 @@ class Worker:
         #: Why its process ends by itself.
         self.last_words: Leaving | None = None
         self.started_at = time.time()
+        #: The kernel's count of out-of-memory kills when its process was begun, if there is one.
+        self.oom_kills: int | None = None
+        #: The last lines that its process has printed on standard error.
+        self.stderr: deque[str] = deque(maxlen=STDERR_LINES)
+        #: The ids of the requests that it runs; those who hand them to it say so.
+        self.in_flight: Callable[[], Sequence[str]] = tuple
         #: Whether its process was lost and no other has loaded the model since.
         self.recovering = False
         #: Seconds that loading the model took.
@@ -119,6 +126,11 @@ class Worker:
     def known(self) -> dict[str, str]:
         """What a log line about this worker says beside its text."""
         return {"worker": self.name, "model": self.spec.name}
+
+    def printed(self, stream: str, line: str) -> None:
+        """Its process has printed a line."""
+        if stream == "stderr":
+            self.stderr.append(line[:STDERR_WIDTH])
 
     def took(self) -> None:
         """It has a batch in hand, after none."""
@@ -146,36 +158,3 @@ class Worker:
         """Reads again."""
         if self.process is not None:
             self.process.let_on()
-
-
-#: Signals by which a process ends for what it does itself.
-_CRASHES = frozenset(
-    {
-        signal.SIGSEGV,
-        signal.SIGBUS,
-        signal.SIGFPE,
-        signal.SIGILL,
-        signal.SIGABRT,
-        signal.SIGSYS,
-        signal.SIGTRAP,
-    }
-)
-
-
-def is_crash(returncode: int | None) -> bool:
-    """Whether a process with requests in hand ended by itself: it left, or did what the kernel forbids."""
-    return returncode is not None and (returncode >= 0 or -returncode in _CRASHES)
-
-
-def describe_end(returncode: int | None) -> str:
-    """How a process ended, in words: its exit code or the signal that killed it."""
-    if returncode is None:
-        return "the worker process ended"
-    if returncode < 0:
-        try:
-            name = signal.Signals(-returncode).name
-        except ValueError:
-            name = f"signal {-returncode}"
-        hint = " (often the kernel's out-of-memory killer)" if returncode == -signal.SIGKILL else ""
-        return f"the worker process was killed by {name}{hint}"
-    return f"the worker process left with exit code {returncode}"

@@ -108,6 +108,8 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     autoscale: bool | msgspec.UnsetType = msgspec.UNSET
     #: Only there where there are some: the requests that ended two workers.
     quarantine: tuple[QuarantinedRequest, ...] | msgspec.UnsetType = msgspec.UNSET
+    #: Only there once a worker was lost: what is known of the last one.
+    lastFailure: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     #: Only for those who ask: who says what holds.
     settingOrigins: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
@@ -141,6 +143,7 @@ def describe(
         outputs=_outputs(found) or msgspec.UNSET,
         autoscale=True if config.autoscale else msgspec.UNSET,
         quarantine=_quarantine(found) or msgspec.UNSET,
+        lastFailure=_last_failure(found) or msgspec.UNSET,
         settingOrigins=setting_origins(found) if origins else msgspec.UNSET,
         **shown,
     )
@@ -152,6 +155,11 @@ def _quarantine(found: ModelVersion) -> tuple[QuarantinedRequest, ...]:
         QuarantinedRequest(f"sha256:{digest}", held.cause, math.ceil(held.until - now), held.refused)
         for digest, held in found.dispatcher.quarantined().items()
     )
+
+
+def _last_failure(found: ModelVersion) -> dict[str, Any]:
+    failures = found.pool.failures
+    return {} if failures.last is None else failures.last.described(failures.times)
 
 
 def setting_origins(found: ModelVersion) -> dict[str, str]:

@@ -21,6 +21,8 @@ MAX_HEADER = 64 * 1024 * 1024
 #: More than a header can have. What the front sends is believed: names of parameters stand in its headers,
 #: and clients may make them as long as a request may be.
 ANY_HEADER = 1 << 32
+#: What a worker holds: its channel, standard output and error, and the pipes of its life and its crash.
+WORKER_FDS = 5
 
 
 class _Message(msgspec.Struct, frozen=True, array_like=True):
@@ -79,9 +81,14 @@ class Loaded(_Message, frozen=True, array_like=True, tag=10):
 
 
 class Leaving(_Message, frozen=True, array_like=True):
-    """The worker ends by itself; `cause` is its error's type and first sentence."""
+    """The worker ends by itself; `cause` is its error's type and whole text, in one line."""
 
     cause: str
+    #: File and line in the model's own code, and what to do about it.
+    place: str = ""
+    do: str = ""
+    #: The whole traceback, where the worker has not printed it.
+    traceback: str = ""
 
 
 class LoadFailed(Leaving, frozen=True, array_like=True, tag=11):
@@ -126,7 +133,7 @@ class Replies(_Message, frozen=True, array_like=True, tag=13):
 
 
 class Fork(_Message, frozen=True, array_like=True, tag=20):
-    """Make a worker; its channel, stdout, stderr and life pipe come as file descriptors with the frame."""
+    """Make a worker; its channel and pipes come with the frame: WORKER_FDS descriptors."""
 
     worker_id: int
     title: str
@@ -152,6 +159,8 @@ class Exited(_Message, frozen=True, array_like=True, tag=23):
 
     pid: int
     returncode: int
+    #: Bytes of memory that it held at most; 0: unknown.
+    peak_rss: int = 0
 
 
 Message: TypeAlias = (

@@ -118,5 +118,7 @@ class ModelSpec(msgspec.Struct, frozen=True):
     #: Whether a batch that failed is run again in halves, and how many seconds it may take in all.
     split_failed_batches: bool = True
     response_timeout: float = 120.0
+    #: The archive's requirements file, where it is not installed.
+    ignored_requirements: str | None = None
     #: The metrics that handlers find declared in `context.metrics`.
     metrics: tuple[Declared, ...] = ()

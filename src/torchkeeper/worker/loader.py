@@ -25,6 +25,7 @@ from torchkeeper.handler.context import Context
 from torchkeeper.handler.helpers import import_file
 from torchkeeper.handler.json_text import answers
 from torchkeeper.handler.recorder import Recorder
+from torchkeeper.wire.advice import nearest
 from torchkeeper.wire.entry_point import DEFAULT_FUNCTION, HandlerText, handler_classes, read_handler_text
 from torchkeeper.wire.features import ASYNCHRONOUS, missing_handler
 from torchkeeper.wire.messages import ModelSpec
@@ -138,6 +139,7 @@ def _builtin_class(name: str) -> type:
         raise HandlerNotFound(
             f"handler {name!r} is neither a module of the archive nor one of the built-in handlers: "
             + ", ".join(sorted(BUILTIN))
+            + nearest(name, BUILTIN)
         )
     module, _, attribute = target.partition(":")
     found: type = getattr(importlib.import_module(module), attribute)
@@ -180,7 +182,9 @@ class _Entries(dict[str | None, Entry]):
     def __missing__(self, name: str | None) -> Entry:
         if name not in ENVELOPES:
             known = ", ".join(sorted(ENVELOPES))
-            raise HandlerNotFound(f"service_envelope {name!r} is not one of {known}")
+            raise HandlerNotFound(
+                f"service_envelope {name!r} is not one of {known}{nearest(str(name), ENVELOPES)}"
+            )
         wrapped: Entry = envelope_class(name, whole_requests=self._whole)(self._entry).handle
         self[name] = wrapped
         return wrapped

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import atexit
 import contextlib
+import faulthandler
 import logging
 import os
 import select
@@ -21,6 +22,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from torchkeeper.deadlines import WORKER_STOP
@@ -43,10 +45,11 @@ from torchkeeper.wire.frames import (
     encode_parts,
     encode_replies,
 )
-from torchkeeper.wire.messages import Reply
+from torchkeeper.wire.messages import ModelSpec, Reply
+from torchkeeper.worker.blame import cause_of, place_of, remedy_of, traceback_of
 from torchkeeper.worker.loader import load
 from torchkeeper.worker.printed import listening
-from torchkeeper.worker.replies import cause_of, failure_of, log_traceback
+from torchkeeper.worker.replies import failure_of, log_traceback
 from torchkeeper.worker.service import Service, chosen, fault_in
 
 #: Exit codes of a worker, as the front reports them.
@@ -122,30 +125,42 @@ def serve(channel: Channel) -> int:
     first = channel.receive()
     if first is None or not isinstance(first[0], Load):
         return EXIT_ORPHANED
-    begin = time.perf_counter()
+    spec, begin = first[0].spec, time.perf_counter()
     try:
         with listening() as printed:
-            service = load(first[0].spec, first[0].max_response_size)
+            service = load(spec, first[0].max_response_size)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - user code is imported and called here
         cause = cause_of(error)
         if isinstance(error, SystemExit) and not isinstance(error.code, str) and (said := printed()):
             cause += f"; before that it printed: {safe_str(said, 500)}"
-        traceback.print_exc()
-        sys.stderr.flush()
-        channel.send(encode(LoadFailed(cause)))
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
+        channel.send(encode(LoadFailed(cause, *_blamed(error, spec), traceback_of(error))))
         return EXIT_LOAD_FAILED
     channel.send(encode(Loaded(os.getpid(), time.perf_counter() - begin, service.signature)))
-    return _answer_batches(channel, service)
+    return _answer_batches(channel, service, spec)
 
 
-def _answer_batches(channel: Channel, service: Service) -> int:
+def _blamed(error: BaseException, spec: ModelSpec) -> tuple[str, str]:
+    """Where in the model's own code it failed, and what to do about it."""
+    folder = Path(spec.model_dir)
+    return place_of(error, folder), remedy_of(error, folder, spec.ignored_requirements)
+
+
+def _answer_batches(channel: Channel, service: Service, spec: ModelSpec) -> int:
     while True:
         frame = channel.receive()
         if frame is None:
             return EXIT_ORPHANED
         message, raw = frame
         if isinstance(message, Batch):
-            _answer(channel, service, message, raw)
+            try:
+                _answer(channel, service, message, raw)
+            except SystemExit as leaving:
+                if channel.ours:
+                    log_traceback(leaving)
+                    channel.send(encode(HandlerLeft(cause_of(leaving), *_blamed(leaving, spec))))
+                raise
         elif isinstance(message, Stop):
             _tell_handler()
             return EXIT_STOPPED
@@ -170,10 +185,7 @@ def _answer(channel: Channel, service: Service, batch: Batch, raw: bytes) -> Non
         samples = service.drain()
         seconds = time.perf_counter() - begin
         frame = encode_replies(batch.batch_id, outcomes, samples, seconds, service.too_large)
-    except SystemExit as leaving:
-        if channel.ours:
-            log_traceback(leaving)
-            channel.send(encode(HandlerLeft(cause_of(leaving))))
+    except SystemExit:
         raise
     except BaseException as error:  # noqa: BLE001 - a batch must not cost the worker
         log_traceback()
@@ -211,12 +223,17 @@ class _Outbox:
         return self._channel.cancelled(self._batch_id)
 
 
-def live(channel_fd: int, life_fd: int, prepare: Callable[[], None] = lambda: None) -> NoReturn:
-    """The whole life of a worker over the given descriptors; ends the process, whatever happens."""
+def live(fds: Sequence[int], prepare: Callable[[], None] = lambda: None) -> NoReturn:
+    """The whole life of a worker; ends the process, whatever happens.
+
+    Args:
+        fds: its ends of the channel, the life pipe and the pipe for its last traceback.
+        prepare: what is to be done first.
+    """
     code = 1
     try:
         prepare()
-        code = _run(channel_fd, life_fd)
+        code = _run(*fds)
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
         if isinstance(leaving.code, str):
@@ -243,13 +260,29 @@ def _log() -> None:
         )
 
 
-def _run(channel_fd: int, life_fd: int) -> int:
+def _tell_of_crashes(fd: int) -> None:
+    """Writes where the code is when a signal ends it: what the pipe holds, and nobody waits for more room.
+
+    What a process that a handler forks has to say is not about the worker.
+    """
+    os.set_blocking(fd, False)
+    faulthandler.enable(fd)
+
+    def tell_in_the_log() -> None:
+        if faulthandler.is_enabled():
+            faulthandler.enable(2)
+
+    os.register_at_fork(after_in_child=tell_in_the_log)
+
+
+def _run(channel_fd: int, life_fd: int, crash_fd: int) -> int:
     for stream in (sys.stdout, sys.stderr):
         # Both are TextIOWrapper here. A line that has no form in UTF-8 must not fail who prints it.
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     _log()
-    for fd in (channel_fd, life_fd):
+    for fd in (channel_fd, life_fd, crash_fd):
         os.set_inheritable(fd, False)
+    _tell_of_crashes(crash_fd)
     watch_life(life_fd)
     # Closed with the process, not before: to the front a closed channel is a worker that can answer nobody.
     sock = socket.socket(fileno=os.dup(channel_fd))
@@ -297,8 +330,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="torchkeeper.worker.main")
     parser.add_argument("--channel", type=int, required=True)
     parser.add_argument("--life", type=int, required=True)
+    parser.add_argument("--crash", type=int, required=True)
     arguments = parser.parse_args()
-    live(arguments.channel, arguments.life)
+    live((arguments.channel, arguments.life, arguments.crash))
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ from torchkeeper.handler.errors import PredictionException, is_prediction_except
 from torchkeeper.handler.json_text import dumped
 from torchkeeper.handler.outcome import WrongOutcome
 from torchkeeper.handler.response_head import checked_header, checked_phrase, checked_status
-from torchkeeper.handler.safe_text import first_sentence, safe_str
+from torchkeeper.handler.safe_text import safe_str
 from torchkeeper.wire.messages import Failure, Reply
+from torchkeeper.worker.blame import cause_of
 
 FAILED = "Prediction failed"
 OUT_OF_RESOURCES = "Out of resources"
@@ -57,12 +58,12 @@ class Replier:
         except SystemExit:
             raise
         except MemoryError as error:
-            return Failure(507, OUT_OF_RESOURCES, cause_of(error))
+            return self._failed(place, Failure(507, OUT_OF_RESOURCES, cause_of(error)))
         except BaseException as error:  # noqa: BLE001 - values are of users' types
             return self._failed(place, Failure(self.fault, UNSUPPORTED, cause_of(error)))
         if len(body) > self.limit:
             cause = f"the answer has {len(body)} bytes, max_response_size is {self.limit}"
-            return Failure(500, "Worker died.", cause)
+            return self._failed(place, Failure(500, "Worker died.", cause))
         return self._with_head(place, body, content_type, status)
 
     def _with_head(self, place: int, body: bytes, content_type: str, status: Any) -> Reply | Failure:
@@ -119,13 +120,14 @@ def failure_of(error: BaseException, fault: int) -> Failure:
     """What becomes of the requests of a batch whose handler raised; `fault` is the status of its faults."""
     if isinstance(error, WrongOutcome):
         return Failure(fault, error.message, error.cause)
+    cause = cause_of(error)
     if is_prediction_exception(error):
-        return refusal(error, cause_of(error))
+        return refusal(error, cause)
     if isinstance(error, MemoryError) or "CUDA" in safe_str(error):
-        return Failure(507, OUT_OF_RESOURCES, cause_of(error))
+        return Failure(507, OUT_OF_RESOURCES, cause)
     if is_too_many_pixels(error):
         return Failure(413, safe_str(error))
-    return Failure(fault, FAILED, cause_of(error))
+    return Failure(fault, FAILED, cause)
 
 
 def refusal(error: BaseException, cause: str | None = None) -> Failure:
@@ -139,15 +141,6 @@ def refusal(error: BaseException, cause: str | None = None) -> Failure:
         log(f"PredictionException: {wrong}")
         return Failure(500, message, str(wrong))
     return Failure(507 if status == 413 else status, message, cause)
-
-
-def cause_of(error: BaseException) -> str:
-    """An error's type and first sentence, bounded: what a client may see of it."""
-    kind = type(error)
-    known = kind.__module__ == "builtins" or kind.__module__.startswith("torchkeeper.")
-    name = kind.__qualname__ if known else f"{kind.__module__}.{kind.__qualname__}"
-    said = first_sentence(error)
-    return safe_str(f"{name}: {said}" if said else name, 600)
 
 
 def log(text: str) -> None:

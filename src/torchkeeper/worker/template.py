@@ -24,7 +24,7 @@ import sys
 import weakref
 
 from torchkeeper.machine.process_group import kill_members
-from torchkeeper.wire.frames import Exited, Fork, Forked, FrameReader, TemplateReady, encode
+from torchkeeper.wire.frames import WORKER_FDS, Exited, Fork, Forked, FrameReader, TemplateReady, encode
 from torchkeeper.worker import main as worker_main
 
 _PR_SET_PDEATHSIG = 1
@@ -107,18 +107,19 @@ class Template:
                 self._fds.extend(fds)
         for message, _ in self._reader.feed(data):
             if isinstance(message, Fork):
-                channel, out, err, life = self._fds[:4]
-                del self._fds[:4]
-                self._fork(message, channel, out, err, life)
+                given = self._fds[:WORKER_FDS]
+                del self._fds[:WORKER_FDS]
+                self._fork(message, given)
         return bool(data)
 
-    def _fork(self, order: Fork, channel: int, out: int, err: int, life: int) -> None:
+    def _fork(self, order: Fork, fds: list[int]) -> None:
+        channel, out, err, life, crash = fds
         signal.pthread_sigmask(signal.SIG_BLOCK, _UNHEARD)  # until the fork can hear them
         pid = os.fork()
         if pid == 0:
-            worker_main.live(channel, life, lambda: self._become_worker(order, out, err))
+            worker_main.live((channel, life, crash), lambda: self._become_worker(order, out, err))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _UNHEARD)
-        for fd in (channel, out, err, life):
+        for fd in fds:
             os.close(fd)
         self._sock.sendall(encode(Forked(order.worker_id, pid)))
 
@@ -155,8 +156,8 @@ class Template:
             if ended is None:
                 return
             kill_members(ended.si_pid)
-            pid, status = os.waitpid(ended.si_pid, 0)
-            self._sock.sendall(encode(Exited(pid, os.waitstatus_to_exitcode(status))))
+            pid, status, used = os.wait4(ended.si_pid, 0)
+            self._sock.sendall(encode(Exited(pid, os.waitstatus_to_exitcode(status), used.ru_maxrss * 1024)))
 
 
 def _reseed() -> None:

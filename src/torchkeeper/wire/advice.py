@@ -1,0 +1,78 @@
+"""What to do about what went wrong, in a sentence that workers, the front and the doctor share. Pure."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterable
+
+#: Packages by the modules that they bring, where the names differ by more than a dash.
+_PACKAGES = {
+    "Crypto": "pycryptodome",
+    "Levenshtein": "python-Levenshtein",
+    "OpenSSL": "pyOpenSSL",
+    "PIL": "pillow",
+    "attr": "attrs",
+    "bs4": "beautifulsoup4",
+    "cv2": "opencv-python-headless",
+    "dateutil": "python-dateutil",
+    "dotenv": "python-dotenv",
+    "faiss": "faiss-cpu",
+    "fitz": "PyMuPDF",
+    "git": "GitPython",
+    "grpc": "grpcio",
+    "jwt": "PyJWT",
+    "magic": "python-magic",
+    "pkg_resources": "setuptools",
+    "serial": "pyserial",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "yaml": "PyYAML",
+    "zmq": "pyzmq",
+}
+#: Others that bring the same module.
+_ALSO = {"cv2": ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")}
+
+OUT_OF_MEMORY = "Give it more memory, or run fewer workers or smaller batches (minWorkers, batchSize)."
+_STATE_DICT = "Pack the model file and the weights of one and the same model: their names and shapes differ."
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: the known one that was probably meant, if there is one."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def package_of(module: str) -> str:
+    """The package that brings a module, as it is called where packages are got."""
+    top = module.partition(".")[0]
+    return _PACKAGES.get(top, top.replace("_", "-"))
+
+
+def required(text: str) -> set[str]:
+    """The packages that a requirements file names."""
+    names = (re.match(r"\s*([A-Za-z0-9][\w.-]*)", line) for line in text.splitlines())
+    return {_plain(name[1]) for name in names if name is not None}
+
+
+def bring(module: str, requirements: str | None, listed: Collection[str]) -> str:
+    """How a module comes here that is not; `requirements` is the archive's file, ignored, that lists some."""
+    package = package_of(module)
+    wanted = {_plain(one) for one in (package, module.partition(".")[0], *_ALSO.get(module, ()))}
+    if requirements and wanted & set(listed):
+        return f"{requirements} names it: set install_py_dep_per_model, or install it"
+    where = f", or list it in {requirements} and set install_py_dep_per_model" if requirements else ""
+    return f"pip install {package} where the server runs{where}"
+
+
+def remedy(kind: str, text: str) -> str:
+    """What helps against an exception of that type and text; nothing where that is not known."""
+    if kind in ("MemoryError", "OutOfMemoryError") or "out of memory" in text.lower():
+        return OUT_OF_MEMORY
+    if "loading state_dict" in text:
+        return _STATE_DICT
+    return ""
+
+
+def _plain(package: str) -> str:
+    return re.sub(r"[-_.]+", "-", package).lower()
