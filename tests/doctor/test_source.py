@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,15 @@ def test_what_is_no_python(text: str, why: str) -> None:
         parse_source(text.encode())
 
 
+@pytest.fixture
+def usual_recursion_limit() -> Iterator[None]:
+    """As a process has it in which torch has compiled nothing."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)
+    yield
+    sys.setrecursionlimit(before)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -32,7 +43,7 @@ def test_what_is_no_python(text: str, why: str) -> None:
         "if " + "not " * 20_000 + "k: pass",
     ],
 )
-def test_what_nests_too_deeply_to_be_read(text: str) -> None:
+def test_what_nests_too_deeply_to_be_read(text: str, usual_recursion_limit: None) -> None:
     with pytest.raises(TooDeep, match="deeply"):
         parse_source(text.encode())
 

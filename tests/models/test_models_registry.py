@@ -30,6 +30,7 @@ from torchkeeper.errors import (
 from torchkeeper.models.builder import Builder
 from torchkeeper.models.registry import Models, Wish
 from torchkeeper.models.version import About, ModelVersion
+from torchkeeper.pool.life import State
 
 
 @pytest.fixture
@@ -445,3 +446,24 @@ def test_a_model_of_the_store_by_its_name(house: House) -> None:
     found = asyncio.run(run())
     assert (found.name, found.loaded_workers()) == ("m", 1)
     assert house.models.healthy()
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_broken_model_is_the_servers_ill_health_only_where_that_is_asked_for(
+    tmp_path: Path, asked: bool
+) -> None:
+    house = House(tmp_path, f"ping_models={str(asked).lower()}\n")
+    archive(house.store, "m")
+
+    async def run() -> None:
+        found = await house.models.register(Wish("m-1.0.mar", serve=True))
+        await house.models.settle(found)
+        assert house.models.healthy()
+        (worker,) = found.pool.workers
+        worker.life.state = State.GIVEN_UP
+        assert house.models.healthy() is not asked
+        assert not found.ready()
+        worker.life.state = State.READY
+        await house.models.stop(0.0)
+
+    asyncio.run(run())

@@ -211,6 +211,12 @@ class Configured:
         "answer /ping with 500 until all models named at start serve, and when one cannot be loaded",
         own=True,
     )
+    ping_models: bool = key(
+        form.boolean,
+        "false",
+        "answer /ping with 500 while some model has given its workers up, as TorchServe does",
+        own=True,
+    )
     drain_delay: int = key(
         form.whole(0),
         "0",

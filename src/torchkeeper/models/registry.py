@@ -123,8 +123,12 @@ class Models:
             yield from versions.values()
 
     def healthy(self) -> bool:
-        """TorchServe's /ping: no default version has given workers up."""
-        return all(self.find(name).healthy() for name in self._versions)
+        """What /ping says: that the server lives; with `ping_models` TorchServe's rule holds as well.
+
+        By that no default version may have given workers up, and one broken model is the whole server's end
+        where a probe of life asks /ping.
+        """
+        return not self._settings.ping_models or all(self.find(name).healthy() for name in self._versions)
 
     def unready(self) -> list[str]:
         """Why not every start-up model serves as it should, in sentences; empty when all do."""
