@@ -33,6 +33,30 @@ def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes
     return target.getvalue()
 
 
+class Stream(io.RawIOBase):
+    """Where nothing can be written anew: sizes come behind the data, and in the directory."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        self.data += bytes(data)
+        return len(data)
+
+
+def streamed(files: dict[str, bytes]) -> bytes:
+    target = Stream()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.mkdir("empty")
+        for name, data in files.items():
+            with archive.open(name, "w", force_zip64=True) as file:
+                file.write(data)
+    return target.data
+
+
 def tarred(files: dict[str, bytes], format: int = tarfile.PAX_FORMAT) -> bytes:
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w", format=format) as archive:
@@ -51,6 +75,7 @@ LONG = {**FILES, "n" * 180 + "/" + "ü" * 90: b"long"}
 GOOD = {
     "deflated": zipped(LONG),
     "stored": zipped(LONG, zipfile.ZIP_STORED),
+    "streamed": streamed(LONG),
     "behind a script": b"#!/bin/sh\n" + zipped(LONG),
     "tar": tarred(LONG),
     "GNU tar": tarred(LONG, tarfile.GNU_FORMAT),

@@ -112,7 +112,7 @@ class _Entries:
         self._declared += size
         if self._declared > self._allowed:
             what = f"it unpacks to more than {self._allowed} bytes, far more than its own size"
-            raise self.refused(f"{what}; {_INSTEAD}")
+            raise self.refused(f"{what}; {_INSTEAD}, or pack it by --archive-format zip-store")
         if (free := shutil.disk_usage(self._into).free) < size:
             raise NoRoom(f"{self._archive}: {size} bytes are to be unpacked, the disk has room for {free}")
 
