@@ -6,7 +6,7 @@ import hashlib
 import http.server
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +39,19 @@ def host(tmp_path: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def start(folder: Path, **settings: object) -> Server:
-    (folder / "model_store").mkdir()
-    return Server(folder, (), {"strict": True, "enable_model_api": True, **settings})
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Starts a strict server; it is stopped and its ledger checked."""
+    servers: list[Server] = []
+
+    def with_settings(**settings: object) -> Server:
+        (tmp_path / "model_store").mkdir()
+        servers.append(Server(tmp_path, (), {"strict": True, "enable_model_api": True, **settings}))
+        return servers[-1]
+
+    yield with_settings
+    for server in servers:
+        server.stop()
 
 
 def pinned(folder: Path, url: str, name: str) -> str:
@@ -54,9 +64,11 @@ def register(server: Server, url: str) -> tuple[int, str, str | None]:
     return answer.status_code, said.get("message", "").replace(url, "URL"), said.get("cause")
 
 
-def test_what_is_listed_and_pinned_is_fetched_and_all_else_sounds_the_same(tmp_path: Path, host: str) -> None:
+def test_what_is_listed_and_pinned_is_fetched_and_all_else_sounds_the_same(
+    tmp_path: Path, host: str, start: Callable[..., Server]
+) -> None:
     settings = {"allowed_urls": r"http://127\\.0\\.0\\.[12]:.*", "allowed_addresses": "127.0.0.1"}
-    server = start(tmp_path, **settings)
+    server = start(**settings)
     with socket.create_server(("127.0.0.1", 0)) as sock:
         closed = f"http://127.0.0.1:{sock.getsockname()[1]}/m.mar#sha256={'0' * 64}"
     failed = 400, "Failed to download archive from: URL", "the server's log says why"
@@ -73,13 +85,13 @@ def test_what_is_listed_and_pinned_is_fetched_and_all_else_sounds_the_same(tmp_p
     assert not list((tmp_path / "model_store").iterdir())
     assert register(server, pinned(tmp_path, host, "m-1.0.mar"))[0] == 200
     assert server.client.post("/predictions/m", content=b"x").text == "ok"
-    server.stop()
 
 
-def test_nothing_is_fetched_unless_it_is_listed(tmp_path: Path, host: str) -> None:
-    server = start(tmp_path)
+def test_nothing_is_fetched_unless_it_is_listed(
+    tmp_path: Path, host: str, start: Callable[..., Server]
+) -> None:
+    server = start()
     for url in (pinned(tmp_path, host, "m-1.0.mar"), f"file:///etc/passwd#sha256={'0' * 64}"):
         status, message, _ = register(server, url)
         assert status == 404
         assert message.endswith("does not match any allowed URL(s)")
-    server.stop()
