@@ -119,6 +119,14 @@ def test_a_version_that_came_anew_keeps_its_depth(registry: Registry, instrument
     }
 
 
+def test_growth_is_told_as_long_as_it_is_known(registry: Registry, instruments: Instruments) -> None:
+    known: list[float | None] = [12.5]
+    instruments.meter("m", "1.0", 1).watch(lambda: 0, lambda: known[-1])
+    assert shown(registry, "torchkeeper_worker_growth_bytes")
+    known.append(None)
+    assert not shown(registry, "torchkeeper_worker_growth_bytes")
+
+
 def test_the_ledger(registry: Registry, instruments: Instruments, ledger: Ledger) -> None:
     ledger.accepted, ledger.answered, ledger.gone = 5, 3, 2
     expected = {

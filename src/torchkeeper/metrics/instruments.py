@@ -180,10 +180,12 @@ class Instruments:
             self._events[place].update(float(count - self._entered[place]))
             self._entered[place] = count
         for (name, version), (depth, growth) in self._watched.items():
-            self.bind("torchkeeper_queue_depth", model_name=name, model_version=version).update(depth())
+            labels = {"model_name": name, "model_version": version}
+            self.bind("torchkeeper_queue_depth", **labels).update(depth())
             if (grown := growth()) is not None:
-                cell = self.bind("torchkeeper_worker_growth_bytes", model_name=name, model_version=version)
-                cell.update(grown)
+                self.bind("torchkeeper_worker_growth_bytes", **labels).update(grown)
+            else:  # that of a worker which is gone says nothing
+                self.drop("torchkeeper_worker_growth_bytes", **labels)
 
 
 class VersionMeter(Meter):
