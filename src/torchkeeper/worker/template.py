@@ -36,6 +36,7 @@ _SHARED_IMPORTS = (
     "numpy",
     "torch",
     "PIL.Image",
+    "torchkeeper.handler.pixels",
     "torchkeeper.handler.vision",
     "torchkeeper.envelope.kservev2",
 )
