@@ -11,6 +11,7 @@ import pytest
 
 from models.stand_in import House, archive, turns
 from torchkeeper.config.settings import CommandLine, load_settings
+from torchkeeper.config.snapshot import newest_snapshot, snapshot_folder
 from torchkeeper.errors import SettingsError
 from torchkeeper.models.builder import Builder
 from torchkeeper.models.keeper import Keeper
@@ -57,6 +58,22 @@ def test_a_start_goes_on_from_what_was_served(tmp_path: Path) -> None:
         await Keeper(house.settings, house.models).restore()
         assert kept(house) == before == [("m", "1.0", 1, False), ("m", "2.0", 2, True)]
         assert house.models.find("m", "2.0").max_workers == 3
+        await house.models.stop(0.0)
+
+    asyncio.run(scene())
+
+
+def test_a_change_during_a_start_leaves_the_last_snapshot_the_newest(tmp_path: Path) -> None:
+    async def scene() -> None:
+        house = House(tmp_path)
+        keeper = Keeper(house.settings, house.models)
+        folder = snapshot_folder(house.settings.log_location)
+        house.models.starting = True
+        await keeper.changed()
+        assert newest_snapshot(folder) is None
+        house.models.starting = False
+        await keeper.changed()
+        assert newest_snapshot(folder) is not None
         await house.models.stop(0.0)
 
     asyncio.run(scene())

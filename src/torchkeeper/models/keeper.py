@@ -48,8 +48,9 @@ class Keeper:
                 self._models.set_default(found.name, found.version)
 
     async def changed(self) -> None:
-        """What is served has changed."""
-        await self.save("snapshot")
+        """What is served has changed; during a start nothing is written: what is half up is nobody's wish."""
+        if not self._models.starting:
+            await self.save("snapshot")
 
     async def save(self, kind: SnapshotKind) -> None:
         """Writes a snapshot of what is served now; one at a time, in their order."""
