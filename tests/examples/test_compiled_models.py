@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from archives import HANDLERS, archived
+from drawn import at_once, imagenet, png
 from networks import LABELS, Models
-from pictures import at_once, imagenet, png
 
 from exports import library, needs_compiler
 from servers import Server

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from archives import HANDLERS, archived, imported
-from pictures import at_once, imagenet, png, unscaled
+from drawn import at_once, imagenet, png, unscaled
 
 from servers import Server
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from archives import HANDLERS, archived
 from captum.attr import IntegratedGradients
+from drawn import at_once, digit, imagenet, png
 from networks import BUILTIN, LABELS, Models
-from pictures import at_once, digit, imagenet, png
 
 from servers import Server
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 from archives import HANDLERS, archived
+from drawn import at_once, digit, png
 from networks import Models
-from pictures import at_once, digit, png
 
 from servers import Server
 
