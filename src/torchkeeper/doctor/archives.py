@@ -22,7 +22,16 @@ from torchkeeper.doctor.pickles import PickleKind, Scan, scan_file
 from torchkeeper.doctor.source import SourceOutline, local_modules, missing_import, parse_source
 from torchkeeper.errors import ArchiveError
 from torchkeeper.handler.builtin import BUILTIN, SOURCE_VOCAB
-from torchkeeper.handler.formats import CODE, ENGINES, TORCHSCRIPT_ENDS, code_remark, engine_refusal
+from torchkeeper.handler.formats import (
+    CODE,
+    ENGINES,
+    LIBRARY_ENDS,
+    TELLING,
+    TENSORS_REFUSAL,
+    TORCHSCRIPT_ENDS,
+    code_remark,
+    engine_refusal,
+)
 from torchkeeper.wire import features
 from torchkeeper.wire.entry_point import (
     DEFAULT_FUNCTION,
@@ -91,6 +100,8 @@ def _checks(archive: Archive, setup: Configured) -> Iterator[_Check]:
         yield from checks
         if own is None and not checks and handler in _LOADING and not _names_model(manifest):
             yield "handler", Verdict.BROKEN, f"{handler} loads a model, and the manifest names no file of one"
+        elif own is None and handler == "tensors" and not _tells_its_inputs(manifest):
+            yield "handler", Verdict.BROKEN, TENSORS_REFUSAL
         named = str(archive.raw_manifest.get("model", {}).get("sourceVocab") or SOURCE_VOCAB)
         if own is None and handler in _COUNTING and not (folder / named).is_file():
             yield "handler", Verdict.BROKEN, f"{handler} needs {named}, which is not in the archive"
@@ -106,6 +117,11 @@ def _checks(archive: Archive, setup: Configured) -> Iterator[_Check]:
 def _names_model(manifest: Manifest) -> bool:
     """Whether the manifest names any file of a model."""
     return bool(manifest.serialized_file or manifest.model_file)
+
+
+def _tells_its_inputs(manifest: Manifest) -> bool:
+    """Whether the model is a file alone that says what it takes; an engine is refused for what it is."""
+    return not manifest.model_file and (manifest.serialized_file or "").endswith((*TELLING, *ENGINES))
 
 
 # --- the handler ----------------------------------------------------------------------------------------
@@ -231,6 +247,8 @@ def _foreign(path: Path, ours: bool, with_source: bool) -> Iterator[_Check]:
         yield "serialized file", Verdict.BROKEN, why
     else:
         yield "serialized file", Verdict.WORKS, code_remark(path.name, path.suffix)
+        if ours and path.suffix == ".so":
+            yield "serialized file", Verdict.WORKS, f"{path.name} is {LIBRARY_ENDS}"
 
 
 def _whole(path: Path, kind: PickleKind) -> Iterator[_Check]:

@@ -11,6 +11,8 @@ CODE: dict[str, str] = {
     ".so": "it is machine code",
     ".onnx": "it may hold operators of its own",
 }
+#: Suffixes of files that say what their models take.
+TELLING = (".pt2", ".onnx")
 #: Suffixes of TensorRT's engines.
 ENGINES = (".engine", ".plan", ".trt")
 
@@ -21,6 +23,10 @@ TORCHSCRIPT_ENDS = (
 LIBRARY_ENDS = (
     "a library of torch._export.aot_compile, which PyTorch has deprecated: it is served, but compile the "
     "model anew with torch._inductor.aoti_compile_and_package to a .pt2 file, which says what it takes"
+)
+TENSORS_REFUSAL = (
+    "the handler 'tensors' serves models whose file says what they take: an exported program or an "
+    "AOTInductor package (.pt2), or .onnx"
 )
 
 

@@ -18,6 +18,7 @@ import torch
 from torchkeeper.handler.base import BaseHandler
 from torchkeeper.handler.context import Context
 from torchkeeper.handler.errors import PredictionException
+from torchkeeper.handler.formats import TENSORS_REFUSAL
 from torchkeeper.handler.nested import nested_tensor
 from torchkeeper.handler.ports import NamedTensors, Port, Size, misfit, unequal
 from torchkeeper.handler.probe import DTYPES
@@ -65,10 +66,7 @@ class TensorsHandler(BaseHandler):
         """
         super().initialize(context)
         if not isinstance(self.model, ServedModel) or any(port.sizes is None for port in self.model.inputs):
-            raise RuntimeError(
-                "the handler 'tensors' serves models whose file says what they take: an exported program or "
-                "an AOTInductor package (.pt2), or .onnx"
-            )
+            raise RuntimeError(TENSORS_REFUSAL)
         size = self.model.batch
         foreign = [
             port.name
