@@ -199,3 +199,34 @@ def test_one_connection_too_many_is_told_so_and_room_that_is_made_is_used() -> N
     assert b"Retry-After: 1\r\n" in refused
     assert b"More than 2 connections are open." in refused
     assert taken.startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_request_that_was_answered_before_its_body_came_owes_nothing_any_more() -> None:
+    head = b"POST /%b HTTP/1.1\r\n" + HOST + b"Content-Length: 1000\r\n\r\n"
+
+    begun = asyncio.Event()
+
+    async def hasty(scope: object, receive: object, send: object) -> None:
+        if scope["raw_path"] == b"/whole":  # type: ignore[index]  # ASGI's
+            begun.set()
+            await read_body(receive)  # type: ignore[arg-type]
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})  # type: ignore[operator]
+        await send({"type": "http.response.body", "body": b""})  # type: ignore[operator]
+
+    async def run() -> list[bytes]:
+        async with listening(hasty, max_unfinished=1000, drain_seconds=5) as (listener, _):
+            pairs = [await asyncio.open_connection(*listener.getsockname()) for _ in range(2)]
+            (reader, writer), (other_reader, other) = pairs
+            writer.write(head % b"hasty" + b"a" * 900)
+            answered = await reader.readuntil(b"\r\n\r\n")  # and it still sends
+            other.write(head % b"whole" + b"a" * 900)
+            await begun.wait()
+            other.write(b"a" * 100 + get(b"/hasty", b"Connection: close\r\n"))
+            answers = [answered, await other_reader.read()]
+            for _, each in pairs:
+                each.close()
+            return answers
+
+    first, second = asyncio.run(run())
+    assert first.startswith(b"HTTP/1.1 200 ")
+    assert second.count(b"HTTP/1.1 200 ") == 2

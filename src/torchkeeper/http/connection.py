@@ -206,6 +206,7 @@ class Connection(Incoming, asyncio.Protocol):
     def _leave(self, phase: Phase) -> None:
         """Takes leave of the client; one that may still be sending must read its answer (RFC 9112, 9.6)."""
         transport = self._transport
+        self._guests.release(self)
         if phase is Phase.CLOSED:
             transport.abort()
         elif phase is Phase.CLOSING:
