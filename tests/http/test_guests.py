@@ -6,13 +6,15 @@ import asyncio
 import contextlib
 import ipaddress
 import resource
+import socket
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_connection import HOST, get, listening, read_body
+from test_connection import HOST, UNASKED, get, listening, read_body
 
 from torchkeeper.errors import ServiceUnavailable, TorchkeeperError
+from torchkeeper.http.connection import Connection
 from torchkeeper.http.guests import Guests, most_connections
 from torchkeeper.http.limits import EdgeLimits
 
@@ -230,3 +232,60 @@ def test_a_request_that_was_answered_before_its_body_came_owes_nothing_any_more(
     first, second = asyncio.run(run())
     assert first.startswith(b"HTTP/1.1 200 ")
     assert second.count(b"HTTP/1.1 200 ") == 2
+
+
+CHUNKED = b"POST /whole HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
+SIZED = b"POST /%b HTTP/1.1\r\n" + HOST + b"Content-Length: 1000\r\n\r\n"
+SENDS = (
+    *(SIZED % b"whole" + b"a" * 600, SIZED % b"hasty" + b"a" * 600, b"a" * 400, b"a" * 1000),
+    *(get(b"/hasty"), get(b"/whole"), CHUNKED, b"190\r\n" + b"a" * 400 + b"\r\n", b"0\r\n\r\n"),
+    *(b"nonsense\r\n\r\n", b"GET /ha", b"\r\n", b""),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(SENDS)), max_size=30))
+def test_the_books_of_a_listener_are_right_whatever_its_clients_do(steps: list[tuple[int, bytes]]) -> None:
+    """Each of four clients sends what it likes, nothing means that it leaves; the budget is of one body."""
+    wrong: list[dict[str, object]] = []
+
+    async def app(scope: object, receive: object, send: object) -> None:
+        if scope["raw_path"] == b"/whole":  # type: ignore[index]  # ASGI's
+            with contextlib.suppress(ConnectionError):
+                await read_body(receive)  # type: ignore[arg-type]
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})  # type: ignore[operator]
+        await send({"type": "http.response.body", "body": b""})  # type: ignore[operator]
+
+    async def run() -> Guests:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: wrong.append(context))
+        bounds = EdgeLimits(max_body=5000, max_unfinished=1000, drain_seconds=0.1, max_connections=3)
+        those = Guests(bounds)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            server = await asyncio.get_running_loop().create_server(
+                lambda: Connection(app, bounds, those, UNASKED), sock=listener
+            )
+            clients: dict[int, asyncio.StreamWriter] = {}
+            for number, data in steps:
+                if number not in clients:
+                    clients[number] = (await asyncio.open_connection(*listener.getsockname()))[1]
+                writer = clients[number]
+                if data:
+                    writer.write(data)
+                else:
+                    clients.pop(number).close()
+                for _ in range(8):
+                    await asyncio.sleep(0)
+                assert those.bytes <= bounds.max_unfinished
+            for writer in clients.values():
+                writer.close()
+            async with asyncio.timeout(30):
+                while those.connections:
+                    await asyncio.sleep(0.001)
+            server.close()
+            await server.wait_closed()
+        return those
+
+    those = asyncio.run(run())
+    assert not wrong
+    assert those.bytes == 0
+    assert those.enter("10.0.0.1") is None
