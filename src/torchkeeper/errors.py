@@ -95,8 +95,8 @@ class ModelNotFound(TorchkeeperError):
     status = 404
     type = "ModelNotFoundException"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"Model not found: {name}")
+    def __init__(self, name: str, cause: str | None = None) -> None:
+        super().__init__(f"Model not found: {name}", cause=cause)
 
 
 class ModelVersionNotFound(TorchkeeperError):

@@ -415,7 +415,7 @@ async def test_a_worker_that_does_not_answer_is_killed() -> None:
     await until(lambda: bool(at_work.killed))
     worker, why = at_work.killed[0]
     assert worker is at_work.workers[0][0]
-    assert why == "no answer within 0.01 s (response timeout)"
+    assert why == "no answer within 0.01 s (response timeout, set by responseTimeout)"
 
 
 @in_loop

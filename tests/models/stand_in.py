@@ -96,6 +96,9 @@ class StandInProcess:
             self.alive = False
             self._owner.on_exit(code, None)
 
+    def kill_soon(self) -> None:
+        self.kill()
+
     def terminate(self) -> None:
         self.kill()
 

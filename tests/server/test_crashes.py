@@ -50,7 +50,7 @@ def handle(data, context):
         ("segfault", 500, "SIGSEGV"),
         ("kill", 507, "SIGKILL"),
         ("deaf", 500, "exit code 1"),
-        ("hang", 500, "response timeout"),
+        ("hang", 500, "response timeout, set by responseTimeout"),
     ],
 )
 def test_the_client_learns_why_and_the_worker_is_replaced(
@@ -228,7 +228,9 @@ def test_a_model_that_hangs_while_it_loads_is_killed_and_the_client_learns_why(
     assert answer.status_code == 503
     assert "retry-after" in answer.headers
     assert answer.json()["cause"] == (
-        "no worker could be started: the model was not loaded within 1 s (startup timeout)"
+        "no worker could be started: "
+        "the model was not loaded within 1 s (startup timeout, set by startupTimeout) "
+        "(hangs_handler.py, line 8, in initialize)"
     )
     first, second = map(int, pids.read_text().split()[:2])
     assert not psutil.pid_exists(first)

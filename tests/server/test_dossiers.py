@@ -126,3 +126,72 @@ def test_a_package_that_is_listed_but_not_installed_is_told_with_its_setting(
     (described,) = server.manage.get("/models/needs").json()
     assert described["lastFailure"]["do"] == "pip install nothing-of-that-name where the server runs"
     assert described["lastFailure"]["place"] == "needs_handler.py, line 1, in <module>"
+
+
+HANGS = """
+import time
+
+def wait_for_ever():
+    while True:
+        time.sleep(1000)
+
+def handle(data, context):
+    if data:
+        wait_for_ever()
+"""
+
+
+@pytest.mark.parametrize("preload", [True, False], ids=["forked", "spawned"])
+def test_a_worker_that_does_not_answer_in_time_says_where_it_is(serve: Start, *, preload: bool) -> None:
+    server = serve({"hangs": HANGS}, f"{ONE}responseTimeout: 1\npreload: {str(preload).lower()}\n")
+    cause = server.client.post("/predictions/hangs", content=b"x").json()["cause"]
+    assert cause == (
+        "no answer within 1 s (response timeout, set by responseTimeout) "
+        "(hangs_handler.py, line 6, in wait_for_ever)"
+    )
+    (described,) = server.manage.get("/models/hangs").json()
+    assert any(line.endswith("in handle") for line in described["lastFailure"]["traceback"])
+    assert server.stop()["failed"] == 1
+
+
+WRONG = """
+import json
+
+def handle(data, context):
+    if data is None:
+        return None
+    what = bytes(data[0]["body"]).decode()
+    if what == "two":
+        return ["one", "two"]
+    if what == "none":
+        return "no list"
+    if what == "set":
+        return [{1}]
+    if what == "deep":
+        return [json.loads("{")]
+    return [0]
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "cause"),
+    [
+        ("two", "the handler returned 2 results for 1 requests"),
+        ("none", "the handler returned str, not a list"),
+        ("set", "TypeError: Object of type set is not JSON serializable"),
+    ],
+)
+def test_what_a_handler_returns_wrongly_is_logged_with_the_request(
+    serve: Start, what: str, cause: str
+) -> None:
+    server = serve({"wrong": WRONG}, ONE)
+    answer = server.client.post("/predictions/wrong", content=what.encode())
+    assert (answer.status_code, answer.json()["cause"]) == (503, cause)
+    server.wait_for(f"request {answer.headers['x-request-id']}: {re.escape(cause)}")
+
+
+def test_a_fault_of_a_handler_has_its_place(serve: Start) -> None:
+    server = serve({"wrong": WRONG}, ONE)
+    answer = server.client.post("/predictions/wrong", content=b"deep")
+    assert answer.json()["cause"].startswith("json.decoder.JSONDecodeError: Expecting property name enclosed")
+    assert answer.json()["cause"].endswith("(wrong_handler.py, line 15, in handle)")

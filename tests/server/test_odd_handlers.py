@@ -120,7 +120,7 @@ def test_one_wrong_status_or_header_fails_alone_and_says_where(serve: Start) -> 
     assert (refused.status_code, refused.json()["message"]) == (500, "not this one")
     assert refused.json()["cause"] == "the response status 'abc' is no number"
     left = server.client.post("/predictions/m", content=b"leave")
-    assert (left.status_code, left.json()["cause"]) == (503, "KeyboardInterrupt")
+    assert (left.status_code, left.json()["cause"].partition(" (")[0]) == (503, "KeyboardInterrupt")
     assert [worker.pid for worker in server.workers()] == [pid]
     assert server.stop()["failed"] == len(asked) + 2
 
@@ -144,7 +144,7 @@ def test_the_same_by_grpc(serve: Start) -> None:
     assert infer(model_name="m", inputs=inputs).outputs[0].contents.bytes_contents
     call = client.future(INFERENCE, "Predictions")(model_name="m", input={"data": b"raise"})
     assert call.exception() is not None
-    assert dict(call.trailing_metadata())["x-cause"] == r"ValueError: \x1b[31mred\tand\ud800"
+    assert dict(call.trailing_metadata())["x-cause"].startswith(r"ValueError: \x1b[31mred\tand\ud800 (")
     client.channel.close()
     manage.channel.close()
     assert [worker.pid for worker in server.workers()] == [pid]

@@ -83,3 +83,28 @@ def test_what_cannot_be_installed_is_named_and_nothing_is_left(server: Server) -
     assert refused.json()["message"] == "Custom pip package installation failed for model missing"
     assert "no-such.whl" in refused.json()["cause"]
     assert server.manage.get("/models").json() == {"models": []}
+
+
+def test_at_start_what_cannot_be_installed_is_not_said_to_be_unknown(tmp_path: Path) -> None:
+    (tmp_path / "model_store").mkdir()
+    archive(tmp_path, "missing", str(tmp_path / "no-such.whl"), "minWorkers: 1\n")
+    server = Server(tmp_path, ("missing=missing.mar",), {"install_py_dep_per_model": "true"})
+    answer = server.client.post("/predictions/missing", content=b"x")
+    assert (answer.status_code, answer.json()["message"]) == (503, "Model missing cannot be served.")
+    assert "installation failed for model missing" in answer.json()["cause"]
+    assert "no-such.whl" in answer.json()["cause"]
+    assert server.client.post("/predictions/other").status_code == 404
+    server.stop()
+
+
+def test_a_package_that_is_listed_but_not_installed_is_told_with_its_setting(tmp_path: Path) -> None:
+    (tmp_path / "model_store").mkdir()
+    archive(tmp_path, "beside", "only-here==1.0", "minWorkers: 1\n")
+    server = Server(tmp_path, ("beside.mar",), {})
+    answer = server.client.post("/predictions/beside", content=b"x")
+    assert (answer.status_code, answer.json()["cause"]) == (
+        503,
+        "ModuleNotFoundError: No module named 'only_here' (handler.py, line 7, in handle). "
+        "requirements.txt names it: set install_py_dep_per_model, or install it",
+    )
+    server.stop()

@@ -114,7 +114,9 @@ def test_events_are_for_those_who_accept_them(serve: Start) -> None:
     broken = server.client.post("/predictions/yields", content=b"one,raise", headers=accept)
     *_, last, end = broken.text.split("\n\n")
     assert (last.splitlines()[0], end) == ("event: error", "")
-    assert json.loads(last.partition("\n")[2].replace("data: ", "")) == {
+    told = json.loads(last.partition("\n")[2].replace("data: ", ""))
+    told["cause"] = told["cause"].partition(" (")[0]
+    assert told == {
         "code": 503,
         "type": "InternalServerException",
         "message": "Prediction failed",
@@ -129,7 +131,10 @@ def test_an_error_after_the_first_part_is_no_success(serve: Start) -> None:
     with pytest.raises(httpx.RemoteProtocolError):
         server.client.post("/predictions/yields", content=b"one,raise")
     first = server.client.post("/predictions/yields", content=b"raise")
-    assert (first.status_code, first.json()["cause"]) == (503, "RuntimeError: broken in the middle")
+    assert (first.status_code, first.json()["cause"].partition(" (")[0]) == (
+        503,
+        "RuntimeError: broken in the middle",
+    )
     assert server.client.post("/predictions/yields", content=b"one").status_code == 200
     server.wait_for("failed after its first part: Prediction failed: RuntimeError: broken in the middle")
 

@@ -245,9 +245,9 @@ ALONE: dict[str, tuple[int, str, str]] = {
 #: The same of what fails both requests of a batch.
 BATCH: dict[str, tuple[int, str, str]] = {
     # what a handler raises
-    "fails(ValueError('words'))": (503, "Prediction failed", "^ValueError: words$"),
+    "fails(ValueError('words'))": (503, "Prediction failed", "^ValueError: words \\(h.py"),
     "fails(Rude())": (503, "Prediction failed", r"Rude: <Rude, whose str\(\) raises KeyboardInterrupt>"),
-    "fails(ValueError('\\ud800'))": (503, "Prediction failed", r"^ValueError: \\ud800$"),
+    "fails(ValueError('\\ud800'))": (503, "Prediction failed", r"^ValueError: \\ud800 \(h.py"),
     "fails(ValueError('CUDA error'))": (507, "Out of resources", "CUDA error"),
     "fails(ValueError('x' * 10**6))": (503, "Prediction failed", "^ValueError: x+"),
     "fails(Abrupt('words'))": (503, "Prediction failed", "Abrupt: words"),

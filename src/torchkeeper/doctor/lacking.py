@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from torchkeeper.doctor.source import (
     reachable,
 )
 from torchkeeper.handler.left_out import why_left_out
+from torchkeeper.wire.advice import bring, required
 
 _Check = tuple[str, Verdict, str]
 
@@ -42,7 +42,7 @@ def examine_imports(
     for file, reached in list(found.items()):
         if isinstance(reached.source, ValueError) and file != next(iter(start)):
             yield _name(file, folder), *unread(reached.source, reached.doubt)
-    listed = _required(folder / requirements) if requirements else set()
+    listed = required(_text(folder / requirements)) if requirements else set()
     brought = _brought(found)
     for lacking, (wanted, file, doubt) in _lacks(found, folders).items():
         why = f"imports {lacking} (line {wanted.line}), which "
@@ -55,10 +55,9 @@ def examine_imports(
         elif requirements and setup.install_py_dep_per_model:
             yield _name(file, folder), Verdict.WORKS, f"{why}{requirements} must bring"
             continue
-        elif lacking.replace("_", "-").lower() in listed:
-            why += f"is not installed; {requirements} names it: set install_py_dep_per_model, or install it"
         else:
-            why += "is neither in the archive nor installed"
+            advice = "" if doubt or brought else f"; {bring(lacking, requirements, listed)}"
+            why += f"is neither in the archive nor installed{advice}"
         yield _name(file, folder), *_judged(why, doubt or ("" if wanted.level or ours else brought))
 
 
@@ -112,10 +111,8 @@ def _lacking(wanted: Import, file: Path, folders: Sequence[Path]) -> str | None:
     return missing_import(wanted)
 
 
-def _required(path: Path) -> set[str]:
+def _text(path: Path) -> str:
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return set()
-    names = (re.match(r"\s*([A-Za-z0-9][\w.-]*)", line) for line in lines)
-    return {name[1].replace("_", "-").lower() for name in names if name is not None}
+        return ""

@@ -284,7 +284,8 @@ class Dispatcher:
         self._pump()
 
     def _on_timeout(self, hands: Hands) -> None:
-        hands.worker.kill(f"no answer within {self._settings.response_timeout:g} s (response timeout)")
+        patience = self._settings.response_timeout
+        hands.worker.kill(f"no answer within {patience:g} s (response timeout, set by responseTimeout)")
 
     def _on_slow(self, hands: Hands, entry: Entry) -> None:
         request_id = entry.input.request_id

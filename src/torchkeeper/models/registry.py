@@ -32,6 +32,8 @@ from torchkeeper.errors import (
     InvalidModelVersion,
     ModelNotFound,
     ModelVersionNotFound,
+    RequirementsFailed,
+    ServiceUnavailable,
     StartFailed,
     TorchkeeperError,
 )
@@ -81,7 +83,7 @@ class Models:
         #: Whether the server ends: what it has is served, but nobody is to come any more.
         self.ending = False
         #: Start-up models that could not be read, by the name (if one was given) and URL, and why.
-        self._failed: dict[tuple[str | None, str], str] = {}
+        self._failed: dict[tuple[str | None, str], Exception] = {}
         self._unpacked = Path(tempfile.mkdtemp(prefix="torchkeeper-models-", dir=settings.temp_dir))
 
     # --- look-ups ----------------------------------------------------------------------------------------
@@ -91,14 +93,26 @@ class Models:
 
         Raises:
             ModelNotFound, ModelVersionNotFound: it is not here.
+            ServiceUnavailable: what it requires could not be installed at start.
         """
         versions = self._versions.get(name)
         if versions is None:
-            raise ModelNotFound(name)
+            raise self._missing(name)
         found = versions.get(version if version is not None else self._defaults[name])
         if found is None:
             raise ModelVersionNotFound(name, str(version))
         return found
+
+    def _missing(self, name: str) -> TorchkeeperError:
+        """Why a model is not here, if it should be since the start."""
+        for (given, url), error in self._failed.items():
+            if name == (given or name_of(url)):
+                said = error.text if isinstance(error, TorchkeeperError) else str(error)
+                why = f"it could not be loaded at start: {said}"
+                if isinstance(error, RequirementsFailed):
+                    return ServiceUnavailable(f"Model {name} cannot be served.", cause=why)
+                return ModelNotFound(name, why)
+        return ModelNotFound(name)
 
     def names(self) -> tuple[str, ...]:
         """The names of all models, in the order they were registered."""
@@ -163,7 +177,7 @@ class Models:
     def missed(self, name: str | None, url: str, error: Exception) -> None:
         """A start-up model is not there, and the server goes on without it; it is not ready until it is."""
         logger.warning("Failed to load model: %s: %s", url, error)
-        self._failed[name, url] = str(error)
+        self._failed[name, url] = error
 
     async def register_from_store(self, name: str) -> ModelVersion:
         """Registers the model store's archive or folder of a name under that name, with workers.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torchkeeper.errors import out_of_memory, outward
-from torchkeeper.wire.advice import OUT_OF_MEMORY
+from torchkeeper.wire.advice import OUT_OF_MEMORY, blamed
 from torchkeeper.wire.frames import HandlerLeft, Leaving, LoadFailed
 
 #: Lines of standard error that are kept, and characters of each.
@@ -116,7 +116,7 @@ class Dossier:
         frames = list(_frames(self.crash))
         folder = self.model_dir.rstrip("/") + "/"
         own = [frame for frame in frames if frame["file"].startswith(folder)]
-        for frame in own or frames:
+        for frame in own if own or self.verdict else frames:  # who is only late may be anywhere
             return f"{frame['file'].removeprefix(folder)}, line {frame['line']}, in {frame['name']}"
         return ""
 
@@ -134,11 +134,9 @@ class Dossier:
     @property
     def outward(self) -> str:
         """For clients: no paths and addresses, nothing of what was printed, no ids of others' requests."""
-        where = f" ({self.place})" if self.place else ""
         by_itself = self.peak_rss and self.words is None and not self._ended_by_server
         peak = f"; it held {_megabytes(self.peak_rss)} at most" if by_itself else ""
-        do = f". {self.do}" if self.do else ""
-        return outward(f"{self.cause}{where}{peak}") + do
+        return outward(blamed(self.cause, self.place, "") + peak) + blamed("", "", self.do)
 
     @property
     def traceback(self) -> str:

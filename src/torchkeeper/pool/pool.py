@@ -184,7 +184,7 @@ class Pool:
         logger.error("Number or consecutive unsuccessful inference %d", self._unanswered, extra=worker.known)
         logger.error("%s", _NO_RESPONSE, extra=worker.known)
         if worker.process is not None:
-            worker.process.kill()
+            worker.process.kill_soon()
 
     async def stop(self, deadline: float) -> bool:
         """Dismisses all workers; those that do not end within `deadline` seconds are killed (then False).
@@ -284,7 +284,9 @@ class Pool:
     def _startup_expired(self, worker: Worker) -> None:
         worker.startup = None
         timeout = self._plan.settings.startup_timeout
-        self._kill(worker, f"the model was not loaded within {timeout:g} s (startup timeout)")
+        self._kill(
+            worker, f"the model was not loaded within {timeout:g} s (startup timeout, set by startupTimeout)"
+        )
 
     # --- what a process reports --------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from typing import Protocol
 
 from torchkeeper.deadlines import KILLED
 from torchkeeper.machine.process_group import kill_worker
+from torchkeeper.machine.signals import WHERE
 from torchkeeper.wire.frames import FrameReader, Message, WireError
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 _MAX_LINE = 64 * 1024
 #: Seconds after which a process that has closed its channel, but lives, is killed: it can answer nobody.
 _DEAF = 1.0
+#: Seconds in which a process that is about to be killed may say where it is.
+_MOMENT = 0.1
 
 
 class Owner(Protocol):
@@ -185,6 +188,13 @@ class WorkerProcess(asyncio.Protocol):
         if self.pid is not None and not self._ended:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGTERM)
+
+    def kill_soon(self) -> None:
+        """Ends the process once it has had a moment to write down where it is."""
+        if self.pid is not None and not self._ended:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, WHERE)
+            self._after(_MOMENT, self.kill)
 
     def kill(self) -> None:
         """Ends the process and its descendants at once (SIGKILL); `on_exit` follows, whatever happens."""

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Collection
 from typing import Any
 
-from torchkeeper.errors import ModelNotFound, TorchkeeperError
+from torchkeeper.errors import ModelNotFound, ServiceUnavailable, TorchkeeperError
 from torchkeeper.keys.key import Key
 from torchkeeper.models.registry import Models
 from torchkeeper.rpc.calls import Calls, Rpc, RpcCall
@@ -80,4 +80,6 @@ class HealthService:
                 ready = self._models.find(name).ready()
             except ModelNotFound:
                 return SERVICE_UNKNOWN
+            except ServiceUnavailable:
+                return NOT_SERVING
         return SERVING if ready and not self._stopping.is_set() else NOT_SERVING

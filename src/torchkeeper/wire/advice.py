@@ -74,5 +74,11 @@ def remedy(kind: str, text: str) -> str:
     return ""
 
 
+def blamed(cause: str, place: str, do: str) -> str:
+    """A cause with its place in the model's own code, and what to do about it, as far as they are known."""
+    where = f" ({place})" if place else ""
+    return f"{cause}{where}. {do}" if do else f"{cause}{where}"
+
+
 def _plain(package: str) -> str:
     return re.sub(r"[-_.]+", "-", package).lower()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 
 from torchkeeper.handler.safe_text import safe_str, whole_text
@@ -20,6 +21,18 @@ def cause_of(error: BaseException) -> str:
     name = kind.__qualname__ if known else f"{kind.__module__}.{kind.__qualname__}"
     said = whole_text(error)
     return safe_str(f"{name}: {said}" if said else name, 2100)
+
+
+@dataclass(frozen=True)
+class Blame:
+    """Looks for the faults of one model's code; `ignored_requirements` is its file that is not installed."""
+
+    folder: Path
+    ignored_requirements: str | None = None
+
+    def of(self, error: BaseException) -> tuple[str, str]:
+        """Where in the model's own code it failed, and what to do about it; nothing where that is unknown."""
+        return place_of(error, self.folder), remedy_of(error, self.folder, self.ignored_requirements)
 
 
 def place_of(error: BaseException, model_dir: Path) -> str:

@@ -29,6 +29,7 @@ from torchkeeper.wire.advice import nearest
 from torchkeeper.wire.entry_point import DEFAULT_FUNCTION, HandlerText, handler_classes, read_handler_text
 from torchkeeper.wire.features import ASYNCHRONOUS, missing_handler
 from torchkeeper.wire.messages import ModelSpec
+from torchkeeper.worker.blame import Blame
 from torchkeeper.worker.service import Entry, Service
 
 
@@ -69,6 +70,7 @@ def load(spec: ModelSpec, max_response_size: int) -> Service:
         max_response_size=max_response_size,
         split=spec.split_failed_batches,
         patience=spec.response_timeout,
+        blame=Blame(Path(spec.model_dir), spec.ignored_requirements),
     )
 
 

@@ -28,6 +28,7 @@ from typing import NoReturn
 from torchkeeper.deadlines import WORKER_STOP
 from torchkeeper.handler.safe_text import safe_str
 from torchkeeper.machine.process_group import kill_members
+from torchkeeper.machine.signals import WHERE
 from torchkeeper.wire.frames import (
     ANY_HEADER,
     Batch,
@@ -45,8 +46,8 @@ from torchkeeper.wire.frames import (
     encode_parts,
     encode_replies,
 )
-from torchkeeper.wire.messages import ModelSpec, Reply
-from torchkeeper.worker.blame import cause_of, place_of, remedy_of, traceback_of
+from torchkeeper.wire.messages import Reply
+from torchkeeper.worker.blame import Blame, cause_of, traceback_of
 from torchkeeper.worker.loader import load
 from torchkeeper.worker.printed import listening
 from torchkeeper.worker.replies import failure_of, log_traceback
@@ -126,6 +127,7 @@ def serve(channel: Channel) -> int:
     if first is None or not isinstance(first[0], Load):
         return EXIT_ORPHANED
     spec, begin = first[0].spec, time.perf_counter()
+    blame = Blame(Path(spec.model_dir), spec.ignored_requirements)
     try:
         with listening() as printed:
             service = load(spec, first[0].max_response_size)
@@ -135,19 +137,13 @@ def serve(channel: Channel) -> int:
             cause += f"; before that it printed: {safe_str(said, 500)}"
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.flush()
-        channel.send(encode(LoadFailed(cause, *_blamed(error, spec), traceback_of(error))))
+        channel.send(encode(LoadFailed(cause, *blame.of(error), traceback_of(error))))
         return EXIT_LOAD_FAILED
     channel.send(encode(Loaded(os.getpid(), time.perf_counter() - begin, service.signature)))
-    return _answer_batches(channel, service, spec)
+    return _answer_batches(channel, service, blame)
 
 
-def _blamed(error: BaseException, spec: ModelSpec) -> tuple[str, str]:
-    """Where in the model's own code it failed, and what to do about it."""
-    folder = Path(spec.model_dir)
-    return place_of(error, folder), remedy_of(error, folder, spec.ignored_requirements)
-
-
-def _answer_batches(channel: Channel, service: Service, spec: ModelSpec) -> int:
+def _answer_batches(channel: Channel, service: Service, blame: Blame) -> int:
     while True:
         frame = channel.receive()
         if frame is None:
@@ -159,7 +155,7 @@ def _answer_batches(channel: Channel, service: Service, spec: ModelSpec) -> int:
             except SystemExit as leaving:
                 if channel.ours:
                     log_traceback(leaving)
-                    channel.send(encode(HandlerLeft(cause_of(leaving), *_blamed(leaving, spec))))
+                    channel.send(encode(HandlerLeft(cause_of(leaving), *blame.of(leaving))))
                 raise
         elif isinstance(message, Stop):
             _tell_handler()
@@ -261,12 +257,13 @@ def _log() -> None:
 
 
 def _tell_of_crashes(fd: int) -> None:
-    """Writes where the code is when a signal ends it: what the pipe holds, and nobody waits for more room.
+    """Writes where the code is when a signal ends it or asks: what fits into the pipe, and nobody waits.
 
     What a process that a handler forks has to say is not about the worker.
     """
     os.set_blocking(fd, False)
     faulthandler.enable(fd)
+    faulthandler.register(WHERE, fd, all_threads=True)
 
     def tell_in_the_log() -> None:
         if faulthandler.is_enabled():

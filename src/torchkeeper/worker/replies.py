@@ -21,8 +21,9 @@ from torchkeeper.handler.json_text import dumped
 from torchkeeper.handler.outcome import WrongOutcome
 from torchkeeper.handler.response_head import checked_header, checked_phrase, checked_status
 from torchkeeper.handler.safe_text import safe_str
+from torchkeeper.wire.advice import blamed
 from torchkeeper.wire.messages import Failure, Reply
-from torchkeeper.worker.blame import cause_of
+from torchkeeper.worker.blame import Blame, cause_of
 
 FAILED = "Prediction failed"
 OUT_OF_RESOURCES = "Out of resources"
@@ -116,13 +117,20 @@ def encode_value(value: Any) -> tuple[bytes, str]:
     return dumped(value, indent=2).encode(), "application/json"
 
 
-def failure_of(error: BaseException, fault: int) -> Failure:
-    """What becomes of the requests of a batch whose handler raised; `fault` is the status of its faults."""
+def failure_of(error: BaseException, fault: int, blame: Blame | None = None) -> Failure:
+    """What becomes of the requests of a batch whose handler raised.
+
+    Args:
+        fault: the status of its faults.
+        blame: knows where in the model's own code the fault is, and what to do.
+    """
     if isinstance(error, WrongOutcome):
         return Failure(fault, error.message, error.cause)
     cause = cause_of(error)
     if is_prediction_exception(error):
         return refusal(error, cause)
+    if blame is not None:
+        cause = blamed(cause, *blame.of(error))
     if isinstance(error, MemoryError) or "CUDA" in safe_str(error):
         return Failure(507, OUT_OF_RESOURCES, cause)
     if is_too_many_pixels(error):

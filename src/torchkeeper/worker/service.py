@@ -21,6 +21,7 @@ from torchkeeper.handler.recorder import PREDICTION_METRIC
 from torchkeeper.handler.safe_text import safe_repr, safe_str
 from torchkeeper.wire.frames import sendable
 from torchkeeper.wire.messages import Failure, Input, Kind, Part, Reply, Sample, Signature
+from torchkeeper.worker.blame import Blame
 from torchkeeper.worker.passes import in_passes
 from torchkeeper.worker.replies import FAILED, OUT_OF_RESOURCES, Replier, failure_of, log, log_traceback
 
@@ -60,11 +61,13 @@ class Service:
         max_response_size: int,
         split: bool = True,
         patience: float = math.inf,
+        blame: Blame | None = None,
     ) -> None:
         """
         Args:
             split: whether a batch that failed is run again in halves.
             patience: seconds that a batch may take; halves that would not be done by then are not run.
+            blame: knows where in the model's own code a fault is.
         """
         self._entries = entries
         self._context = context
@@ -72,6 +75,7 @@ class Service:
         self._limit = max_response_size
         self._split = split
         self._patience = patience
+        self._blame = blame
         self._begun = 0.0
         #: Sizes of the parts of a batch for which the memory did not suffice.
         self._too_large: list[int] = []
@@ -124,15 +128,15 @@ class Service:
         except UnreadableRows as error:
             if rows := {place: wrong for place, wrong in error.rows.items() if place in range(len(inputs))}:
                 return {place: _unreadable(inputs[place], wrong) for place, wrong in rows.items()}
-            return self._failed(len(inputs), failure_of(error, fault), begin)
+            return self._failed(len(inputs), failure_of(error, fault, self._blame), begin)
         except RowsApart as error:
             if error.are_of(len(inputs)):
                 return self._apart(error.groups, inputs, outbox)
-            return self._failed(len(inputs), failure_of(error, fault), begin)
+            return self._failed(len(inputs), failure_of(error, fault, self._blame), begin)
         except SystemExit:
             raise
         except BaseException as error:  # noqa: BLE001 - the handler is user code
-            return self._failed(len(inputs), failure_of(error, fault), begin)
+            return self._failed(len(inputs), failure_of(error, fault, self._blame), begin)
         finally:
             self._context.line = None
 
@@ -146,7 +150,9 @@ class Service:
         if split:
             log(f"a batch of {count} requests failed, and is run again in halves: {failure.cause}")
             return {}
-        if not isinstance(sys.exception(), WrongOutcome):
+        if isinstance(sys.exception(), WrongOutcome):
+            log(f"request {', '.join((self._context.request_ids or {}).values())}: {failure.cause}")
+        else:
             log_traceback()
         return dict.fromkeys(range(count), failure)
 
