@@ -14,6 +14,7 @@ from torchkeeper.errors import (
     BadRequest,
     CleaningTimedOut,
     Conflict,
+    DeadlinePassed,
     DownloadFailed,
     FeatureMissing,
     FileExists,
@@ -135,6 +136,12 @@ TABLE = [
     (WorkerDied("why", killed=True), 507, "InternalServerException", "Worker died."),
     (ArchiveError("bad"), 400, "InvalidModelException", "bad"),
     (NoRoom("full"), 507, "InsufficientStorageException", "full"),
+    (
+        DeadlinePassed(0.5),
+        504,
+        "DeadlineExceededException",
+        "There was no answer within the 0.5 s that the request was given.",
+    ),
     (
         Quarantined("abc", "it crashed", 9.5),
         422,
