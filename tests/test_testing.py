@@ -43,7 +43,7 @@ def test_a_failure_is_what_the_server_would_get(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("def handle(data, context):\n    return data and 1 / 0\n")
     (answer,) = run_handler(tmp_path / "bad.py", [b""])
     assert isinstance(answer, Failure)
-    assert answer.cause == "ZeroDivisionError: division by zero"
+    assert answer.cause == "ZeroDivisionError: division by zero (bad.py, line 2, in handle)"
 
 
 def test_the_process_is_left_as_it_was(tmp_path: Path) -> None:

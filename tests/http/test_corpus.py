@@ -89,3 +89,14 @@ def test_it_does_so_in_pieces(server: Server, case: Case) -> None:
 def test_the_server_is_none_the_worse(server: Server) -> None:
     assert server.client.get("/ping").json() == {"status": "Healthy"}
     assert len(server.workers()) == 1
+
+
+def test_an_empty_line_before_a_request_may_come_in_halves(server: Server) -> None:
+    whole = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as client:
+        client.sendall(whole + b"\r")
+        answers = client.makefile("rb")
+        assert answers.readline().startswith(b"HTTP/1.1 200")
+        client.sendall(b"\n" + whole.replace(b"x\r\n", b"x\r\nConnection: close\r\n"))
+        assert answers.read().count(b"HTTP/1.1 200") == 1
+        answers.close()

@@ -93,6 +93,9 @@ class Incoming(Wire):
             self._feed(data)
         if self._course.phase is not _WAITING or self._head_bytes:
             self._take_stock()
+        elif data.endswith(b"\r") and not self._line[-1].size:
+            # Half of an empty line behind a request without a body; its other half belongs to it.
+            self._rest, self._after = b"\r", 0
         self._raw = b""
 
     def _take_body(self, data: bytes) -> None:

@@ -127,7 +127,9 @@ class Service:
             return dict(enumerate(self._computed(inputs, outbox, fault)))
         except UnreadableRows as error:
             if rows := {place: wrong for place, wrong in error.rows.items() if place in range(len(inputs))}:
-                return {place: _unreadable(inputs[place], wrong) for place, wrong in rows.items()}
+                return {
+                    place: _unreadable(inputs[place], wrong, self._blame) for place, wrong in rows.items()
+                }
             return self._failed(len(inputs), failure_of(error, fault, self._blame), begin)
         except RowsApart as error:
             if error.are_of(len(inputs)):
@@ -286,13 +288,13 @@ def fault_in(envelope: str | None) -> int:
     return 503 if envelope is None else 500
 
 
-def _unreadable(entry: Input, wrong: str | Exception) -> Failure:
+def _unreadable(entry: Input, wrong: str | Exception, blame: Blame | None) -> Failure:
     if isinstance(wrong, Exception):
         if is_prediction_exception(wrong):  # a refusal on purpose: where it was raised says nothing more
             log(f"request {entry.request_id}: {safe_str(wrong, _LONGEST_REASON)}")
         else:
             log_traceback(wrong)
-        return failure_of(wrong, fault_in(entry.envelope))
+        return failure_of(wrong, fault_in(entry.envelope), blame)
     text = safe_str(wrong, _LONGEST_REASON)
     log(f"request {entry.request_id}: {text}")
     return Failure(fault_in(None), FAILED, text) if entry.envelope is None else Failure(400, text)
