@@ -8,7 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Tests that play faults, platforms and examples, or compile models: long, and so a target of their own.
-LONG := tests/chaos tests/platforms tests/examples tests/server/test_pod.py tests/export tests/test_export.py tests/server/test_pt2.py
+LONG := tests/chaos tests/corpus tests/platforms tests/examples tests/export tests/test_export.py \
+	$(addprefix tests/server/,test_pod.py test_pt2.py test_hostile_clients.py test_grpc_hostile_clients.py \
+	test_odd_clients.py test_recycling.py test_drain.py test_image_bombs.py test_dossiers.py)
 
 .PHONY: help demo serve test test-clients test-long chaos check bench clean
 
