@@ -15,7 +15,8 @@ class Client:
     """Raw calls by full method name, with this project's messages."""
 
     def __init__(self, target: str, credentials: grpc.ChannelCredentials | None = None) -> None:
-        options = [("grpc.max_receive_message_length", -1)]
+        # Each has a connection of its own; channels of one process to one target share one otherwise.
+        options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
         self.channel = (
             grpc.insecure_channel(target, options)
             if credentials is None
