@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from servebench.inputs import Variant, build_archive
 from servebench.paths import CACHE
@@ -200,12 +201,12 @@ def pipelined(kind: Kind, count: int = 200) -> dict[str, float]:
     return {f"out of turn of {count}": sum(one != other for one, other in zip(got, bodies, strict=True))}
 
 
-def _next_body(stream: object) -> str:
+def _next_body(stream: BinaryIO) -> str:
     length = 0
-    while (line := stream.readline().strip().lower()) != b"":  # type: ignore[attr-defined]
+    while (line := stream.readline().strip().lower()) != b"":
         if line.startswith(b"content-length:"):
             length = int(line.partition(b":")[2])
-    body: bytes = stream.read(length)  # type: ignore[attr-defined]
+    body: bytes = stream.read(length)
     return body.decode()
 
 

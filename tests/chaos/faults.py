@@ -54,12 +54,14 @@ class Target:
         return head % (self.model.encode(), headers, len(body)) + body
 
 
-async def _signal(target: Target, number: signal.Signals) -> None:
+async def _signal(target: Target, number: signal.Signals) -> int:
+    """Sends a worker a signal, once there is one; its process."""
     worker = target.worker()
     while worker is None:
         await asyncio.sleep(0.01)
         worker = target.worker()
     os.kill(worker.pid, number)
+    return worker.pid
 
 
 async def kill(target: Target) -> None:
@@ -79,13 +81,9 @@ async def terminate(target: Target) -> None:
 
 async def stop(target: Target) -> None:
     """A worker stands still for a moment."""
-    worker = target.worker()
-    while worker is None:
-        await asyncio.sleep(0.01)
-        worker = target.worker()
-    os.kill(worker.pid, signal.SIGSTOP)
+    pid = await _signal(target, signal.SIGSTOP)
     await asyncio.sleep(target.chance.uniform(0.1, 0.5))
-    os.kill(worker.pid, signal.SIGCONT)
+    os.kill(pid, signal.SIGCONT)
 
 
 async def half_closed(target: Target) -> None:

@@ -129,28 +129,22 @@ def test_sigterm_under_load_costs_nobody_an_answer(tmp_path: Path) -> None:
     assert server.ended(0)["failed"] == 0
 
 
+async def load_until_lost(port: int) -> Outcomes:
+    """Load until something is seen to be lost, for 10,000 answers at most."""
+    async with Load(port, "echo", CLIENTS) as load:
+        while not load.outcomes.lost and sum(load.outcomes.statuses.values()) < 10_000:
+            await asyncio.sleep(0.01)
+    return load.outcomes
+
+
 def test_a_swapped_answer_would_be_seen(tmp_path: Path) -> None:
     server = server_of(tmp_path, SWAPS)
-
-    async def run() -> Outcomes:
-        async with Load(server.port, "echo", CLIENTS) as load:
-            while not load.outcomes.swapped and sum(load.outcomes.statuses.values()) < 10_000:
-                await asyncio.sleep(0.01)
-        return load.outcomes
-
-    assert asyncio.run(run()).lost > 0
+    assert asyncio.run(load_until_lost(server.port)).swapped
     server.stop()
 
 
 def test_a_lost_request_would_be_seen(tmp_path: Path) -> None:
     source = ECHO.replace("    time.sleep", "    if len(data) > 1:\n        raise ValueError\n    time.sleep")
     server = server_of(tmp_path, source, CONFIG + "splitFailedBatches: false\n")
-
-    async def run() -> Outcomes:
-        async with Load(server.port, "echo", CLIENTS) as load:
-            while not load.outcomes.lost and sum(load.outcomes.statuses.values()) < 10_000:
-                await asyncio.sleep(0.01)
-        return load.outcomes
-
-    assert asyncio.run(run()).lost > 0
+    assert asyncio.run(load_until_lost(server.port)).lost > 0
     server.stop()

@@ -91,12 +91,19 @@ def test_the_server_is_none_the_worse(server: Server) -> None:
     assert len(server.workers()) == 1
 
 
-def test_an_empty_line_before_a_request_may_come_in_halves(server: Server) -> None:
-    whole = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /ping HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab",
+        b"POST /ping HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+    ],
+)
+def test_an_empty_line_before_a_request_may_come_in_halves(server: Server, before: bytes) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as client:
-        client.sendall(whole + b"\r")
+        client.sendall(before + b"\r")
         answers = client.makefile("rb")
-        assert answers.readline().startswith(b"HTTP/1.1 200")
-        client.sendall(b"\n" + whole.replace(b"x\r\n", b"x\r\nConnection: close\r\n"))
+        assert answers.readline().startswith(b"HTTP/1.1 ")
+        client.sendall(b"\nGET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert answers.read().count(b"HTTP/1.1 200") == 1
         answers.close()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from torchkeeper.wire.advice import package_in
 from torchkeeper.wire.mlmodel import MLMODEL, PICKLED_BY, Mlmodel, read_mlmodel
 from torchkeeper.wire.yaml_text import read_yaml
 
@@ -106,7 +107,7 @@ def _at_the_top(folder: MlflowFolder) -> dict[str, Path]:
 def requirements(folder: MlflowFolder) -> list[str]:
     """The lines of the model's requirements, but for what the server brings and what nothing here uses."""
     left_out = _SERVERS if _uses_mlflow(folder) else (*_SERVERS, *_MLFLOW)
-    return [line for line in _listed(folder) if _package(line) not in left_out]
+    return [line for line in _listed(folder) if package_in(line) not in left_out]
 
 
 def _listed(folder: MlflowFolder) -> list[str]:
@@ -124,12 +125,6 @@ def _of_conda(found: object) -> Iterator[str]:
     for entry in entries if isinstance(entries, list) else ():
         if isinstance(entry, dict) and isinstance(entry.get("pip"), list):
             yield from map(str, entry["pip"])
-
-
-def _package(line: str) -> str:
-    """The package of a line of requirements, spelled as indexes spell it; "" for an option."""
-    name = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)", line)
-    return re.sub(r"[-_.]+", "-", name[1]).lower() if name else ""
 
 
 def _uses_mlflow(folder: MlflowFolder) -> bool:

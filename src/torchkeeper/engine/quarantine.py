@@ -102,5 +102,5 @@ class Quarantine:
         return self.held
 
     def _forget(self, now: float) -> None:
-        for digest in [digest for digest, one in self.held.items() if one.until <= now]:
-            del self.held[digest]
+        while self.held and self.held[oldest := next(iter(self.held))].until <= now:
+            del self.held[oldest]

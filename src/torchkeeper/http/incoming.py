@@ -45,6 +45,8 @@ class Incoming(Wire):
         self._after = 0
         #: What of a head came without its end.
         self._rest = b""
+        #: Whether the first half of an empty line may have come behind the last request.
+        self._half_line = False
         #: Bytes that may still be thrown away.
         self._discard = limits.drain_bytes
         #: Requests without a whole answer, in their order; the first is being answered.
@@ -90,12 +92,14 @@ class Incoming(Wire):
             else:
                 self._raw = data
                 self._after = 0
+                if self._half_line:
+                    self._half_line = False
+                    self._raw = data.removeprefix(b"\n")
             self._feed(data)
         if self._course.phase is not _WAITING or self._head_bytes:
             self._take_stock()
-        elif data.endswith(b"\r") and not self._line[-1].size:
-            # Half of an empty line behind a request without a body; its other half belongs to it.
-            self._rest, self._after = b"\r", 0
+        elif data.endswith(b"\r"):
+            self._half_line = True
         self._raw = b""
 
     def _take_body(self, data: bytes) -> None:

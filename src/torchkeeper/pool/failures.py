@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from torchkeeper.machine.oom_kills import OomWatch
 from torchkeeper.pool.dossier import Dossier
@@ -49,8 +49,7 @@ class Failures:
     ) -> Dossier:
         """What is known of a worker whose process has ended; called before anything else is told of that."""
         now = time.time()
-        killed = returncode == -signal.SIGKILL and worker.verdict is None and fault is None
-        return Dossier(
+        found = Dossier(
             worker=worker.name,
             model=worker.spec.name,
             model_dir=worker.spec.model_dir,
@@ -59,7 +58,6 @@ class Failures:
             verdict=worker.verdict,
             fault=fault,
             words=worker.last_words,
-            oom=_OOM.claim(worker.oom_kills) if killed else None,
             crash="" if process is None else process.crash,
             stderr=tuple(worker.stderr),
             in_flight=tuple(worker.in_flight()),
@@ -67,6 +65,7 @@ class Failures:
             lived=now - worker.started_at,
             moment=now,
         )
+        return replace(found, oom=_OOM.claim(worker.oom_kills)) if found.killed else found
 
     def keep(self, worker: Worker, dossier: Dossier) -> None:
         """Remembers an end and logs it: at length where it is not the same as before."""

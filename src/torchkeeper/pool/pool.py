@@ -348,7 +348,7 @@ class Pool:
         state = worker.life.on(Event.EXITED, now, cause)
         replaced = state is not State.STOPPED
         timed_out = worker.verdict is not None
-        loss = Loss(cause, killed, timed_out, crashed, replaced)
+        loss = Loss(cause, killed=killed, timed_out=timed_out, crashed=crashed, replaced=replaced)
         worker.ended.set()
         if replaced:
             due = worker.life.due or now

@@ -49,10 +49,15 @@ def package_of(module: str) -> str:
     return _PACKAGES.get(top, top.replace("_", "-"))
 
 
+def package_in(line: str) -> str:
+    """The package that a line of requirements names, spelled as indexes spell it; "" for an option."""
+    name = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)", line)
+    return _plain(name[1]) if name else ""
+
+
 def required(text: str) -> set[str]:
     """The packages that a requirements file names."""
-    names = (re.match(r"\s*([A-Za-z0-9][\w.-]*)", line) for line in text.splitlines())
-    return {_plain(name[1]) for name in names if name is not None}
+    return set(filter(None, map(package_in, text.splitlines())))
 
 
 def bring(module: str, requirements: str | None, listed: Collection[str]) -> str:
