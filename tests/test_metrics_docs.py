@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ WORDS = frozenset(["sum", "avg", "max", "rate", "increase", "histogram_quantile"
 
 class NoFiles:
     """Log files that nobody reads."""
+
+    lost: Mapping[str, int] = {}
 
     def ts_metric(self, sample: Sample, hostname: str) -> None: ...
 

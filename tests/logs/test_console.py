@@ -105,6 +105,7 @@ def test_a_reader_that_left_costs_nothing(pipe: Pipe) -> None:
         for _ in range(3):
             assert console.write(LONG)
             console.flush()
+        assert (console.lost, console.fault) == (3, "Broken pipe")
 
 
 def test_half_a_character_is_written_as_an_escape(pipe: Pipe) -> None:

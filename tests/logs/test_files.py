@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -96,16 +99,69 @@ def test_five_old_files_are_kept_whatever_made_them(tmp_path: Path) -> None:
     assert said == ["day 11 line 0", "day 11 line 1", "day 12 line 0", "day 12 line 1", "day 13 line 0"]
 
 
-def test_a_folder_that_vanished_is_reported_and_ends_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_that_vanished_is_told_and_ends_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "logs"
     folder.mkdir()
     file = RollingFile(folder / "ts_log.log")
     folder.rmdir()
-    file.write(["lost"], noon(24))
-    assert "No such file or directory" in capsys.readouterr().err
+    assert file.write(["lost", "too"], noon(24)) == 2
+    assert file.fault == "No such file or directory"
     folder.mkdir()
-    file.write(["kept"], noon(24))
+    assert file.write(["kept"], noon(24)) == 0
+    assert file.fault == ""
     file.close()
     assert texts(folder) == {"ts_log.log": "kept\n"}
+
+
+def test_what_a_full_disk_does_not_take_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "ts_log.log"
+    path.symlink_to("/dev/full")
+    file = RollingFile(path)
+    assert file.write(["one", "two"], noon(24)) == 2
+    assert file.fault == "No space left on device"
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """No file of this process grows beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_line_that_has_room_in_part_is_not_torn(tmp_path: Path) -> None:
+    file = RollingFile(tmp_path / "ts_log.log")
+    with files_of_at_most(20):
+        assert file.write(["it fits", "ö and ü", "not any more"], noon(24)) == 1
+        assert file.fault == "File too large"
+        assert file.write(["nor this"], noon(24)) == 1
+    assert file.write(["at last"], noon(24)) == 0
+    file.close()
+    assert texts(tmp_path) == {"ts_log.log": "it fits\nö and ü\nat last\n"}
+
+
+@pytest.mark.parametrize("day", [24, 25], ids=["full", "a new day"])
+def test_a_file_that_cannot_be_rolled_over_grows_and_old_ones_stay(tmp_path: Path, day: int) -> None:
+    now = 0.0
+    file = RollingFile(tmp_path / "ts_log.log", max_bytes=30, clock=lambda: now)
+    for letter in "abc":
+        file.write([letter * 20], noon(24))
+    before = texts(tmp_path)
+    assert sorted(before.values()) == [letter * 20 + "\n" for letter in "abc"]
+    barrier = tmp_path / "ts_log.log.part"  # where the compressed file is to be made
+    barrier.mkdir()
+    for _ in range(10):
+        assert file.write(["grows" * 4], noon(day)) == 0
+    barrier.rmdir()
+    grown = before.pop("ts_log.log") + ("grows" * 4 + "\n") * 10
+    assert texts(tmp_path) == {**before, "ts_log.log": grown}
+    file.write(["too soon"], noon(day))
+    now = 61.0
+    file.write(["later"], noon(day))
+    file.close()
+    found = texts(tmp_path)
+    assert found.pop("ts_log.log") == "later\n"
+    assert sorted(found.values()) == sorted([*before.values(), grown + "too soon\n"])

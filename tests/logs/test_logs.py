@@ -288,3 +288,39 @@ def test_a_reader_that_does_not_read_stops_neither_the_files_nor_the_end(tmp_pat
     assert done.returncode == 0
     lines = (tmp_path / "logs" / "model_log.log").read_text().splitlines()
     assert len(lines) == 5000
+
+
+FULL = r"torchkeeper\.logs\.logs - log lines cannot be written to (.*): No space left on device; "
+
+
+def test_a_full_disk_is_told_of_once_and_each_line_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    for name in ("access_log", "model_log"):
+        (folder / f"{name}.log").symlink_to("/dev/full")
+    with Logs(settings_for(tmp_path)) as logs:
+        for _ in range(5):
+            logs.model_line("W", "stdout", "lost")
+            logs.access("127.0.0.1:1", b"GET", b"/ping", "1.1", 200, 1.0)
+            logs.flush()
+        assert logs.lost == {"queue": 0, "disk": 10, "stdout": 0}
+        (folder / "access_log.log").unlink()
+        (folder / "model_log.log").unlink()
+        logs.access("127.0.0.1:1", b"GET", b"/ping", "1.1", 200, 1.0)
+        logs.model_line("W", "stdout", "kept")
+    assert lines_of(folder / "model_log.log")[0].endswith("kept")
+    first, last = lines_of(folder / "ts_log.log")
+    assert re.search(FULL, first)
+    assert "10 were lost" in last
+    assert len(re.findall(FULL, capsys.readouterr().out)) == 1
+
+
+def test_a_full_stdout_is_told_of_in_the_files(tmp_path: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, "-c", LISTENERLESS, tmp_path, "full"], stdout=full, timeout=60)
+    assert done.returncode == 0
+    assert len(lines_of(tmp_path / "logs" / "model_log.log")) == 3
+    (said,) = lines_of(tmp_path / "logs" / "ts_log.log")
+    assert "cannot be written to stdout: No space left on device" in said

@@ -21,6 +21,7 @@ class Files:
     """Log files as lists."""
 
     def __init__(self) -> None:
+        self.lost: dict[str, int] = {}
         self.ts: list[Sample] = []
         self.model: list[Sample] = []
         self.lines: list[tuple[str, str, str]] = []

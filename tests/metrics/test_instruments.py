@@ -139,6 +139,17 @@ def test_the_ledger(registry: Registry, instruments: Instruments, ledger: Ledger
     assert shown(registry, "torchkeeper_requests") == expected | {"torchkeeper_requests{accepted}": 6}
 
 
+def test_log_lines_that_were_lost(registry: Registry, ledger: Ledger) -> None:
+    lost = {"queue": 0, "disk": 7, "stdout": 0}
+    Instruments(registry, "vm", ledger, lines_lost=lambda: lost)
+    assert shown(registry, "torchkeeper_log") == {"torchkeeper_log_lines_lost{disk}": 7}
+    lost["disk"], lost["stdout"] = 9, 1
+    assert shown(registry, "torchkeeper_log") == {
+        "torchkeeper_log_lines_lost{disk}": 9,
+        "torchkeeper_log_lines_lost{stdout}": 1,
+    }
+
+
 def test_what_metrics_yaml_lacks_is_not_measured_and_its_types_and_labels_count() -> None:
     registry = Registry()
     declared_otherwise = Declared("QueueTime", "histogram", "Milliseconds", ("Hostname", "Mine"))

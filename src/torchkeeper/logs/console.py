@@ -25,6 +25,9 @@ class Console:
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[str | threading.Event | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="console", daemon=True)
+        #: Lines that could not be written, and why the last ones could not; its reader may have left.
+        self.lost = 0
+        self.fault = ""
 
     def start(self) -> None:
         """Begins to write."""
@@ -53,8 +56,12 @@ class Console:
             if isinstance(item, threading.Event):
                 item.set()
                 continue
-            with contextlib.suppress(OSError, ValueError):  # whoever read our stdout may have left
-                _emit(item)
+            try:
+                with contextlib.suppress(ValueError):  # it is closed
+                    _emit(item)
+            except OSError as error:
+                self.lost += item.count("\n")
+                self.fault = error.strerror or str(error)
 
 
 def _emit(text: str) -> None:

@@ -2,7 +2,7 @@
 
 The event loop only appends tuples; formatting (`logs.lines`) and disk (`logs.files`) belong to the thread.
 All lines also go to stdout, as those of TorchServe do. What waits is bounded: when disk or stdout cannot keep
-up, lines are left out and counted, and a line says how many.
+up, lines are left out and counted, and a line says how many; so are those that a full disk does not take.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from torchkeeper.errors import SettingsError
 from torchkeeper.logs.console import Console
 from torchkeeper.logs.files import MAX_BYTES, RollingFile
 from torchkeeper.logs.lines import JSON, PLAIN, timestamp
+from torchkeeper.logs.losses import Losses
 from torchkeeper.metrics.pace import Pace
 from torchkeeper.wire.messages import Sample
 
@@ -89,6 +90,7 @@ class Logs:
         self._formats = JSON if settings.log_format == "json" else PLAIN
         self._queue: queue.SimpleQueue[_Item | threading.Event | None] = queue.SimpleQueue()
         self._dropped = self._unsaid = 0
+        self._losses = Losses()
         self._console = Console()
         self._counting = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
@@ -145,6 +147,11 @@ class Logs:
     def writes_access(self) -> bool:
         """Whether access lines are wanted at all; if not, nobody needs to call `access`."""
         return self._levels.access <= _INFO
+
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """Lines that were lost since the start: to a `queue` that was full, to a `disk`, and to `stdout`."""
+        return self._losses.counts
 
     def access(
         self,
@@ -221,26 +228,37 @@ class Logs:
         with self._counting:
             dropped, self._dropped = self._dropped, 0
             unsaid, self._unsaid = self._unsaid, 0
+        losses = self._losses
         lost = (
-            (dropped, "log lines were left out: the disk"),
-            (unsaid, "lines were not shown: stdout's reader"),
+            (dropped, "queue", "log lines were left out: the disk"),
+            (unsaid, "stdout", "lines were not shown: stdout's reader"),
         )
-        for count, which in lost:
+        for count, where, which in lost:
             if count:
-                text = f"{count} {which} did not keep up"
-                items.append(("ts", time.time(), "WARN", "logs", __name__, text, {}))
+                losses.counts[where] += count
+                items.append(_warning(f"{count} {which} did not keep up"))
+        if said := losses.stdout(self._console.lost, self._console.fault):
+            items.append(_warning(said))
         by_file: dict[str, list[str]] = {}
         console: list[str] = []
         for name, *values in items:
             line = self._formats[name](*values)
             by_file.setdefault(name, []).append(line)
             console.append(line)
+        told = []
         for name, lines in by_file.items():
-            if name in self._files:
-                self._files[name].write(lines, items[0][1])
+            if (file := self._files.get(name)) is not None:
+                missed = file.write(lines, items[0][1])
+                told.append(losses.files(str(file.path), missed, file.fault, time.monotonic()))
         if console and not self._console.write("\n".join(console) + "\n"):
             with self._counting:
                 self._unsaid += len(console)
+        if said_now := [_warning(said) for said in told if said]:
+            self._write(said_now)
+
+
+def _warning(text: str) -> _Item:
+    return ("ts", time.time(), "WARN", "logs", __name__, text, {})
 
 
 def _refusal(folder: Path) -> str | None:

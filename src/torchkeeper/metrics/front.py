@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from torchkeeper.config.settings import Settings
@@ -36,6 +36,10 @@ BEATS = 15
 
 class MetricFiles(Protocol):
     """Who writes ts_metrics.log, model_metrics.log and model_log.log."""
+
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """Lines that were lost since the start, by where."""
 
     def ts_metric(self, sample: Sample, hostname: str) -> None:
         """A line of ts_metrics.log."""
@@ -79,7 +83,9 @@ class Metrics:
         for metric in catalogue.ts:
             self.registry.add(Family(metric, help_text(metric)), logged=True)
         self._own = self.registry.logged()
-        self._instruments = Instruments(self.registry, hostname, ledger, self.flush, self._changed)
+        self._instruments = Instruments(
+            self.registry, hostname, ledger, self.flush, self._changed, lambda: files.lost
+        )
         detect = settings.model_metrics_auto_detect and mode != "off"
         told = mode != "off"
         self._intake = Intake(self.registry, catalogue.model, hostname, detect=detect, told=told)

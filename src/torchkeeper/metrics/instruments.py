@@ -6,7 +6,7 @@ TorchServe's where it has the metric; what is new begins with `torchkeeper_`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from torchkeeper.metrics.cell import Cell, Gauge
 from torchkeeper.metrics.ledger import Ledger
@@ -16,6 +16,8 @@ from torchkeeper.wire.messages import Declared
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 EVENTS = ("accepted", "answered", "refused", "failed", "gone")
+#: Where log lines can be lost.
+PLACES = ("queue", "disk", "stdout")
 #: The share of a new batch in the moving average of the fill.
 _FILL_WEIGHT = 1 / 16
 
@@ -73,6 +75,11 @@ OWN: tuple[tuple[Declared, str, tuple[float, ...]], ...] = (
         "Largest delay of the server's event loop in the last 15 seconds",
         (),
     ),
+    (
+        Declared("torchkeeper_log_lines_lost", "counter", "count", ("where",)),
+        "Log lines that were lost: too many waited (queue), or no file (disk) or nobody (stdout) took them",
+        (),
+    ),
 )
 
 
@@ -113,6 +120,7 @@ class Instruments:
         ledger: the counts of requests.
         flush: called after rare events, whose numbers would be gone before they are written.
         changed: called when numbers came after their response's status.
+        lines_lost: the log lines that were lost so far, by place.
     """
 
     def __init__(
@@ -122,6 +130,7 @@ class Instruments:
         ledger: Ledger,
         flush: Callable[[], None] = lambda: None,
         changed: Callable[[], None] = lambda: None,
+        lines_lost: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self._registry = registry
         self._known = {"Level": "Host", "Hostname": hostname, "hostname": hostname}
@@ -132,6 +141,9 @@ class Instruments:
         self._other = self.bind("Requests5XX").update
         self._events = [self.bind("torchkeeper_requests", event=event) for event in EVENTS]
         self._entered = [0] * len(EVENTS)
+        self._lines_lost = lines_lost
+        self._lines = {place: self.bind("torchkeeper_log_lines_lost", where=place) for place in PLACES}
+        self._lines_entered = dict.fromkeys(PLACES, 0)
         self.lag = self.bind("torchkeeper_event_loop_lag_seconds").update
         self._watched: dict[tuple[str, str], tuple[Callable[[], int], Callable[[], float | None]]] = {}
         self.flush = flush
@@ -179,6 +191,9 @@ class Instruments:
             count = getattr(self._ledger, event)
             self._events[place].update(float(count - self._entered[place]))
             self._entered[place] = count
+        for where, count in self._lines_lost().items():
+            self._lines[where].update(float(count - self._lines_entered[where]))
+            self._lines_entered[where] = count
         for (name, version), (depth, growth) in self._watched.items():
             labels = {"model_name": name, "model_version": version}
             self.bind("torchkeeper_queue_depth", **labels).update(depth())

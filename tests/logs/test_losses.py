@@ -1,0 +1,40 @@
+"""What is said of lost log lines: the beginning and the end, not each of them."""
+
+from __future__ import annotations
+
+from torchkeeper.logs.losses import QUIET, Losses
+
+
+def test_one_warning_for_all_files_and_one_word_when_all_take_lines_again() -> None:
+    losses = Losses()
+    assert losses.files("a", 0, "", 0.0) is None
+    said = losses.files("a", 3, "No space left on device", 1.0)
+    assert said is not None
+    assert "a: No space left on device" in said
+    assert losses.files("b", 2, "No space left on device", 1.0) is None
+    assert losses.files("a", 5, "No space left on device", 500.0) is None
+    assert losses.files("a", 0, "", 501.0) is None
+    said = losses.files("b", 0, "", 502.0)
+    assert said is not None
+    assert "10 were lost" in said
+    assert losses.files("b", 0, "", 503.0) is None
+    assert losses.counts == {"queue": 0, "disk": 10, "stdout": 0}
+
+
+def test_a_disk_that_is_full_now_and_then_is_told_of_now_and_then() -> None:
+    losses = Losses()
+    said = []
+    for turn in range(100):
+        said += [losses.files("a", 1, "full", turn), losses.files("a", 0, "", turn)]
+    told = [text for text in said if text is not None]
+    assert len(told) == 4
+    assert f"; {int(QUIET)} were lost" in told[3]
+    assert losses.counts["disk"] == 100
+
+
+def test_stdout_is_told_of_once() -> None:
+    losses = Losses()
+    assert losses.stdout(0, "") is None
+    assert losses.stdout(4, "Broken pipe") is not None
+    assert losses.stdout(9, "Broken pipe") is None
+    assert losses.counts["stdout"] == 9
