@@ -2,9 +2,9 @@
 
 A disk that is full, or fails, costs the lines that it did not take and nothing else: they are counted, no
 line is torn, and old files stay as they are. Source of the rules: TorchServe's log4j2 defaults (100 MB or a
-day, gz, five old files). A day's file gets TorchServe's name, `access_log.25-Nov.log.gz`; files that grew full
-within a day are `access_log.log.1.gz` and so on (TorchServe gives both the same name, and so loses all but
-the last of a day).
+day, gz, five old files). A day's file gets TorchServe's name, `access_log.25-Nov.log.gz`; files that grew
+full within a day are `access_log.log.1.gz` and so on (TorchServe gives both the same name, and so loses all
+but the last of a day).
 """
 
 from __future__ import annotations
