@@ -7,8 +7,8 @@ import signal
 import pytest
 
 from torchkeeper.pool.dossier import Dossier, describe_end, is_crash
-from torchkeeper.wire.advice import OUT_OF_MEMORY
 from torchkeeper.wire.frames import HandlerLeft, Leaving, LoadFailed
+from torchkeeper.wire.remedies import OUT_OF_MEMORY
 
 CRASH = """Fatal Python error: Segmentation fault
 

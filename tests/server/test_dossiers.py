@@ -186,7 +186,8 @@ def test_what_a_handler_returns_wrongly_is_logged_with_the_request(
 ) -> None:
     server = serve({"wrong": WRONG}, ONE)
     answer = server.client.post("/predictions/wrong", content=what.encode())
-    assert (answer.status_code, answer.json()["cause"]) == (503, cause)
+    assert answer.status_code == 503
+    assert answer.json()["cause"].startswith(cause)
     server.wait_for(f"request {answer.headers['x-request-id']}: {re.escape(cause)}")
 
 

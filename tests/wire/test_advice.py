@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from torchkeeper.wire.advice import OUT_OF_MEMORY, bring, nearest, package_of, remedy, required
+from torchkeeper.wire.advice import bring, nearest, package_of, required
 
 
 @pytest.mark.parametrize(
@@ -42,24 +42,6 @@ def test_what_a_requirements_file_names() -> None:
 )
 def test_how_a_module_comes_here(module: str, requirements: str | None, told: str) -> None:
     assert bring(module, requirements, LISTED) == told
-
-
-@pytest.mark.parametrize(
-    ("kind", "text", "told"),
-    [
-        ("MemoryError", "", OUT_OF_MEMORY),
-        ("RuntimeError", "CUDA out of memory", OUT_OF_MEMORY),
-        (
-            "RuntimeError",
-            "Error(s) in loading state_dict for Net",
-            "Pack the model file and the weights of one",
-        ),
-        ("ValueError", "x", ""),
-    ],
-)
-def test_what_helps(kind: str, text: str, told: str) -> None:
-    assert remedy(kind, text).startswith(told)
-    assert bool(remedy(kind, text)) is bool(told)
 
 
 def test_the_nearest_name_is_offered_only_where_it_is_near() -> None:

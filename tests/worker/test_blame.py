@@ -92,3 +92,14 @@ def test_whatever_was_raised_has_a_traceback_that_can_be_sent(make: Callable[[],
     told.encode()
     assert "test_blame.py" in told or told.startswith("...")
     assert len(told) < 40_000
+
+
+def test_what_helps_is_looked_for_in_what_an_error_was_made_of(tmp_path: Path) -> None:
+    source = "try:\n    raise OSError('[Errno 28] No space left on device')\n"
+    error = raised(
+        tmp_path, source + "except OSError as full:\n    raise RuntimeError('no cache') from full\n"
+    )
+    assert "Make room" in remedy_of(error, tmp_path, None)
+    ring = ValueError("a ring")
+    ring.__cause__ = ring
+    assert remedy_of(ring, tmp_path, None) == ""

@@ -13,6 +13,7 @@ from PIL import Image
 from torchkeeper.handler.context import RequestProcessor
 from torchkeeper.handler.errors import PredictionException
 from torchkeeper.wire.messages import Failure, Reply
+from torchkeeper.wire.remedies import remedy
 from torchkeeper.worker.replies import (
     FAILED,
     OUT_OF_RESOURCES,
@@ -102,7 +103,15 @@ def test_a_body_has_a_limit() -> None:
     ("value", "failure"),
     [
         (PredictionException("mine", 418), Failure(418, "mine")),
-        ({1}, Failure(503, UNSUPPORTED, "TypeError: Object of type set is not JSON serializable")),
+        (
+            {1},
+            Failure(
+                503,
+                UNSUPPORTED,
+                "TypeError: Object of type set is not JSON serializable. "
+                + remedy("TypeError", "is not JSON serializable"),
+            ),
+        ),
     ],
 )
 def test_a_value_may_be_a_failure(value: Any, failure: Failure, capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,10 +45,7 @@ def read_pickled_state(path: Path, device: torch.device) -> StateDict:
     try:
         state = torch.load(path, map_location=device, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise RuntimeError(
-            f"{path.name} holds no plain state dict ({first_sentence(error, 200)}); "
-            "save one with torch.save(model.state_dict(), path), or use .safetensors"
-        ) from error
+        raise RuntimeError(f"{path.name} holds no plain state dict ({first_sentence(error, 200)})") from error
     if not isinstance(state, Mapping):
         raise RuntimeError(f"{path.name} holds a {type(state).__name__}, not a state dict (name -> tensor)")
     return state

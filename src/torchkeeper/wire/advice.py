@@ -33,9 +33,6 @@ _PACKAGES = {
 #: Others that bring the same module.
 _ALSO = {"cv2": ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")}
 
-OUT_OF_MEMORY = "Give it more memory, or run fewer workers or smaller batches (minWorkers, batchSize)."
-_STATE_DICT = "Pack the model file and the weights of one and the same model: their names and shapes differ."
-
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown name: the known one that was probably meant, if there is one."""
@@ -68,15 +65,6 @@ def bring(module: str, requirements: str | None, listed: Collection[str]) -> str
         return f"{requirements} names it: set install_py_dep_per_model, or install it"
     where = f", or list it in {requirements} and set install_py_dep_per_model" if requirements else ""
     return f"pip install {package} where the server runs{where}"
-
-
-def remedy(kind: str, text: str) -> str:
-    """What helps against an exception of that type and text; nothing where that is not known."""
-    if kind in ("MemoryError", "OutOfMemoryError") or "out of memory" in text.lower():
-        return OUT_OF_MEMORY
-    if "loading state_dict" in text:
-        return _STATE_DICT
-    return ""
 
 
 def blamed(cause: str, place: str, do: str) -> str:

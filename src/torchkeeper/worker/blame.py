@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from torchkeeper.handler.safe_text import safe_str, whole_text
-from torchkeeper.wire.advice import bring, remedy, required
+from torchkeeper.wire.advice import bring, required
+from torchkeeper.wire.remedies import remedy
 
 #: Characters of a traceback that travel: its end, for the error stands there.
 _LONGEST_TRACEBACK = 1 << 15
+#: Errors that are asked for what helps, from the last one to the first.
+_CAUSES = 5
 
 
 def cause_of(error: BaseException) -> str:
@@ -63,7 +67,20 @@ def remedy_of(error: BaseException, model_dir: Path, ignored_requirements: str |
             with contextlib.suppress(OSError):
                 listed = required((model_dir / ignored_requirements).read_text(errors="replace"))
         return bring(error.name, ignored_requirements, listed)
-    return remedy(type(error).__name__, safe_str(error))
+    for told in _with_causes(error):
+        if do := remedy(type(told).__name__, safe_str(told)):
+            return do
+    return ""
+
+
+def _with_causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and those that it was made of; a few, for there may be a ring of them."""
+    told: BaseException | None = error
+    for _ in range(_CAUSES):
+        if told is None:
+            return
+        yield told
+        told = told.__cause__
 
 
 def traceback_of(error: BaseException) -> str:

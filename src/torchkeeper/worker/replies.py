@@ -23,6 +23,7 @@ from torchkeeper.handler.response_head import checked_header, checked_phrase, ch
 from torchkeeper.handler.safe_text import safe_str
 from torchkeeper.wire.advice import blamed
 from torchkeeper.wire.messages import Failure, Reply
+from torchkeeper.wire.remedies import remedy
 from torchkeeper.worker.blame import Blame, cause_of
 
 FAILED = "Prediction failed"
@@ -61,7 +62,8 @@ class Replier:
         except MemoryError as error:
             return self._failed(place, Failure(507, OUT_OF_RESOURCES, cause_of(error)))
         except BaseException as error:  # noqa: BLE001 - values are of users' types
-            return self._failed(place, Failure(self.fault, UNSUPPORTED, cause_of(error)))
+            cause = blamed(cause_of(error), "", remedy(type(error).__name__, safe_str(error)))
+            return self._failed(place, Failure(self.fault, UNSUPPORTED, cause))
         if len(body) > self.limit:
             cause = f"the answer has {len(body)} bytes, max_response_size is {self.limit}"
             return self._failed(place, Failure(500, "Worker died.", cause))
