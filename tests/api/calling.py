@@ -60,13 +60,20 @@ class Answering:
         self.whole_ones: list[tuple[str, str | None, Input]] = []
         self.ones_in_parts: list[tuple[str, str | None, Input]] = []
         self.left = 0
+        self.patience: list[float | None] = []
 
-    def whole(self, name: str, version: str | None, request: Input) -> Asked[Any]:
+    def whole(
+        self, name: str, version: str | None, request: Input, patience: float | None = None
+    ) -> Asked[Any]:
         self.whole_ones.append((name, version, request))
+        self.patience.append(patience)
         return self._asked()
 
-    def in_parts(self, name: str, version: str | None, request: Input) -> Asked[Any]:
+    def in_parts(
+        self, name: str, version: str | None, request: Input, patience: float | None = None
+    ) -> Asked[Any]:
         self.ones_in_parts.append((name, version, request))
+        self.patience.append(patience)
         return self._asked()
 
     def load(self, name: str, version: str | None) -> Busyness:

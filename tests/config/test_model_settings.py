@@ -43,6 +43,7 @@ OTHER: dict[str, Any] = {
     "maxRetryTimeoutInSec": 8,
     "clientTimeoutInMills": 9,
     "jobQueueSize": 10,
+    "jobQueueBytes": 11,
     "deviceType": "cpu",
     "deviceIds": [1],
     "useJobTicket": True,

@@ -145,6 +145,7 @@ class Dispatching:
         workers: int = 1,
         batch_size: int = 1,
         limit: int = 100,
+        limit_bytes: int = 10**9,
         policy: Policy | None = None,
         response_timeout: float = 60.0,
         client_timeout: int = 0,
@@ -155,6 +156,7 @@ class Dispatching:
         settings = ModelSettings(
             batch_size=batch_size,
             job_queue_size=limit,
+            job_queue_bytes=limit_bytes,
             response_timeout=response_timeout,
             client_timeout=client_timeout,
             retry_on_worker_death=retry,
@@ -188,10 +190,16 @@ class Dispatching:
         return channel
 
     def ask(
-        self, name: str, kind: Kind = Kind.PREDICT, *, envelope: str | None = None, in_parts: bool = False
+        self,
+        name: str,
+        kind: Kind = Kind.PREDICT,
+        *,
+        envelope: str | None = None,
+        in_parts: bool = False,
+        patience: float | None = None,
     ) -> asyncio.Future[Any]:
         """A request; its answer is a Stream where parts are wanted and come."""
-        return self.dispatcher.submit(request(name, kind, envelope), in_parts=in_parts)
+        return self.dispatcher.submit(request(name, kind, envelope), in_parts=in_parts, patience=patience)
 
     def channel(self, place: int = 0) -> Channel:
         return self.workers[place][1]

@@ -39,3 +39,10 @@ def test_who_is_refused_hears_when_to_come_again(ahead: float | None, seconds: i
 def test_the_seconds_of_an_answer_are_counted_from_now() -> None:
     error = admission().unavailable(Refusal("why", time.monotonic() + 100))
     assert math.isclose(int(error.headers["Retry-After"]), 100, abs_tol=1)
+
+
+def test_who_waited_too_long_or_finds_no_room_hears_when_there_will_be_some() -> None:
+    full, late = admission().full("why", True, 7), admission().late(1.5, 9)
+    assert (full.message, full.cause, full.headers) == ("named", "why", {"Retry-After": "7"})
+    assert (late.message, late.headers) == ("not named", {"Retry-After": "9"})
+    assert "1500 ms" in str(late.cause)

@@ -6,6 +6,7 @@ import asyncio
 
 from stand_ins import in_loop, serving_worker  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
+from torchkeeper.engine.batch_bound import PATIENCE
 from torchkeeper.engine.crew import Crew
 from torchkeeper.engine.in_hand import Hands, InHand
 from torchkeeper.engine.queue import Entry
@@ -24,7 +25,7 @@ def entry() -> Entry:
 
 @in_loop
 async def test_a_worker_joins_serves_is_dismissed_and_lost() -> None:
-    crew = Crew()
+    crew = Crew(4)
     first, second = hands_of(1), hands_of(2)
     crew.join(first)
     crew.join(second)
@@ -40,7 +41,7 @@ async def test_a_worker_joins_serves_is_dismissed_and_lost() -> None:
 
 @in_loop
 async def test_who_leaves_still_holds_what_it_has() -> None:
-    crew = Crew()
+    crew = Crew(4)
     hands = hands_of(1)
     crew.join(hands)
     held, other = entry(), entry()
@@ -56,23 +57,37 @@ async def test_who_leaves_still_holds_what_it_has() -> None:
 
 @in_loop
 async def test_places_are_free_in_batches_that_run_and_for_those_who_idle() -> None:
-    crew = Crew()
-    assert crew.free_places(4) == 0, "nobody serves"
+    crew = Crew(4)
+    assert crew.free_places() == 0, "nobody serves"
     first, second = hands_of(1), hands_of(2)
     crew.join(first)
     crew.join(second)
-    assert crew.free_places(4) == 8
+    assert crew.free_places() == 8
     first.take(InHand(1, [entry()]))
-    assert crew.free_places(4) == 7
+    assert crew.free_places() == 7
     first.take(InHand(2, [entry() for _ in range(4)]))
-    assert crew.free_places(4) == 7
+    assert crew.free_places() == 7
     crew.dismiss(2)
-    assert crew.free_places(4) == 3
+    assert crew.free_places() == 3
+
+
+@in_loop
+async def test_what_memory_suffices_for_holds_for_a_device_and_rises_again() -> None:
+    crew = Crew(8)
+    first, second = hands_of(1), hands_of(2)
+    crew.join(first)
+    crew.finished(first.worker, 8, too_large=4)
+    assert first.view.most == 3
+    crew.join(second)
+    assert second.view.most == 3, "who comes later has the same device"
+    for _ in range(PATIENCE):
+        crew.finished(second.worker, 3, too_large=0)
+    assert (first.view.most, second.view.most) == (4, 4)
 
 
 @in_loop
 async def test_a_crew_is_full_when_nobody_takes_another_batch() -> None:
-    crew = Crew()
+    crew = Crew(4)
     assert not crew.full, "nobody serves"
     first, second = hands_of(1), hands_of(2)
     crew.join(first)

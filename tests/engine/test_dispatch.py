@@ -75,6 +75,63 @@ async def test_a_full_queue_refuses() -> None:
     assert "job_queue_size" in str(refused.value.cause)
 
 
+@in_loop
+async def test_bytes_that_wait_are_bounded() -> None:
+    at_work = Dispatching(workers=0, limit_bytes=1000)
+    at_work.ask("x" * 600)
+    with pytest.raises(QueueFull) as refused:
+        at_work.ask("y" * 600)
+    assert "job_queue_bytes" in str(refused.value.cause)
+    assert at_work.dispatcher.waiting == 1
+
+
+async def busy_for(at_work: Dispatching, seconds: float, waiting: int) -> None:
+    """One worker, whose batches of one take so long, is at it; so many others wait."""
+    for number in range(3):
+        at_work.ask(f"before {number}")
+        await turns()
+        await asyncio.sleep(seconds)
+        at_work.answer()
+    at_work.ask("runs")
+    await turns()
+    while at_work.dispatcher.waiting < waiting:
+        at_work.ask("waits")
+        await turns()
+
+
+@in_loop
+async def test_who_is_refused_hears_when_those_who_wait_will_have_been_served() -> None:
+    at_work = Dispatching(limit=30)
+    await busy_for(at_work, 0.04, waiting=30)
+    with pytest.raises(QueueFull) as refused:
+        at_work.ask("refused")
+    assert int(refused.value.headers["Retry-After"]) >= 2
+
+
+@in_loop
+async def test_whose_client_would_not_wait_for_it_is_refused_at_once() -> None:
+    at_work = Dispatching()
+    await busy_for(at_work, 0.04, waiting=30)
+    at_work.ask("has time", patience=60.0)
+    at_work.ask("does not say")
+    with pytest.raises(QueueFull) as refused:
+        at_work.ask("has no time", patience=1.0)
+    assert "the client waits for 1 s" in str(refused.value.cause)
+
+
+@in_loop
+async def test_an_idle_worker_gets_a_request_however_little_time_its_client_has() -> None:
+    at_work = Dispatching()
+    await busy_for(at_work, 0.04, waiting=0)
+    at_work.answer()
+    ticket = at_work.ask("a", patience=0.001)
+    other = at_work.ask("b", patience=0.001)
+    await turns()
+    at_work.answer()
+    at_work.answer()
+    assert (await ticket).body + (await other).body == b"ab"
+
+
 @pytest.mark.parametrize("policy", ["greedy", "delay"])
 def test_a_batch_may_be_larger_than_the_queue(policy: str) -> None:
     """As in TorchServe, whose workers take requests out of the queue while they wait for a full batch."""

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from torchkeeper.engine.admission import Full
 from torchkeeper.engine.batching.policy import lane_of
-from torchkeeper.engine.queue import Entry, EntryQueue, Full, size_of
+from torchkeeper.engine.queue import Entry, EntryQueue, size_of
 from torchkeeper.wire.messages import Input, Kind, Part, Reply
 
 
@@ -42,7 +43,7 @@ def take(queue: EntryQueue, limit: int = 9) -> list[str]:
 
 
 def test_first_come_first_served_up_to_the_limit(loop: asyncio.AbstractEventLoop) -> None:
-    queue = EntryQueue(10)
+    queue = EntryQueue(10, 1000)
     for name in "abcde":
         queue.put(entry(loop, name))
     assert take(queue, 3) == ["a", "b", "c"]
@@ -51,7 +52,7 @@ def test_first_come_first_served_up_to_the_limit(loop: asyncio.AbstractEventLoop
 
 
 def test_a_full_queue_says_so_at_once(loop: asyncio.AbstractEventLoop) -> None:
-    queue = EntryQueue(2)
+    queue = EntryQueue(2, 1000)
     queue.put(entry(loop, "a"))
     queue.put(entry(loop, "b"))
     with pytest.raises(Full, match="2 requests wait already"):
@@ -61,7 +62,7 @@ def test_a_full_queue_says_so_at_once(loop: asyncio.AbstractEventLoop) -> None:
 def test_bytes_are_bounded_but_one_request_always_fits(loop: asyncio.AbstractEventLoop) -> None:
     queue = EntryQueue(10, max_bytes=100)
     queue.put(entry(loop, "big", size=500))
-    with pytest.raises(Full, match="500 bytes"):
+    with pytest.raises(Full, match=r"500 bytes already \(job_queue_bytes\)"):
         queue.put(entry(loop, "small"))
 
 
@@ -71,7 +72,7 @@ def test_a_request_is_as_large_as_its_parameters_with_their_names() -> None:
 
 
 def test_a_client_that_left_makes_room(loop: asyncio.AbstractEventLoop) -> None:
-    queue = EntryQueue(2)
+    queue = EntryQueue(2, 1000)
     left = entry(loop, "left")
     queue.put(left)
     queue.put(entry(loop, "stays"))
@@ -82,7 +83,7 @@ def test_a_client_that_left_makes_room(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def test_a_batch_holds_one_kind_and_the_oldest_head_goes_first(loop: asyncio.AbstractEventLoop) -> None:
-    queue = EntryQueue(10)
+    queue = EntryQueue(10, 1000)
     queue.put(entry(loop, "p1", 1))
     queue.put(entry(loop, "e2", 2, Kind.EXPLAIN))
     queue.put(entry(loop, "p3", 3))
@@ -92,7 +93,7 @@ def test_a_batch_holds_one_kind_and_the_oldest_head_goes_first(loop: asyncio.Abs
 
 
 def test_what_comes_back_goes_first_and_what_was_tried_goes_alone(loop: asyncio.AbstractEventLoop) -> None:
-    queue = EntryQueue(2)
+    queue = EntryQueue(2, 1000)
     queue.put(entry(loop, "later", 5))
     queue.put_back([entry(loop, "one", 1), entry(loop, "two", 2)])
     tried = entry(loop, "tried", 0)
@@ -103,7 +104,7 @@ def test_what_comes_back_goes_first_and_what_was_tried_goes_alone(loop: asyncio.
 
 
 def test_what_comes_back_keeps_the_order_of_what_came_back_before(loop: asyncio.AbstractEventLoop) -> None:
-    queue = EntryQueue(9)
+    queue = EntryQueue(9, 1000)
     queue.put(entry(loop, "last", 9))
     queue.put_back([entry(loop, "two", 2)])
     queue.put_back([entry(loop, "one", 1), entry(loop, "three", 3), entry(loop, "four", 4)])
@@ -111,7 +112,7 @@ def test_what_comes_back_keeps_the_order_of_what_came_back_before(loop: asyncio.
 
 
 def test_old_entries_are_found(loop: asyncio.AbstractEventLoop) -> None:
-    queue = EntryQueue(10)
+    queue = EntryQueue(10, 1000)
     for moment in range(4):
         queue.put(entry(loop, str(moment), moment))
     assert names(queue.older_than(2)) == ["0", "1"]
@@ -119,7 +120,7 @@ def test_old_entries_are_found(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def test_what_is_to_be_sent_again_grows_old_like_the_rest(loop: asyncio.AbstractEventLoop) -> None:
-    queue = EntryQueue(10)
+    queue = EntryQueue(10, 1000)
     for name, arrived in (("new", 3), ("old", 1)):
         again = entry(loop, name, arrived)
         again.retried = True
@@ -131,7 +132,7 @@ def test_what_is_to_be_sent_again_grows_old_like_the_rest(loop: asyncio.Abstract
 
 
 def test_drain_empties_all_lanes(loop: asyncio.AbstractEventLoop) -> None:
-    queue = EntryQueue(10)
+    queue = EntryQueue(10, 1000)
     queue.put(entry(loop, "p"))
     queue.put(entry(loop, "e", kind=Kind.EXPLAIN))
     assert sorted(names(queue.drain())) == ["e", "p"]
@@ -146,7 +147,7 @@ def test_an_answered_ticket_counts_as_gone(loop: asyncio.AbstractEventLoop) -> N
 
 
 def test_a_batch_holds_one_envelope(loop: asyncio.AbstractEventLoop) -> None:
-    queue = EntryQueue(10)
+    queue = EntryQueue(10, 1000)
     for place, envelope in enumerate(("kserve", None, "kserve", "kservev2", None)):
         queue.put(entry(loop, f"{envelope}{place}", arrived=place, envelope=envelope))
     assert [take(queue, 9) for _ in range(3)] == [

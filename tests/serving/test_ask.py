@@ -23,13 +23,18 @@ class Queue:
 
     def __init__(self) -> None:
         self.ticket: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.taken: list[tuple[Input, bool, bool]] = []
+        self.taken: list[tuple[Input, bool, bool, float | None]] = []
         self.left: list[asyncio.Future[Any]] = []
 
     def submit(
-        self, request: Input, *, explicit_version: bool, in_parts: bool = False
+        self,
+        request: Input,
+        *,
+        explicit_version: bool,
+        in_parts: bool = False,
+        patience: float | None = None,
     ) -> asyncio.Future[Any]:
-        self.taken.append((request, explicit_version, in_parts))
+        self.taken.append((request, explicit_version, in_parts, patience))
         return self.ticket
 
     def cancel(self, ticket: asyncio.Future[Any]) -> None:
@@ -63,9 +68,9 @@ def test_the_version_asked_for_gets_the_request(version: str | None, named: bool
     async def scene(ask: Ask, registry: Registry) -> None:
         queue = registry.queues[version or "1"]
         queue.ticket.set_result(REPLY)
-        asked = (ask.in_parts if in_parts else ask.whole)("m", version, REQUEST)
+        asked = (ask.in_parts if in_parts else ask.whole)("m", version, REQUEST, 1.5)
         assert await asked.answer() is REPLY
-        assert queue.taken == [(REQUEST, named, in_parts)]
+        assert queue.taken == [(REQUEST, named, in_parts, 1.5)]
 
     run(scene)
 

@@ -65,7 +65,7 @@ class InferenceApi:
             headers["url_path"] = match.url_path
         model = self._invoked(call, parts) if match.model is None else match.model
         request = Input(call.request_id, match.route.kind, parts, headers)
-        answer = await answered(call, self._ask.in_parts(model, match.version, request))
+        answer = await answered(call, self._ask.in_parts(model, match.version, request, call.patience()))
         if isinstance(answer, Stream):
             return streamed(answer, call.header(b"accept"))
         if (form := call.header(ASKS)) is not None:

@@ -78,7 +78,7 @@ async def infer(call: Call, ask: Ask, envelope: str) -> Reply:
     match = call.match
     request = Input(call.request_id, match.route.kind, (Part("body", body),), headers, envelope)
     name = str(match.model)
-    reply = await answered(call, ask.whole(name, match.version, request))
+    reply = await answered(call, ask.whole(name, match.version, request, call.patience()))
     if (form := call.header(ASKS)) is not None:
         reply = with_load(reply, form, ask.load(name, match.version))
     return await _packed(reply, call.header(b"accept-encoding"))

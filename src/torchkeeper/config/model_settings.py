@@ -193,6 +193,14 @@ class ModelSettings:
         "requests that may wait; 0: the setting's",
         setting="job_queue_size",
     )
+    job_queue_bytes: int = _row(
+        whole(0, 2**53, what=" of bytes"),
+        1 << 30,
+        "jobQueueBytes",
+        In.YAML,
+        "bytes that they may have; 0: the setting's",
+        setting="job_queue_bytes",
+    )
     device_type: str | None = _row(
         choice("cpu", "gpu"), None, "deviceType", In.YAML, "where the model runs: cpu or gpu"
     )

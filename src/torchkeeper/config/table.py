@@ -98,6 +98,9 @@ class Configured:
     )
     unregister_model_timeout: float = key(form.seconds(120), "120", "seconds unregistering may take")
     job_queue_size: int = key(form.whole(1, instead=100), "100", "requests that may wait per model version")
+    job_queue_bytes: int = key(
+        form.whole(1, form.LONG), "1073741824", "bytes that they may have per model version", own=True
+    )
     max_request_size: int = key(form.whole(1, instead=6553500), "6553500", "bytes of a request's body")
     max_response_size: int = key(form.whole(1, instead=6553500), "6553500", "bytes of an answer's body")
     max_header_size: int = key(form.whole(1024), "16384", "bytes of a request line and its header", own=True)

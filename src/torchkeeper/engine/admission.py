@@ -9,6 +9,10 @@ from torchkeeper.errors import QueueFull, ServiceUnavailable
 from torchkeeper.pool.worker import NOBODY, Refusal
 
 
+class Full(Exception):
+    """No more requests are taken; the text says which bound was met."""
+
+
 class Admission:
     """Open or closed, and whether somebody can be expected to serve.
 
@@ -40,11 +44,11 @@ class Admission:
         after = why.retry_after(time.monotonic())
         return ServiceUnavailable(self._sentence(named), cause=why.cause, retry_after=after)
 
-    def late(self, timeout: float) -> ServiceUnavailable:
-        """The answer of a request that has waited for longer than `timeout` seconds."""
+    def late(self, timeout: float, after: int) -> ServiceUnavailable:
+        """The answer of a request that has waited for longer than `timeout` seconds; `after`: come then."""
         cause = f"the request waited longer than clientTimeoutInMills ({timeout * 1000:g} ms)"
-        return ServiceUnavailable(self._sentence(False), cause=cause)
+        return ServiceUnavailable(self._sentence(False), cause=cause, retry_after=after)
 
-    def full(self, cause: str, named: bool) -> QueueFull:
-        """The answer of a request for which there is no room."""
-        return QueueFull(self._sentence(named), cause=cause)
+    def full(self, cause: str, named: bool, after: int) -> QueueFull:
+        """The answer of a request for which there is no room, but is expected in so many seconds."""
+        return QueueFull(self._sentence(named), cause=cause, retry_after=after)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import Iterator
 from typing import Any
 
+from torchkeeper.engine.batch_bound import BatchBound
 from torchkeeper.engine.batching.policy import MOST_IN_HAND, WorkerView
 from torchkeeper.engine.in_hand import Hands, InHand
 from torchkeeper.engine.queue import Entry
@@ -17,32 +17,43 @@ logger = logging.getLogger(__name__)
 
 
 class Crew:
-    """Hands by worker."""
+    """Hands by worker; `batch_size` requests may be in a batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, batch_size: int) -> None:
+        self._batch_size = batch_size
         #: Those that serve, by their workers' ids; changed here only.
         self.serving: dict[int, Hands] = {}
         self._leaving: dict[int, Hands] = {}
-        #: Requests that a batch may have, by the device whose memory did not suffice for more.
-        self._most: dict[int | None, int] = {}
+        #: By the device whose memory did not suffice for a whole batch.
+        self._bounds: dict[int | None, BatchBound] = {}
 
     def join(self, hands: Hands) -> None:
         """A worker serves from now on."""
-        hands.most = self._most.get(hands.worker.spec.gpu_id, hands.most)
+        if (bound := self._bounds.get(hands.worker.spec.gpu_id)) is not None:
+            hands.view.most = bound.most
         self.serving[hands.worker.worker_id] = hands
 
-    def bound(self, worker: Worker, most: int) -> None:
-        """The memory of a worker's device did not suffice for a batch, but for `most` of its requests."""
+    def finished(self, worker: Worker, count: int, too_large: int) -> None:
+        """A batch of `count` is answered; `too_large`: of so many at once, the memory did not suffice."""
         device = worker.spec.gpu_id
-        if most >= self._most.get(device, sys.maxsize):
+        bound = self._bounds.get(device)
+        if too_large:
+            if bound is None:
+                bound = self._bounds[device] = BatchBound(self._batch_size, self._batch_size)
+            text = "%s memory did not suffice for a batch of %d: batches have %d requests at most from now on"
+            changed, level = bound.failed(too_large - 1), logging.WARNING
+        elif bound is None:
             return
-        self._most[device] = most
+        else:
+            text = "%s memory suffices for batches of %d: they may have %d requests from now on"
+            changed, level = bound.fitted(count), logging.INFO
+        if not changed:
+            return
         where = "the CPU's" if device is None else f"GPU {device}'s"
-        text = "%s memory did not suffice for a batch of %d: batches have %d requests at most from now on"
-        logger.warning(text, where, most + 1, most, extra=worker.known)
+        logger.log(level, text, where, too_large or count, bound.most, extra=worker.known)
         for hands in self._all():
             if hands.worker.spec.gpu_id == device:
-                hands.most = most
+                hands.view.most = bound.most
 
     def dismiss(self, worker_id: int) -> None:
         """A worker gets nothing more."""
@@ -66,10 +77,10 @@ class Crew:
         """Those that serve and have nothing in hand."""
         return (hands for hands in self.serving.values() if not hands.batches)
 
-    def free_places(self, batch_size: int) -> int:
+    def free_places(self) -> int:
         """Requests that would still fit into batches: into those that run, and one for each idle worker."""
         return sum(
-            batch_size - len(batch.entries) if batch is not None else batch_size
+            self._batch_size - len(batch.entries) if batch is not None else self._batch_size
             for hands in self.serving.values()
             for batch in hands.batches or (None,)
         )

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from typing import Any
 
 from torchkeeper.config.model_settings import ModelSettings
-from torchkeeper.engine.admission import Admission
+from torchkeeper.engine.admission import Admission, Full
+from torchkeeper.engine.batching.obeyed import Obeyed
 from torchkeeper.engine.batching.policy import (
     Arrived,
     Done,
@@ -27,15 +28,14 @@ from torchkeeper.engine.batching.policy import (
     Send,
     Sent,
     View,
-    first_come,
-    objection,
 )
 from torchkeeper.engine.crew import Crew
 from torchkeeper.engine.in_hand import Hands, InHand
 from torchkeeper.engine.quarantine import Held, Quarantine
-from torchkeeper.engine.queue import Entry, EntryQueue, Full, size_of
+from torchkeeper.engine.queue import Entry, EntryQueue, size_of
 from torchkeeper.engine.retry import Fate, fate_of
 from torchkeeper.engine.stream import Stream
+from torchkeeper.engine.tempo import Tempo
 from torchkeeper.errors import PredictionFailed, WorkerDied
 from torchkeeper.metrics.instruments import Meter
 from torchkeeper.pool.worker import Loss, Refusal, Worker
@@ -78,6 +78,8 @@ class Dispatcher:
         self._max_response_size = max_response_size
         self._policy = policy
         self._observe = policy.observe
+        self._decide = Obeyed(policy).decide
+        self._tempo = Tempo()
         #: Seconds that a request may wait; 0: as long as it takes.
         self._patience = settings.client_timeout / 1000
         self._admission = Admission(sentence)
@@ -85,16 +87,17 @@ class Dispatcher:
         self._meter = Meter()
         self._record = record
         self._queue = EntryQueue(
-            settings.job_queue_size, on_left=lambda lane: policy.observe(Left(lane)), beyond=self._beyond
+            settings.job_queue_size,
+            settings.job_queue_bytes,
+            on_left=lambda lane: policy.observe(Left(lane)),
+            beyond=self._beyond,
         )
         self._quarantine = Quarantine(settings.quarantine_time)
-        self._crew = Crew()
+        self._crew = Crew(settings.batch_size)
         self._emptied = asyncio.Event()
         self._next_batch = 0
         self._pumping = False
         self._wake: asyncio.TimerHandle | None = None
-        #: What was wrong with the policy's last decision.
-        self._objected: str | None = None
 
     def measure(self, growth: Callable[[], float | None] = lambda: None) -> None:
         """This version is served from now on, and measured, with `growth` of its workers; called once."""
@@ -108,16 +111,22 @@ class Dispatcher:
     # --- requests ----------------------------------------------------------------------------------------
 
     def submit(
-        self, request: Input, *, explicit_version: bool = False, in_parts: bool = False
+        self,
+        request: Input,
+        *,
+        explicit_version: bool = False,
+        in_parts: bool = False,
+        patience: float | None = None,
     ) -> asyncio.Future[Any]:
         """Queues a request; its answer, or the error that is the answer, comes by the future.
 
         The answer is a Reply, in which the parts of a streamed one are joined; with `in_parts` it is a Stream
-        as soon as the first part of a streamed one has come.
+        as soon as the first part of a streamed one has come. The client waits for
+        `patience` seconds, where it says so.
 
         Raises:
             Quarantined: the same request has ended two workers.
-            QueueFull: too many wait.
+            QueueFull: too many wait, or too many for this client.
             ServiceUnavailable: nobody can take it now (closed, scaled to 0, given up).
         """
         loop = asyncio.get_running_loop()
@@ -133,11 +142,14 @@ class Dispatcher:
         try:
             if self._settings.use_job_ticket and waiting >= self.idle():
                 raise Full("no idle worker can take it at once (useJobTicket)")
+            if patience is not None and waiting and not self.idle():
+                self._tempo.check(waiting, len(self._crew.serving), patience)
             if (why := self._policy.admit(lane, waiting, now)) is not None:
                 raise Full(why)
             self._queue.put(entry)
         except Full as full:
-            raise self._admission.full(str(full), explicit_version) from None
+            after = self._tempo.retry_after(waiting, len(self._crew.serving))
+            raise self._admission.full(str(full), explicit_version, after) from None
         self._observe(Arrived(lane))
         self._meter.accepted(explicit_version)
         if not self._pumping:
@@ -165,7 +177,7 @@ class Dispatcher:
         """Places beyond jobQueueSize: those that batches have left, which TorchServe would still fill."""
         if self._pumping:
             self._pump()  # those who came a moment ago may go to idle workers first
-        return self._crew.free_places(self._settings.batch_size)
+        return self._crew.free_places()
 
     @property
     def waiting(self) -> int:
@@ -174,8 +186,8 @@ class Dispatcher:
 
     def oldest_wait(self) -> float:
         """Seconds that the oldest request has waited; 0 when none waits."""
-        oldest = self._queue.oldest()
-        return 0.0 if oldest is None else time.monotonic() - oldest
+        now = time.monotonic()
+        return now - (self._queue.oldest() or now)
 
     def quarantined(self) -> dict[str, Held]:
         """The requests that are refused since they ended two workers, by their digests."""
@@ -225,24 +237,13 @@ class Dispatcher:
             if isinstance(decision, Send):
                 lane = lanes[0].lane if decision.lane is None else decision.lane
                 hands = self._crew.serving[decision.worker_id]
-                self._send(hands, self._queue.take(lane, min(decision.count, hands.most)))
+                self._send(hands, self._queue.take(lane, min(decision.count, hands.view.most)))
                 continue
             if decision is not None:
                 self._wake_at(min(decision, late))
             return
         if self._admission.closed and not self._crew.busy:
             self._emptied.set()
-
-    def _decide(self, view: View, now: float) -> Send | float | None:
-        """The policy's decision, or the simplest one where that cannot be obeyed."""
-        decision = self._policy.decide(view, now)
-        why = objection(decision, view, now)
-        if why is None:
-            return decision
-        if why != self._objected:
-            self._objected = why
-            logger.error("the batching policy %s wanted %s", type(self._policy).__name__, why)
-        return first_come(view)
 
     def _send(self, hands: Hands, entries: list[Entry]) -> None:
         if self._quarantine.held:
@@ -267,9 +268,9 @@ class Dispatcher:
         """Fails those who have waited too long; returns when the next one will have."""
         for entry in self._queue.older_than(now - self._patience):
             self._observe(Left(entry.lane))
-            entry.fail(self._admission.late(self._patience))
-        oldest = self._queue.oldest()
-        if oldest is None:
+            after = self._tempo.retry_after(len(self._queue), len(self._crew.serving))
+            entry.fail(self._admission.late(self._patience, after))
+        if (oldest := self._queue.oldest()) is None:
             return math.inf
         self._wake_at(oldest + self._patience)
         return oldest + self._patience
@@ -378,8 +379,8 @@ class Dispatcher:
         now = time.monotonic()
         batch = hands.finish(now)
         self._observe(Done(hands.worker.worker_id, len(batch.entries), message.seconds))
-        if message.too_large:
-            self._crew.bound(hands.worker, message.too_large - 1)
+        self._tempo.took(len(batch.entries), now - batch.begun)
+        self._crew.finished(hands.worker, len(batch.entries), message.too_large)
         meter = self._meter
         streamed = False
         meter.batch(len(batch.entries), message.seconds, max(now - batch.begun - message.seconds, 0.0))

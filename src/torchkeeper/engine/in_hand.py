@@ -11,7 +11,6 @@ that does not catch up meanwhile gets no more of its answer.
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -46,7 +45,7 @@ class Hands:
 
     __slots__ = (
         *("_deadline", "_holding", "_on_slow", "_on_timeout", "_patience", "_timeout", "_timer"),
-        *("batches", "most", "view", "worker"),
+        *("batches", "view", "worker"),
     )
 
     def __init__(
@@ -58,8 +57,6 @@ class Hands:
     ) -> None:
         self.worker = worker
         worker.in_flight = self._running
-        #: Requests that a batch may have for it.
-        self.most = sys.maxsize
         self.view = WorkerView(worker.worker_id, 0, time.monotonic())
         self.batches: deque[InHand] = deque()
         self._timeout = timeout

@@ -14,14 +14,11 @@ from typing import Any
 
 import msgspec
 
+from torchkeeper.engine.admission import Full
 from torchkeeper.engine.batching.policy import Lane, LaneView
 from torchkeeper.engine.stream import Stream
 from torchkeeper.errors import TorchkeeperError
 from torchkeeper.wire.messages import Input, Reply
-
-#: Bytes of payload that may wait per model version: a bound on memory, far above what a full queue holds
-#: at usual request sizes.
-MAX_BYTES = 1 << 30
 
 
 class Entry(msgspec.Struct, eq=False):
@@ -94,24 +91,20 @@ def size_of(request: Input) -> int:
     return size
 
 
-class Full(Exception):
-    """The queue takes no more; the text says which bound was met."""
-
-
 class EntryQueue:
     """Entries that wait for a worker.
 
     Args:
         limit: how many may wait.
-        beyond: how many more, asked only where so many wait; it may take from the queue itself.
         max_bytes: how many bytes of payload they may have.
+        beyond: how many more may wait, asked only where so many do; it may take from the queue itself.
         on_left: told the lane of each entry that is dropped because its client has left.
     """
 
     def __init__(
         self,
         limit: int,
-        max_bytes: int = MAX_BYTES,
+        max_bytes: int,
         on_left: Callable[[Lane], None] = lambda lane: None,
         beyond: Callable[[], int] = lambda: 0,
     ) -> None:
@@ -139,7 +132,7 @@ class EntryQueue:
         if self._count >= self.limit and self._beyond() <= self._count - self.limit:
             raise Full(f"{self._count} requests wait already (job_queue_size)")
         if self._count and self._bytes + entry.size > self._max_bytes:
-            raise Full(f"the waiting requests hold {self._bytes} bytes already")
+            raise Full(f"the waiting requests hold {self._bytes} bytes already (job_queue_bytes)")
         self._lane(entry).append(entry)
         self._count += 1
         self._bytes += entry.size

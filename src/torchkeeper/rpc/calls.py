@@ -52,6 +52,11 @@ class RpcCall:
                 return str(value)
         return None
 
+    @property
+    def patience(self) -> float | None:
+        """Seconds that are left until the client's deadline, if it has one."""
+        return self.context.time_remaining()  # type: ignore[no-any-return]  # the context is Any
+
     async def write(self, message: Any) -> None:
         """Sends one message of a streamed answer; waits while the client does not take it."""
         await self.context.write(message)

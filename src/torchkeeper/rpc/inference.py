@@ -107,11 +107,11 @@ class InferenceService:
         return TorchServeHealthResponse(health=f'{{\n  "status": "{word}"\n}}\n')
 
     async def _predictions(self, call: RpcCall, request: Any) -> Any:
-        asked = self._ask.whole(*_target(request), _input(request, call.request_id))
+        asked = self._ask.whole(*_target(request), _input(request, call.request_id), call.patience)
         return _response(request, checked(await asked.answer()))
 
     async def _stream(self, call: RpcCall, request: Any) -> None:
-        asked = self._ask.in_parts(*_target(request), _input(request, call.request_id))
+        asked = self._ask.in_parts(*_target(request), _input(request, call.request_id), call.patience)
         async with aclosing(_parts(asked)) as parts:
             async for part in parts:
                 await call.write(_response(request, part))

@@ -88,20 +88,29 @@ class Ask:
     def __init__(self, traffic: Traffic) -> None:
         self._traffic = traffic
 
-    def whole(self, name: str, version: str | None, request: Input) -> Asked[Reply]:
+    def whole(
+        self, name: str, version: str | None, request: Input, patience: float | None = None
+    ) -> Asked[Reply]:
         """Queues a request at a version of a model (None: its default); a streamed answer is joined.
+
+        Args:
+            patience: seconds that the client waits, if it says so.
 
         Raises:
             ModelNotFound, ModelVersionNotFound: it is not here.
             QueueFull, ServiceUnavailable: nobody can take it now.
         """
         dispatcher = self._traffic.version_for(name, version).dispatcher
-        return Asked(dispatcher, dispatcher.submit(request, explicit_version=version is not None))
+        ticket = dispatcher.submit(request, explicit_version=version is not None, patience=patience)
+        return Asked(dispatcher, ticket)
 
-    def in_parts(self, name: str, version: str | None, request: Input) -> Asked[Reply | Stream]:
+    def in_parts(
+        self, name: str, version: str | None, request: Input, patience: float | None = None
+    ) -> Asked[Reply | Stream]:
         """The same, but a streamed answer comes as the Stream of its parts. Raises what `whole` does."""
         dispatcher = self._traffic.version_for(name, version).dispatcher
-        ticket = dispatcher.submit(request, explicit_version=version is not None, in_parts=True)
+        named = version is not None
+        ticket = dispatcher.submit(request, explicit_version=named, in_parts=True, patience=patience)
         return Asked(dispatcher, ticket)
 
     def load(self, name: str, version: str | None) -> Busyness | None:

@@ -37,3 +37,11 @@ def test_without_a_delay_nobody_waits() -> None:
     assert policy.decide(View(lanes(1, 4.0), [WorkerView(0)]), now=4.0) == Send(0, 4)
     policy.observe(Done(0, 1, 9.0))
     assert policy.decide(View(lanes(1, 4.0), [WorkerView(0)]), now=4.0) == Send(0, 4)
+
+
+def test_a_worker_whose_memory_does_not_suffice_for_a_whole_batch_is_full_earlier() -> None:
+    """Else those who wait for a batch that can never come would wait for all of the delay."""
+    policy = Delay(batch_size=4, max_delay=0.1)
+    small = [WorkerView(0, 0, idle_since=4.0, most=2)]
+    assert policy.decide(View(lanes(1, 4.0), small), now=4.0) == 4.1
+    assert policy.decide(View(lanes(2, 4.0), small), now=4.0) == Send(0, 2)

@@ -50,6 +50,15 @@ def test_greedy_prepares_nothing_behind_long_batches() -> None:
     assert policy.decide(view(5, 1), 0) == Send(0, 1)
 
 
+def test_a_batch_is_full_at_what_the_workers_memory_suffices_for() -> None:
+    policy = Greedy(batch_size=4)
+    policy.observe(Done(0, 4, PREPARE_BELOW / 2))
+    seen = view(2, 1)
+    assert policy.decide(seen, now=1.0) is None
+    seen.workers[0].most = 2
+    assert policy.decide(seen, now=1.0) == Send(0, 2)
+
+
 def test_the_mean_follows_the_newest_batches() -> None:
     """One long batch among short ones ends preparing; as many short ones bring it back."""
     policy = Greedy(batch_size=1)

@@ -26,6 +26,7 @@ class Delay:
             return None
         first = view.lanes[0]
         due = max(first.oldest, idle.idle_since) + self._max_delay
-        if first.waiting >= self._batch_size or now >= due:
-            return Send(idle.worker_id, self._batch_size)
+        size = min(self._batch_size, idle.most)
+        if first.waiting >= size or now >= due:
+            return Send(idle.worker_id, size)
         return due

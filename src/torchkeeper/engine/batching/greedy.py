@@ -39,6 +39,8 @@ class Greedy:
             if worker.batches == 1 and second is None:
                 second = worker
         short = self._seconds is not None and self._seconds < PREPARE_BELOW
-        if second is not None and short and view.lanes[0].waiting >= self._batch_size:
-            return Send(second.worker_id, self._batch_size)
+        if second is not None and short:
+            size = min(self._batch_size, second.most)
+            if view.lanes[0].waiting >= size:
+                return Send(second.worker_id, size)
         return None

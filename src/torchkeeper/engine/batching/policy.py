@@ -7,6 +7,7 @@ counts, times and lanes, never payloads; the clock is an argument. Times are sec
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -46,6 +47,8 @@ class WorkerView:
     worker_id: int
     batches: int = 0
     idle_since: float = 0.0
+    #: Requests that a batch may have for it where its memory did not suffice for the model's batchSize.
+    most: int = sys.maxsize
 
 
 class View(msgspec.Struct, frozen=True, gc=False):
