@@ -202,3 +202,15 @@ def test_it_serves_what_the_inference_routes_lead_to() -> None:
     assert set(InferenceApi(ask, models, MEGABYTE).endpoints()) == {
         *(Endpoint.PING, Endpoint.PREDICT, Endpoint.INVOKE, Endpoint.EXECUTION_PARAMETERS),
     }
+
+
+@pytest.mark.parametrize(("headers", "seconds"), [({}, None), ({"X-Server-Timeout": "3"}, 3.0)])
+def test_the_queue_hears_how_long_the_client_waits(headers: dict[str, str], seconds: float | None) -> None:
+    async def run() -> list[float | None]:
+        ask: Any = Answering(Reply(b"7"))
+        models: Any = Named("m")
+        request = call("POST", "/predictions/m", b"", headers)
+        await InferenceApi(ask, models, MEGABYTE).endpoints()[request.match.route.endpoint](request)
+        return ask.patience  # type: ignore[no-any-return]
+
+    assert asyncio.run(run()) == [seconds]

@@ -65,7 +65,8 @@ class Client:
         )
 
     def begin(self, service: str, name: str, requests: Any = None, /, **fields: Any) -> Any:
-        """A call with a request of these fields, or an iterator of requests."""
+        """A call with a request of these fields, or an iterator of requests; `timeout`: with a deadline."""
+        timeout = fields.pop("timeout", None)
         (method,) = (found for found in methods(service) if found.name == name)
         make = {
             (False, False): self.channel.unary_unary,
@@ -73,7 +74,7 @@ class Client:
             (True, True): self.channel.stream_stream,
         }[method.streams_in, method.streams_out]
         call: Any = make(f"/{method.path}", method.request.SerializeToString, method.reply.FromString)
-        return call(method.request(**fields) if requests is None else requests)
+        return call(method.request(**fields) if requests is None else requests, timeout=timeout)
 
     async def refusal(self, service: str, name: str, /, **fields: Any) -> tuple[str, str]:
         """Code and details of the error that a call ends in."""

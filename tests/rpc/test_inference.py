@@ -98,6 +98,27 @@ def test_named_parts_go_in_and_the_handlers_bytes_come_out() -> None:
     assert outcome(run(scene)) == {"answered": 1}
 
 
+@pytest.mark.parametrize("name", ["Predictions", "StreamPredictions"])
+def test_whose_deadline_would_pass_while_it_waits_is_refused_at_once(name: str) -> None:
+    """A deadline far beyond what the others take is none; with one that is too near, nothing is computed."""
+
+    async def scene(desk: Desk) -> None:
+        for number in (1, 2, 3):
+            before = desk.begin("Predictions")
+            await desk.asked(number)
+            await asyncio.sleep(0.02)  # what a batch takes is measured
+            desk.dispatching.answer(b"7")
+            await before
+        waiting = [desk.begin("Predictions", timeout=1000) for _ in range(100)]
+        await until(lambda: desk.dispatching.dispatcher.waiting >= 98)  # one runs, one is prepared
+        code, *text = await desk.refused(name, timeout=1)
+        assert (code, desk.dispatching.dispatcher.waiting) == ("RESOURCE_EXHAUSTED", 98), text
+        for call in waiting:
+            call.cancel()
+
+    run(scene)
+
+
 def test_a_sequence_travels_with_its_request_and_its_answer() -> None:
     async def scene(desk: Desk) -> None:
         call = desk.begin("Predictions", sequence_id="s1")
