@@ -2,17 +2,19 @@
 PYTHON ?= python3
 PORT ?= 8080
 MINUTES ?= 10
+SECONDS ?= 60
 # Where pip takes torch from; empty: the default index. PyTorch's own CPU index spares gigabytes of CUDA.
 TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+FUZZ := .venv-fuzz
 # Tests that play faults, platforms and examples, or compile models: long, and so a target of their own.
 LONG := tests/chaos tests/corpus tests/platforms tests/examples tests/export tests/test_export.py \
 	$(addprefix tests/server/,test_pod.py test_pt2.py test_hostile_clients.py test_grpc_hostile_clients.py \
 	test_odd_clients.py test_recycling.py test_drain.py test_image_bombs.py test_dossiers.py)
 
-.PHONY: help demo serve test test-clients test-long chaos check bench clean
+.PHONY: help demo serve test test-clients test-long chaos fuzz check bench clean
 
 help:
 	@echo "make demo   set up, then archive, serve, predict and explain MNIST"
@@ -21,6 +23,7 @@ help:
 	@echo "make test-clients  the tests with other projects' clients, installed for them"
 	@echo "make test-long  the tests that play faults, platforms and examples, or compile models"
 	@echo "make chaos  faults at random under load for MINUTES=$(MINUTES) minutes, with figures"
+	@echo "make fuzz   inputs that nobody would think of, SECONDS=$(SECONDS) for each of TARGETS (all of them)"
 	@echo "make check  ruff and mypy"
 	@echo "make bench  measure against the real TorchServe (needs Java 17 and wrk)"
 	@echo "variables: PYTHON=$(PYTHON) PORT=$(PORT) TORCH_INDEX=$(TORCH_INDEX)"
@@ -53,6 +56,14 @@ test-long: $(STAMP)
 chaos: $(STAMP)
 	CHAOS_SECONDS=$$(($(MINUTES) * 60)) $(BIN)/python -m pytest tests/chaos -s
 
+$(FUZZ)/.installed: fuzz/requirements.txt pyproject.toml constraints.txt $(STAMP)
+	@test -x $(FUZZ)/bin/python || $(PYTHON) -m venv $(FUZZ)
+	@$(FUZZ)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r fuzz/requirements.txt -e . || { echo "atheris has wheels for Linux on x86-64 and Python 3.11 to 3.13"; exit 1; }
+	@touch $@
+
+fuzz: $(FUZZ)/.installed
+	$(FUZZ)/bin/python fuzz/run.py --seconds $(SECONDS) $(TARGETS)
+
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -63,4 +74,4 @@ bench: $(STAMP)
 	$(BIN)/python bench/protocols.py
 
 clean:
-	rm -rf $(VENV) .venv-bench .venv-tools demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(FUZZ) .venv-bench .venv-tools .cache/fuzz demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -179,6 +179,12 @@ def test_a_part_has_the_name_and_type_of_its_header(head: str | bytes, expected:
     assert parse_parts(MULTIPART, form(part(head))) == (expected,)
 
 
+@pytest.mark.parametrize("more", ["name*0=a; name*=UTF-8''b", "name*=x'y; name*1=b", "name*x*=''c"])
+def test_a_part_whose_name_is_continued_as_none_is(more: str) -> None:
+    with pytest.raises(BadRequest):
+        parse_parts(MULTIPART, form(part(f"; {more}")))
+
+
 @pytest.mark.parametrize(
     ("content_type", "boundary"),
     [

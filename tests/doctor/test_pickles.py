@@ -6,6 +6,7 @@ import os
 import pickle
 import tarfile
 import warnings
+import zipfile
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from datetime import date
@@ -17,7 +18,7 @@ import pytest
 import torch
 from torch._weights_only_unpickler import _get_allowed_globals
 
-from torchkeeper.doctor.pickles import _ALLOWED, PickleKind, scan_file
+from torchkeeper.doctor.pickles import _ALLOWED, PickleKind, pickled_names, scan_file
 
 
 class Evil:
@@ -104,6 +105,20 @@ def test_torchscript(tmp_path: Path) -> None:
 def test_other_files(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "w.pt").write_bytes(content)
     assert scan_file(tmp_path / "w.pt").kind is PickleKind.OTHER
+
+
+def test_a_zip_file_with_a_name_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "w.pt"
+    with zipfile.ZipFile(tmp_path / "named.zip", "w") as archive:
+        archive.writestr("\u00e4.pkl", b"")  # a name in UTF-8, which its flags say
+    damaged = (tmp_path / "named.zip").read_bytes().replace("\u00e4".encode(), b"\xff\xff")
+    path.write_bytes(damaged)
+    scan = scan_file(path)
+    assert scan.kind is PickleKind.OTHER
+    assert scan.why.startswith("it cannot be read: ")
+    named = pickled_names(path)
+    assert named is not None
+    assert named.beyond.startswith("it cannot be read to its end: ")
 
 
 @pytest.mark.parametrize("form", [True, False], ids=["zip", "legacy"])

@@ -25,7 +25,7 @@ from torchkeeper.engine.batching.policy import Arrived, Done, Left, Lost, Send, 
 from torchkeeper.engine.stream import FULL, OVERFULL, Closed
 from torchkeeper.errors import PredictionFailed, Quarantined, QueueFull, ServiceUnavailable, WorkerDied
 from torchkeeper.pool.worker import NOBODY, Loss, Refusal
-from torchkeeper.wire.frames import encode_parts, encode_replies
+from torchkeeper.wire.frames import WireError, encode_parts, encode_replies
 from torchkeeper.wire.messages import Failure, Kind, Reply, Sample
 
 # --- who is taken ----------------------------------------------------------------------------------------
@@ -730,6 +730,42 @@ async def test_what_belongs_to_no_running_batch_is_ignored() -> None:
     at_work.say(encode_parts(1, [Reply(b"too late")]))
     at_work.answer()
     at_work.say(encode_replies(2, [Reply(b"twice")], (), 0.0))
+    assert [(await ticket).body for ticket in (first, second)] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [[Reply(b"a")], [Reply(b"a"), None], [Reply(b"a"), Reply(b"b"), Reply(b"c")]],
+    ids=["too few", "none for one", "too many"],
+)
+@in_loop
+async def test_answers_that_are_not_those_of_the_batch_answer_nobody(replies: list[Reply | None]) -> None:
+    at_work = Dispatching(batch_size=2)
+    tickets = [at_work.ask("a"), at_work.ask("b")]
+    await turns()
+    with pytest.raises(WireError):
+        at_work.say(encode_replies(1, replies, (), 0.0))
+    if len(replies) != 2:
+        with pytest.raises(WireError):
+            at_work.say(encode_parts(1, replies))
+    at_work.die()  # who hears of such frames sees to it
+    at_work.hire()
+    for _ in tickets:
+        await turns()
+        at_work.answer(place=1)
+    assert [(await ticket).body for ticket in tickets] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("too_large", [1, -5])
+@in_loop
+async def test_a_worker_cannot_say_that_no_batch_is_small_enough(too_large: int) -> None:
+    at_work = Dispatching()
+    first = at_work.ask("a")
+    await turns()
+    at_work.answer(too_large=too_large)
+    second = at_work.ask("b")
+    await turns()
+    at_work.answer()
     assert [(await ticket).body for ticket in (first, second)] == [b"a", b"b"]
 
 

@@ -64,3 +64,13 @@ def test_the_second_request_of_what_came_at_once_has_the_same_bounds() -> None:
     answer = talk(get(b"/1") + second, told, drain_seconds=0.1)
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"HTTP/1.1 431 " in answer
+
+
+def test_blanks_around_a_value_are_none_of_it() -> None:
+    async def value(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        said = dict(scope["headers"])[b"a"]
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"x", b"<%b>" % said)]})
+        await send({"type": "http.response.body", "body": b""})
+
+    assert b"\r\nx: <b c>\r\n" in talk(get(b"/m", b"A: \t b c \t \r\nConnection: close\r\n"), value)
+    assert b"\r\nx: <>\r\n" in talk(get(b"/m", b"A: \t \r\nConnection: close\r\n"), value)

@@ -28,7 +28,15 @@ from torchkeeper.pool.launcher import Launcher
 from torchkeeper.pool.life import State
 from torchkeeper.pool.pool import Plan, Pool
 from torchkeeper.pool.worker import NOBODY, Loss, Refusal, Worker
-from torchkeeper.wire.frames import FrameReader, Message, Replies, encode_batch, encode_replies
+from torchkeeper.wire.frames import (
+    FrameReader,
+    Loaded,
+    Message,
+    Replies,
+    WireError,
+    encode_batch,
+    encode_replies,
+)
 from torchkeeper.wire.messages import Input, Kind, ModelSpec, Part, Reply
 
 pytestmark = linux
@@ -171,6 +179,17 @@ def test_a_worker_whose_end_is_about_to_be_told_is_heard_and_gets_nothing_more(p
         scene.pool.on_frame(worker, message, raw)
         assert (scene.requests.told, scene.requests.answered) == (["leaving"], 1)
         worker.process.alive = True
+
+    play(act)
+
+
+def test_a_worker_loads_a_model_once(play: Play) -> None:
+    async def act(scene: Scene) -> None:
+        worker = await scene.loaded()
+        with pytest.raises(WireError):
+            scene.pool.on_frame(worker, Loaded(1, 0.0), b"")
+        assert worker.life.state is State.READY
+        assert len(scene.requests.ready) == 1
 
     play(act)
 

@@ -30,7 +30,7 @@ from launching import (  # type: ignore[import-not-found]  # pytest puts this fo
 from torchkeeper.pool import process
 from torchkeeper.pool.launcher import Launcher
 from torchkeeper.pool.process import Ends, WorkerProcess, make_ends
-from torchkeeper.wire.frames import Cancel, LoadFailed, Stop, encode
+from torchkeeper.wire.frames import Cancel, LoadFailed, Message, Stop, WireError, encode
 
 pytestmark = linux
 
@@ -238,6 +238,27 @@ def test_a_worker_that_breaks_the_format_is_killed(caplog: pytest.LogCaptureFixt
         assert fault is not None
         assert fault.startswith("the worker broke its channel's format: ")
         assert f"{fault} and is killed" in caplog.text
+
+    by_hand(work)
+
+
+def test_a_worker_that_says_what_it_cannot_say_is_killed_and_not_heard_any_more() -> None:
+    heard = []
+
+    def on_frame(message: Message, raw: bytes) -> None:
+        heard.append(message)
+        raise WireError("not now")
+
+    async def work(worker: WorkerProcess, witness: Witness, theirs: Ends) -> None:
+        witness.on_frame = on_frame  # type: ignore[method-assign]
+        with subprocess.Popen(["sleep", "1000"], start_new_session=True) as child:
+            worker.pid = child.pid
+            theirs.channel.sendall(encode(Stop()) * 2)
+            await asyncio.to_thread(child.wait, 60)
+            theirs.channel.sendall(encode(Stop()))
+            worker.ended(child.returncode)
+        assert witness.faults == ["the worker broke its channel's format: not now"]
+        assert heard == [Stop()]
 
     by_hand(work)
 

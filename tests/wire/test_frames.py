@@ -13,6 +13,7 @@ from torchkeeper.wire.frames import (
     FrameReader,
     Message,
     Replies,
+    ReplyHead,
     WireError,
     decode_batch,
     decode_replies,
@@ -79,14 +80,22 @@ def test_replies_survive_the_wire_in_any_pieces(replies: list[Reply | Failure | 
     assert message.seconds == 0.25
 
 
+def framed(header: bytes) -> bytes:
+    """A header as a frame without payload."""
+    return len(header).to_bytes(4, "big") + bytes(4) + header
+
+
 @pytest.mark.parametrize(
     "data",
     [
         b"\xff\xff\xff\xff\x00\x00\x00\x00",
         b"\x00\x00\x00\x01\x00\x00\x00\x00\xc1",
         b"\x00\x00\x00\x02\x00\x00\x00\x00\x91\x63",
+        b"\x00\x00\x00\x04\x00\x00\x00\x00\x92\x0f\xa1\xff",
+        framed(b"\x93\x01" + b"\x81\xa8manifest" + b"\x81\xa1a" * 10_000),
+        framed(b"\x93\x0d\x07\x91\x95\xcc\xc8\xa0\x80\xc0\xff"),
     ],
-    ids=["a header of 4 GiB", "no msgpack", "an unknown tag"],
+    ids=["a header of 4 GiB", "no msgpack", "an unknown tag", "no UTF-8", "nested", "a negative length"],
 )
 def test_what_is_no_frame_is_an_error(data: bytes) -> None:
     with pytest.raises(WireError):
@@ -99,6 +108,14 @@ def test_a_batch_that_lies_about_its_payload_is_an_error() -> None:
     assert isinstance(batch, Batch)
     with pytest.raises(WireError):
         decode_batch(batch, raw + b"more")
+
+
+def test_answers_that_lie_about_their_payload_are_an_error() -> None:
+    heads = (ReplyHead(200, "", {}, None, 2), None, ReplyHead(200, "", {}, None, 3))
+    assert decode_replies(heads, b"12345") == [Reply(b"12"), None, Reply(b"345")]
+    for raw in (b"1234", b"123456"):
+        with pytest.raises(WireError):
+            decode_replies(heads, raw)
 
 
 def test_control_messages_carry_no_payload() -> None:

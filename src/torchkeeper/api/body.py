@@ -94,7 +94,7 @@ def _parameter(value: str, name: str) -> object:
     message["content-disposition"] = value
     try:
         return message.get_param(name, header="content-disposition")
-    except ValueError as error:
+    except (LookupError, TypeError, ValueError) as error:  # it trusts continuations to be in order
         raise BadRequest(f"The form cannot be read: {error}") from None
 
 

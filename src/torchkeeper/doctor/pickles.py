@@ -23,8 +23,8 @@ _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PICKLES = 5
 #: How pickles of protocol 2 and later begin.
 _PROTO = b"\x80"
-#: What reading a damaged zip file raises; RuntimeError: it is encrypted.
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+#: What reading a damaged zip file raises; RuntimeError: it is encrypted, ValueError: a name is no UTF-8.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 #: Bytes that are read of a file's pickles.
 MAX_PICKLE = 64 << 20
 _OPCODES = frozenset(
@@ -178,7 +178,7 @@ def pickled_names(path: Path) -> Pickled | None:
                 if raw.read(1) != _PROTO:
                     return None
                 beyond = _take_names_in_row(raw, found)
-    except (OSError, ValueError, *_DAMAGED) as error:
+    except (OSError, *_DAMAGED) as error:
         beyond = f"it cannot be read to its end: {error}"
     names = tuple(dict.fromkeys(found))
     return Pickled(names, tuple(name for name in names if not _ALLOWED.fullmatch(name)), beyond)

@@ -37,7 +37,7 @@ class Crew:
         """A batch of `count` is answered; `too_large`: of so many at once, the memory did not suffice."""
         device = worker.spec.gpu_id
         bound = self._bounds.get(device)
-        if too_large:
+        if too_large > 1:
             if bound is None:
                 bound = self._bounds[device] = BatchBound(self._batch_size, self._batch_size)
             text = "%s memory did not suffice for a batch of %d: batches have %d requests at most from now on"

@@ -44,7 +44,6 @@ from torchkeeper.wire.frames import (
     Intermediate,
     Message,
     Replies,
-    decode_replies,
     encode,
     encode_batch,
 )
@@ -361,8 +360,8 @@ class Dispatcher:
         hands.arm()
         limit = self._max_response_size
         full = False
-        for entry, part in zip(hands.batches[0].entries, decode_replies(message.parts, raw), strict=True):
-            if not isinstance(part, Reply) or entry.gone:
+        for entry, part in hands.batches[0].told(message.parts, raw, whole=False):
+            if not isinstance(part, Reply):
                 continue
             entry.add(part)
             if entry.stream is not None and entry.stream.full:
@@ -377,6 +376,7 @@ class Dispatcher:
 
     def _answer(self, hands: Hands, message: Replies, raw: bytes) -> None:
         now = time.monotonic()
+        told = hands.batches[0].told(message.replies, raw, whole=True)
         batch = hands.finish(now)
         self._observe(Done(hands.worker.worker_id, len(batch.entries), message.seconds))
         self._tempo.took(len(batch.entries), now - batch.begun)
@@ -384,9 +384,7 @@ class Dispatcher:
         meter = self._meter
         streamed = False
         meter.batch(len(batch.entries), message.seconds, max(now - batch.begun - message.seconds, 0.0))
-        for entry, outcome in zip(batch.entries, decode_replies(message.replies, raw), strict=True):
-            if entry.gone:
-                continue
+        for entry, outcome in told:
             if isinstance(outcome, Reply):
                 entry.answer(outcome)
                 meter.answered(entry.named, batch.begun - entry.arrived, now - entry.arrived)

@@ -13,12 +13,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torchkeeper.engine.batching.policy import WorkerView
 from torchkeeper.engine.queue import Entry
 from torchkeeper.pool.worker import Worker
+from torchkeeper.wire.frames import Outcome, ReplyHead, WireError, decode_replies
 
 #: Seconds that readers who keep up wait, at most, for one of their batch whose stream is overfull.
 GRACE = 1.0
@@ -32,6 +33,22 @@ class InHand:
     entries: list[Entry]
     #: When it became the worker's first one.
     begun: float = 0.0
+
+    def told(
+        self, heads: Sequence[ReplyHead | None], raw: bytes, *, whole: bool
+    ) -> list[tuple[Entry, Outcome]]:
+        """What the worker says of those requests whose clients wait; `whole`: it must say it of each.
+
+        Raises:
+            WireError: it does not, or of others.
+        """
+        outcomes = decode_replies(heads, raw)
+        if len(outcomes) != len(self.entries):
+            raise WireError(f"{len(outcomes)} answers to a batch of {len(self.entries)} requests")
+        found = [pair for pair in zip(self.entries, outcomes, strict=True) if not pair[0].gone]
+        if whole and any(outcome is None for _, outcome in found):
+            raise WireError("no answer to a request whose client waits")
+        return found
 
 
 class Hands:

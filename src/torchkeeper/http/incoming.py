@@ -174,7 +174,7 @@ class Incoming(Wire):
         self._head.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        head = self._head
+        head, value = self._head, value.rstrip(b" \t")  # the parser has taken the blanks before it
         head.fields.append((name, value))
         head.lowered.append((name.lower(), value))
 

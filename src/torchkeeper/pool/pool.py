@@ -20,7 +20,7 @@ from torchkeeper.pool.launcher import Launch, Launcher
 from torchkeeper.pool.life import Event, Life, State
 from torchkeeper.pool.wear import Wear, worn
 from torchkeeper.pool.worker import NOBODY, Loss, Refusal, Worker, WorkerEvents
-from torchkeeper.wire.frames import Leaving, Load, Loaded, Message, Stop, encode
+from torchkeeper.wire.frames import Leaving, Load, Loaded, Message, Stop, WireError, encode
 from torchkeeper.wire.messages import ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -294,6 +294,9 @@ class Pool:
         """A frame of a worker: load reports are ours, the rest is the dispatcher's.
 
         One whose process has ended may have said something before: it is heard, and gets nothing more.
+
+        Raises:
+            WireError: it cannot say that now.
         """
         gone = worker.process is not None and not worker.process.alive
         if gone:
@@ -324,6 +327,8 @@ class Pool:
         self._after_exit(worker, dossier.outward, killed=dossier.killed, crashed=dossier.crashed)
 
     def _loaded(self, worker: Worker, message: Loaded) -> None:
+        if worker.life.state not in (State.LOADING, _LEAVING):
+            raise WireError("a model loaded that it was not told to load")
         if worker.life.on(Event.LOADED, asyncio.get_running_loop().time()) is not State.READY:
             return  # dismissed while it loaded: the order to stop is in its channel already
         self._cancel_timers(worker)

@@ -41,7 +41,11 @@ class Owner(Protocol):
     """Who is told what a worker does."""
 
     def on_frame(self, message: Message, raw: bytes) -> None:
-        """A frame came from the worker."""
+        """A frame came from the worker.
+
+        Raises:
+            WireError: the worker cannot say that now; it is killed for it.
+        """
 
     def on_exit(self, returncode: int | None, fault: str | None) -> None:
         """The process has ended and what it sent has been read (None: nobody knows how).
@@ -238,13 +242,13 @@ class WorkerProcess(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]  # a stream transport, though uvloop's does not inherit
 
     def data_received(self, data: bytes) -> None:
+        if self._fault is not None:
+            return
         try:
-            frames = self._reader.feed(data)
+            for message, raw in self._reader.feed(data):
+                self._owner.on_frame(message, raw)
         except WireError as error:
             self._kill_for(f"the worker broke its channel's format: {error}")
-            return
-        for message, raw in frames:
-            self._owner.on_frame(message, raw)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._ended and self._timer is None:  # else it has been killed already

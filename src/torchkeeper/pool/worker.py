@@ -58,7 +58,11 @@ class WorkerEvents(Protocol):
         """The worker has loaded the model."""
 
     def on_message(self, worker: Worker, message: Message, raw: bytes) -> None:
-        """The worker sent something about a batch."""
+        """The worker sent something about a batch.
+
+        Raises:
+            WireError: it cannot say that of it.
+        """
 
     def on_leaving(self, worker: Worker) -> None:
         """The worker finishes what it holds and then leaves."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
 
@@ -23,6 +23,10 @@ MAX_HEADER = 64 * 1024 * 1024
 ANY_HEADER = 1 << 32
 #: What a worker holds: its channel, standard output and error, and the pipes of its life and its crash.
 WORKER_FDS = 5
+
+
+#: Bytes of a payload.
+_Length = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class _Message(msgspec.Struct, frozen=True, array_like=True):
@@ -45,7 +49,7 @@ class RequestHead(_Message, frozen=True, array_like=True):
     request_id: str
     headers: dict[str, str]
     #: Each one's name, content type, length, and whether it is a plain field.
-    parts: tuple[tuple[str, str | None, int, bool], ...]
+    parts: tuple[tuple[str, str | None, _Length, bool], ...]
 
 
 class Batch(_Message, frozen=True, array_like=True, tag=2):
@@ -106,7 +110,7 @@ class ReplyHead(_Message, frozen=True, array_like=True):
     phrase: str
     headers: dict[str, str]
     content_type: str | None
-    length: int
+    length: _Length
     failure: str | None = None
     cause: str | None = None
 
@@ -226,7 +230,7 @@ class FrameReader:
                 break
             try:
                 message = _decoder.decode(bytes(buffer[body : body + header_size]))
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise WireError(f"a frame's header cannot be read: {error}") from error
             frames.append((message, bytes(buffer[body + header_size : end])))
             start = end
@@ -249,7 +253,11 @@ def encode_batch(batch_id: int, inputs: Sequence[Input]) -> bytes:
 
 
 def decode_batch(batch: Batch, raw: bytes) -> list[Input]:
-    """The requests of a batch frame."""
+    """The requests of a batch frame.
+
+    Raises:
+        WireError: its payload is not what it describes.
+    """
     view = memoryview(raw)
     offset = 0
     inputs = []
@@ -336,7 +344,11 @@ def _heads(outcomes: Sequence[Outcome]) -> tuple[tuple[ReplyHead | None, ...], l
 
 
 def decode_replies(heads: Sequence[ReplyHead | None], raw: bytes) -> list[Outcome]:
-    """The outcomes of a frame of replies or of parts, in the batch's order."""
+    """The outcomes of a frame of replies or of parts, in the batch's order.
+
+    Raises:
+        WireError: its payload is not what it describes.
+    """
     offset = 0
     outcomes: list[Outcome] = []
     for head in heads:
@@ -348,4 +360,6 @@ def decode_replies(heads: Sequence[ReplyHead | None], raw: bytes) -> list[Outcom
             body = raw[offset : offset + head.length]
             offset += head.length
             outcomes.append(Reply(body, head.status, head.phrase, head.headers, head.content_type))
+    if offset != len(raw):
+        raise WireError(f"answers describe {offset} of {len(raw)} payload bytes")
     return outcomes
