@@ -85,7 +85,13 @@ PURE = (
         "config.log_config",
         "config.model_config",
     ),
-    *("config.model_rules", "config.model_settings", "config.model_snapshot", "config.properties"),
+    *(
+        "config.model_forms",
+        "config.model_rules",
+        "config.model_settings",
+        "config.model_snapshot",
+        "config.properties",
+    ),
     *("config.setting_key", "config.settings", "config.snapshot", "config.table", "config.types"),
     *("metrics.catalogue", "metrics.cell", "metrics.instruments", "metrics.intake", "metrics.java"),
     *("metrics.ledger", "metrics.line", "metrics.pace", "metrics.registry", "metrics.text"),
@@ -126,6 +132,7 @@ LATE = {
     "handler.onnx_model": "onnxruntime is an extra",
     "handler.explain": "captum is an extra",
     "archive.cloud": "obstore is an extra",
+    "archive.signatures": "model-signing is an extra",
 }
 #: Lines of a function, its docstring not counted, and its parameters; what TorchServe's own signatures need
 #: is named.

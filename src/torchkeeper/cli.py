@@ -246,10 +246,13 @@ def torchkeeper(argv: Sequence[str] | None = None) -> int:
     doctor.add_argument("--model-store", type=Path, metavar="DIR", help="folder of archives")
     inspect = verbs.add_parser(
         "inspect",
-        help="print what is in an archive: manifest, files, digests, imports, pickled names",
+        help="print what is in an archive: signature, manifest, files, digests, imports, pickled names",
     )
     inspect.add_argument("archive", type=Path, metavar="ARCHIVE", help="a .mar or .tar.gz file, or a folder")
     inspect.add_argument("--json", action="store_true", help="print JSON")
+    inspect.add_argument(
+        "--public-key", type=Path, metavar="FILE", help="PEM file of who must have signed it"
+    )
     export.add_to(verbs)
     _add_manifest(verbs)
     sagemaker = verbs.add_parser("sagemaker", help="serve as a SageMaker container, by SageMaker's variables")
@@ -363,7 +366,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _inspect(arguments: argparse.Namespace) -> int:
     from torchkeeper.doctor.inspection import run
 
-    return run(arguments.archive, as_json=arguments.json)
+    key: Path | None = arguments.public_key
+    return run(arguments.archive, () if key is None else (key,), as_json=arguments.json)
 
 
 def _config(arguments: argparse.Namespace) -> int:

@@ -32,6 +32,7 @@ from torchkeeper.api.routes import Endpoint, Match
 from torchkeeper.api.site import SiteGuard
 from torchkeeper.api.vertex import shadowed, vertex_paths
 from torchkeeper.archive.remote_store import local_store
+from torchkeeper.archive.signatures import Verifier
 from torchkeeper.archive.startup import startup_models
 from torchkeeper.config.settings import Settings
 from torchkeeper.config.types import Address
@@ -78,6 +79,7 @@ def run(
     """
     hold_signals()
     try:
+        Verifier(settings).prepare()
         doors = doors_of(settings, tls_context(settings))
         lost = _shadowed(settings, doors)
         for door in doors:

@@ -41,7 +41,8 @@ class Host(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", str(len(CONTENT)))
         self.end_headers()
-        self.wfile.write(CONTENT if self.path in ("/m.mar", "/a%20b.mar?key=1") else CONTENT[:500])
+        whole = ("/m.mar", "/a%20b.mar?key=1", "/m.mar.sig", "/a%20b.mar.sig?key=1")
+        self.wfile.write(CONTENT if self.path in whole else CONTENT[:500])
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -299,3 +300,44 @@ def test_strictly_all_that_cannot_be_had_sounds_the_same(
     digest = hashlib.sha256(CONTENT).hexdigest()
     source.fetch(f"{url}/m.mar#sha256={digest}").keep()
     assert (tmp_path / "m.mar").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(("what", "name"), [("m.mar", "m.mar"), ("a%20b.mar?key=1", "a b.mar")])
+def test_a_signature_comes_with_its_archive_and_stays_with_it(
+    tmp_path: Path, url: str, what: str, name: str
+) -> None:
+    only = Reach((re.compile(rf"{url}/[^/]*\.mar(\?.*)?"),))
+    fetched = Source(tmp_path, only, signatures=True).fetch(f"{url}/{what}")
+    assert fetched.signature is not None
+    assert fetched.signature.name.startswith(".quarantine-")
+    fetched.discard()
+    assert not list(tmp_path.iterdir())
+    fetched = Source(tmp_path, only, signatures=True).fetch(f"{url}/{what}")
+    fetched.keep()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name, f"{name}.sig"]
+    assert fetched.brought == (tmp_path / name, tmp_path / f"{name}.sig")
+    assert Source(tmp_path, ANY, signatures=True).fetch(name).signature == tmp_path / f"{name}.sig"
+    assert Source(tmp_path, ANY).fetch(name).signature is None
+
+
+def test_an_archive_without_a_signature_comes_all_the_same(tmp_path: Path, url: str) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "m.mar").write_bytes(CONTENT)
+    source = Source(tmp_path, ANY, signatures=True)
+    fetched = source.fetch((tmp_path / "there" / "m.mar").as_uri())
+    fetched.keep()
+    assert fetched.signature is None
+    assert fetched.brought == (tmp_path / "m.mar",)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.mar", "there"]
+
+
+def test_a_start_fetches_the_signature_of_what_an_earlier_one_has_left(tmp_path: Path, url: str) -> None:
+    (tmp_path / "m.mar").write_bytes(CONTENT)
+    fetched = Source(tmp_path, ANY, signatures=True).fetch(f"{url}/m.mar", at_start=True)
+    assert (fetched.path, fetched.brought) == (tmp_path / "m.mar", ())
+    fetched.keep()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.mar", "m.mar.sig"]
+    (tmp_path / "m.mar.sig").write_bytes(b"the store's own")
+    fetched = Source(tmp_path, ANY, signatures=True).fetch(f"{url}/m.mar", at_start=True)
+    fetched.discard()
+    assert (tmp_path / "m.mar.sig").read_bytes() == b"the store's own"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from torchkeeper.archive.buckets import CloudObject
-from torchkeeper.archive.model_url import ModelUrl, read_model_url
+from torchkeeper.archive.model_url import ModelUrl, read_model_url, signature_url
 from torchkeeper.errors import ModelNotAt
 
 PIN = "0f" * 32
@@ -51,3 +51,17 @@ def test_urls_that_lead_nowhere(url: str, why: str) -> None:
     with pytest.raises(ModelNotAt) as refused:
         read_model_url(url)
     assert refused.value.message == why
+
+
+@pytest.mark.parametrize(
+    ("url", "wanted"),
+    [
+        ("https://h/m.mar?key=1", ModelUrl("https://h/m.mar.sig?key=1")),
+        (
+            f"s3://b/k/m.mar#sha256={PIN}",
+            ModelUrl("s3://b/k/m.mar.sig", None, CloudObject("s3", "b", "k/m.mar.sig")),
+        ),
+    ],
+)
+def test_where_the_signature_is(url: str, wanted: ModelUrl) -> None:
+    assert signature_url(read_model_url(url)) == wanted

@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from handler_shapes import SHAPES
+from signers import KeyPair
 from torchkeeper.archive.archive import MANIFEST
 from torchkeeper.archive.archiver import ModelArchiverConfig, archive_model
+from torchkeeper.config.table import Configured
 from torchkeeper.doctor.archives import examine_archive
 from torchkeeper.doctor.configuration import examine_properties
 from torchkeeper.doctor.finding import Finding, Verdict
@@ -447,3 +449,25 @@ def test_what_is_no_archive(tmp_path: Path, name: str, content: bytes, verdict: 
     (found,) = examine_archive(tmp_path / name, setup, tmp_path / "scratch")
     assert found.verdict is verdict
     assert why in found.why
+
+
+# --- signatures -----------------------------------------------------------------------------------------
+
+
+def test_signatures_are_judged_where_the_settings_ask_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "m.mar"
+    path.write_bytes(b"no archive, but signed")
+    ours, theirs = KeyPair(tmp_path, "ours"), KeyPair(tmp_path, "theirs")
+
+    def found(policy: str, key: Path) -> list[tuple[str, Verdict]]:
+        setup = Configured(verify_models=policy, verify_public_keys=(key,))
+        return told(examine_archive(path, setup, tmp_path / "scratch"))
+
+    broken = ("archive", Verdict.BROKEN)
+    assert found("off", ours.public) == [broken]
+    assert found("require", ours.public) == [("signature", Verdict.BROKEN)]
+    assert found("require", tmp_path / "absent") == [("signature", Verdict.BROKEN)]
+    ours.sign(path)
+    assert found("require", theirs.public) == [("signature", Verdict.BROKEN)]
+    assert found("warn", theirs.public) == [("signature", Verdict.IGNORED), broken]
+    assert found("require", ours.public) == [broken]

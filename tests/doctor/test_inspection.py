@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from signers import KeyPair
 from torchkeeper.cli import torchkeeper
 from torchkeeper.doctor import pickles
 from torchkeeper.doctor.inspection import inspect_archive
@@ -140,3 +141,20 @@ def test_a_pickle_of_too_many_bytes_is_read_in_part(tmp_path: Path, monkeypatch:
     assert found is not None
     assert found.names == ("collections.OrderedDict",)
     assert found.beyond == "from byte 0 on it is no pickle: it has more than 1000 bytes"
+
+
+def test_who_has_signed_an_archive_is_said_and_checked_with_a_key(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert torchkeeper(["inspect", str(archive)]) == 0
+    assert "\nsignature: none\n" in capsys.readouterr().out
+    ours, theirs = KeyPair(tmp_path, "ours"), KeyPair(tmp_path, "theirs")
+    ours.sign(archive)
+    assert torchkeeper(["inspect", str(archive)]) == 0
+    assert "\nsignature: m.mar.sig says it is of the key sha256:" in capsys.readouterr().out
+    assert torchkeeper(["inspect", str(archive), "--public-key", str(ours.public)]) == 0
+    assert "\nsignature: verified: the key sha256:" in capsys.readouterr().out
+    assert torchkeeper(["inspect", str(archive), "--public-key", str(theirs.public), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["signature"].startswith("invalid: ")
+    assert torchkeeper(["inspect", str(archive), "--public-key", "absent.pub"]) == 1
+    assert "absent.pub cannot be used: No such file" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from models.stand_in import House, archive, request, said, turns
+from signers import KeyPair
 from torchkeeper.errors import (
     ArchiveError,
     BadRequest,
@@ -31,6 +32,7 @@ from torchkeeper.models.builder import Builder
 from torchkeeper.models.registry import Models, Wish
 from torchkeeper.models.version import About, ModelVersion
 from torchkeeper.pool.life import State
+from torchkeeper.serving.description import describe
 
 
 @pytest.fixture
@@ -467,3 +469,35 @@ def test_a_broken_model_is_the_servers_ill_health_only_where_that_is_asked_for(
         await house.models.stop(0.0)
 
     asyncio.run(run())
+
+
+# --- signatures -----------------------------------------------------------------------------------------
+
+
+def test_what_nobody_trusted_has_signed_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    ours = KeyPair(tmp_path, "ours")
+    house = House(tmp_path, f"verify_models=require\nverify_public_keys={ours.public}\n")
+    signed, unsigned = archive(house.store, "m"), archive(tmp_path, "n")
+    signature = ours.sign(signed)
+    (tmp_path / "n-1.0.mar.sig").write_bytes(signature.read_bytes())
+
+    async def scenario() -> None:
+        found = await house.models.register(one())
+        assert found.about.provenance is not None
+        assert found.about.provenance.state == "verified"
+        assert describe(found).signature == {"state": "verified", "told": found.about.provenance.told}
+        with pytest.raises(ArchiveError, match=r"n-1\.0\.mar is refused: it is not what the key"):
+            await house.models.register(Wish(unsigned.as_uri()))
+        (tmp_path / "n-1.0.mar.sig").unlink()
+        await house.models.load_at_start(None, unsigned.as_uri())
+        with pytest.raises(ModelNotFound) as raised:
+            house.models.find("n_1_0")
+        assert "it is not signed (verify_models=require)" in raised.value.text
+        ours.sign(unsigned)
+        fetched = await house.models.register(Wish(unsigned.as_uri()))
+        assert "n-1.0.mar.sig" in house.left()
+        await house.models.unregister("m", None, 1.0)
+        await house.models.unregister(fetched.name, None, 1.0)
+        assert house.left() == ["m-1.0.mar", "m-1.0.mar.sig"]
+
+    asyncio.run(scenario())

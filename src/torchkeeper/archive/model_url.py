@@ -6,7 +6,8 @@ Pure. Source of forms and texts: TorchServe's model URLs.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 from torchkeeper.archive.buckets import CloudObject, split_cloud
 from torchkeeper.config.types import is_cloud
@@ -50,3 +51,10 @@ def read_model_url(url: str, *, signed: bool = False) -> ModelUrl:
     if ".." in bare:
         raise ModelNotAt(f"Relative path is not allowed in url: {bare}")
     return ModelUrl(bare, pin, split_cloud(bare) if signed or is_cloud(bare) else None)
+
+
+def signature_url(asked: ModelUrl) -> ModelUrl:
+    """Where the signature of what is at a URL is: its path ends in .sig, too."""
+    parts = urlsplit(asked.bare)
+    cloud = replace(asked.cloud, key=f"{asked.cloud.key}.sig") if asked.cloud else None
+    return ModelUrl(parts._replace(path=f"{parts.path}.sig").geturl(), cloud=cloud)

@@ -21,9 +21,10 @@ from urllib.parse import unquote, urlsplit
 
 from torchkeeper.archive.cloud import stream
 from torchkeeper.archive.download import Expect, chunks
-from torchkeeper.archive.model_url import ModelUrl, read_model_url
+from torchkeeper.archive.model_url import ModelUrl, read_model_url, signature_url
 from torchkeeper.archive.reach import Reach
 from torchkeeper.archive.remote_store import archives_in, in_store
+from torchkeeper.archive.signatures import LARGEST, SUFFIX, beside
 from torchkeeper.archive.store import (
     QUARANTINE,
     SUFFIXES,
@@ -33,7 +34,7 @@ from torchkeeper.archive.store import (
     sweep_quarantine,
 )
 from torchkeeper.archive.unpack import NO_ROOM
-from torchkeeper.config.settings import process_environ
+from torchkeeper.config.settings import Settings, process_environ
 from torchkeeper.errors import (
     ArchiveError,
     DownloadFailed,
@@ -59,6 +60,15 @@ class Fetched:
     #: A download's sha256, and those of all that this server's downloads became.
     digest: str = ""
     kept: dict[Path, str] = field(default_factory=dict)
+    #: Its signature, where one is looked for and found; a download's lies in quarantine, too.
+    signature: Path | None = None
+
+    @property
+    def brought(self) -> tuple[Path, ...]:
+        """What a download leaves in the store."""
+        if self.place is None:
+            return ()
+        return (self.place,) if self.signature is None else (self.place, _signature_of(self.place))
 
     def keep(self) -> None:
         """Moves a checked download into the store, where the same one may have come meanwhile.
@@ -66,36 +76,52 @@ class Fetched:
         Raises:
             FileExists: somebody else put a file of that name there meanwhile.
         """
-        if self.place is None:
-            return
-        if not self.place.exists():
-            self.path.rename(self.place)
-            self.kept[self.place] = self.digest
-        elif self.kept.get(self.place) == self.digest:
-            self.path.unlink()
-        else:
-            raise FileExists(self.name)
+        if self.place is not None:
+            if not self.place.exists():
+                self.path.rename(self.place)
+                self.kept[self.place] = self.digest
+            elif self.kept.get(self.place) == self.digest:
+                self.path.unlink()
+            else:
+                raise FileExists(self.name)
+        if (signature := self._fetched_signature) is not None:
+            signature.replace(_signature_of(self.place or self.path))
 
     def discard(self) -> None:
         """Removes a download that is not kept."""
         if self.place is not None:
             self.path.unlink(missing_ok=True)
+        if (signature := self._fetched_signature) is not None:
+            signature.unlink(missing_ok=True)
+
+    @property
+    def _fetched_signature(self) -> Path | None:
+        """The signature, if it lies in quarantine."""
+        found = self.signature
+        return found if found is not None and found.name.startswith(QUARANTINE) else None
 
 
 class Source:
     """Turns model URLs into archives of one model store."""
 
     def __init__(
-        self, store: Path, reach: Reach, store_url: str | None = None, *, largest: int | None = None
+        self,
+        store: Path,
+        reach: Reach,
+        store_url: str | None = None,
+        *,
+        largest: int | None = None,
+        signatures: bool = False,
     ) -> None:
         """`store_url` is the folder of a bucket whose archives are kept in `store`.
 
-        A download may have `largest` bytes, if that is said.
+        A download may have `largest` bytes, if that is said. With `signatures` those of archives come, too.
         """
         self._store = store
         self._store_url = store_url
         self._reach = reach
         self._largest = largest
+        self._signatures = signatures
         #: Quarantined files of downloads that are under way.
         self._coming: set[Path] = set()
         #: What downloads became, and their sha256.
@@ -167,7 +193,7 @@ class Source:
             raise ModelNotAt(f"Model not found at: {url}")
         if found.path != self._store / url:
             logger.warning("%s is not in the model store; the store's %s is used", url, found.name)
-        return Fetched(found.path, found.name)
+        return Fetched(found.path, found.name, signature=beside(found.path) if self._signatures else None)
 
     # --- downloads ---------------------------------------------------------------------------------------
 
@@ -177,33 +203,70 @@ class Source:
         name = _file_name(url)
         place = self._store / name
         try:
-            there = place.exists()
-            if there and not again:
-                raise FileExists(name)
-            descriptor, quarantine = tempfile.mkstemp(dir=self._store, prefix=QUARANTINE)
+            there, expect = place.exists(), self._expecting(url)
         except OSError as error:
             raise _not_kept(url, error) from error
-        path, expect = Path(quarantine), self._expecting(url)
+        if there and not again:
+            raise FileExists(name)
+        path, digest = self._quarantined(asked, check, expect)
+        try:
+            if pin is not None and not hmac.compare_digest(digest, pin):
+                raise ArchiveError(f"{url}: its sha256 is {digest}, not the pinned {pin}")
+            if there and not (place.is_file() and _digest_of(place) == digest):
+                raise FileExists(name)
+            signature = self._signature(asked, place, check)
+        except BaseException as error:
+            path.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise _not_kept(url, error) from error
+            raise
+        if there:
+            path.unlink(missing_ok=True)
+            return Fetched(place, name, signature=signature)
+        path.chmod(0o644)
+        return Fetched(path, name, place, digest, self._kept, signature)
+
+    def _quarantined(self, asked: ModelUrl, check: Check, expect: Expect) -> tuple[Path, str]:
+        """What is at a URL, in a hidden file of the store, and its sha256."""
+        try:
+            descriptor, quarantine = tempfile.mkstemp(dir=self._store, prefix=QUARANTINE)
+        except OSError as error:
+            raise _not_kept(asked.bare, error) from error
+        path = Path(quarantine)
         with open(descriptor, "wb") as file:
             self._coming.add(path)
             try:
-                digest = _copy(self._chunks(asked, expect), file, check, expect)
-                if pin is not None and not hmac.compare_digest(digest, pin):
-                    raise ArchiveError(f"{url}: its sha256 is {digest}, not the pinned {pin}")
-                if there and not (place.is_file() and _digest_of(place) == digest):
-                    raise FileExists(name)
+                return path, _copy(self._chunks(asked, expect), file, check, expect)
             except BaseException as error:
                 path.unlink(missing_ok=True)
                 if isinstance(error, OSError):
-                    raise _not_kept(url, error) from error
+                    raise _not_kept(asked.bare, error) from error
                 raise
             finally:
                 self._coming.discard(path)
-        if there:
-            path.unlink(missing_ok=True)
-            return Fetched(place, name)
+
+    def _signature(self, asked: ModelUrl, place: Path, check: Check) -> Path | None:
+        """The signature of what is at a URL: the store's, else one in quarantine; None if there is none.
+
+        It comes from where its archive does, and may if that may.
+        """
+        if not self._signatures:
+            return None
+        if place.exists() and (found := beside(place)):
+            return found
+        wanted = signature_url(asked)
+
+        def expect(size: int) -> None:
+            if size > LARGEST:
+                raise DownloadFailed(wanted.bare, f"a signature has at most {LARGEST} bytes")
+
+        try:
+            path, _ = self._quarantined(wanted, check, expect)
+        except (DownloadFailed, ModelNotAt) as error:
+            logger.info("no signature comes from %s: %s", wanted.bare, error.text)
+            return None
         path.chmod(0o644)
-        return Fetched(path, name, place, digest, self._kept)
+        return path
 
     def _chunks(self, asked: ModelUrl, expect: Expect) -> Iterator[bytes]:
         if asked.cloud:
@@ -221,6 +284,22 @@ class Source:
                 raise NoRoom(f"{url}: the model store has room for {room} bytes, it has {size} or more")
 
         return expect
+
+
+def source_of(settings: Settings) -> Source:
+    """Where the archives of a server with these settings come from."""
+    return Source(
+        settings.store,
+        Reach(settings.allowed_urls, settings.allowed_addresses, settings.strict),
+        settings.store_url,
+        largest=settings.max_download_size,
+        signatures=settings.verify_models != "off",
+    )
+
+
+def _signature_of(place: Path) -> Path:
+    """Where the signature of a file of the store is."""
+    return Path(f"{place}{SUFFIX}")
 
 
 def _file_name(url: str) -> str:

@@ -7,20 +7,18 @@ TorchServe 0.12's configuration. Pure: a text in, a value or a ValueError out.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TypeVar
 
+from torchkeeper.config import model_forms
 from torchkeeper.config import types as form
-from torchkeeper.config.model_settings import GivenSettings, SettingSource, from_json
-from torchkeeper.config.model_snapshot import ModelSnapshot, parse_model_snapshot, read_json
+from torchkeeper.config.model_settings import GivenSettings
+from torchkeeper.config.model_snapshot import ModelSnapshot
 from torchkeeper.config.setting_key import Effect, SettingKey, key
-from torchkeeper.config.types import Address, Form, Instead
+from torchkeeper.config.types import Address
 from torchkeeper.deadlines import DRAIN
 from torchkeeper.wire import features
-
-T = TypeVar("T")
 
 
 def _given_key(use: str) -> str | None:
@@ -31,41 +29,6 @@ def _given_key(use: str) -> str | None:
 
 def _given_file(use: str) -> Path | None:
     return key(form.path, "", f"file with the token {use}; always read", always_env=True, own=True)
-
-
-def _complaining(read: Callable[[str, list[str]], T]) -> Form[T]:
-    """The form of JSON in which single values may be passed over."""
-
-    def parse(value: str) -> T:
-        complaints: list[str] = []
-        found = read(value, complaints)
-        if complaints:
-            raise ValueError("; ".join(complaints))
-        return found
-
-    return Form(parse, lambda value: Instead(read(value, []), "the defaults are used"))
-
-
-def _read_models(value: str, complaints: list[str]) -> Mapping[str, Mapping[str, GivenSettings]]:
-    if not value.strip():
-        return {}
-    found = read_json(value)
-    if not isinstance(found, dict) or not all(
-        isinstance(versions, dict) and all(isinstance(fields, dict) for fields in versions.values())
-        for versions in found.values()
-    ):
-        raise ValueError('must be JSON of the form {"<name>": {"<version>": {...}}}')
-    return {
-        name: {
-            version: from_json(fields, f"{name}/{version}", SettingSource.MODELS, complaints)
-            for version, fields in versions.items()
-        }
-        for name, versions in found.items()
-    }
-
-
-_models = _complaining(_read_models)
-_snapshot = _complaining(parse_model_snapshot)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +50,7 @@ class Configured:
     )
     load_models: tuple[str, ...] = key(form.comma_list, "", "models to load at start, as --models")
     models: Mapping[str, Mapping[str, GivenSettings]] = key(
-        _models, "", "JSON with defaults per model and version", from_env=False, json=True
+        model_forms.models, "", "JSON with defaults per model and version", from_env=False, json=True
     )
     default_workers_per_model: int = key(
         form.whole(0, instead=0), "0", "workers per start-up model; 0: one per GPU, else per core"
@@ -246,6 +209,25 @@ class Configured:
         form.networks, "", "networks that models may come from although they are not public", own=True
     )
     max_download_size: int = key(form.whole(1, form.LONG), "107374182400", "bytes of a download", own=True)
+    verify_models: str = key(
+        form.choice("off", "warn", "require"),
+        "off",
+        "archives that nobody trusted has signed: off: taken, warn: taken and told of, require: refused",
+        own=True,
+    )
+    verify_public_keys: tuple[Path, ...] = key(
+        form.paths, "", "PEM files with the public keys of who may sign models", own=True
+    )
+    verify_certificate_chain: tuple[Path, ...] = key(
+        form.paths, "", "PEM files with certificates under which models may be signed", own=True
+    )
+    verify_identity: str | None = key(
+        form.text, "", "who may sign models by Sigstore, an address say", own=True
+    )
+    verify_identity_provider: str | None = key(form.text, "", "the URL of who vouches for that", own=True)
+    verify_trust_config: Path | None = key(
+        form.path, "", "JSON with the keys of a Sigstore of one's own; empty: the public one's", own=True
+    )
     use_env_allowed_urls: bool = key(form.boolean, "false", "take allowed_urls from TS_ALLOWED_URLS")
     enable_metrics_api: bool = key(form.boolean, "true", "serve the metrics API")
     metrics_config: Path | None = key(form.path, "", "metrics.yaml; empty: the package's own")
@@ -305,7 +287,7 @@ class Configured:
     certificate_file: Path | None = key(form.path, "", "PEM certificate and its chain")
     install_py_dep_per_model: bool = key(form.boolean, "false", "install a model's requirements")
     model_snapshot: ModelSnapshot | None = key(
-        _snapshot,
+        model_forms.snapshot,
         "",
         "JSON with a snapshot's models; they are loaded instead of load_models",
         from_env=False,

@@ -117,6 +117,7 @@ def bucket_of(url: str) -> str:
 
 
 comma_list = Form(lambda value: tuple(part.strip() for part in value.split(",") if part.strip()))
+paths = Form(lambda value: tuple(part for text in comma_list.parse(value) if (part := _path(text))))
 
 
 def _word(value: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from torchkeeper.archive.archive import Archive, Manifest, open_archive
+from torchkeeper.archive.signatures import SignatureState, Verifier, beside
 from torchkeeper.archive.store import name_of
 from torchkeeper.config.model_config import KNOWN, parse_model_config
 from torchkeeper.config.model_settings import RUNTIMES
@@ -20,7 +21,7 @@ from torchkeeper.doctor.mlflow_model import examine_mlflow
 from torchkeeper.doctor.none_call import fails_with_none
 from torchkeeper.doctor.pickles import PickleKind, Scan, scan_file
 from torchkeeper.doctor.source import SourceOutline, local_modules, missing_import, parse_source
-from torchkeeper.errors import ArchiveError
+from torchkeeper.errors import ArchiveError, SettingsError
 from torchkeeper.handler.builtin import BUILTIN, SOURCE_VOCAB
 from torchkeeper.handler.formats import (
     CODE,
@@ -58,16 +59,37 @@ def examine_archive(path: Path, setup: Configured, scratch: Path) -> list[Findin
     place = path.name
     if missing := features.missing_archive(place):
         return [Finding(place, missing.key, Verdict.IGNORED, missing.sentence)]
+    signed, refused = _signature(path, setup)
+    if refused:
+        return signed
     try:
         archive = open_archive(path, scratch)
     except (ArchiveError, OSError) as error:
-        return [Finding(place, "archive", Verdict.BROKEN, str(error).removeprefix(f"{place}: "))]
+        why = str(error).removeprefix(f"{place}: ")
+        return [*signed, Finding(place, "archive", Verdict.BROKEN, why)]
     found = [Finding(place, what, verdict, why) for what, verdict, why in _checks(archive, setup)]
     if any(finding.verdict is Verdict.BROKEN for finding in found):
-        return found
+        return [*signed, *found]
     manifest = archive.manifest
     why = f"{manifest.model_name or name_of(place)} version {manifest.model_version}"
-    return [Finding(place, "archive", Verdict.WORKS, why), *found]
+    return [Finding(place, "archive", Verdict.WORKS, why), *signed, *found]
+
+
+def _signature(path: Path, setup: Configured) -> tuple[list[Finding], bool]:
+    """What `verify_models` says of an archive, and whether the server refuses it for that."""
+    verifier = Verifier(setup)
+    if not verifier.on:
+        return [], False
+    try:
+        verifier.prepare()
+    except SettingsError as error:
+        return [Finding(path.name, "signature", Verdict.BROKEN, error.message)], True
+    judged = verifier.judge(path, beside(path))
+    if judged.state is SignatureState.VERIFIED:
+        return [Finding(path.name, "signature", Verdict.WORKS, f"by {judged.told}")], False
+    refused = setup.verify_models == "require"
+    why = f"{judged.told}: verify_models={setup.verify_models}"
+    return [Finding(path.name, "signature", Verdict.BROKEN if refused else Verdict.IGNORED, why)], refused
 
 
 _Check = tuple[str, Verdict, str]

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from torchkeeper.archive.archive import open_archive
+from torchkeeper.archive.signatures import SignatureState, Verifier, beside, claimed_signer
+from torchkeeper.config.table import Configured
 from torchkeeper.doctor.pickles import PickleKind, pickled_names, scan_file
-from torchkeeper.errors import ArchiveError
+from torchkeeper.errors import ArchiveError, SettingsError
 from torchkeeper.handler.formats import CODE, ENGINES
 
 #: Bytes of a source that is parsed: a syntax tree takes many times as much memory.
@@ -49,6 +51,10 @@ class Inspection:
     sha256: str | None
     manifest: dict[str, Any]
     files: tuple[InspectedFile, ...]
+    #: What its signature says.
+    signature: str
+    #: Whether one of the keys that were named has signed it; None if none was named.
+    verified: bool | None
 
     def as_json(self) -> str:
         """All of it, for programs."""
@@ -57,6 +63,7 @@ class Inspection:
     def lines(self) -> Iterator[str]:
         """All of it, for people."""
         yield _shown(self.name) + (f"  {self.size} bytes  sha256 {self.sha256}" if self.sha256 else "")
+        yield f"signature: {_shown(self.signature)}"
         yield "manifest" if self.manifest else "no manifest"
         for key, value in _flat(self.manifest):
             yield f"  {_shown(key)}: {json.dumps(value)}"
@@ -73,24 +80,29 @@ class Inspection:
                 yield f"    its pickle names {_shown(name)}{refused}"
 
 
-def run(path: Path, *, as_json: bool) -> int:
-    """The command: prints what is in an archive, or why it cannot be read; returns the exit code."""
+def run(path: Path, keys: tuple[Path, ...] = (), *, as_json: bool) -> int:
+    """The command: prints what is in an archive, or why it cannot be read; returns the exit code.
+
+    With `keys`, public ones in PEM files, it is 1 also if none of them has signed it.
+    """
     with tempfile.TemporaryDirectory(prefix="torchkeeper-inspect-") as scratch:
         try:
-            found = inspect_archive(path, Path(scratch) / "archive")
-        except (ArchiveError, OSError) as error:
+            found = inspect_archive(path, Path(scratch) / "archive", keys)
+        except (ArchiveError, SettingsError, OSError) as error:
             print(f"torchkeeper inspect: error: {error}", file=sys.stderr)
             return 1
     print(found.as_json() if as_json else "\n".join(found.lines()))
-    return 0
+    return int(found.verified is False)
 
 
-def inspect_archive(path: Path, scratch: Path) -> Inspection:
+def inspect_archive(path: Path, scratch: Path, keys: tuple[Path, ...] = ()) -> Inspection:
     """What is in an archive; a packed one is unpacked into the new folder `scratch`, and left there.
 
     Raises:
         ArchiveError: the server would not read it either.
+        SettingsError: a key cannot be read, or model-signing is not there.
     """
+    signature, verified = _signature(path, keys)
     archive = open_archive(path, scratch)
     packed = path.is_file()
     files = sorted(each for each in archive.model_dir.rglob("*") if each.is_file())
@@ -100,7 +112,22 @@ def inspect_archive(path: Path, scratch: Path) -> Inspection:
         _digest(path) if packed else None,
         archive.raw_manifest,
         tuple(_inspected(each, each.relative_to(archive.model_dir).as_posix()) for each in files),
+        signature,
+        verified,
     )
+
+
+def _signature(path: Path, keys: tuple[Path, ...]) -> tuple[str, bool | None]:
+    """What the signature of an archive says, and whether one of the keys has made it, if some are named."""
+    found = beside(path)
+    if keys:
+        verifier = Verifier(Configured(verify_models="warn", verify_public_keys=keys))
+        verifier.prepare()
+        judged = verifier.judge(path, found)
+        return f"{judged.state}: {judged.told}", judged.state is SignatureState.VERIFIED
+    if found is None:
+        return "none", None
+    return f"{found.name} says it is of {claimed_signer(found)}; --public-key checks it", None
 
 
 def _inspected(path: Path, name: str) -> InspectedFile:

@@ -241,9 +241,13 @@ def refusal_text(name: str, version: str, explicit: bool) -> str:
 
 
 def worker_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment of template and workers: the server's, less its secrets and blacklist_env_vars."""
+    """The environment of template and workers: the server's, less its secrets and blacklist_env_vars.
+
+    Where signatures are looked at, they write no bytecode: in a signed folder it would be a file too many.
+    """
     withheld, secret = settings.blacklist_env_vars, secret_variables()
-    return {
+    clean = {} if settings.verify_models == "off" else {"PYTHONDONTWRITEBYTECODE": "1"}
+    return clean | {
         name: value
         for name, value in environ.items()
         if name not in secret and (withheld is None or not withheld.fullmatch(name))

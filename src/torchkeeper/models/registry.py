@@ -14,12 +14,12 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torchkeeper.archive.archive import NAME_PATTERN, Archive, Manifest, open_archive
-from torchkeeper.archive.reach import Reach
-from torchkeeper.archive.source import Fetched, Source
+from torchkeeper.archive.signatures import SUFFIX, Provenance, Verifier
+from torchkeeper.archive.source import Fetched, source_of
 from torchkeeper.archive.store import name_of
 from torchkeeper.config.model_settings import RUNTIMES, GivenSettings, ModelSettings, resolve
 from torchkeeper.config.settings import Settings
@@ -74,8 +74,8 @@ class Models:
     def __init__(self, settings: Settings, builder: Builder) -> None:
         self._settings = settings
         self._builder = builder
-        reach = Reach(settings.allowed_urls, settings.allowed_addresses, settings.strict)
-        self._source = Source(settings.store, reach, settings.store_url, largest=settings.max_download_size)
+        self._source = source_of(settings)
+        self._verifier = Verifier(settings)
         self._versions: dict[str, dict[str, ModelVersion]] = {}
         self._defaults: dict[str, str] = {}
         #: Whether start-up models are still to come.
@@ -211,9 +211,11 @@ class Models:
         )
         folder = self._unpacked / uuid.uuid4().hex
         try:
-            archive, config = await in_thread(lambda check: self._read(fetched, folder, check))
-            owned = (folder,) if fetched.place is None else (folder, fetched.place)
-            about = self._about(wish, fetched.name, archive.manifest, config, owned)
+            archive, config, provenance = await in_thread(lambda check: self._read(fetched, folder, check))
+            about = replace(
+                self._about(wish, fetched.name, archive.manifest, config, (folder, *fetched.brought)),
+                provenance=provenance,
+            )
             await in_thread(lambda check: self._builder.check(about, archive, wish.handler))
             python = await self._builder.prepare(about, archive)
             self._check_free(about.name, about.version)
@@ -245,11 +247,15 @@ class Models:
             if name == (given or name_of(url)) or (given is None and url == wish.url):
                 del self._failed[given, url]
 
-    def _read(self, fetched: Fetched, folder: Path, check: Check) -> tuple[Archive, GivenSettings]:
+    def _read(
+        self, fetched: Fetched, folder: Path, check: Check
+    ) -> tuple[Archive, GivenSettings, Provenance | None]:
         if missing := missing_archive(fetched.name):
             raise AsksForMissing(missing.sentence)
-        archive = open_archive(fetched.path, folder, check, called=Path(fetched.name).name)
-        return archive, self._builder.read_config(archive)
+        name = Path(fetched.name).name
+        with self._verifier.held(fetched.path, fetched.signature, name) as provenance:
+            archive = open_archive(fetched.path, folder, check, called=name)
+        return archive, self._builder.read_config(archive), provenance
 
     def _about(
         self, wish: Wish, mar_name: str, manifest: Manifest, config: GivenSettings, owned: tuple[Path, ...]
@@ -343,7 +349,7 @@ class Models:
     def _unused(self, paths: tuple[Path, ...]) -> tuple[Path, ...]:
         """Those paths that no version was registered from: a download may have been, by its name."""
         store = self._settings.store
-        used = {store / found.about.mar_name for found in self}
+        used = {store / f"{found.about.mar_name}{end}" for found in self for end in ("", SUFFIX)}
         return tuple(path for path in paths if path not in used)
 
     def abandon(self) -> None:

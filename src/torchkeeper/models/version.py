@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torchkeeper.archive.signatures import Provenance
 from torchkeeper.config.model_settings import ModelSettings
 from torchkeeper.engine.dispatch import Dispatcher
 from torchkeeper.errors import CleaningTimedOut, ModelVersionNotFound
@@ -39,6 +40,8 @@ class About:
     at_startup: bool
     #: Files and folders that belong to this version alone and go when it is unregistered.
     owned: tuple[Path, ...] = ()
+    #: What its archive's signature says; None where signatures are not looked at.
+    provenance: Provenance | None = None
 
 
 class ModelVersion:

@@ -16,6 +16,7 @@ import msgspec
 
 from torchkeeper import TORCHSERVE_VERSION
 from torchkeeper.config.model_settings import TABLE, In, SettingSource
+from torchkeeper.errors import outward
 from torchkeeper.models.registry import Models
 from torchkeeper.models.version import ModelVersion
 from torchkeeper.pool.life import State
@@ -110,6 +111,8 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     quarantine: tuple[QuarantinedRequest, ...] | msgspec.UnsetType = msgspec.UNSET
     #: Only there once a worker was lost: what is known of the last one.
     lastFailure: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    #: Only there where signatures are looked at: the archive's `state`, and what is `told` of it.
+    signature: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
     #: Only for those who ask: who says what holds.
     settingOrigins: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
@@ -144,6 +147,7 @@ def describe(
         autoscale=True if config.autoscale else msgspec.UNSET,
         quarantine=_quarantine(found) or msgspec.UNSET,
         lastFailure=_last_failure(found) or msgspec.UNSET,
+        signature=_signature(found) or msgspec.UNSET,
         settingOrigins=setting_origins(found) if origins else msgspec.UNSET,
         **shown,
     )
@@ -160,6 +164,11 @@ def _quarantine(found: ModelVersion) -> tuple[QuarantinedRequest, ...]:
 def _last_failure(found: ModelVersion) -> dict[str, Any]:
     failures = found.pool.failures
     return {} if failures.last is None else failures.last.described(failures.times)
+
+
+def _signature(found: ModelVersion) -> dict[str, str]:
+    said = found.about.provenance
+    return {} if said is None else {"state": said.state.value, "told": outward(said.told)}
 
 
 def setting_origins(found: ModelVersion) -> dict[str, str]:
