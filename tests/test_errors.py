@@ -134,6 +134,7 @@ TABLE = [
     (PredictionFailed("no", status=418), 418, "InternalServerException", "no"),
     (WorkerDied("why"), 500, "InternalServerException", "Worker died."),
     (WorkerDied("why", killed=True), 507, "InternalServerException", "Worker died."),
+    (WorkerDied("why", killed=True, late=True), 504, "DeadlineExceededException", "Worker died."),
     (ArchiveError("bad"), 400, "InvalidModelException", "bad"),
     (NoRoom("full"), 507, "InsufficientStorageException", "full"),
     (

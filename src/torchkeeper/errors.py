@@ -277,11 +277,16 @@ class PredictionFailed(TorchkeeperError):
 
 
 class WorkerDied(TorchkeeperError):
-    """The worker went away with the request in hand: 500, or 507 after SIGKILL (the OOM killer's)."""
+    """The worker went away with the request in hand: 500, or 507 after SIGKILL (the OOM killer's).
 
-    def __init__(self, cause: str, *, killed: bool = False) -> None:
+    Strictly 504 where it had not answered in time.
+    """
+
+    def __init__(self, cause: str, *, killed: bool = False, late: bool = False) -> None:
         super().__init__("Worker died.", cause=cause)
-        if killed:
+        if late:
+            self.status, self.type = DeadlinePassed.status, DeadlinePassed.type
+        elif killed:
             self.status = 507
 
 

@@ -143,9 +143,11 @@ def handle(data, context):
 
 @pytest.mark.parametrize("preload", [True, False], ids=["forked", "spawned"])
 def test_a_worker_that_does_not_answer_in_time_says_where_it_is(serve: Start, *, preload: bool) -> None:
-    server = serve({"hangs": HANGS}, f"{ONE}responseTimeout: 1\npreload: {str(preload).lower()}\n")
-    cause = server.client.post("/predictions/hangs", content=b"x").json()["cause"]
-    assert cause == (
+    config = f"{ONE}responseTimeout: 1\npreload: {str(preload).lower()}\n"
+    server = serve({"hangs": HANGS}, config, strict_statuses=str(preload).lower())
+    answer = server.client.post("/predictions/hangs", content=b"x")
+    assert answer.status_code == (504 if preload else 500)
+    assert answer.json()["cause"] == (
         "no answer within 1 s (response timeout, set by responseTimeout) "
         "(hangs_handler.py, line 6, in wait_for_ever)"
     )

@@ -14,7 +14,12 @@ from torchkeeper.errors import SettingsError
 #: What must be true for the environment's allowed_urls to count.
 _TO_TAKE_URLS = ("enable_envvars_config", "use_env_allowed_urls")
 #: The defaults of keys where `strict` is on.
-STRICT = {"strict_config": "true", "strict_http_auth": "true", "allowed_urls": ""}
+STRICT = {
+    "strict_config": "true",
+    "strict_http_auth": "true",
+    "strict_statuses": "true",
+    "allowed_urls": "",
+}
 #: Characters of a bad value that its error repeats.
 _SHOWN = 100
 

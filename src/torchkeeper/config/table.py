@@ -171,6 +171,12 @@ class Configured:
     strict_http_auth: bool = key(
         form.boolean, "false", "answer 401 and 403 to bad tokens instead of TorchServe's 400", own=True
     )
+    strict_statuses: bool = key(
+        form.boolean,
+        "false",
+        "answer 504 where a worker did not answer in time, instead of TorchServe's 500",
+        own=True,
+    )
     ping_ready: bool = key(
         form.boolean,
         "false",

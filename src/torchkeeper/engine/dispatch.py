@@ -348,7 +348,7 @@ class Dispatcher:
                 continue
             if fate is Fate.QUARANTINED:
                 self._quarantine.put(entry.input, loss.cause, time.monotonic())
-            entry.fail(WorkerDied(loss.cause, killed=loss.killed))
+            entry.fail(WorkerDied(loss.cause, killed=loss.killed, late=loss.late))
         self._put_back(again)
 
     def _put_back(self, entries: list[Entry]) -> None:

@@ -146,6 +146,7 @@ class Builder:
             config,
             self._settings.max_response_size,
             Launch(about.name, None, self._environ, config.preload, python),
+            self._settings.strict_statuses,
         )
         pool = Pool(plan, self._launcher, dispatcher, self._sinks.line, lambda: next(self._ports))
         devices = self._devices(config)

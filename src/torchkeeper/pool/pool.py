@@ -49,6 +49,8 @@ class Plan:
     settings: ModelSettings
     max_response_size: int
     launch: Launch
+    #: Whether clients of a worker that does not answer in time are told of that by the status.
+    strict_statuses: bool = False
 
 
 class Pool:
@@ -353,7 +355,8 @@ class Pool:
         state = worker.life.on(Event.EXITED, now, cause)
         replaced = state is not State.STOPPED
         timed_out = worker.verdict is not None
-        loss = Loss(cause, killed=killed, timed_out=timed_out, crashed=crashed, replaced=replaced)
+        late = timed_out and self._plan.strict_statuses
+        loss = Loss(cause, killed, timed_out, crashed=crashed, replaced=replaced, late=late)
         worker.ended.set()
         if replaced:
             due = worker.life.due or now

@@ -34,6 +34,8 @@ class Loss:
     crashed: bool = False
     #: Whether its place is filled again.
     replaced: bool = True
+    #: Whether what it held was too late, and is to be told so instead of TorchServe's way.
+    late: bool = False
 
 
 @dataclass(frozen=True)
