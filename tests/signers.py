@@ -25,6 +25,7 @@ class KeyPair:
     """A key of somebody who signs, in two PEM files."""
 
     def __init__(self, folder: Path, name: str) -> None:
+        _library()  # without it there is nothing to sign for
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.private, self.public = folder / f"{name}.pem", folder / f"{name}.pub"
         self.private.write_bytes(

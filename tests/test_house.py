@@ -78,6 +78,7 @@ PURE = (
         "engine.retry",
     ),
     *(
+        "config.exposure",
         "config.kserve_pod",
         "config.pods",
         "config.vertex_pod",

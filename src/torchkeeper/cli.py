@@ -12,24 +12,28 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torchkeeper import MMS_NAMESPACE, TORCHSERVE_VERSION, TS_NAMESPACE, __version__, export
 from torchkeeper.archive.startup import snapshot_models
 from torchkeeper.config import sagemaker_container
+from torchkeeper.config.exposure import meant_exposure
 from torchkeeper.config.settings import CommandLine, Settings, load_settings, process_environ, said_of_models
 from torchkeeper.config.table import KEYS
 from torchkeeper.config.types import is_cloud
 from torchkeeper.config.whole_flags import TorchServeParser
 from torchkeeper.errors import LaunchRefused, SettingsError
 from torchkeeper.machine.signals import end_signals
+from torchkeeper.manifest import command as manifest
 
 
 def torchserve_parser() -> argparse.ArgumentParser:
     """TorchServe's flags."""
     parser = TorchServeParser(
-        prog="torchserve", description="Torchserve", more=("--log-level", "--kserve", "--ready-fd")
+        prog="torchserve",
+        description="Torchserve",
+        more=("--log-level", "--kserve", "--insecure", "--ready-fd"),
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("-v", "--version", action="store_true", help="Return TorchServe Version")
@@ -56,12 +60,6 @@ def torchserve_parser() -> argparse.ArgumentParser:
         help="Log4j2 configuration file (XML, read for levels), or a logging configuration for Python (YAML)",
     )
     parser.add_argument(
-        "--log-level",
-        type=str.lower,
-        choices=("debug", "info", "warn", "error"),
-        help="Least level of the server's own log lines",
-    )
-    parser.add_argument(
         "--cpp-log-config", type=Path, metavar="FILE", help="Log configuration file for cpp backend"
     )
     parser.add_argument(
@@ -80,13 +78,29 @@ def torchserve_parser() -> argparse.ArgumentParser:
         "--disable-token-auth", "--dt", action="store_true", help="Disable token authorization"
     )
     parser.add_argument("--enable-model-api", action="store_true", help="Enable model API")
+    _add_own_flags(parser)
+    return parser
+
+
+def _add_own_flags(parser: argparse.ArgumentParser) -> None:
+    """Those that TorchServe does not have."""
+    parser.add_argument(
+        "--log-level",
+        type=str.lower,
+        choices=("debug", "info", "warn", "error"),
+        help="Least level of the server's own log lines",
+    )
     parser.add_argument(
         "--kserve",
         action="store_true",
         help="Listen on KServe's ports, 8080 and 8081 for gRPC, too (on by itself in KServe's pods)",
     )
+    parser.add_argument(
+        "--insecure",
+        action="store_true",
+        help="Serve without tokens to more than this machine (containers do by themselves)",
+    )
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
-    return parser
 
 
 def torchserve(argv: Sequence[str] | None = None) -> int:
@@ -170,9 +184,11 @@ def _leave_at_signals() -> None:
 
 
 def checked_settings(
-    arguments: argparse.Namespace, environ: Mapping[str, str], cwd: Path
+    arguments: argparse.Namespace, environ: Mapping[str, str], cwd: Path, root: Path = Path("/")
 ) -> tuple[Settings, tuple[str, ...]]:
     """The settings, after the checks that TorchServe's launcher makes, in its order and words.
+
+    `root` is where the machine's own files tell whether it is a container.
 
     Raises:
         LaunchRefused, SettingsError: something named is missing or wrong.
@@ -185,6 +201,7 @@ def checked_settings(
         workflow_store=arguments.workflow_store,
         models=None if arguments.models is None else tuple(arguments.models),
         disable_token_auth=arguments.disable_token_auth,
+        insecure=arguments.insecure,
         enable_model_api=arguments.enable_model_api,
         no_config_snapshots=arguments.no_config_snapshots,
         plugins_path=arguments.plugins_path,
@@ -197,7 +214,7 @@ def checked_settings(
     if settings.store_url is None and not settings.store.is_dir():
         raise LaunchRefused(f"--model-store directory not found: {settings.store}")
     snapshot_models(settings)
-    return settings, warnings
+    return settings, (*warnings, *meant_exposure(settings, environ, root))
 
 
 def _serve(settings: Settings, warnings: tuple[str, ...], ready_fd: int | None) -> int:
@@ -254,7 +271,7 @@ def torchkeeper(argv: Sequence[str] | None = None) -> int:
         "--public-key", type=Path, metavar="FILE", help="PEM file of who must have signed it"
     )
     export.add_to(verbs)
-    _add_manifest(verbs)
+    manifest.add_to(verbs)
     sagemaker = verbs.add_parser("sagemaker", help="serve as a SageMaker container, by SageMaker's variables")
     sagemaker.add_argument("--print", action="store_true", help="print the configuration and serve nothing")
     arguments = parser.parse_args(argv)
@@ -263,7 +280,7 @@ def torchkeeper(argv: Sequence[str] | None = None) -> int:
         "doctor": _doctor,
         "export": _export,
         "inspect": _inspect,
-        "manifest": _manifest,
+        "manifest": manifest.run,
         "sagemaker": _sagemaker,
     }
     return verb[arguments.verb](arguments)
@@ -291,58 +308,6 @@ def _sagemaker(arguments: argparse.Namespace) -> int:
         config = Path(folder) / "config.properties"
         config.write_text(lines)
         return torchserve(["--start", "--foreground", "--ncs", "--ts-config", str(config)])
-
-
-def _add_manifest(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """The options are manifest.Values' attributes, and so are their defaults."""
-    manifest = verbs.add_parser("manifest", help="print the objects that run a server on Kubernetes, as YAML")
-    platforms = manifest.add_subparsers(dest="platform", required=True, metavar="PLATFORM")
-    kserve = platforms.add_parser(
-        "kserve", help="a ClusterServingRuntime and an InferenceService", allow_abbrev=False
-    )
-    k8s = platforms.add_parser(
-        "k8s", help="a Deployment with Service, autoscaler and disruption budget", allow_abbrev=False
-    )
-    for parser in (kserve, k8s):
-        parser.add_argument("name", metavar="NAME", help="name of the service")
-        parser.add_argument("--image", required=True, help="image with torchkeeper, as of docker/Dockerfile")
-        parser.add_argument(
-            "--storage-uri",
-            required=True,
-            metavar="URI",
-            help="folder with config/config.properties and model-store/: pvc://claim/path, s3://...",
-        )
-        _add_optional(parser, "--namespace", "NAME", "default: the one that kubectl is set to")
-        _add_optional(parser, "--protocol", "NAME", "what port 80 speaks: v1, v2 or grpc-v2; default: v2")
-        _add_optional(parser, "--min-replicas", "N", "default: 1", int)
-        _add_optional(parser, "--max-replicas", "N", "default: 4", int)
-        _add_optional(parser, "--target-cpu", "PERCENT", "load at which replicas are added; default: 70", int)
-        _add_optional(parser, "--cpu", "N", "processors of each replica; default: 1")
-        _add_optional(parser, "--memory", "BYTES", "memory of each replica; default: 2Gi")
-        _add_optional(parser, "--service-account", "NAME", "account that may fetch the models")
-    _add_optional(kserve, "--runtime", "NAME", "name of the ClusterServingRuntime; default: torchkeeper")
-    _add_optional(k8s, "--storage-secret", "NAME", "Secret with the variables that fetching needs")
-    _add_optional(k8s, "--downloader", "IMAGE", "image that fetches the models; default: KServe's")
-
-
-def _add_optional(
-    parser: argparse.ArgumentParser, flag: str, metavar: str, text: str, kind: Callable[[str], object] = str
-) -> None:
-    parser.add_argument(flag, metavar=metavar, help=text, type=kind, default=argparse.SUPPRESS)
-
-
-def _manifest(arguments: argparse.Namespace) -> int:
-    from torchkeeper import manifest
-
-    given = {key: value for key, value in vars(arguments).items() if key not in ("verb", "platform")}
-    make = {"kserve": manifest.kserve_objects, "k8s": manifest.kubernetes_objects}[arguments.platform]
-    try:
-        objects = make(manifest.Values(**given))
-    except SettingsError as error:
-        print(f"torchkeeper manifest {arguments.platform}: error: {error.message}", file=sys.stderr)
-        return 2
-    print(manifest.as_yaml(objects), end="")
-    return 0
 
 
 def _export(arguments: argparse.Namespace) -> int:

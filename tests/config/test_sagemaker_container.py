@@ -24,6 +24,7 @@ def test_a_container_that_nobody_configured() -> None:
         "enable_envvars_config": "true",
         "decode_input_request": "false",
         "disable_token_authorization": "true",
+        "insecure": "true",
         "enable_model_api": "true",
         "ping_ready": "true",
         "inference_address": "http://0.0.0.0:8080",

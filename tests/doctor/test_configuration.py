@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from torchkeeper.config.setting_key import Effect
 from torchkeeper.config.table import BY_NAME, KEYS
 from torchkeeper.doctor.configuration import (
     CHANGED,
+    examine_exposure,
     examine_log4j,
     examine_metrics,
     examine_properties,
@@ -190,3 +192,14 @@ def test_log4j() -> None:
     assert files.why.startswith("${env:LOG_LOCATION}/a.log: ")
     (broken,) = examine_log4j("<a>", "log4j2.xml")
     assert broken.verdict is IGNORED
+
+
+def test_an_open_server_without_tokens_is_told_of() -> None:
+    text = "inference_address=http://0.0.0.0:8080\n"
+    setup = examine_properties(text, "config.properties", {})[1]
+    assert examine_exposure(setup, "config.properties") == []
+    setup = examine_properties(f"{text}disable_token_authorization=true\n", "config.properties", {})[1]
+    (finding,) = examine_exposure(setup, "config.properties")
+    assert (finding.what, finding.verdict) == ("insecure", Verdict.CHANGED)
+    assert "others reach inference_address 0.0.0.0:8080: outside of containers" in finding.why
+    assert examine_exposure(replace(setup, insecure=True), "config.properties") == []

@@ -33,7 +33,7 @@ class Container(Program):
         lines += "grpc_inference_port=0\ngrpc_management_port=0\n"
         (home / "config.properties").write_text(lines)
         inherited = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
-        own = {"HOME": str(home), "TEMP": str(home / "tmp"), "TMPDIR": str(home / "tmp")}
+        own = {"container": "oci", "HOME": str(home), "TEMP": str(home / "tmp"), "TMPDIR": str(home / "tmp")}
         script = DOCKER / "dockerd-entrypoint.sh"
         super().__init__(["bash", script, *command], home, {**inherited, **own, **environ})
 

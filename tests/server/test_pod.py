@@ -154,6 +154,7 @@ class Pod(Program):
             "HOME": str(self.home),
             "TEMP": str(self.home / "tmp"),
             "PYTHONUNBUFFERED": "1",
+            "KUBERNETES_SERVICE_HOST": "127.0.0.1",
             **given,
         }
         command = [*self.changed, "bash", script, *(here(argument) for argument in container["args"])]

@@ -19,6 +19,7 @@ _ALWAYS = {
     "enable_envvars_config": "true",
     "decode_input_request": "false",
     "disable_token_authorization": "true",
+    "insecure": "true",
     "enable_model_api": "true",
     "ping_ready": "true",
 }

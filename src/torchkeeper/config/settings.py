@@ -42,6 +42,7 @@ class CommandLine:
     workflow_store: Path | None = None
     models: tuple[str, ...] | None = None
     disable_token_auth: bool = False
+    insecure: bool = False
     enable_model_api: bool = False
     no_config_snapshots: bool = False
     plugins_path: str | None = None
@@ -311,6 +312,7 @@ def _apply_command_line(layers: Layers, arguments: CommandLine) -> None:
             "true" if arguments.disable_token_auth else None,
             "--disable-token-auth",
         ),
+        "insecure": ("true" if arguments.insecure else None, "--insecure"),
         "enable_model_api": ("true" if arguments.enable_model_api else None, "--enable-model-api"),
         "plugins_path": (arguments.plugins_path, "--plugins-path"),
         "cpp_log_config": (arguments.cpp_log_config, "--cpp-log-config"),

@@ -165,6 +165,13 @@ class Configured:
         own=True,
     )
     disable_token_authorization: bool = key(form.boolean, "false", "serve without tokens")
+    insecure: bool = key(
+        form.boolean,
+        "false",
+        "serve without tokens to more than this machine, outside of containers too; always read",
+        always_env=True,
+        own=True,
+    )
     token_expiration_min: float = key(
         form.minutes, "60", "minutes a token lives", env="TS_TOKEN_EXPIRATION_TIME_MIN"
     )

@@ -17,6 +17,7 @@ from torchkeeper.config.settings import CommandLine, find_config, named_url
 from torchkeeper.config.table import Configured
 from torchkeeper.doctor.archives import examine_archive
 from torchkeeper.doctor.configuration import (
+    examine_exposure,
     examine_log4j,
     examine_metrics,
     examine_properties,
@@ -49,7 +50,7 @@ def examine(
     of_keys, setup = examine_properties(text, where, environ)
     named = model_store or setup.model_store
     store = cwd / named if named else None
-    findings += of_keys + examine_store(setup, store, where)
+    findings += of_keys + examine_exposure(setup, where) + examine_store(setup, store, where)
     folder = cwd if config is None else config.parent
     findings += _beside(setup, folder, cwd)
     if store is not None and store.is_dir():

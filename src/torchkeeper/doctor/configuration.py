@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 from torchkeeper.archive.model_url import read_model_url
 from torchkeeper.archive.reach import Reach
 from torchkeeper.archive.store import find_at_start
+from torchkeeper.config.exposure import open_doors
 from torchkeeper.config.layers import Layers, Origin, hint
 from torchkeeper.config.properties import parse_properties, substitute
 from torchkeeper.config.setting_key import Effect
@@ -94,6 +95,15 @@ def _key(name: str, place: str) -> Finding:
     if name in CHANGED:
         return Finding(place, name, Verdict.CHANGED, CHANGED[name])
     return Finding(place, name, Verdict.WORKS)
+
+
+def examine_exposure(setup: Configured, where: str) -> list[Finding]:
+    """Whether the server would start outside of containers as open as that."""
+    doors = open_doors(setup)
+    if not doors or setup.insecure or not setup.disable_token_authorization:
+        return []
+    why = f"tokens are off and others reach {', '.join(doors)}: outside of containers it takes --insecure"
+    return [Finding(where, "insecure", Verdict.CHANGED, why)]
 
 
 # --- the model store ------------------------------------------------------------------------------------
