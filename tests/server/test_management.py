@@ -516,7 +516,9 @@ def test_one_address_serves_several_apis(tmp_path: Path) -> None:
         ("echo-1.0.mar",),
         {"inference_address": f"unix:{socket_path}", "management_address": f"unix:{socket_path}"},
     )
-    with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket_path)), base_url="http://both") as client:
+    with httpx.Client(
+        transport=httpx.HTTPTransport(uds=str(socket_path)), base_url="http://both", timeout=60
+    ) as client:
         assert client.post("/predictions/echo").text == "1.0"
         assert client.get("/models").json()["models"][0]["modelName"] == "echo"
         assert client.post("/models/echo/invoke").text == "1.0"

@@ -187,7 +187,7 @@ class Pod(Program):
         asked = self.container[name]["httpGet"]
         assert asked["port"] == 8080
         try:
-            return httpx.get(f"http://127.0.0.1:{self.port}{asked['path']}").status_code
+            return httpx.get(f"http://127.0.0.1:{self.port}{asked['path']}", timeout=60).status_code
         except httpx.TransportError:
             return 0
 
@@ -287,7 +287,7 @@ def test_a_pod_starts_on_torchserves_sample_serves_and_leaves_nobody_without_an_
     spoken = slice(int(adopted), None)
     if adopted:
         url = f"http://127.0.0.1:{pod.port}/v2/repository/index"
-        assert httpx.post(url).status_code == 400, "models are managed with a key"
+        assert httpx.post(url, timeout=60).status_code == 400, "models are managed with a key"
     clients = [Asker(pod.port, digit, form) for digit in (2, 7) for form in forms(digit)[spoken]]
     caller = Caller(pod.grpc, 5)
     everybody = [*clients, caller]

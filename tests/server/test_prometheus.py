@@ -58,7 +58,7 @@ def test_prometheus_reads_the_page(serve: Start, tmp_path: Path) -> None:
 
     def found(query: str) -> str | None:
         try:
-            answer = httpx.get(f"http://127.0.0.1:{port}/api/v1/query", params={"query": query})
+            answer = httpx.get(f"http://127.0.0.1:{port}/api/v1/query", params={"query": query}, timeout=60)
         except httpx.TransportError:
             return None
         if answer.status_code != 200:  # 503 until it has read its own files

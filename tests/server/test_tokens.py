@@ -97,7 +97,9 @@ def test_one_address_with_tokens_and_given_keys_that_handlers_never_see(
     path = tmp_path / "both.sock"
     addresses = {"inference_address": f"unix:{path}", "management_address": f"unix:{path}"}
     server = Server(tmp_path, ("echo-1.0.mar",), {**addresses, "strict_http_auth": "true"}, flags=())
-    with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://both") as client:
+    with httpx.Client(
+        transport=httpx.HTTPTransport(uds=str(path)), base_url="http://both", timeout=60
+    ) as client:
         answer = client.post("/predictions/echo", headers=bearing("inference-key-0123456789"))
         assert (answer.status_code, answer.json()) == (200, [])
         assert client.get("/models", headers=bearing("management-key-0123456789")).status_code == 200
@@ -123,7 +125,7 @@ def test_https(tmp_path: Path) -> None:
     server = Server(tmp_path, ("echo-1.0.mar",), settings)
     context = ssl.create_default_context()
     authority.configure_trust(context)
-    with httpx.Client(verify=context, base_url=f"https://127.0.0.1:{server.port}") as client:
+    with httpx.Client(verify=context, base_url=f"https://127.0.0.1:{server.port}", timeout=60) as client:
         assert client.post("/predictions/echo", content=b"x").status_code == 200
     plain = server.client.get("/ping")
     assert plain.status_code == 403
