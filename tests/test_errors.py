@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
+import os
 
 import pytest
 
@@ -35,10 +37,12 @@ from torchkeeper.errors import (
     ServiceUnavailable,
     SettingsError,
     StartFailed,
+    SystemFailed,
     TorchkeeperError,
     UnknownCoding,
     WorkerDied,
     outward,
+    system_error,
 )
 
 #: What each says, TorchServe's words first.
@@ -137,6 +141,8 @@ TABLE = [
     (WorkerDied("why", killed=True, late=True), 504, "DeadlineExceededException", "Worker died."),
     (ArchiveError("bad"), 400, "InvalidModelException", "bad"),
     (NoRoom("full"), 507, "InsufficientStorageException", "full"),
+    (SystemFailed("no", passes=False), 500, "InternalServerException", "no"),
+    (SystemFailed("no", passes=True), 503, "ServiceUnavailableException", "no"),
     (
         DeadlinePassed(0.5),
         504,
@@ -171,6 +177,30 @@ def test_the_table_has_every_error() -> None:
     }
     assert there - {TorchkeeperError} == {type(row[0]) for row in TABLE}
     assert all(issubclass(one, TorchkeeperError) for one in there)
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        *((number, 507) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)),
+        *((number, 503) for number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)),
+        *((number, 500) for number in (errno.EIO, errno.EROFS)),
+    ],
+)
+def test_what_the_machine_refuses_is_nobodys_fault(number: int, status: int) -> None:
+    found = system_error(OSError(number, os.strerror(number), "/a/path"), "m.mar")
+    assert found is not None
+    assert (found.status, found.message) == (status, f"m.mar: {os.strerror(number)}")
+    assert ("Retry-After" in found.headers) is (status == 503)
+    assert not found.refusal
+
+
+def test_what_else_goes_wrong_is_not_the_machines() -> None:
+    for error in (OSError("no number"), FileNotFoundError(errno.ENOENT, "x"), ValueError("x"), KeyError()):
+        assert system_error(error, "m.mar") is None
+    memory = system_error(MemoryError(), "m.mar")
+    assert memory is not None
+    assert memory.status == 503
 
 
 def test_one_error_does_not_change_the_next() -> None:

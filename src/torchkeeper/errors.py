@@ -8,6 +8,7 @@ field.
 
 from __future__ import annotations
 
+import errno
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -16,6 +17,11 @@ from collections.abc import Iterable, Mapping
 _OUT_OF_MEMORY = re.compile(
     r"\b(MemoryError|OutOfMemoryError|bad_alloc)\b|out of memory|can(no|')t allocate memory", re.IGNORECASE
 )
+#: How a system says that a disk has no room, and that there is nothing left of something else for now.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN)
+#: How it says that a disk fails.
+_BROKEN = (errno.EIO, errno.EROFS)
 #: Addresses of memory, and paths from the root on: each with what of it may be told.
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
 _PATH = re.compile(
@@ -326,6 +332,33 @@ class NoRoom(ArchiveError):
 
     status = 507
     type = "InsufficientStorageException"
+
+
+class SystemFailed(TorchkeeperError):
+    """The machine gave no descriptor, thread or memory, or its disk failed: 503 where that may pass."""
+
+    def __init__(self, message: str, *, passes: bool) -> None:
+        super().__init__(message, headers={"Retry-After": "1"} if passes else None)
+        if passes:
+            self.status, self.type = 503, "ServiceUnavailableException"
+
+
+def system_error(error: BaseException, what: str) -> NoRoom | SystemFailed | None:
+    """What is told of an error that is the machine's, and not what was asked for; None: it is none.
+
+    Args:
+        error: any.
+        what: could not be done; the text begins with it.
+    """
+    if isinstance(error, MemoryError):
+        return SystemFailed(f"{what}: Cannot allocate memory", passes=True)
+    number = error.errno if isinstance(error, OSError) else None
+    text = f"{what}: {getattr(error, 'strerror', None)}"
+    if number in _NO_ROOM:
+        return NoRoom(text)
+    if number in _EXHAUSTED or number in _BROKEN:
+        return SystemFailed(text, passes=number in _EXHAUSTED)
+    return None
 
 
 class AsksForMissing(ArchiveError):

@@ -46,7 +46,7 @@ from torchkeeper.keys.key_file import announcement, start_tokens
 from torchkeeper.keys.tokens import Tokens
 from torchkeeper.logs.logs import Logs
 from torchkeeper.machine.hardware import cpu_count, gpu_count
-from torchkeeper.machine.threads import in_thread
+from torchkeeper.machine.threads import in_thread, standing_threads
 from torchkeeper.metrics.front import Metrics
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.models.builder import Builder, Sinks, worker_environ
@@ -257,6 +257,7 @@ class _Server:
 
     async def serve(self, ready: Callable[[], None]) -> int:
         """The server's life, in reading order; returns the exit code."""
+        asyncio.get_running_loop().set_default_executor(standing_threads())
         self._ending.hear()
         logger.info("Number of GPUs: %d", self._gpus)
         self._metrics.start()

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from shortage import files_of_at_most, no_descriptors
 from torchkeeper.archive.reach import Reach
 from torchkeeper.archive.source import Source
-from torchkeeper.errors import ArchiveError, DownloadFailed, FileExists, ModelNotAt, NoRoom
+from torchkeeper.errors import ArchiveError, DownloadFailed, FileExists, ModelNotAt, NoRoom, SystemFailed
 from torchkeeper.machine.threads import Abandoned
 
 ANY = Reach((re.compile(".*"),))
@@ -341,3 +342,23 @@ def test_a_start_fetches_the_signature_of_what_an_earlier_one_has_left(tmp_path:
     fetched = Source(tmp_path, ANY, signatures=True).fetch(f"{url}/m.mar", at_start=True)
     fetched.discard()
     assert (tmp_path / "m.mar.sig").read_bytes() == b"the store's own"
+
+
+def test_a_download_that_the_disk_does_not_take_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "from").mkdir()
+    store = tmp_path / "store"
+    store.mkdir()
+    small = tmp_path / "from" / "m.mar"  # it lies in a buffer until the file is closed
+    small.write_bytes(b"x" * 100)
+    with files_of_at_most(10), pytest.raises(NoRoom, match="it cannot be kept: File too large"):
+        Source(store, ANY).fetch(f"file://{small}")
+    assert list(store.iterdir()) == []
+
+
+def test_a_download_for_which_no_descriptor_is_left_may_be_had_later(tmp_path: Path, url: str) -> None:
+    source = Source(tmp_path, ANY)
+    with no_descriptors(), pytest.raises(SystemFailed) as raised:
+        source.fetch(f"{url}/m.mar")
+    assert raised.value.status == 503
+    assert list(tmp_path.iterdir()) == []
+    assert source.fetch(f"{url}/m.mar").path.read_bytes() == CONTENT

@@ -17,9 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shortage import files_of_at_most, no_descriptors
 from torchkeeper.archive import unpack as rules
 from torchkeeper.archive.unpack import unpack
-from torchkeeper.errors import ArchiveError, NoRoom
+from torchkeeper.errors import ArchiveError, NoRoom, SystemFailed
 
 FILES = {"MAR-INF/MANIFEST.json": b"{}", "a/b/c.py": b"x = 1\n" * 100, "a/b.bin": bytes(range(256)) * 8}
 
@@ -170,6 +171,24 @@ def test_a_disk_that_grows_full_is_said_as_well(tmp_path: Path, monkeypatch: pyt
 
     with pytest.raises(NoRoom, match=r"m\.mar: cannot be unpacked: No space left on device$"):
         unpack(path, tmp_path / "m", full)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_machine_without_descriptors_is_not_the_archives_fault(tmp_path: Path) -> None:
+    path = tmp_path / "m.mar"
+    path.write_bytes(GOOD["stored"])
+    with no_descriptors(), pytest.raises(SystemFailed) as raised:
+        unpack(path, tmp_path / "m")
+    assert raised.value.status == 503
+    assert raised.value.message == "m.mar: cannot be unpacked: Too many open files"
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_file_that_may_not_grow_is_no_room(tmp_path: Path) -> None:
+    path = tmp_path / "m.mar"
+    path.write_bytes(GOOD["stored"])
+    with files_of_at_most(100), pytest.raises(NoRoom, match=r"m\.mar: cannot be unpacked: File too large$"):
+        unpack(path, tmp_path / "m")
     assert list(tmp_path.iterdir()) == [path]
 
 

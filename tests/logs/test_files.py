@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import gzip
 import os
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from shortage import files_of_at_most
 from torchkeeper.logs.files import RollingFile
 
 
@@ -119,17 +117,6 @@ def test_what_a_full_disk_does_not_take_is_counted(tmp_path: Path) -> None:
     file = RollingFile(path)
     assert file.write(["one", "two"], noon(24)) == 2
     assert file.fault == "No space left on device"
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """No file of this process grows beyond so many bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_line_that_has_room_in_part_is_not_torn(tmp_path: Path) -> None:

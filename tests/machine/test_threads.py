@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
+from shortage import no_threads
 from torchkeeper.machine import threads
-from torchkeeper.machine.threads import Abandoned, Check, in_thread
+from torchkeeper.machine.threads import Abandoned, Check, NoThread, in_thread, standing_threads
 
 
 def test_a_result_and_an_error() -> None:
     def fail(check: Check) -> None:
         raise LookupError("no such thing")
 
+    assert asyncio.run(in_thread(lambda check: threading.current_thread().name)) == "blocking"
     assert asyncio.run(in_thread(lambda check: threading.current_thread().daemon))
     with pytest.raises(LookupError, match="no such thing"):
         asyncio.run(in_thread(fail))
@@ -88,3 +92,42 @@ def test_work_that_does_not_notice_is_left_behind(monkeypatch: pytest.MonkeyPatc
     assert not undone.is_set()
     go_on.set()
     assert undone.wait(60)
+
+
+def test_a_system_without_threads_is_told_at_once() -> None:
+    with no_threads(), pytest.raises(NoThread, match="no thread can be started"):
+        asyncio.run(in_thread(lambda check: None))
+
+
+def test_a_thread_that_never_begins_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So it is where there is no memory for it; its work is not done later either."""
+    monkeypatch.setattr(threads, "BEGIN", 0.01)
+    kept: list[Callable[[], None]] = []
+    done: list[bool] = []
+
+    def keep(run: Callable[[], None], arguments: tuple[()]) -> None:
+        kept.append(run)
+
+    monkeypatch.setattr(threads, "_thread", SimpleNamespace(start_new_thread=keep))
+
+    async def run() -> None:
+        work = asyncio.create_task(in_thread(lambda check: done.append(True)))
+        await asyncio.sleep(0)
+        assert not work.done()
+        with pytest.raises(NoThread):
+            await work
+
+    asyncio.run(run())
+    (late,) = kept
+    late()
+    assert not done
+
+
+def test_standing_threads_have_all_begun() -> None:
+    def standing() -> int:
+        return sum(thread.name.startswith("standing") for thread in threading.enumerate())
+
+    with standing_threads() as executor:
+        assert standing() == threads.STANDING
+        assert executor.submit(lambda: 1).result(60) == 1
+        assert standing() == threads.STANDING

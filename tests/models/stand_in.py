@@ -181,7 +181,8 @@ class House:
         self.meters = CountedMeters()
         self.sinks = Sinks(lambda *_: None, lambda _: None, self.meters.make)
         launcher: Any = self.launcher
-        self.models = Models(self.settings, Builder(self.settings, {}, launcher, self.sinks, gpus))
+        self.builder = Builder(self.settings, {}, launcher, self.sinks, gpus)
+        self.models = Models(self.settings, self.builder)
 
     def left(self) -> list[str]:
         """What lies in the store and in the folder of unpacked models."""

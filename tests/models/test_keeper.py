@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from models.stand_in import House, archive, turns
+from shortage import no_threads
 from torchkeeper.config.settings import CommandLine, load_settings
 from torchkeeper.config.snapshot import newest_snapshot, snapshot_folder
 from torchkeeper.errors import SettingsError
@@ -61,6 +62,20 @@ def test_a_start_goes_on_from_what_was_served(tmp_path: Path) -> None:
         await house.models.stop(0.0)
 
     asyncio.run(scene())
+
+
+def test_a_change_that_cannot_be_written_down_is_made_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scene() -> None:
+        house = House(tmp_path)
+        with no_threads():
+            await Keeper(house.settings, house.models).changed()
+        await house.models.stop(0.0)
+
+    asyncio.run(scene())
+    assert newest_snapshot(snapshot_folder(tmp_path / "logs")) is None
+    assert "the snapshot cannot be written: no thread can be started" in caplog.text
 
 
 def test_a_change_during_a_start_leaves_the_last_snapshot_the_newest(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from models.stand_in import House, archive, request, said, turns
+from shortage import no_descriptors, no_threads
 from signers import KeyPair
+from torchkeeper.archive.archive import open_archive
 from torchkeeper.errors import (
     ArchiveError,
     BadRequest,
@@ -26,6 +28,7 @@ from torchkeeper.errors import (
     RequirementsFailed,
     ServiceUnavailable,
     StartFailed,
+    SystemFailed,
     TorchkeeperError,
 )
 from torchkeeper.models.builder import Builder
@@ -319,6 +322,29 @@ def test_nothing_is_left_of_an_archive_that_cannot_be_read(
         asyncio.run(house.models.register(Wish((tmp_path / "m.mar").as_uri(), given=said(initial_workers=1))))
     assert house.left() == []
     assert house.meters.made == 0
+
+
+def test_a_model_goes_also_where_there_is_no_thread_to_take_it_away(house: House) -> None:
+    archive(house.store, "m")
+
+    async def scene() -> None:
+        found = await house.models.register(one())
+        with no_threads():
+            await house.models.take_down(found, 0.0)
+        assert house.left() == ["m-1.0.mar"]
+        with no_threads():
+            await house.models.stop(0.0)
+
+    asyncio.run(scene())
+    assert not [path for path in house.temp.iterdir() if "torchkeeper" in path.name]
+
+
+def test_a_machine_that_fails_for_a_moment_changes_no_settings(house: House) -> None:
+    archive(house.store, "m", config="batchSize: 4\n")
+    found = open_archive(house.store / "m-1.0.mar", house.temp / "m")
+    with no_descriptors(), pytest.raises(SystemFailed, match=r"model-config\.yaml cannot be read: Too many"):
+        house.builder.read_config(found)
+    assert house.builder.read_config(found).values()["batch_size"] == 4
 
 
 def test_a_version_that_cannot_load_leaves_nothing(house: House, tmp_path: Path) -> None:

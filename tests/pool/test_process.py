@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -219,6 +220,31 @@ def test_an_end_before_all_is_set_up_is_told_then() -> None:
         assert witness.exits == []
         await worker.adopt(ours)
         assert witness.exits == [3]
+
+    run(work())
+
+
+def descriptors() -> int:
+    """How many there are, but for what event loops keep in reserve."""
+    count = 0
+    for entry in os.scandir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            count += os.readlink(entry) != os.devnull
+    return count
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2])
+def test_ends_that_the_event_loop_does_not_take_are_closed(taken: int) -> None:
+    async def work() -> None:
+        before = descriptors()
+        worker = WorkerProcess(1, Witness())
+        ours, theirs = make_ends()
+        (ours.out, ours.err, ours.channel)[taken].close()
+        with pytest.raises((OSError, ValueError)):
+            await worker.adopt(ours)
+        worker.discard()
+        theirs.close()
+        await become(lambda: descriptors() == before)
 
     run(work())
 

@@ -17,7 +17,7 @@ from torchkeeper.api.routes import Endpoint, Match, dialect_of, resolve, unescap
 from torchkeeper.api.site import UNSAFE, SiteGuard
 from torchkeeper.api.streaming import Streamed
 from torchkeeper.engine.stream import Closed
-from torchkeeper.errors import ResourceNotFound, TorchkeeperError
+from torchkeeper.errors import ResourceNotFound, TorchkeeperError, system_error
 from torchkeeper.keys.key import Key
 from torchkeeper.serving.apis import Api
 from torchkeeper.serving.ask import ClientGone
@@ -113,7 +113,8 @@ class Application:
         except Exception as error:  # request cycle: a bug of ours must still be an answer
             logger.exception(_FAULT, request_id, extra={"request_id": request_id})
             record.close(error)
-            fault = TorchkeeperError("Internal server error")
+            said = "Internal server error"
+            fault = system_error(error, said) or TorchkeeperError(said)
             await self._send_error(scope, send, fault, match, request_id)
         else:
             if isinstance(reply, Streamed):

@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from torchkeeper.archive.unpack import unpack
-from torchkeeper.errors import ArchiveError
+from torchkeeper.errors import ArchiveError, system_error
 
 MANIFEST = "MAR-INF/MANIFEST.json"
 #: Format -> the ending of its archives.
@@ -72,6 +72,7 @@ def read_manifest(folder: Path, where: str) -> tuple[Manifest, dict[str, Any]]:
 
     Raises:
         ArchiveError: it is none; `where` names the archive.
+        SystemFailed: the machine fails.
     """
     try:
         with (folder / MANIFEST).open("rb") as file:
@@ -82,6 +83,8 @@ def read_manifest(folder: Path, where: str) -> tuple[Manifest, dict[str, Any]]:
     except FileNotFoundError:
         return _manifest({}, "python"), {}
     except (ValueError, OSError, RecursionError) as error:
+        if (failed := system_error(error, f"{where}: {MANIFEST} cannot be read")) is not None:
+            raise failed from None
         why = error.strerror if isinstance(error, OSError) else error  # its path is nobody's business
         raise ArchiveError(f"{where}: {MANIFEST} cannot be read: {why}") from None
     model = raw.get("model") if isinstance(raw, dict) else None
@@ -128,7 +131,7 @@ def open_archive(
 
     Raises:
         ArchiveError: it cannot be read, is too large or tries to reach outside; nothing of it is left.
-        NoRoom: the disk has no room for it.
+        NoRoom, SystemFailed: the disk has no room for it, or the machine fails.
     """
     if path.is_dir():
         model_dir = _top(path)

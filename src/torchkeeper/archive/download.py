@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from torchkeeper.archive.reach import Reach
-from torchkeeper.errors import DownloadFailed
+from torchkeeper.errors import DownloadFailed, system_error
 
 _CHUNK = 1 << 20
 #: Seconds that an address may take to answer, and a whole head, and after which a silent host is given up.
@@ -39,12 +39,15 @@ def chunks(url: str, reach: Reach, expect: Expect) -> Iterator[bytes]:
 
     Raises:
         DownloadFailed: they cannot be had.
+        SystemFailed: this machine fails.
         ModelNotAt: a redirect leads where nothing may come from.
     """
     try:
         yield from _file(url, expect) if urlsplit(url).scheme.lower() == "file" else _http(url, reach, expect)
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason: object = error.reason if isinstance(error, urllib.error.URLError) else error
+        if isinstance(reason, OSError) and (failed := system_error(reason, f"{url} cannot be fetched")):
+            raise failed from error
         if isinstance(reason, OSError) and reason.filename is not None:
             reason = reason.strerror
         raise DownloadFailed(url, str(reason)) from error

@@ -33,7 +33,6 @@ from torchkeeper.archive.store import (
     find_stored,
     sweep_quarantine,
 )
-from torchkeeper.archive.unpack import NO_ROOM
 from torchkeeper.config.settings import Settings, process_environ
 from torchkeeper.errors import (
     ArchiveError,
@@ -42,6 +41,7 @@ from torchkeeper.errors import (
     ModelNotAt,
     NoRoom,
     TorchkeeperError,
+    system_error,
 )
 from torchkeeper.machine.threads import Check, never
 
@@ -233,17 +233,17 @@ class Source:
         except OSError as error:
             raise _not_kept(asked.bare, error) from error
         path = Path(quarantine)
-        with open(descriptor, "wb") as file:
-            self._coming.add(path)
-            try:
+        self._coming.add(path)
+        try:
+            with open(descriptor, "wb") as file:  # what is small is written when it is closed
                 return path, _copy(self._chunks(asked, expect), file, check, expect)
-            except BaseException as error:
-                path.unlink(missing_ok=True)
-                if isinstance(error, OSError):
-                    raise _not_kept(asked.bare, error) from error
-                raise
-            finally:
-                self._coming.discard(path)
+        except BaseException as error:
+            path.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise _not_kept(asked.bare, error) from error
+            raise
+        finally:
+            self._coming.discard(path)
 
     def _signature(self, asked: ModelUrl, place: Path, check: Check) -> Path | None:
         """The signature of what is at a URL: the store's, else one in quarantine; None if there is none.
@@ -318,9 +318,8 @@ def _file_name(url: str) -> str:
 
 
 def _not_kept(url: str, error: OSError) -> TorchkeeperError:
-    if error.errno in NO_ROOM:
-        return NoRoom(f"{url}: it cannot be kept: {error.strerror}")
-    return DownloadFailed(url, f"it cannot be kept: {error.strerror}")
+    failed = system_error(error, f"{url}: it cannot be kept")
+    return failed or DownloadFailed(url, f"it cannot be kept: {error.strerror}")
 
 
 def _copy(chunks: Iterable[bytes], file: IO[bytes], check: Check, expect: Expect) -> str:

@@ -7,7 +7,6 @@ written or kept in memory than the bounds below allow, whatever the archive clai
 
 from __future__ import annotations
 
-import errno
 import gzip
 import os
 import shutil
@@ -21,7 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-from torchkeeper.errors import ArchiveError, NoRoom
+from torchkeeper.errors import ArchiveError, NoRoom, system_error
 
 #: Files and folders of an archive, and how deep they lie.
 MAX_ENTRIES = 10_000
@@ -41,11 +40,14 @@ _SHOWN = 100
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 #: What is wrong with an archive's bytes; a text that is no UTF-8 is a ValueError, as is a date.
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, ValueError)
-#: How a system says that a disk has no room.
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _INSTEAD = "if all of it is wanted, let it be a folder of the model store"
 
 Check = Callable[[], None]
+
+
+def part_of(into: Path) -> Path:
+    """The folder beside the new folder `into` that is unpacked to, and renamed when it is whole."""
+    return into.with_name(f".{into.name}.part")
 
 
 def unpack(path: Path, into: Path, check: Check = lambda: None, called: str | None = None) -> None:
@@ -56,21 +58,23 @@ def unpack(path: Path, into: Path, check: Check = lambda: None, called: str | No
 
     Raises:
         ArchiveError: it cannot be read, passes a bound, or tries to reach outside.
-        NoRoom: the disk has no room for it.
+        NoRoom, SystemFailed: the disk has no room for it, or the machine fails.
     """
     name = called or path.name
-    part = into.with_name(f".{into.name}.part")
-    part.mkdir(parents=True)
+    part = part_of(into)
     try:
+        part.mkdir(parents=True)
         if not path.is_file():
             raise ArchiveError(f"{name}: neither a file nor a folder")
         entries = _Entries(name, path.stat().st_size, part, check)
-        (_unzip if zipfile.is_zipfile(path) else _untar)(path, entries)
+        with path.open("rb") as file:  # of a file that cannot be opened it would say that it is no zip file
+            zipped = zipfile.is_zipfile(file)
+        (_unzip if zipped else _untar)(path, entries)
         part.rename(into)
     except BaseException as error:
         shutil.rmtree(part, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno in NO_ROOM:
-            raise NoRoom(f"{name}: cannot be unpacked: {error.strerror}") from None
+        if (failed := system_error(error, f"{name}: cannot be unpacked")) is not None:
+            raise failed from None
         if isinstance(error, (OSError, *_DAMAGED)):
             why = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise ArchiveError(f"{name}: cannot be unpacked: {why}") from None

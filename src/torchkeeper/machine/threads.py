@@ -3,18 +3,28 @@
 asyncio's own threads cannot be told to stop, and the interpreter waits for them at its end: a download from a
 host that has gone silent would keep the server. These hear when nobody wants their result any more, and end
 with the process if they do not.
+
+Nor does the event loop wait for a thread to begin, as `threading.Thread.start` and asyncio's own threads do:
+one whose first memory cannot be had never does, and would hold up the server for good.
 """
 
 from __future__ import annotations
 
+import _thread
 import asyncio
+import concurrent.futures
 import contextlib
+import errno
 import threading
 from collections.abc import Callable
 from typing import TypeAlias, TypeVar
 
 #: Seconds in which work that nobody wants any more may clean up before it is left behind.
 LAST_WORDS = 1.0
+#: Seconds in which a thread begins that ever will.
+BEGIN = 10.0
+#: Threads that stand ready for asyncio's `to_thread`; more bodies are not gone through at a time.
+STANDING = 4
 
 T = TypeVar("T")
 
@@ -24,6 +34,13 @@ Check: TypeAlias = Callable[[], None]
 
 class Abandoned(Exception):
     """Nobody waits for this work any more."""
+
+
+class NoThread(OSError):
+    """The system gives no thread."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EAGAIN, "no thread can be started")
 
 
 def never() -> None:
@@ -39,16 +56,24 @@ async def in_thread(work: Callable[[Check], T], undo: Callable[[T], object] = _d
 
     Whoever is cancelled here waits `LAST_WORDS` seconds for the work to notice; a result that comes
     nevertheless is undone.
+
+    Raises:
+        NoThread: there is none for it, and it was not begun.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
     abandoned = threading.Event()
+    #: Taken by the thread when it begins, or by who has waited for that in vain.
+    turn = [True]
 
     def check() -> None:
         if abandoned.is_set():
             raise Abandoned
 
     def run() -> None:
+        if not _take(turn):
+            return
+        threading.current_thread().name = "blocking"
         try:
             result = work(check)
         except BaseException as error:  # noqa: BLE001 - it is the waiting coroutine's
@@ -61,7 +86,15 @@ async def in_thread(work: Callable[[Check], T], undo: Callable[[T], object] = _d
         if done.exception() is None:
             undo(done.result())
 
-    threading.Thread(target=run, name="blocking", daemon=True).start()
+    def give_up() -> None:
+        if _take(turn) and not done.done():
+            done.set_exception(NoThread())
+
+    try:
+        _thread.start_new_thread(run, ())
+    except RuntimeError:
+        raise NoThread from None
+    late = loop.call_later(BEGIN, give_up)
     try:
         return await asyncio.shield(done)
     except asyncio.CancelledError:
@@ -69,6 +102,26 @@ async def in_thread(work: Callable[[Check], T], undo: Callable[[T], object] = _d
         done.add_done_callback(undo_late)
         await asyncio.wait({done}, timeout=LAST_WORDS)
         raise
+    finally:
+        late.cancel()
+
+
+def _take(turn: list[bool]) -> bool:
+    """Whether the turn was still to be had; only one gets it."""
+    try:
+        return turn.pop()
+    except IndexError:
+        return False
+
+
+def standing_threads() -> concurrent.futures.Executor:
+    """Threads for asyncio's `to_thread`, all of which have begun."""
+    threads = concurrent.futures.ThreadPoolExecutor(STANDING, "standing")
+    begun = threading.Barrier(STANDING + 1)
+    for _ in range(STANDING):
+        threads.submit(begun.wait)
+    begun.wait()
+    return threads
 
 
 def _tell(loop: asyncio.AbstractEventLoop, settle: Callable[[T], None], outcome: T) -> bool:

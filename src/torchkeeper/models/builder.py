@@ -20,7 +20,7 @@ from torchkeeper.config.model_settings import GivenSettings, ModelSettings
 from torchkeeper.config.settings import Settings, secret_variables
 from torchkeeper.engine.batching.policies import make_policy
 from torchkeeper.engine.dispatch import Dispatcher
-from torchkeeper.errors import ArchiveError, AsksForMissing, RequirementsFailed
+from torchkeeper.errors import ArchiveError, AsksForMissing, RequirementsFailed, system_error
 from torchkeeper.machine.hardware import cpu_count
 from torchkeeper.metrics.instruments import Meter
 from torchkeeper.models.version import About, ModelVersion
@@ -70,7 +70,11 @@ class Builder:
         self._next_device = itertools.count()
 
     def read_config(self, archive: Archive) -> GivenSettings:
-        """The archive's model-config.yaml; one that cannot be read is an error in the log, and empty."""
+        """The archive's model-config.yaml; one that cannot be read is an error in the log, and empty.
+
+        Raises:
+            SystemFailed: the machine fails.
+        """
         name = archive.manifest.config_file
         if not name:
             return GivenSettings()
@@ -78,6 +82,9 @@ class Builder:
             with (archive.model_dir / name).open() as file:
                 text = file.read(MAX_LENGTH + 1)  # what is longer is refused
         except (OSError, UnicodeDecodeError) as error:
+            # A model must not be served with other settings because the machine failed for a moment.
+            if (failed := system_error(error, f"{name} cannot be read")) is not None:
+                raise failed from error
             logger.error("%s cannot be read, defaults are used: %s", name, error)
             return GivenSettings()
         config, warnings = parse_model_config(text, name)

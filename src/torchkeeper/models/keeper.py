@@ -10,7 +10,7 @@ from torchkeeper.config.model_snapshot import VersionSnapshot
 from torchkeeper.config.settings import Settings
 from torchkeeper.config.snapshot import SnapshotKind, Snapshots, snapshot_folder
 from torchkeeper.errors import AsksForMissing
-from torchkeeper.machine.threads import in_thread
+from torchkeeper.machine.threads import NoThread, in_thread
 from torchkeeper.models.registry import Models, Wish
 from torchkeeper.models.version import ModelVersion
 
@@ -56,7 +56,10 @@ class Keeper:
         """Writes a snapshot of what is served now; one at a time, in their order."""
         async with self._saving:
             kept = [self._kept(found) for found in self._models]
-            await in_thread(lambda check: self._snapshots.save(kind, self._settings, kept))
+            try:
+                await in_thread(lambda check: self._snapshots.save(kind, self._settings, kept))
+            except NoThread as error:  # what has changed has changed
+                logger.error("the snapshot cannot be written: %s", error.strerror)
 
     def _kept(self, found: ModelVersion) -> VersionSnapshot:
         return VersionSnapshot.of(

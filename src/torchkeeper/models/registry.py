@@ -10,9 +10,6 @@ import asyncio
 import contextlib
 import logging
 import re
-import shutil
-import tempfile
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,9 +33,11 @@ from torchkeeper.errors import (
     ServiceUnavailable,
     StartFailed,
     TorchkeeperError,
+    system_error,
 )
-from torchkeeper.machine.threads import Check, in_thread
+from torchkeeper.machine.threads import Check, NoThread, in_thread
 from torchkeeper.models.builder import Builder
+from torchkeeper.models.unpacked import Unpacked
 from torchkeeper.models.version import About, ModelVersion
 from torchkeeper.pool.worker import Refusal
 from torchkeeper.wire.features import missing_archive, missing_runtime
@@ -84,7 +83,7 @@ class Models:
         self.ending = False
         #: Start-up models that could not be read, by the name (if one was given) and URL, and why.
         self._failed: dict[tuple[str | None, str], Exception] = {}
-        self._unpacked = Path(tempfile.mkdtemp(prefix="torchkeeper-models-", dir=settings.temp_dir))
+        self._unpacked = Unpacked(settings.temp_dir)
 
     # --- look-ups ----------------------------------------------------------------------------------------
 
@@ -196,6 +195,7 @@ class Models:
 
         Raises:
             ModelNotAt, DownloadFailed, FileExists, ArchiveError: the archive cannot be had or read.
+            NoRoom, SystemFailed: the disk has no room for it, or the machine fails.
             AsksForMissing: it asks for what is not here.
             BadRequest: it gives a name or a runtime that cannot be.
             Conflict: that version is here already.
@@ -209,7 +209,7 @@ class Models:
             lambda check: self._source.fetch(wish.url, check, signed=wish.signed, at_start=wish.at_startup),
             Fetched.discard,
         )
-        folder = self._unpacked / uuid.uuid4().hex
+        folder = self._unpacked.new()
         try:
             archive, config, provenance = await in_thread(lambda check: self._read(fetched, folder, check))
             about = replace(
@@ -223,8 +223,10 @@ class Models:
             workers = self._workers(wish, about.config)
             fetched.keep()
         except BaseException as error:
+            self._unpacked.remove(folder)
             fetched.discard()
-            shutil.rmtree(folder, ignore_errors=True)
+            if failed := system_error(error, fetched.name):
+                raise failed from error
             if isinstance(error, ArchiveError) and fetched.place is not None:
                 raise self._source.told(wish.url, error) from error
             raise
@@ -344,7 +346,10 @@ class Models:
             await found.close(deadline)
         finally:
             unused = self._unused(found.about.owned)
-            await in_thread(lambda check: _remove(unused))
+            try:
+                await in_thread(lambda check: self._unpacked.remove(*unused))
+            except NoThread:  # better that requests wait for a moment
+                self._unpacked.remove(*unused)
 
     def _unused(self, paths: tuple[Path, ...]) -> tuple[Path, ...]:
         """Those paths that no version was registered from: a download may have been, by its name."""
@@ -365,7 +370,10 @@ class Models:
             await asyncio.gather(*(found.pool.stop(deadline) for found in self))
         finally:
             self._source.close()
-            await in_thread(lambda check: shutil.rmtree(self._unpacked, ignore_errors=True))
+            try:
+                await in_thread(lambda check: self._unpacked.close())
+            except NoThread:
+                self._unpacked.close()
 
 
 def _check_name(name: str | None, *, strict: bool) -> None:
@@ -381,11 +389,3 @@ def _check_name(name: str | None, *, strict: bool) -> None:
         raise BadRequest(f"Model name {name[:50]!r} {wanted}, and neither . nor ..")
     if strict and not re.fullmatch(NAME_PATTERN, name):
         raise BadRequest(f"Model name {name[:50]!r} must match {NAME_PATTERN} (strict=true)")
-
-
-def _remove(paths: tuple[Path, ...]) -> None:
-    for path in paths:
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)

@@ -107,10 +107,10 @@ class Launcher:
                 ours = await self._begin(worker, launch)
             except TemplateDied:
                 ours = await self._begin(worker, launch)
+            await worker.adopt(ours)
         except BaseException:
             worker.discard()
             raise
-        await worker.adopt(ours)
 
     async def _begin(self, worker: WorkerProcess, launch: Launch) -> Ends:
         """Makes the process; the front's ends of what it holds."""

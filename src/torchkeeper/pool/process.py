@@ -224,9 +224,17 @@ class WorkerProcess(asyncio.Protocol):
     async def adopt(self, ends: Ends) -> None:
         """Takes over the front's ends; not to be cancelled, for the event loop closes what it has taken."""
         self._ends = ends
-        await self._listen("stdout", ends.out)
-        await self._listen("stderr", ends.err)
-        await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=ends.channel)
+        untaken: list[socket.socket | io.FileIO] = [ends.channel, ends.err, ends.out]
+        try:
+            await self._listen("stdout", ends.out)
+            untaken.pop()
+            await self._listen("stderr", ends.err)
+            untaken.pop()
+            await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=ends.channel)
+        except BaseException:
+            for end in untaken:
+                end.close()
+            raise
         self._adopted = True
         if self._ended:
             self._settle()

@@ -20,7 +20,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from torchkeeper.engine.stream import Closed
-from torchkeeper.errors import BadRequest, TorchkeeperError
+from torchkeeper.errors import BadRequest, TorchkeeperError, system_error
 from torchkeeper.keys.key import Key
 from torchkeeper.rpc.schema import Method
 from torchkeeper.rpc.status import LONGEST, HandlerStatus, code_of, details_of
@@ -172,10 +172,11 @@ class _Served:
             raise
         except TorchkeeperError as expected:
             return None, expected
-        except Exception:  # request cycle: a bug of ours must still be an answer
+        except Exception as error:  # request cycle: a bug of ours must still be an answer
             known = {"request_id": call.request_id}
             logger.exception("request %s failed by a fault of the server", call.request_id, extra=known)
-            return None, TorchkeeperError("Internal server error")
+            said = "Internal server error"
+            return None, system_error(error, said) or TorchkeeperError(said)
 
     def _read(self, data: Any) -> Any:
         """The message in some bytes, or an iterator of those in an iterator of them.

@@ -1,0 +1,58 @@
+"""Where the archives of models are unpacked: a folder of the server's own, and in it one for each version.
+
+What cannot be removed (no descriptor is left, or the disk fails) is tried again whenever something else is.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import uuid
+from pathlib import Path
+
+from torchkeeper.archive.unpack import part_of
+
+logger = logging.getLogger(__name__)
+
+
+class Unpacked:
+    """The folder of one server."""
+
+    def __init__(self, parent: Path) -> None:
+        """Makes it in the folder `parent`."""
+        self._folder = Path(tempfile.mkdtemp(prefix="torchkeeper-models-", dir=parent))
+        self._unwanted: set[Path] = set()
+
+    def new(self) -> Path:
+        """A place for an archive, where nothing is yet."""
+        return self._folder / uuid.uuid4().hex
+
+    def remove(self, *paths: Path) -> None:
+        """Removes places, what is half unpacked included, and files that lie elsewhere; blocks."""
+        for path in paths:
+            if path.parent == self._folder:
+                self._unwanted.update((path, part_of(path)))
+                continue
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                logger.warning("%s is not needed any more, but cannot be removed: %s", path, error.strerror)
+        for path in tuple(self._unwanted):
+            if _removed(path):
+                self._unwanted.discard(path)
+
+    def close(self) -> None:
+        """Removes all of it; blocks."""
+        _removed(self._folder)
+
+
+def _removed(folder: Path) -> bool:
+    """Whether a folder is gone."""
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
