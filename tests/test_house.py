@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "keys": {"config", "errors"},
     "manifest": {"config", "deadlines", "errors"},
     "metrics": {"config", "machine", "wire"},
-    "doctor": {"archive", "config", "errors", "handler", "wire"},
+    "doctor": {"archive", "config", "errors", "handler", "machine", "wire"},
     "export": {"archive", "config", "errors", "handler", "wire"},
     "engine": {"config", "errors", "metrics", "pool", "wire"},
     "launcher": {"keys", "machine"},

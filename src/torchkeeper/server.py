@@ -47,6 +47,7 @@ from torchkeeper.keys.tokens import Tokens
 from torchkeeper.logs.logs import Logs
 from torchkeeper.machine.hardware import cpu_count, gpu_count
 from torchkeeper.machine.threads import in_thread, standing_threads
+from torchkeeper.machine.torch_release import broken_promise, installed_torch
 from torchkeeper.metrics.front import Metrics
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.models.builder import Builder, Sinks, worker_environ
@@ -96,7 +97,8 @@ def run(
             keys = announcement(key_file, open_inference=settings.open_inference) if key_file else ()
             for line in (*banner(settings), *keys):
                 logger.info("%s", line)
-            for warning in (*warnings, *lost, *missing):
+            unsafe = broken_promise(installed_torch())
+            for warning in (*warnings, *lost, *missing, *([unsafe] if unsafe else [])):
                 logger.warning("%s", warning)
             with local_store(settings) as settings:
                 return uvloop.run(_Server(settings, environ, logs, doors, rpc, tokens).serve(ready))

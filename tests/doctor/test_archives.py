@@ -221,7 +221,7 @@ def test_built_in_handlers(tmp_path: Path, name: str) -> None:
     findings = examine(tmp_path, {"handler": name, **model}, {**files, "net.pt2": b""})
     assert told(findings) == ([] if name in BUILTIN else [("handler", BROKEN)])
     missing = features.missing_handler(name)
-    assert missing is None or findings[-1].why == missing.sentence
+    assert missing is None or missing.sentence in [finding.why for finding in findings]
 
 
 @pytest.mark.parametrize(
@@ -471,3 +471,25 @@ def test_signatures_are_judged_where_the_settings_ask_for_it(tmp_path: Path) -> 
     assert found("require", theirs.public) == [("signature", Verdict.BROKEN)]
     assert found("warn", theirs.public) == [("signature", Verdict.IGNORED), broken]
     assert found("require", ours.public) == [broken]
+
+
+def test_safetensors_are_preferred_to_pickles(tmp_path: Path, weights: dict[str, bytes]) -> None:
+    def said(suffix: str) -> list[str]:
+        model = {"handler": "image_classifier", "modelFile": "net.py", "serializedFile": f"w{suffix}"}
+        files = {"net.py": NET, f"w{suffix}": weights["state"]}
+        found = examine(tmp_path / suffix, model, files)
+        assert told(found) == []
+        return [finding.why for finding in found if finding.what == "serialized file"]
+
+    (why,) = said(".pt")
+    assert why.startswith("w.pt is a pickle, of weights alone: a .safetensors file")
+    assert said(".safetensors") == []
+
+
+def test_code_that_lies_in_an_archive_is_said_to_be_code(tmp_path: Path) -> None:
+    found = examine(tmp_path, {"handler": "h.py"}, {"h.py": FUNCTION, "more/net.pt2": b"x", "ops.so": b"x"})
+    assert told(found) == []
+    assert [(one.what, one.why.split(" (")[0]) for one in found if one.what != "archive"] == [
+        ("more/net.pt2", "net.pt2 is code"),
+        ("ops.so", "ops.so is code"),
+    ]

@@ -161,3 +161,17 @@ def test_the_command(home: Path) -> None:
     assert bad.returncode == 1
     line = "would not run  config.properties  model_store: Missing mandatory parameter --model-store"
     assert line in bad.stdout.splitlines()
+
+
+def test_a_torch_that_loads_weights_unsafely_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told() -> list[str]:
+        return [finding.why for finding in examine(None, tmp_path, {}, tmp_path) if finding.place == "torch"]
+
+    assert told() == []
+    (tmp_path / "torch-2.5.1.dist-info").mkdir()
+    (tmp_path / "torch-2.5.1.dist-info" / "METADATA").write_text("Name: torch\nVersion: 2.5.1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    (why,) = told()
+    assert why.startswith("torch 2.5.1 lets a pickle of weights run code")

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import ExifTags, Image
+from safetensors.torch import save_file
 
 from torchkeeper.handler.errors import PredictionException, UnreadableRows
 from torchkeeper.handler.transforms import Compose, Normalize, ToTensor
@@ -403,3 +404,36 @@ def test_instances_of_several_sizes_may_share_a_request(model_dir: Path, png: Ca
     (alone,), (other,) = predictions(asked(png(1))), predictions(asked(wide(12)))
     together = predictions(asked(png(1), wide(12), png(1)), asked(wide(12)))
     assert together == [[*alone, *other, *alone], other]
+
+
+SMALL = """
+import torch
+
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.last = torch.nn.Linear(3, 6)
+
+    def forward(self, x):
+        return self.last(x.mean((2, 3)))
+"""
+
+
+def test_image_classifier_takes_weights_as_safetensors(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(SMALL)
+    state = {"last.weight": torch.randn(6, 3), "last.bias": torch.randn(6)}
+    torch.save(state, tmp_path / "net.pth")
+    save_file(state, tmp_path / "net.safetensors")
+    picture = io.BytesIO()
+    Image.new("RGB", (30, 20), "teal").save(picture, "PNG")
+
+    def answer(weights: str) -> dict[str, float]:
+        model = {"modelFile": "net.py", "serializedFile": weights}
+        (reply,) = run_handler("image_classifier", [picture.getvalue()], model=model, model_dir=tmp_path)
+        assert isinstance(reply, Reply)
+        found: dict[str, float] = json.loads(reply.body)
+        return found
+
+    assert len(answer("net.safetensors")) == 5
+    assert answer("net.safetensors") == answer("net.pth")

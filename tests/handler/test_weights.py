@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import pickle
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from safetensors.torch import save_file
 from torchkeeper.handler.weights import load_eager, load_whole
 
 CPU = torch.device("cpu")
+SRC = Path(__file__).parents[2] / "src"
 
 
 def test_safetensors_hold_a_state_dict_too(model_dir: Path) -> None:
@@ -179,3 +181,46 @@ def test_torchscript_is_served_with_a_warning(model_dir: Path, caplog: pytest.Lo
     load_whole(model_dir / "script.pt", CPU)
     assert "script.pt is TorchScript, which PyTorch has deprecated" in caplog.text
     assert "torchkeeper export" in caplog.text
+
+
+# --- all of the package ---------------------------------------------------------------------------------
+
+#: Where a pickle that is code is loaded as such, by people's wish.
+AS_CODE = {"handler/mlflow.py"}
+
+
+def calls_of_load(source: str) -> list[ast.Call]:
+    """The calls of torch.load, by any name that it may have got."""
+    tree = ast.parse(source)
+    names = {"torch.load", "torch.serialization.load"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module in ("torch", "torch.serialization"):
+            names |= {alias.asname or alias.name for alias in node.names if alias.name == "load"}
+        elif isinstance(node, ast.Import):
+            names |= {f"{one.asname}.load" for one in node.names if one.name == "torch" and one.asname}
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [call for call in calls if ast.unparse(call.func) in names]
+
+
+def test_weights_are_read_by_weights_only_and_it_is_said_each_time() -> None:
+    loading = {}
+    for folder in ("torchkeeper", "ts", "model_archiver"):
+        for path in (SRC / folder).rglob("*.py"):
+            name = path.relative_to(SRC / folder).as_posix()
+            for call in calls_of_load(path.read_text()):
+                said = {word.arg: ast.unparse(word.value) for word in call.keywords}
+                loading[name] = said.get("weights_only", "")
+                assert loading[name] == str(name not in AS_CODE), f"{name}:{call.lineno}"
+    assert loading.keys() >= {"handler/weights.py", *AS_CODE}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import torch as t\nt.load(x)",
+        "from torch import load as read\nread(x)",
+        "import torch\ntorch.load(x)",
+    ],
+)
+def test_no_name_hides_a_load(source: str) -> None:
+    assert len(calls_of_load(source)) == 1

@@ -69,7 +69,7 @@ class StandInProcess:
             return
         if self._launcher.load_error is None:
             self.loaded = True
-            self._report(Loaded(self.pid, 0.0))
+            self._report(Loaded(self.pid, 0.0, None, self._launcher.torch))
         elif self._launcher.load_error:
             self._report(LoadFailed(self._launcher.load_error))
             self.end(1)
@@ -116,6 +116,8 @@ class StandInLauncher:
     def __init__(self) -> None:
         self.processes: list[StandInProcess] = []
         self.load_error: str | None = None
+        #: The version of torch that they say they have.
+        self.torch = ""
 
     async def launch(self, owner: Owner, launch: Launch) -> Any:
         process = StandInProcess(self, owner)

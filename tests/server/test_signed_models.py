@@ -48,8 +48,13 @@ def test_only_what_was_signed_serves(tmp_path: Path) -> None:
         "default_workers_per_model": 1,
     }
     models = ("mnist.mar", "tampered-1.0.mar")
-    server = Server(tmp_path, models, settings, environ={"PYTHONDONTWRITEBYTECODE": ""})
+    # an old torch beside the server, as far as its metadata go
+    (tmp_path / "old" / "torch-2.5.1.dist-info").mkdir(parents=True)
+    (tmp_path / "old" / "torch-2.5.1.dist-info" / "METADATA").write_text("Name: torch\nVersion: 2.5.1\n")
+    environ = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPATH": str(tmp_path / "old")}
+    server = Server(tmp_path, models, settings, environ=environ)
     try:
+        server.wait_for(r"\[WARN *\] .* torch 2\.5\.1 lets a pickle of weights run code although")
         server.wait_for(r"Failed to load model: tampered-1\.0\.mar: .* it is not what the key sha256:")
         assert server.client.post("/predictions/mnist", content=b"x").text == "ok"
         (described,) = server.manage.get("/models/mnist").json()
@@ -63,7 +68,8 @@ def test_only_what_was_signed_serves(tmp_path: Path) -> None:
         )
         wanted = {"url": "mnist", "model_name": "folder", "initial_workers": 1, "synchronous": True}
         for _ in range(2):  # its workers have left nothing in the folder
-            assert server.manage.post("/models", params=wanted).status_code == 200
+            answer = server.manage.post("/models", params=wanted)
+            assert answer.status_code == 200, answer.text
             assert server.client.post("/predictions/folder", content=b"x").text == "ok"
             assert server.manage.delete("/models/folder").status_code == 200
     finally:

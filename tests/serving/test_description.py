@@ -203,3 +203,18 @@ def test_a_models_metadata_are_of_the_version_and_of_its_sisters() -> None:
         "inputs": [{"name": "a"}],
         "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 3]}, {"name": "z"}],
     }
+
+
+@pytest.mark.parametrize(
+    ("torch", "told"), [("", None), ("2.10.1", None), ("2.9.1+cpu", "torch 2.9.1+cpu lets")]
+)
+def test_a_torch_that_loads_weights_unsafely_is_told_of(tmp_path: Path, torch: str, told: str | None) -> None:
+    house = House(tmp_path)
+    house.launcher.torch = torch
+
+    async def scenario() -> None:
+        found = shown(describe(await registered(house))).get("torchWarning")
+        assert (found is None) == (told is None)
+        assert found is None or found.startswith(told)
+
+    asyncio.run(scenario())

@@ -96,6 +96,7 @@ def test_it_loads_answers_and_leaves_when_told_to(tmp_path: Path) -> None:
     with working(tmp_path, source) as worker:
         assert isinstance(worker.loaded, Loaded)
         assert worker.loaded.pid == worker.process.pid
+        assert worker.loaded.torch == ""
         for body in (b"one", b"two"):
             (outcome,) = worker.ask([request(body)])
             assert isinstance(outcome, Reply)

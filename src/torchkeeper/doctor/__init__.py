@@ -27,6 +27,7 @@ from torchkeeper.doctor.finding import Finding as Finding
 from torchkeeper.doctor.finding import Verdict as Verdict
 from torchkeeper.doctor.places import examine_place
 from torchkeeper.errors import SettingsError
+from torchkeeper.machine.torch_release import broken_promise, installed_torch
 
 _LOG4J = re.compile(r"-Dlog4j2?\.configurationFile=(?:file://)?(\S+)")
 
@@ -51,6 +52,8 @@ def examine(
     named = model_store or setup.model_store
     store = cwd / named if named else None
     findings += of_keys + examine_exposure(setup, where) + examine_store(setup, store, where)
+    if unsafe := broken_promise(installed_torch()):
+        findings.append(Finding("torch", "weights_only", Verdict.CHANGED, unsafe))
     folder = cwd if config is None else config.parent
     findings += _beside(setup, folder, cwd)
     if store is not None and store.is_dir():

@@ -27,6 +27,8 @@ from torchkeeper.handler.formats import (
     CODE,
     ENGINES,
     LIBRARY_ENDS,
+    PICKLED_WEIGHTS,
+    SAFE,
     TELLING,
     TENSORS_REFUSAL,
     TORCHSCRIPT_ENDS,
@@ -234,8 +236,14 @@ def examine_weights(archive: Archive, own: Path | None) -> Iterator[_Check]:
             yield "serialized file", *_refused(serialized.name, scan.why, ours)
         elif not manifest.model_file and ours:
             yield from _whole(serialized, scan.kind)
+        elif scan.kind is PickleKind.WEIGHTS and serialized.suffix != SAFE:
+            why = f"{serialized.name} is a pickle, of weights alone: {PICKLED_WEIGHTS}"
+            yield "serialized file", Verdict.WORKS, why
     for path in sorted(folder.rglob("*")):
-        if path.suffix in _TORCH_SUFFIXES and path != serialized and path.is_file():
+        if path.suffix in CODE and path != serialized and path.is_file():
+            name = path.relative_to(folder).as_posix()
+            yield name, Verdict.WORKS, code_remark(path.name, path.suffix)
+        elif path.suffix in _TORCH_SUFFIXES and path != serialized and path.is_file():
             scan = scan_file(path)
             if path.name == SOURCE_VOCAB and ours and _is_of_torchtext(scan):
                 continue

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
+from torchkeeper.handler.formats import SAFE
+
 #: What torch.save wrote before zip files: this number, a version, facts of the system, the object, its keys.
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PICKLES = 5
@@ -98,7 +100,7 @@ class Scan:
 
 def scan_file(path: Path) -> Scan:
     """Looks at a file that may be torch.save's."""
-    if path.suffix == ".safetensors":
+    if path.suffix == SAFE:
         return Scan(PickleKind.WEIGHTS)
     try:
         if zipfile.is_zipfile(path):

@@ -16,6 +16,12 @@ TELLING = (".pt2", ".onnx")
 #: Suffixes of TensorRT's engines.
 ENGINES = (".engine", ".plan", ".trt")
 
+#: The suffix of state dicts that are tensors and nothing else.
+SAFE = ".safetensors"
+PICKLED_WEIGHTS = (
+    "a .safetensors file (safetensors.torch.save_file(model.state_dict(), path)) holds tensors and nothing "
+    "else, and is read faster"
+)
 TORCHSCRIPT_ENDS = (
     "TorchScript, which PyTorch has deprecated: it is served, but export the model anew "
     "(torchkeeper export, or torch.export.save)"

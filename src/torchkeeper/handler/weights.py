@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from torchkeeper.handler.exported import read_library, read_pt2
-from torchkeeper.handler.formats import ENGINES, TORCHSCRIPT_ENDS, engine_refusal
+from torchkeeper.handler.formats import ENGINES, SAFE, TORCHSCRIPT_ENDS, engine_refusal
 from torchkeeper.handler.helpers import PACKAGES, import_file, list_classes_from_module
 from torchkeeper.handler.onnx_model import read_onnx
 from torchkeeper.handler.safe_text import first_sentence
@@ -110,7 +110,7 @@ def _import_owner(path: Path, library: str, error: RuntimeError) -> None:
 
 
 #: Suffix -> reader of a state dict; other suffixes are torch.save's.
-STATE_READERS: dict[str, Callable[[Path, torch.device], StateDict]] = {".safetensors": read_safetensors}
+STATE_READERS: dict[str, Callable[[Path, torch.device], StateDict]] = {SAFE: read_safetensors}
 
 #: Suffix -> reader of a whole model, for archives without a model file.
 MODEL_READERS: dict[str, Callable[[Path, torch.device], Any]] = {

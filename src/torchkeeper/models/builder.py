@@ -255,8 +255,8 @@ def worker_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str, 
     """
     withheld, secret = settings.blacklist_env_vars, secret_variables()
     clean = {} if settings.verify_models == "off" else {"PYTHONDONTWRITEBYTECODE": "1"}
-    return clean | {
+    return {
         name: value
         for name, value in environ.items()
         if name not in secret and (withheld is None or not withheld.fullmatch(name))
-    }
+    } | clean

@@ -17,6 +17,7 @@ from torchkeeper.archive.signatures import Provenance
 from torchkeeper.config.model_settings import ModelSettings
 from torchkeeper.engine.dispatch import Dispatcher
 from torchkeeper.errors import CleaningTimedOut, ModelVersionNotFound
+from torchkeeper.machine.torch_release import broken_promise
 from torchkeeper.models.autoscale import TICK, Autoscale, Demand
 from torchkeeper.pool.life import State
 from torchkeeper.pool.pool import Pool
@@ -107,6 +108,12 @@ class ModelVersion:
         """What the model takes and gives; empty as long as no worker has said so."""
         told = (worker.signature for worker in self.pool.workers)
         return next((found for found in told if found is not None), Signature())
+
+    @property
+    def torch_warning(self) -> str | None:
+        """What is wrong with the torch of its workers, as far as that is known; None if nothing is."""
+        told = (broken_promise(worker.torch) for worker in self.pool.workers)
+        return next((warning for warning in told if warning is not None), None)
 
     def ready(self) -> bool:
         """Whether it serves with as many workers as asked for; with none it does not serve."""

@@ -343,7 +343,7 @@ class Pool:
         worker.load_seconds = took
         worker.wear = Wear(worker.resident)
         self._check_bound(worker)
-        worker.signature = message.signature
+        worker.signature, worker.torch = message.signature, message.torch
         self._events.on_ready(worker)
         self._take_over(worker)
         self._notify()

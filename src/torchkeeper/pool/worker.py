@@ -113,6 +113,8 @@ class Worker:
         self.load_seconds = 0.0
         #: What the model takes and gives, as the last process that loaded it said.
         self.signature: Signature | None = None
+        #: The version of torch in it; empty without torch.
+        self.torch = ""
         self.ended = asyncio.Event()
         #: Requests that its process has answered; the dispatcher counts them.
         self.answered = 0

@@ -113,6 +113,8 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     lastFailure: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     #: Only there where signatures are looked at: the archive's `state`, and what is `told` of it.
     signature: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    #: Only there where the workers' torch does not load weights safely: why, and what to do.
+    torchWarning: str | msgspec.UnsetType = msgspec.UNSET
     #: Only for those who ask: who says what holds.
     settingOrigins: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
@@ -148,6 +150,7 @@ def describe(
         quarantine=_quarantine(found) or msgspec.UNSET,
         lastFailure=_last_failure(found) or msgspec.UNSET,
         signature=_signature(found) or msgspec.UNSET,
+        torchWarning=found.torch_warning or msgspec.UNSET,
         settingOrigins=setting_origins(found) if origins else msgspec.UNSET,
         **shown,
     )

@@ -82,6 +82,8 @@ class Loaded(_Message, frozen=True, array_like=True, tag=10):
     seconds: float
     #: What the model takes and gives, if its handler knows.
     signature: Signature | None = None
+    #: The version of torch in the worker, whose environment may be the model's own; empty without torch.
+    torch: str = ""
 
 
 class Leaving(_Message, frozen=True, array_like=True):

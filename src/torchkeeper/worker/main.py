@@ -139,7 +139,8 @@ def serve(channel: Channel) -> int:
             sys.stderr.flush()
         channel.send(encode(LoadFailed(cause, *blame.of(error), traceback_of(error))))
         return EXIT_LOAD_FAILED
-    channel.send(encode(Loaded(os.getpid(), time.perf_counter() - begin, service.signature)))
+    torch = str(getattr(sys.modules.get("torch"), "__version__", ""))
+    channel.send(encode(Loaded(os.getpid(), time.perf_counter() - begin, service.signature, torch)))
     return _answer_batches(channel, service, blame)
 
 
