@@ -21,6 +21,8 @@ VALUES = st.builds(
     target_cpu=st.integers(1, 100),
     cpu=st.sampled_from(["1", "500m"]),
     service_account=st.sampled_from(["", "reader"]),
+    drain_delay=st.integers(0, 60),
+    drain_timeout=st.integers(0, 600),
     runtime=st.sampled_from(["torchkeeper", "torchkeeper-gpu"]),
     storage_secret=st.sampled_from(["", "keys"]),
 )

@@ -35,6 +35,8 @@ def test_every_option_reaches_the_objects(capsys: pytest.CaptureFixture[str]) ->
         "target_cpu": 60,
         "cpu": "2",
         "memory": "4Gi",
+        "drain_delay": 20,
+        "drain_timeout": 120,
         "service_account": "reader",
     }
     own = {

@@ -54,7 +54,7 @@ def test_a_stop_has_time_for_its_drain(values: Values) -> None:
     for whole, container in pods(values):
         slept = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
         assert slept >= 2 * container["readinessProbe"]["periodSeconds"]
-        needed = slept + deadlines.DRAIN + deadlines.WORKER_STOP
+        needed = slept + values.drain_delay + values.drain_timeout + deadlines.WORKER_STOP
         assert whole["terminationGracePeriodSeconds"] >= needed + 10
 
 

@@ -36,6 +36,8 @@ GOOD = Values("mnist", "example.org/torchkeeper:1.0", "pvc://models/team/mnist")
         ("max_replicas", 100_000),
         ("target_cpu", 0),
         ("target_cpu", 101),
+        ("drain_delay", -1),
+        ("drain_timeout", 86_401),
         ("cpu", "0"),
         ("cpu", "0m"),
         ("cpu", "one"),

@@ -36,6 +36,8 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         _add_optional(parser, "--target-cpu", "PERCENT", "load at which replicas are added; default: 70", int)
         _add_optional(parser, "--cpu", "N", "processors of each replica; default: 1")
         _add_optional(parser, "--memory", "BYTES", "memory of each replica; default: 2Gi")
+        _add_optional(parser, "--drain-delay", "SECONDS", "as in config.properties; default: 0", int)
+        _add_optional(parser, "--drain-timeout", "SECONDS", "as in config.properties; default: 30", int)
         _add_optional(parser, "--service-account", "NAME", "account that may fetch the models")
     _add_optional(kserve, "--runtime", "NAME", "name of the ClusterServingRuntime; default: torchkeeper")
     _add_optional(k8s, "--storage-secret", "NAME", "Secret with the variables that fetching needs")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from torchkeeper.config.kserve_pod import PROTOCOLS
 from torchkeeper.manifest.pod import (
-    GRACE,
     METRICS_PORT,
     Object,
     arguments,
     container,
     container_ports,
+    grace,
     metadata,
     rolling_update,
     volumes,
@@ -64,7 +64,7 @@ def _service(values: Values) -> Object:
                 "scaleMetric": "cpu",
                 "scaleTarget": values.target_cpu,
                 "deploymentStrategy": rolling_update(),
-                "terminationGracePeriodSeconds": GRACE,
+                "terminationGracePeriodSeconds": grace(values),
                 **account,
                 "model": {
                     "modelFormat": {"name": "pytorch", "version": "1"},

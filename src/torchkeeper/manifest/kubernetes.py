@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from torchkeeper.errors import SettingsError
 from torchkeeper.manifest.pod import (
-    GRACE,
     GRPC_PORT,
     HTTP_PORT,
     METRICS_PORT,
@@ -17,6 +16,7 @@ from torchkeeper.manifest.pod import (
     arguments,
     container,
     container_ports,
+    grace,
     metadata,
     resources,
     rolling_update,
@@ -89,7 +89,7 @@ def _pod(values: Values) -> Object:
         "automountServiceAccountToken": False,
         # A Service called `ts` would put variables like ours into every pod.
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": GRACE,
+        "terminationGracePeriodSeconds": grace(values),
         "topologySpreadConstraints": [
             {
                 "maxSkew": 1,

@@ -5,10 +5,9 @@ Pure. Paths are those of docker/Dockerfile's image and of KServe's layout for To
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from torchkeeper.deadlines import DRAIN, WORKER_STOP
+from torchkeeper.deadlines import WORKER_STOP
 from torchkeeper.manifest.values import Values
 
 Object = dict[str, Any]
@@ -26,10 +25,14 @@ METRICS_PORT = 8082
 PRE_STOP = 10
 #: Seconds for all that comes after the drain besides the workers: snapshot, logs, the interpreter's end.
 _MARGIN = 15
-GRACE = PRE_STOP + math.ceil(DRAIN + WORKER_STOP) + _MARGIN
 #: Seconds that models may take to be fetched and unpacked before the server listens.
 STARTUP = 600
 _LOG_SPACE = "1Gi"
+
+
+def grace(values: Values) -> int:
+    """Seconds from the pod's removal until it is killed: the server's own end fits into them."""
+    return PRE_STOP + values.drain_delay + values.drain_timeout + int(WORKER_STOP) + _MARGIN
 
 
 def arguments(*more: str) -> list[str]:

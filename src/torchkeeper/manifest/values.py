@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from torchkeeper.config.kserve_pod import PROTOCOLS
+from torchkeeper.deadlines import DRAIN
 from torchkeeper.errors import SettingsError
 
 #: Where KServe's storage initializer can download from. A `pvc` is mounted, not downloaded.
@@ -22,6 +23,9 @@ KSERVE_ONLY = ("oci", "modelscope", "file")
 LONGEST_NAME = 63 - len("-predictor")
 #: The most replicas that are not taken for a slip of the finger.
 MOST_REPLICAS = 1000
+
+#: And the most seconds: a day.
+LONGEST_DRAIN = 86_400
 
 _LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]+(-+[a-z0-9]+)*(\.[a-z0-9]+(-+[a-z0-9]+)*)*")
@@ -37,7 +41,8 @@ class Values:
     """What a manifest is made from; the attributes are the command's options.
 
     `cpu` and `memory` are Kubernetes quantities and are both asked for and the limit; `target_cpu` is in
-    percent of the first. An empty namespace leaves it to whoever applies the manifest. `runtime` is KServe's
+    percent of the first; `drain_delay` and `drain_timeout` are what the models' config.properties says, in
+    seconds. An empty namespace leaves it to whoever applies the manifest. `runtime` is KServe's
     only; `storage_secret` (environment variables) and `downloader` (an image) are for models that are fetched
     without KServe.
 
@@ -57,6 +62,8 @@ class Values:
     memory: str = "2Gi"
     service_account: str = ""
     runtime: str = "torchkeeper"
+    drain_delay: int = 0
+    drain_timeout: int = int(DRAIN)
     storage_secret: str = ""
     downloader: str = DOWNLOADER
 
@@ -87,6 +94,9 @@ class Values:
             )
         if not 1 <= self.target_cpu <= 100:
             raise SettingsError(f"--target-cpu {self.target_cpu}: must be a percentage, from 1 to 100")
+        for option, seconds in (("--drain-delay", self.drain_delay), ("--drain-timeout", self.drain_timeout)):
+            if not 0 <= seconds <= LONGEST_DRAIN:
+                raise SettingsError(f"{option} {seconds}: must be seconds, from 0 to {LONGEST_DRAIN}")
         _hold("--cpu", self.cpu, _CPU, "processors such as 2, 0.5 or 500m")
         _hold("--memory", self.memory, _MEMORY, "bytes such as 2Gi or 512Mi")
         _storage(self.storage_uri)
