@@ -26,18 +26,22 @@ class Tempo:
     def __init__(self) -> None:
         self._seconds: deque[float] = deque(maxlen=LAST)
         self._counts: deque[int] = deque(maxlen=LAST)
+        #: A worker's seconds per request; None: to be found anew. Of those who are refused there are many.
+        self._pace: float | None = None
 
     def took(self, count: int, seconds: float) -> None:
         """A worker had a batch of `count` requests in hand for so long."""
         self._counts.append(count)
         self._seconds.append(seconds)
+        self._pace = None
 
     def wait(self, ahead: int, workers: int) -> float | None:
         """Seconds until `ahead` requests have been served by so many workers; None: nobody knows."""
         if len(self._counts) < FEWEST or not workers:
             return None
-        rounds = ahead / (statistics.median(self._counts) * workers)
-        return rounds * statistics.median(self._seconds)
+        if self._pace is None:
+            self._pace = statistics.median(self._seconds) / statistics.median(self._counts)
+        return ahead * self._pace / workers
 
     def check(self, ahead: int, workers: int, patience: float) -> None:
         """Returns where a client that waits for `patience` seconds can be served behind those ahead.

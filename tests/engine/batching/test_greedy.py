@@ -59,17 +59,24 @@ def test_a_batch_is_full_at_what_the_workers_memory_suffices_for() -> None:
     assert policy.decide(seen, now=1.0) == Send(0, 2)
 
 
+def test_behind_the_only_worker_longer_batches_hide_the_turn_around_too() -> None:
+    policy = Greedy(batch_size=1)
+    policy.observe(Done(0, 1, PREPARE_BELOW * 2))
+    assert policy.decide(view(5, 1, 1), 0) is None, "the other one may be idle sooner"
+    assert policy.decide(view(5, 1), 0) == Send(0, 1)
+
+
 def test_the_mean_follows_the_newest_batches() -> None:
     """One long batch among short ones ends preparing; as many short ones bring it back."""
     policy = Greedy(batch_size=1)
     policy.observe(Done(0, 1, 0.0))
     policy.observe(Done(0, 1, PREPARE_BELOW * 4.9))
-    assert policy.decide(view(1, 1), 0) == Send(0, 1)
+    assert policy.decide(view(1, 1, 1), 0) == Send(0, 1)
     policy.observe(Done(0, 1, PREPARE_BELOW * 4.9))
-    assert policy.decide(view(1, 1), 0) is None
+    assert policy.decide(view(1, 1, 1), 0) is None
     for _ in range(10):
         policy.observe(Done(0, 1, 0.0))
-    assert policy.decide(view(1, 1), 0) == Send(0, 1)
+    assert policy.decide(view(1, 1, 1), 0) == Send(0, 1)
 
 
 @given(st.lists(st.integers(0, 2), max_size=4), st.integers(1, 9), st.floats(0, 1))

@@ -8,6 +8,9 @@ from torchkeeper.engine.batching.policy import Done, Event, Lane, Send, View, Wo
 #: the front's turn-around of about a millisecond, which only short batches notice, and a request prepared
 #: behind a long one could not go to a worker that falls idle first.
 PREPARE_BELOW = 0.02
+#: The same where there is no other worker that could fall idle. Behind batches that are longer still a
+#: prepared request would wait where its age is not looked at.
+PREPARE_ALONE = 0.1
 #: Weight of the newest batch in the running mean of batch times.
 _NEWEST = 0.2
 
@@ -38,7 +41,8 @@ class Greedy:
                 return Send(worker.worker_id, self._batch_size)
             if worker.batches == 1 and second is None:
                 second = worker
-        short = self._seconds is not None and self._seconds < PREPARE_BELOW
+        below = PREPARE_BELOW if len(view.workers) > 1 else PREPARE_ALONE
+        short = self._seconds is not None and self._seconds < below
         if second is not None and short:
             size = min(self._batch_size, second.most)
             if view.lanes[0].waiting >= size:
