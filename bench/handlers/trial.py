@@ -1,15 +1,30 @@
-"""A handler without a model that does what it is told: sleeps, fails, counts; else what comes in goes out."""
+"""A handler without a model that does what it is told: sleeps, fails, counts; else what comes in goes out.
 
+It may also be told by a file beside the server's temporary ones, while it is loaded.
+"""
+
+import os
 import time
 
 answered = 0
+
+
+def load():
+    """`at-load` in the temporary folder: `sleep SECONDS`, or anything else for a failure."""
+    path = os.path.join(os.environ.get("TMPDIR", "/tmp"), "at-load")
+    if os.path.exists(path):
+        with open(path) as file:
+            what, _, rest = file.read().partition(" ")
+        if what != "sleep":
+            raise RuntimeError("it is not to be loaded")
+        time.sleep(float(rest))
 
 
 def handle(data, context):
     """`sleep SECONDS ...`, `bad`, or `count`: how many requests this process has answered."""
     global answered
     if data is None:
-        return None
+        return load()
     answers = []
     for row in data:
         text = bytes(row.get("data") or row.get("body")).decode()

@@ -31,12 +31,14 @@ class Variant:
     batch: int | None = None
     delay: int | None = None
     workers: int | None = None
+    version: str = "1.0"
 
     @property
     def name(self) -> str:
         """The archive's file name without its ending."""
         batch = "" if self.batch is None else f"-batch{self.batch}"
-        return f"{self.workload}{batch}" + ("" if self.delay is None else f"-delay{self.delay}")
+        delay = "" if self.delay is None else f"-delay{self.delay}"
+        return f"{self.workload}{batch}{delay}" + ("" if self.version == "1.0" else f"-{self.version}")
 
     @property
     def config(self) -> str | None:
@@ -96,7 +98,8 @@ def build_archive(variant: Variant, archiver: Path, store: Path) -> Path:
     made = store / f"{variant.name}.mar"
     compiled = variant.workload == COMPILED
     packed = _eager(made) if compiled else made
-    command: list[str | Path] = [archiver, "--model-name", packed.stem, "--version", "1.0", "--force"]
+    command: list[str | Path] = [archiver, "--model-name", packed.stem, "--version", variant.version]
+    command += ["--force"]
     command += ["--export-path", store]
     if variant.workload in ("mnist", COMPILED):
         command += ["--model-file", MNIST / "mnist.py", "--serialized-file", MNIST / "mnist_cnn.pt"]

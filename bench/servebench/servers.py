@@ -80,10 +80,17 @@ class Running:
     pid: int
     seconds_to_answer: float
     launcher: bool
+    #: Its working folder, where its temporary files are, too.
+    folder: Path
 
     def memory(self) -> float:
         """PSS of the server's processes in MB (10^6 bytes)."""
         return tree_memory(self.pid, itself=not self.launcher)
+
+    @property
+    def front(self) -> int:
+        """The process that the clients' bytes reach."""
+        return children(self.pid)[0] if self.launcher else self.pid
 
 
 @contextmanager
@@ -102,8 +109,7 @@ def serving(
     with tempfile.TemporaryDirectory(prefix="servebench-") as name:
         folder = Path(name)
         port, management, grpc = _write_config(folder, settings or {})
-        command = [str(kind.command), "--start", "--foreground", "--ncs", "--disable-token-auth"]
-        command += ["--ts-config", str(folder / "config.properties"), "--model-store", str(store)]
+        command = _command(kind, folder, store)
         command += ["--models", *(f"{model}={file}" for model, file in models.items())]
         if tuned and kind.tunable:
             (folder / "log4j2.xml").write_text(_LOGS_OFF)
@@ -122,7 +128,34 @@ def serving(
         try:
             _first_answer(process, kind.name, port, ask, folder)
             seconds = time.perf_counter() - begin
-            yield Running(port, management, grpc, process.pid, seconds, kind.launcher)
+            yield Running(port, management, grpc, process.pid, seconds, kind.launcher, folder)
+        finally:
+            _stop(process, kind)
+
+
+def _command(kind: Kind, folder: Path, store: Path) -> list[str]:
+    command = [str(kind.command), "--start", "--foreground", "--ncs", "--disable-token-auth"]
+    return [*command, "--ts-config", str(folder / "config.properties"), "--model-store", str(store)]
+
+
+def exit_code(kind: Kind, store: Path, settings: Mapping[str, str], limit: float) -> int | None:
+    """What a server ends with that cannot be started so; None if it runs after `limit` seconds."""
+    with tempfile.TemporaryDirectory(prefix="servebench-") as name:
+        folder = Path(name)
+        _write_config(folder, settings)
+        process = subprocess.Popen(
+            _command(kind, folder, store),
+            cwd=folder,
+            env=_environment(folder, kind, tuned=False),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            return process.wait(limit)
+        except subprocess.TimeoutExpired:
+            return None
         finally:
             _stop(process, kind)
 
@@ -134,8 +167,9 @@ def _write_config(folder: Path, settings: Mapping[str, str]) -> tuple[int, int, 
     for holder in holders:
         holder.close()
     rows = zip(_PORT_KEYS.items(), ports, strict=True)
-    lines = [f"{key}={value.format(port)}\n" for (key, value), port in rows]
-    lines += [f"{key}={value}\n" for key, value in {"enable_model_api": "true", **settings}.items()]
+    found = {key: value.format(port) for (key, value), port in rows}
+    found |= {"enable_model_api": "true", **settings}
+    lines = [f"{key}={value}\n" for key, value in found.items()]
     (folder / "config.properties").write_text("".join(lines))
     return ports[0], ports[1], ports[3]
 
