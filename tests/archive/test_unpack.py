@@ -127,6 +127,61 @@ def test_whatever_is_damaged_is_unpacked_whole_or_refused(name: str, data: st.Da
         assert {each.name for each in Path(folder).iterdir()} == {"in", "m.mar"}
 
 
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+@pytest.mark.parametrize("size", [1, 512, 1000])
+def test_entries_of_a_tar_file_are_counted_before_one_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: int, size: int
+) -> None:
+    monkeypatch.setattr(rules, "MAX_ENTRIES", 6)
+    path = tmp_path / "m.tar.gz"
+    made: list[str] = []
+
+    def check() -> None:
+        made.append("a piece of a file")
+
+    for number in (5, 6):
+        with tarfile.open(path, "w:gz", format=form) as packed:
+            folder = tarfile.TarInfo("folder")
+            folder.type = tarfile.DIRTYPE
+            packed.addfile(folder)
+            for place in range(number):
+                # a name of which POSIX's pax and GNU's tar tell in an entry of its own
+                entry = tarfile.TarInfo(
+                    f"folder/{place}" + ("é" * 60 if form != tarfile.USTAR_FORMAT else "")
+                )
+                entry.size = size
+                packed.addfile(entry, io.BytesIO(bytes(size)))
+        if number == 6:
+            made.clear()
+            with pytest.raises(ArchiveError, match="it has more than 6 entries; if all of it is wanted"):
+                unpack(path, tmp_path / "m", check)
+            assert made == []
+        else:
+            unpack(path, tmp_path / "m", check)
+            shutil.rmtree(tmp_path / "m")
+
+
+def test_what_tells_of_a_size_of_its_own_is_counted_as_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tar file that holds one: by the size in its head the inner entries would count, too."""
+    monkeypatch.setattr(rules, "MAX_ENTRIES", 3)
+    inner = io.BytesIO()
+    with tarfile.open(fileobj=inner, mode="w", format=tarfile.USTAR_FORMAT) as packed:
+        for place in range(9):
+            packed.addfile(tarfile.TarInfo(str(place)))
+    content = inner.getvalue()
+    with tarfile.open(tmp_path / "m.tar", "w", format=tarfile.PAX_FORMAT) as packed:
+        entry = tarfile.TarInfo("inner.tar")
+        entry.pax_headers = {"size": str(len(content))}
+        entry.size = 0
+        packed.addfile(entry)
+        packed.fileobj.write(content)  # type: ignore[union-attr]
+        packed.offset += len(content)
+    unpack(tmp_path / "m.tar", tmp_path / "m")
+    assert (tmp_path / "m" / "inner.tar").read_bytes() == content
+
+
 def test_the_bounds_are_what_may_be_and_no_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "m.mar"
     monkeypatch.setattr(rules, "MAX_ENTRIES", 5)
