@@ -270,3 +270,13 @@ def test_a_model_without_classes_is_not_explained(output: Any, text: str) -> Non
     with pytest.raises(PredictionException, match=rf"one tensor \(N, classes\): {text}") as caught:
         in_range(0, output)
     assert caught.value.error_code == 501
+
+
+def test_a_target_beyond_what_a_tensor_counts_is_refused_alone(
+    model_dir: Path, png: Callable[[int], bytes]
+) -> None:
+    rows: list[Request] = [{"data": png(1), "target": b"9" * 30}, {"data": png(1), "target": b"3"}]
+    huge, fine = run_handler(model_dir / "handler.py", rows, kind=Kind.EXPLAIN, model=MODEL)
+    assert isinstance(huge, Failure)
+    assert (huge.status, "is out of range" in huge.message) == (400, True)
+    assert isinstance(fine, Reply)

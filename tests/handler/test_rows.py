@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from torchkeeper.handler.errors import PredictionException, UnreadableRows
 from torchkeeper.handler.rows import payload, target, targets
 
 
@@ -39,7 +40,6 @@ def test_a_row_without_data_is_named() -> None:
         (target, {"target": "1" + "x" * 100_000}),
         (target, {"target": ["x" * 100_000]}),
         (target, {"target": float("inf")}),
-        (target, {"target": "9" * 30}),
         (target, {"target": {"x": list(range(10_000))}}),
     ],
 )
@@ -72,3 +72,17 @@ def test_target(row: Any, expected: Any) -> None:
 def test_no_number_is_named_with_its_row(given: Any) -> None:
     with pytest.raises(ValueError, match="request 1 of the batch: target must be the number of a class"):
         targets([{}, {"target": given}])
+
+
+@pytest.mark.parametrize(
+    "given", ["9" * 30, b"-" + b"9" * 30, 1 << 63, -(1 << 63), 1e300, "9" * 100_000, [1, "9" * 20]]
+)
+def test_a_target_that_no_tensor_has_an_index_for_is_the_clients_fault(given: Any) -> None:
+    with pytest.raises(PredictionException) as raised:
+        target({"target": given})
+    assert raised.value.error_code == 400
+    assert raised.value.message.endswith(" is out of range: no model has such a class")
+    assert len(raised.value.message) < 1000
+    with pytest.raises(UnreadableRows) as several:
+        targets([{"target": 1}, {"target": given}])
+    assert list(several.value.rows) == [1]

@@ -105,7 +105,7 @@ def test_one_wrong_status_or_header_fails_alone_and_says_where(serve: Start) -> 
     server, pid = started(serve)
     asked = {
         "status abc": "the response status 'abc' is no number (m_handler.py, line ",
-        "status 99": "the response status '99' is none of an answer: it must be 200 to 999 (m_h",
+        "status 99": "the response status '99' is none of an answer: it must be 200 to 599 (m_h",
         "header a b": "the response header 'a b' is no name of a header (m_handler.py, line ",
     }
     for body, cause in asked.items():

@@ -12,8 +12,8 @@ from typing import Any
 
 from torchkeeper.handler.safe_text import safe_repr, safe_str
 
-#: A final status has three digits; those below announce a further answer.
-LOWEST, HIGHEST = 200, 999
+#: Those below announce a further answer, those above have no class, and so nobody knows what they are.
+LOWEST, HIGHEST = 200, 599
 #: Characters of a phrase, and of a header's value.
 LONGEST_PHRASE = 1_000
 LONGEST_VALUE = 1 << 16

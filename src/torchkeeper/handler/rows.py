@@ -6,16 +6,20 @@ Must not import torch: rows are what came over the wire.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from torchkeeper.handler.errors import UnreadableRows
+from torchkeeper.handler.errors import PredictionException, UnreadableRows
 from torchkeeper.handler.safe_text import safe_repr, safe_str
 
 T = TypeVar("T")
 
 #: The largest index that a tensor may hold.
 _FARTHEST = (1 << 63) - 1
+
+#: A number, of however many digits: Python does not read too many of them.
+_WHOLE = re.compile(r"\s*[+-]?[0-9]+\s*")
 
 #: Parameters that an error names.
 _NAMED = 5
@@ -55,6 +59,7 @@ def target(row: Any) -> Target:
 
     Raises:
         ValueError: a target that is no number.
+        PredictionException: one that no tensor has an index for; 400.
     """
     row = fields(row)
     given = row.get("target") if isinstance(row, dict) else None
@@ -71,8 +76,11 @@ def _index(given: Any) -> int:
         index = int(text)
     except (TypeError, ValueError, OverflowError):
         index = None
-    if index is None or abs(index) > _FARTHEST or (isinstance(given, float) and given != index):
+    whole = index is not None or (isinstance(text, str) and _WHOLE.fullmatch(text) is not None)
+    if not whole or (isinstance(given, float) and given != index):
         raise ValueError(f"target must be the number of a class, not {safe_repr(text)}")
+    if index is None or abs(index) > _FARTHEST:
+        raise PredictionException(f"target {safe_repr(text)} is out of range: no model has such a class", 400)
     return index
 
 

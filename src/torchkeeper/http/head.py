@@ -155,7 +155,7 @@ class AnswerHead:
     def __init__(
         self, request: Head, status: int, reason: bytes | None, fields: Iterable[Field], *, close: bool
     ) -> None:
-        if not 200 <= status <= 999:
+        if not 200 <= status <= 599:
             _warn(request, "its status %s is none that an answer can have, 500 is sent", status)
             status, reason = 500, None
         self.status = status
