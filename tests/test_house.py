@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "export": {"archive", "config", "errors", "handler", "wire"},
     "engine": {"config", "errors", "metrics", "pool", "wire"},
     "launcher": {"keys", "machine"},
-    "logs": {"config", "errors", "metrics", "wire"},
+    "logs": {"config", "errors", "machine", "metrics", "wire"},
     "worker": {"deadlines", "envelope", "handler", "machine", "wire"},
     "models": {"archive", "config", "engine", "errors", "machine", "metrics", "pool", "wire"},
     "testing": {"handler", "wire", "worker"},

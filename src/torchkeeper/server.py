@@ -11,7 +11,6 @@ import asyncio
 import functools
 import logging
 import operator
-import os
 import socket
 import ssl
 import sys
@@ -22,9 +21,9 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from torchkeeper import TORCHSERVE_VERSION, __version__
 from torchkeeper.api.about import ApiDescription
 from torchkeeper.api.application import Application
+from torchkeeper.api.body import FormLimits
 from torchkeeper.api.call import Handler
 from torchkeeper.api.endpoints import ApiSettings, served
 from torchkeeper.api.metrics import MetricsApi
@@ -44,8 +43,9 @@ from torchkeeper.http.listener import Listener
 from torchkeeper.http.tls import tls_context
 from torchkeeper.keys.key_file import announcement, start_tokens
 from torchkeeper.keys.tokens import Tokens
+from torchkeeper.logs.banner import banner
 from torchkeeper.logs.logs import Logs
-from torchkeeper.machine.hardware import cpu_count, gpu_count
+from torchkeeper.machine.hardware import gpu_count
 from torchkeeper.machine.threads import in_thread, standing_threads
 from torchkeeper.machine.torch_release import broken_promise, installed_torch
 from torchkeeper.metrics.front import Metrics
@@ -192,31 +192,6 @@ def _shadowed(settings: Settings, doors: Sequence[Door]) -> list[str]:
     ]
 
 
-def banner(settings: Settings) -> list[str]:
-    """What TorchServe prints at start, as far as it means something here."""
-    return [
-        f"Torchserve version: {TORCHSERVE_VERSION} (torchkeeper {__version__})",
-        f"Current directory: {os.getcwd()}",
-        f"Temp directory: {settings.temp_dir}",
-        f"Number of CPUs: {cpu_count()}",
-        f"Python executable: {sys.executable}",
-        f"Inference address: {settings.inference_address}",
-        f"Management address: {settings.management_address}",
-        f"Metrics address: {settings.metrics_address}",
-        f"Metrics mode: {settings.metrics_mode}",
-        f"Model Store: {settings.store_url or settings.model_store}",
-        f"Initial Models: {','.join(settings.load_models) or 'N/A'}",
-        f"Log dir: {settings.log_location}",
-        f"Metrics dir: {settings.metrics_location}",
-        f"Default workers per model: {settings.default_workers_per_model or cpu_count()}",
-        f"Maximum Request Size: {settings.max_request_size}",
-        f"Maximum Response Size: {settings.max_response_size}",
-        f"Limit Maximum Image Pixels: {str(settings.limit_max_image_pixels).lower()}",
-        f"Allowed Urls: [{'|'.join(pattern.pattern for pattern in settings.allowed_urls)}]",
-        f"Model API enabled: {str(settings.enable_model_api).lower()}",
-    ]
-
-
 class _CannotStart(Exception):
     """The server must not run like this; the text says why."""
 
@@ -324,6 +299,7 @@ class _Server:
                 max_request_size=self._settings.max_request_size,
                 ping_ready=self._settings.ping_ready,
                 vertex_envelope=vertex.envelope if vertex else None,
+                forms=FormLimits(self._settings.max_form_parts, self._settings.max_form_fields),
             ),
         )
         for door in self._doors:

@@ -11,6 +11,7 @@ import pytest
 
 from api.calling import JSON, Answering, answer, call
 from models.stand_in import House, registered
+from torchkeeper.api.body import FormLimits
 from torchkeeper.api.inference import InferenceApi
 from torchkeeper.api.routes import Endpoint
 from torchkeeper.api.streaming import Streamed
@@ -214,3 +215,24 @@ def test_the_queue_hears_how_long_the_client_waits(headers: dict[str, str], seco
         return ask.patience  # type: ignore[no-any-return]
 
     assert asyncio.run(run()) == [seconds]
+
+
+@pytest.mark.parametrize(
+    ("target", "body", "headers"),
+    [
+        ("/predictions/m?a=1&b=2", b"", {}),
+        ("/predictions/m", b"a=1&b=2", {"content-type": "application/x-www-form-urlencoded"}),
+        ("/predictions/m", b"&" * (1 << 16), {"content-type": "application/x-www-form-urlencoded"}),
+    ],
+)
+def test_forms_have_the_bounds_that_the_settings_say(
+    target: str, body: bytes, headers: dict[str, str]
+) -> None:
+    async def run() -> None:
+        ask: Any = Answering(Reply(b"7"))
+        api = InferenceApi(ask, Named("m"), MEGABYTE, FormLimits(parts=1, fields=1))  # type: ignore[arg-type]
+        request = call("POST", target, body, headers)
+        with pytest.raises(BadRequest, match="it has more than 1 fields"):
+            await api.endpoints()[request.match.route.endpoint](request)
+
+    asyncio.run(run())

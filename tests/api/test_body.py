@@ -9,10 +9,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from torchkeeper.api.body import (
-    MAX_FIELDS,
     MAX_HEADER,
     MAX_PARAMETERS,
-    MAX_PARTS,
+    USUAL,
+    FormLimits,
     parse_parts,
     parse_query,
     takes_long,
@@ -129,9 +129,9 @@ def test_what_is_no_form_but_called_one_is_a_raw_body(body: bytes) -> None:
 
 
 def test_a_form_with_too_many_fields_is_refused() -> None:
-    most = b"&".join(b"f%d=1" % number for number in range(MAX_FIELDS))
-    assert len(parse_parts(URLENCODED, most)) == MAX_FIELDS
-    for text in (most + b"&one=more", b"&" * MAX_FIELDS):
+    most = b"&".join(b"f%d=1" % number for number in range(USUAL.fields))
+    assert len(parse_parts(URLENCODED, most)) == USUAL.fields
+    for text in (most + b"&one=more", b"&" * USUAL.fields):
         with pytest.raises(BadRequest, match=r"^The form cannot be read: "):
             parse_parts(URLENCODED, text)
         with pytest.raises(BadRequest, match=r"^The form cannot be read: "):
@@ -246,7 +246,7 @@ def test_what_stands_around_the_boundaries_does_no_harm(line_before: bytes, end:
         (form(part("; name=a\r\nX: " + "y" * MAX_HEADER)), "header size"),
         (form(part("; name=a" + "\r\nX: y" * MAX_PARAMETERS)), "header count"),
         (form(part("; name=a" + "; b=c" * MAX_PARAMETERS)), f"more than {MAX_PARAMETERS} parameters"),
-        (form(*[part("; name=a")] * (MAX_PARTS + 1)), f"more than {MAX_PARTS} parts"),
+        (form(*[part("; name=a")] * (USUAL.parts + 1)), f"more than {USUAL.parts} parts"),
     ],
     ids=lambda value: ascii(value)[:60],
 )
@@ -270,8 +270,8 @@ def test_line_ends_may_be_bare_line_feeds(value: bytes) -> None:
 
 
 def test_a_form_may_have_as_many_parts_as_the_bound_says() -> None:
-    parts = [part(f"; name=p{number}") for number in range(MAX_PARTS)]
-    assert len(parse_parts(MULTIPART, form(*parts))) == MAX_PARTS
+    parts = [part(f"; name=p{number}") for number in range(USUAL.parts)]
+    assert len(parse_parts(MULTIPART, form(*parts))) == USUAL.parts
 
 
 @pytest.mark.parametrize(
@@ -386,3 +386,18 @@ def test_escapes_are_whole_also_in_long_values(piece: bytes) -> None:
 )
 def test_which_forms_are_read_elsewhere(kind: str | None, size: int, long: bool) -> None:
     assert takes_long(kind, size) is long
+
+
+def test_the_bounds_of_a_form_are_settings() -> None:
+    limits = FormLimits(parts=2, fields=3)
+    two = form(part("; name=a"), part("; name=b"))
+    bare = form(part("; name=a"), part("; name=b"), part("; name=c")).replace(b"\r\n", b"\n")
+    assert len(parse_parts(MULTIPART, two, limits)) == 2
+    assert len(parse_query(b"a=1&b=2&c=3", limits)) == 3
+    for refused in (
+        lambda: parse_parts(MULTIPART, bare, limits),
+        lambda: parse_query(b"a=1&b=2&c=3&d=4", limits),
+        lambda: parse_parts(URLENCODED, b"a=1&b=2&c=3&d=4", limits),
+    ):
+        with pytest.raises(BadRequest, match=r"it has more than (2 parts|3 fields)"):
+            refused()

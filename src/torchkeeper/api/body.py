@@ -10,6 +10,7 @@ import logging
 import re
 from email.message import Message
 from itertools import islice, pairwise
+from typing import NamedTuple
 
 import msgspec
 from python_multipart import MultipartParser
@@ -21,14 +22,22 @@ from torchkeeper.wire.messages import Part
 # What it says of a client's form is in the refusal.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
-#: Parts that a form may have: each is read by a parser of header fields.
-MAX_PARTS = 1000
-#: Fields that a query string or an encoded form may have.
-MAX_FIELDS = 10_000
 #: Parameters that a header field may have: the parser of such fields takes quadratic time.
 MAX_PARAMETERS = 64
 #: Bytes of a part's header line: names of files may be long.
 MAX_HEADER = 16 * 1024
+
+
+class FormLimits(NamedTuple):
+    """How much a form may bring."""
+
+    #: Parts: each is read by a parser of header fields.
+    parts: int = 1000
+    #: Fields of a query string or an encoded form.
+    fields: int = 10_000
+
+
+USUAL = FormLimits()
 #: Bytes from which on a form is long: escapes take their time, parts between boundaries little.
 _LONG_FORM = 1 << 16
 _FORMS = {"application/x-www-form-urlencoded": _LONG_FORM, "multipart/form-data": 1 << 20}
@@ -45,7 +54,7 @@ def takes_long(content_type: str | None, size: int) -> bool:
     return media is not None and media.lower() in _FORMS and size >= _FORMS[media.lower()]
 
 
-def parse_parts(content_type: str | None, body: bytes) -> tuple[Part, ...]:
+def parse_parts(content_type: str | None, body: bytes, limits: FormLimits = USUAL) -> tuple[Part, ...]:
     """The parameters of a request.
 
     Raises:
@@ -58,9 +67,9 @@ def parse_parts(content_type: str | None, body: bytes) -> tuple[Part, ...]:
     if lowered == "application/x-www-form-urlencoded":
         text = body.removesuffix(b"\n").removesuffix(b"\r")
         if _is_form(text):
-            return _last_wins(parse_fields(text))
+            return _last_wins(parse_fields(text, limits.fields))
     if lowered == "multipart/form-data" and boundary:
-        return _last_wins(_multipart(boundary, body))
+        return _last_wins(_multipart(boundary, body, limits.parts))
     return (Part("body", body, media),)
 
 
@@ -69,9 +78,9 @@ def _is_form(body: bytes) -> bool:
     return not body or ((b"=" in body or b"&" in body) and _NO_NAME.search(body, 0, _LONG_FORM) is None)
 
 
-def parse_query(query: bytes) -> tuple[Part, ...]:
+def parse_query(query: bytes, limits: FormLimits = USUAL) -> tuple[Part, ...]:
     """The parameters of a query string."""
-    return _last_wins(parse_fields(query))
+    return _last_wins(parse_fields(query, limits.fields))
 
 
 @functools.lru_cache(maxsize=256)
@@ -98,14 +107,14 @@ def _parameter(value: str, name: str) -> object:
         raise BadRequest(f"The form cannot be read: {error}") from None
 
 
-def parse_fields(text: bytes) -> list[Part]:
+def parse_fields(text: bytes, most: int = USUAL.fields) -> list[Part]:
     """The fields of a query string or a form, also those of one name, in their order.
 
     Raises:
         BadRequest: there are too many.
     """
-    if text.count(b"&") >= MAX_FIELDS:
-        raise BadRequest(f"The form cannot be read: it has more than {MAX_FIELDS} fields")
+    if text.count(b"&") >= most:
+        raise BadRequest(f"The form cannot be read: it has more than {most} fields")
     pairs = (field.partition(b"=") for field in text.split(b"&") if field)
     return [Part(_name(_unquoted(name)), _unquoted(value)) for name, _, value in pairs]
 
@@ -144,8 +153,9 @@ def _last_wins(parts: list[Part]) -> tuple[Part, ...]:
 class _Collector:
     """Gathers the parts that the parser's callbacks report."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         self.parts: list[Part] = []
+        self._most = most
         self.ended = False
         self._headers: dict[str, str] = {}
         self._field = self._value = b""
@@ -173,8 +183,8 @@ class _Collector:
         name = _parameter(disposition, "name")
         if not isinstance(name, str):
             raise BadRequest("The form cannot be read: a part has no name")
-        if len(self.parts) >= MAX_PARTS:
-            raise BadRequest(f"The form cannot be read: it has more than {MAX_PARTS} parts")
+        if len(self.parts) >= self._most:
+            raise BadRequest(f"The form cannot be read: it has more than {self._most} parts")
         media, _ = _media_type(self._headers.get("content-type"))
         plain = _parameter(disposition, "filename") is None
         if media is None and not plain:
@@ -185,22 +195,22 @@ class _Collector:
         self.ended = True
 
 
-def _multipart(boundary: str, body: bytes) -> list[Part]:
+def _multipart(boundary: str, body: bytes, most: int) -> list[Part]:
     edge = boundary.encode("latin-1", "replace")
     try:
         try:
-            return _parsed(edge, body)
+            return _parsed(edge, body, most)
         except FormParserError:
-            tidy = _tidied(edge, body)
+            tidy = _tidied(edge, body, most)
             if tidy is None:
                 raise
-            return _parsed(edge, tidy)
+            return _parsed(edge, tidy, most)
     except FormParserError as error:
         raise BadRequest(f"The form cannot be read: {error}") from None
 
 
-def _parsed(boundary: bytes, body: bytes) -> list[Part]:
-    collector = _Collector()
+def _parsed(boundary: bytes, body: bytes, most: int) -> list[Part]:
+    collector = _Collector(most)
     names = (
         "on_part_begin",
         "on_part_data",
@@ -223,13 +233,13 @@ def _parsed(boundary: bytes, body: bytes) -> list[Part]:
     return collector.parts
 
 
-def _tidied(boundary: bytes, body: bytes) -> bytes | None:
+def _tidied(boundary: bytes, body: bytes, most: int) -> bytes | None:
     """A form as the standard writes it: CRLF, nothing before the first boundary, dashes after the last.
 
     The values stay as they are. None: there are no parts between boundaries.
     """
     line = re.compile(rb"(?:\A|\r?\n)[ \t]*--" + re.escape(boundary) + rb"(--)?[ \t]*(?=\r?\n|\Z)")
-    edges = list(islice(line.finditer(body), MAX_PARTS + 2))
+    edges = list(islice(line.finditer(body), most + 2))
     closing = next((place for place, edge in enumerate(edges) if edge[1]), None)
     if closing is None and edges and not body[edges[-1].end() :].strip():
         closing = len(edges) - 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torchkeeper.api.body import USUAL, FormLimits
 from torchkeeper.api.call import Handler
 from torchkeeper.api.inference import InferenceApi
 from torchkeeper.api.kserve import KServeV1Api
@@ -29,6 +30,7 @@ class ApiSettings:
     ping_ready: bool = False
     #: The envelope of Vertex AI's requests; None where the server does not run there.
     vertex_envelope: str | None = None
+    forms: FormLimits = USUAL
 
 
 def served(
@@ -44,7 +46,7 @@ def served(
     envelope, size = settings.vertex_envelope, settings.max_request_size
     vertex = VertexApi(ask, models, envelope).endpoints() if envelope is not None else {}
     return {
-        **InferenceApi(ask, models, size, ping_ready=settings.ping_ready).endpoints(),
+        **InferenceApi(ask, models, size, settings.forms, ping_ready=settings.ping_ready).endpoints(),
         **ManagementApi(operations).endpoints(),
         **KServeV1Api(ask, models).endpoints(),
         **OpenInferenceApi(ask, models, operations).endpoints(),

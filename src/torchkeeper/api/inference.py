@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from torchkeeper.api.body import parse_parts, parse_query, takes_long
+from torchkeeper.api.body import USUAL, FormLimits, parse_parts, parse_query, takes_long
 from torchkeeper.api.call import Call, Handler, answered
 from torchkeeper.api.orca import ASKS, with_load
 from torchkeeper.api.routes import Endpoint
@@ -24,10 +24,19 @@ from torchkeeper.wire.messages import Input, Part, Reply
 class InferenceApi:
     """The endpoints of the inference API."""
 
-    def __init__(self, ask: Ask, models: Models, max_request_size: int, *, ping_ready: bool = False) -> None:
+    def __init__(
+        self,
+        ask: Ask,
+        models: Models,
+        max_request_size: int,
+        forms: FormLimits = USUAL,
+        *,
+        ping_ready: bool = False,
+    ) -> None:
         self._ask = ask
         self._models = models
         self._max_request_size = max_request_size
+        self._forms = forms
         self._ping_ready = ping_ready
 
     def endpoints(self) -> Mapping[Endpoint, Handler]:
@@ -53,12 +62,12 @@ class InferenceApi:
         scope, match = call.scope, call.match
         headers = call.fields()
         body = await call.body()
-        query = parse_query(scope["query_string"]) if scope["query_string"] else ()
+        query = parse_query(scope["query_string"], self._forms) if scope["query_string"] else ()
         kind = call.header(b"content-type")
         if takes_long(kind, len(body)):
-            parts = (*query, *await asyncio.to_thread(parse_parts, kind, body))
+            parts = (*query, *await asyncio.to_thread(parse_parts, kind, body, self._forms))
         else:
-            parts = (*query, *parse_parts(kind, body))
+            parts = (*query, *parse_parts(kind, body, self._forms))
         if not body and call.header(b"content-length") is None:
             headers["content-length"] = "0"
         if match.url_path is not None:

@@ -69,6 +69,8 @@ class Configured:
     max_header_size: int = key(form.whole(1024), "16384", "bytes of a request line and its header", own=True)
     max_header_fields: int = key(form.whole(1), "128", "fields of a request's header", own=True)
     max_request_chunks: int = key(form.whole(1), "65536", "chunks that a request's body may have", own=True)
+    max_form_parts: int = key(form.whole(1), "1000", "parts of a multipart form", own=True)
+    max_form_fields: int = key(form.whole(1), "10000", "fields of a query or an encoded form", own=True)
     header_timeout: float = key(
         form.seconds(10), "10", "seconds from a request's first byte to the end of its header", own=True
     )
