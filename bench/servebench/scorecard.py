@@ -55,6 +55,10 @@ class Row:
 
 def words(figures: Figures) -> str:
     """`lost per kill: 0, s to full capacity: 0.12`."""
-    return ", ".join(
-        f"{name}: {'never' if math.isinf(value) else format(value, '.3g')}" for name, value in figures.items()
-    )
+    return ", ".join(f"{name}: {_number(value)}" for name, value in figures.items())
+
+
+def _number(value: float) -> str:
+    if math.isinf(value):
+        return "never"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -36,8 +36,8 @@ def echo(data: bytes) -> bytes:
 
 
 def test_figures_in_words() -> None:
-    said = words({"lost per kill": 0.0, "s to full capacity": 0.0879, "s until it serves": math.inf})
-    assert said == "lost per kill: 0, s to full capacity: 0.0879, s until it serves: never"
+    said = words({"lost": 0.0, "s to full capacity": 0.0879, "s until it serves": math.inf, "MB": 1543.2})
+    assert said == "lost: 0, s to full capacity: 0.0879, s until it serves: never, MB: 1,543"
 
 
 @pytest.mark.parametrize(

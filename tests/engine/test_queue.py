@@ -77,9 +77,38 @@ def test_a_client_that_left_makes_room(loop: asyncio.AbstractEventLoop) -> None:
     queue.put(left)
     queue.put(entry(loop, "stays"))
     left.ticket.cancel()
+    queue.left()
     queue.put(entry(loop, "next"))
     assert take(queue, 9) == ["stays", "next"]
     assert len(queue) == 0
+
+
+class Watched(Entry):
+    """Counts how often it is looked at."""
+
+    looks: int = 0
+
+    @property
+    def gone(self) -> bool:
+        self.looks += 1
+        return super().gone
+
+
+def test_a_full_queue_is_looked_through_only_after_somebody_has_left(loop: asyncio.AbstractEventLoop) -> None:
+    """Else those who are refused would cost the more the more wait."""
+    queue = EntryQueue(1, 1000)
+    request = Input("a", Kind.PREDICT, (), {}, None)
+    waits = Watched(request, loop.create_future(), 0, 1, lane_of(request))
+    queue.put(waits)
+    for _ in range(3):
+        with pytest.raises(Full):
+            queue.put(entry(loop, "b"))
+    assert waits.looks == 0
+    queue.left()
+    for _ in range(3):
+        with pytest.raises(Full):
+            queue.put(entry(loop, "b"))
+    assert 0 < waits.looks <= 2, "nobody else has left since"
 
 
 def test_a_batch_holds_one_kind_and_the_oldest_head_goes_first(loop: asyncio.AbstractEventLoop) -> None:

@@ -19,9 +19,9 @@ from servebench.trials.deaths import Clients
 from servebench.trials.house import BATCHES, FIVE, MODEL, all_ready, resident, server
 
 #: Of an open loop: seconds, seconds of work per request, and how long clients wait who do not wait for ever.
-SECONDS, WORK, SHORT = 8.0, 0.02, 1.0
+SECONDS, WORK, SHORT = 6.0, 0.02, 1.0
 #: Seconds in which slow connections must have been closed.
-SLOW = 45.0
+SLOW = 35.0
 
 
 def overload(kind: Kind) -> Figures:
@@ -167,7 +167,7 @@ def chunks(kind: Kind) -> Figures:
     """A hundred bodies of a million chunks each: how much more memory the server holds afterwards."""
     head = f"POST /predictions/{MODEL} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
     with server(kind) as running:
-        _send_chunks(running, head, 250, 100_000)  # the allocator takes what it keeps
+        _send_chunks(running, head, 100, 100_000)  # the allocator takes what it keeps
         before = resident(running.front)
         _send_chunks(running, head, 100, 1_000_000)
         return {"MB more": (resident(running.front) - before) / 1e6}

@@ -24,7 +24,7 @@ PICTURES = Variant("picture", batch=1, delay=1, workers=1)
 #: Seconds after which a picture counts as not answered, and that an archive may take.
 NO_PICTURE, NO_ARCHIVE = 20.0, 30.0
 #: Seconds for all bad archives; a server that takes longer is asked for no more of them.
-ALL_ARCHIVES = 60.0
+ALL_ARCHIVES = 40.0
 
 
 def picture(kind: Kind) -> Figures:

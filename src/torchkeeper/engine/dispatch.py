@@ -162,6 +162,7 @@ class Dispatcher:
         Nothing happens if it has been answered.
         """
         ticket.cancel()
+        self._queue.left()
         if not ticket.cancelled() and ticket.exception() is None and isinstance(ticket.result(), Stream):
             ticket.result().close()
         if self._admission.closed:

@@ -117,6 +117,8 @@ class EntryQueue:
         self._again: deque[Entry] = deque()
         self._count = 0
         self._bytes = 0
+        #: Whether those who wait may be fewer than it seems.
+        self._some_left = False
 
     def __len__(self) -> int:
         return self._count
@@ -127,7 +129,7 @@ class EntryQueue:
         Raises:
             Full: count or bytes would pass their bound.
         """
-        if self._count >= self.limit:
+        if self._count >= self.limit and self._some_left:
             self._drop_gone()
         if self._count >= self.limit and self._beyond() <= self._count - self.limit:
             raise Full(f"{self._count} requests wait already (job_queue_size)")
@@ -136,6 +138,10 @@ class EntryQueue:
         self._lane(entry).append(entry)
         self._count += 1
         self._bytes += entry.size
+
+    def left(self) -> None:
+        """A client has left, who may be among those that wait: only then is a full queue looked through."""
+        self._some_left = True
 
     def put_back(self, entries: Iterable[Entry]) -> None:
         """Returns entries that were taken but not served to their places in line; no bound applies."""
@@ -234,6 +240,7 @@ class EntryQueue:
             self._on_left(entry.lane)
 
     def _drop_gone(self) -> None:
+        self._some_left = False
         for lane in (*self._lanes.values(), self._again):
             entries = list(lane)
             lane.clear()
