@@ -92,8 +92,12 @@ class Server(Program):
         *,
         rpc_ports: bool = True,
         environ: dict[str, str] | None = None,
+        prefix: tuple[str, ...] = (),
     ) -> None:
-        """Starts it on free ports; without `rpc_ports` gRPC has its default ones, if they are free."""
+        """Starts it on free ports; without `rpc_ports` gRPC has its default ones, if they are free.
+
+        `prefix` is a command that becomes the server after it has prepared something.
+        """
         lines = [f"{key}={value}\n" for key, value in settings.items()]
         addresses = "".join(
             f"{api}_address=http://127.0.0.1:0\n" for api in ("inference", "management", "metrics")
@@ -105,6 +109,7 @@ class Server(Program):
         self.temp = folder / "temp"
         self.temp.mkdir(exist_ok=True)
         command = [
+            *prefix,
             BIN / "torchserve",
             *("--foreground", "--ncs", *flags, "--ts-config", "config.properties"),
             *("--model-store", "model_store", *(("--models", *models) if models else ())),

@@ -115,6 +115,7 @@ PURE = (
 #: Modules that may read os.environ, and why.
 ENVIRON = {
     "config.settings": "the one reader in the front",
+    "rpc": "GRPC_ENABLE_FORK_SUPPORT, which gRPC's library reads",
     "handler.context": "TS_REQUEST_SEQUENCE_*, read inside a worker as TorchServe documents",
     "handler.base": "TS_IPEX_GPU_ENABLE, read inside a worker as TorchServe documents",
     "handler.sagemaker": "SAGEMAKER_*, read inside a worker as SageMaker's toolkit does",

@@ -79,6 +79,7 @@ def run(
     `ready` is called once, when the listeners are bound and accept.
     """
     hold_signals()
+    environ = dict(environ)  # without what gRPC is told
     try:
         Verifier(settings).prepare()
         doors = doors_of(settings, tls_context(settings))

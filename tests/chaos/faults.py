@@ -1,4 +1,4 @@
-"""What goes wrong, on purpose: workers killed or stopped, clients that misbehave, models that come and go.
+"""What goes wrong on the server's side, on purpose: workers killed or stopped, models that come and go.
 
 Each fault makes sure that it happened, and raises if it did not: a run without its faults shows nothing.
 """
@@ -9,13 +9,13 @@ import asyncio
 import os
 import random
 import signal
-import socket
-import struct
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 import httpx
 import psutil
+from tally import Tally  # type: ignore[import-not-found]
 
 
 @dataclass
@@ -24,44 +24,72 @@ class Target:
 
     pid: int
     port: int
+    grpc: str
     manage: str
     model: str
     #: An archive that comes and goes.
     other: str
     chance: random.Random
+    #: What the faults' own clients count.
+    tally: Tally = field(default_factory=Tally)
 
     def workers(self) -> list[psutil.Process]:
-        """The workers: the children of the process that they are forked from."""
+        """The model's workers, whoever their parent is now: their processes are called like it."""
         return [
-            worker
-            for template in psutil.Process(self.pid).children()
-            for worker in template.children()
-            if worker.status() != psutil.STATUS_ZOMBIE
+            process
+            for process in psutil.Process(self.pid).children(recursive=True)
+            if process.name() == self.model and process.status() != psutil.STATUS_ZOMBIE
         ]
 
-    def worker(self) -> psutil.Process | None:
-        """One of them; none while all are being replaced."""
-        found = self.workers()
-        return self.chance.choice(found) if found else None
+    async def worker(self) -> psutil.Process:
+        """One of them, once there is one."""
+        while not (found := self.workers()):
+            await asyncio.sleep(0.01)
+        return self.chance.choice(found)
 
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A connection of its own."""
-        return await asyncio.open_connection("127.0.0.1", self.port)
+    @asynccontextmanager
+    async def clients(self) -> AsyncIterator[tuple[httpx.AsyncClient, httpx.AsyncClient]]:
+        """Clients of management and of inference, whose answers are counted."""
 
-    def request(self, body: bytes, headers: bytes = b"") -> bytes:
-        """A prediction's bytes."""
-        head = b"POST /predictions/%b HTTP/1.1\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n"
-        return head % (self.model.encode(), headers, len(body)) + body
+        async def count(answer: httpx.Response) -> None:
+            self.tally.take(answer.status_code)
+
+        hooks = {"response": [count]}
+        async with (
+            httpx.AsyncClient(base_url=self.manage, timeout=60, event_hooks=hooks) as manage,
+            httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{self.port}", timeout=60, event_hooks=hooks
+            ) as client,
+        ):
+            yield manage, client
+
+    @asynccontextmanager
+    async def another(self, workers: int = 1) -> AsyncIterator[str]:
+        """The name of another model, which is there for a while."""
+        name = f"other-{self.chance.randrange(10**9)}"
+        async with self.clients() as (manage, _):
+            query = {"url": self.other, "model_name": name, "initial_workers": workers, "synchronous": "true"}
+            answer = await manage.post("/models", params=query)
+            assert answer.status_code == 200, answer.text
+            yield name
+            answer = await manage.delete(f"/models/{name}")
+            assert answer.status_code == 200, answer.text
 
 
-async def _signal(target: Target, number: signal.Signals) -> int:
-    """Sends a worker a signal, once there is one; its process."""
-    worker = target.worker()
-    while worker is None:
-        await asyncio.sleep(0.01)
-        worker = target.worker()
-    os.kill(worker.pid, number)
-    return worker.pid
+Fault = Callable[[Target], Awaitable[None]]
+
+
+async def _signal(target: Target, *numbers: signal.Signals) -> psutil.Process:
+    """Sends a worker signals; its process."""
+    while True:
+        worker = await target.worker()
+        try:
+            for number in numbers:
+                os.kill(worker.pid, number)
+        except ProcessLookupError:  # it ended before the first, or by one of them
+            if numbers[0] is signal.SIGKILL or len(numbers) == 1:
+                continue
+        return worker
 
 
 async def kill(target: Target) -> None:
@@ -79,76 +107,35 @@ async def terminate(target: Target) -> None:
     await _signal(target, signal.SIGTERM)
 
 
+async def storm(target: Target) -> None:
+    """A worker gets signals that nobody expects, many and all at once."""
+    await _signal(target, *target.chance.choices((signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2), k=30))
+
+
 async def stop(target: Target) -> None:
     """A worker stands still for a moment."""
-    pid = await _signal(target, signal.SIGSTOP)
+    worker = await _signal(target, signal.SIGSTOP)
     await asyncio.sleep(target.chance.uniform(0.1, 0.5))
-    os.kill(pid, signal.SIGCONT)
+    os.kill(worker.pid, signal.SIGCONT)
 
 
-async def half_closed(target: Target) -> None:
-    """A client that closes its side after it has asked: to the server one that has left, as to TorchServe."""
-    reader, writer = await target.connect()
-    writer.write(target.request(b"half closed", b"Connection: close\r\n"))
-    writer.write_eof()
-    answer = await reader.read()
-    writer.close()
-    assert answer == b"" or answer.endswith(b"half closed"), answer
-
-
-async def reset(target: Target) -> None:
-    """A client that resets its connection in the middle of a body, or while its answer is computed."""
-    _, writer = await target.connect()
-    whole = target.request(b"x" * 1000)
-    writer.write(whole[: target.chance.choice([len(whole), len(whole) - 500, 30])])
-    await writer.drain()
-    await asyncio.sleep(target.chance.uniform(0, 0.02))
-    raw = writer.get_extra_info("socket")
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
-
-
-async def slow(target: Target) -> None:
-    """A client that sends a request in small pieces."""
-    reader, writer = await target.connect()
-    whole = target.request(b"slow", b"Connection: close\r\n")
-    for at in range(0, len(whole), 9):
-        writer.write(whole[at : at + 9])
-        await writer.drain()
-        await asyncio.sleep(0.05)
-    answer = await reader.read()
-    writer.close()
-    assert answer.endswith(b"slow"), answer
-
-
-async def pipelined(target: Target) -> None:
-    """A client that asks for ten things at once, and gets the answers in their order."""
-    reader, writer = await target.connect()
-    bodies = [b"number %d" % number for number in range(10)]
-    writer.write(b"".join(target.request(body) for body in bodies))
-    for body in bodies:
-        head = await reader.readuntil(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 200"), head
-        (length,) = (
-            int(line.split(b":")[1])
-            for line in head.lower().split(b"\r\n")
-            if line.startswith(b"content-length")
-        )
-        assert await reader.readexactly(length) == body
-    writer.close()
-
-
-async def garbage(target: Target) -> None:
-    """A client that does not speak HTTP."""
-    reader, writer = await target.connect()
-    writer.write(target.chance.randbytes(200) + b"\r\n\r\n")
-    assert (await reader.read()).startswith(b"HTTP/1.1 400")
-    writer.close()
+async def kill_template(target: Target) -> None:
+    """kill -9 of the process that workers are forked from; they live on."""
+    names = {target.model}
+    found = [
+        child
+        for child in psutil.Process(target.pid).children()
+        if child.name() not in names and not child.name().startswith("other")
+    ]
+    for template in found:
+        template.kill()
+    async with target.another():  # whose worker needs a new one
+        pass
 
 
 async def scale(target: Target) -> None:
     """More workers, fewer, and as many as before."""
-    async with httpx.AsyncClient(base_url=target.manage, timeout=60) as manage:
+    async with target.clients() as (manage, _):
         for count in (3, 1, 2):
             answer = await manage.put(
                 f"/models/{target.model}", params={"min_worker": count, "max_worker": count}
@@ -157,34 +144,63 @@ async def scale(target: Target) -> None:
             await asyncio.sleep(0.1)
 
 
+async def scale_to_nothing(target: Target) -> None:
+    """Another model gets no workers, then three, and the same again; what it has it serves with."""
+    async with target.another() as name, target.clients() as (manage, client):
+        for count in (0, 3, 0, 3):
+            query = {"min_worker": count, "max_worker": count, "synchronous": "true"}
+            answer = await manage.put(f"/models/{name}", params=query)
+            assert answer.status_code == 200, answer.text
+            answer = await client.post(f"/predictions/{name}", content="anybody?")
+            assert answer.status_code == (200 if count else 503), answer.text
+
+
 async def come_and_go(target: Target) -> None:
     """Another model is registered and unregistered; it answers in between."""
-    async with httpx.AsyncClient(base_url=target.manage, timeout=60) as manage:
-        name = f"other-{target.chance.randrange(10**9)}"
+    async with target.another() as name, target.clients() as (_, client):
+        assert (await client.post(f"/predictions/{name}", content="it is there")).text == "it is there"
+
+
+async def twice(target: Target) -> None:
+    """Two register the same name at the same moment: one of them has it."""
+    name = f"other-{target.chance.randrange(10**9)}"
+    async with target.clients() as (manage, client):
         query = {"url": target.other, "model_name": name, "initial_workers": "1", "synchronous": "true"}
-        answer = await manage.post("/models", params=query)
-        assert answer.status_code == 200, answer.text
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{target.port}", timeout=60) as client:
-            assert (await client.post(f"/predictions/{name}", content="it is there")).text == "it is there"
-        answer = await manage.delete(f"/models/{name}")
-        assert answer.status_code == 200, answer.text
+        answers = await asyncio.gather(*(manage.post("/models", params=query) for _ in range(2)))
+        assert sorted(answer.status_code for answer in answers) == [200, 409], answers
+        assert (await client.post(f"/predictions/{name}", content="one")).text == "one"
+        assert (await manage.delete(f"/models/{name}")).status_code == 200
 
 
-Fault = Callable[[Target], Awaitable[None]]
+async def delete_under_load(target: Target) -> None:
+    """A model goes while it is asked: what it has taken it answers, what comes later finds none."""
+    async with target.clients() as (_, client):
+        async with target.another() as name:
+            url = f"/predictions/{name}"
+            asked = [asyncio.create_task(client.post(url, content=str(number))) for number in range(12)]
+            await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+            asked += [asyncio.create_task(client.post(url, content=str(number))) for number in range(12, 20)]
+        answers = await asyncio.gather(*asked)
+    for number, answer in enumerate(answers):
+        assert answer.status_code in (200, 404), answer.text
+        assert answer.status_code == 404 or answer.text == str(number)
+    assert answers[0].status_code == 200
+
+
 #: Each with its weight.
 FAULTS: dict[Fault, int] = {
     kill: 3,
     crash: 1,
     terminate: 1,
+    storm: 1,
     stop: 1,
-    half_closed: 1,
-    reset: 2,
-    slow: 1,
-    pipelined: 1,
-    garbage: 2,
+    kill_template: 1,
     scale: 1,
+    scale_to_nothing: 1,
     come_and_go: 1,
+    twice: 1,
+    delete_under_load: 1,
 }
 #: Those that end a worker: between two of them the others have time to be replaced, for a request that meets
 #: both is not tried a third time.
-ENDS_A_WORKER = (kill, crash, terminate)
+ENDS_A_WORKER = (kill, crash, terminate, storm)
