@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,15 @@ from torchkeeper.wire.frames import (
 from torchkeeper.wire.messages import Input, Kind, Part, Reply
 
 _numbers = itertools.count(1)
+
+
+class Clock(asyncio.SelectorEventLoop):
+    """An event loop whose time can be moved on."""
+
+    ahead = 0.0
+
+    def time(self) -> float:
+        return time.monotonic() + self.ahead
 
 
 class StandInProcess:

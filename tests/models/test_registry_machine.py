@@ -21,7 +21,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from models.stand_in import House, StandInProcess, archive, request, said
+from models.stand_in import Clock, House, StandInProcess, archive, request, said
 from torchkeeper.errors import (
     CleaningTimedOut,
     Conflict,
@@ -47,15 +47,6 @@ WORKERS = st.sampled_from([1, 2, 0])
 T = TypeVar("T")
 #: What workers say when they load: that they have, why they cannot, or nothing.
 LOADS = st.sampled_from([None, "", "no such module"])
-
-
-class Clock(asyncio.SelectorEventLoop):
-    """An event loop whose time can be moved on."""
-
-    ahead = 0.0
-
-    def time(self) -> float:
-        return time.monotonic() + self.ahead
 
 
 def one(there: list[T], place: int) -> list[T]:
