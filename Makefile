@@ -11,7 +11,8 @@ STAMP := $(VENV)/.installed
 FUZZ := .venv-fuzz
 # Tests that play faults, platforms and examples, or compile models: long, and so a target of their own.
 LONG := tests/chaos tests/corpus tests/platforms tests/examples tests/export tests/test_export.py \
-	$(addprefix tests/server/,test_pod.py test_pt2.py test_hostile_clients.py test_grpc_hostile_clients.py \
+	tests/engine/test_queue_machine.py tests/pool/test_pool_machine.py \
+	$(addprefix tests/server/,test_contract.py test_pod.py test_pt2.py test_hostile_clients.py test_grpc_hostile_clients.py \
 	test_odd_clients.py test_recycling.py test_drain.py test_image_bombs.py test_dossiers.py \
 	test_signed_models.py test_crash_kinds.py test_crashes.py test_leaving.py test_worker_end.py \
 	test_log_lines.py test_odd_handlers.py test_requirements.py)

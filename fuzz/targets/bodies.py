@@ -9,7 +9,8 @@ from targets.target import Target
 from torchkeeper.api.body import parse_parameters, parse_parts, parse_query, takes_long
 from torchkeeper.api.coding import accepted, chosen, decoded, encoded
 from torchkeeper.errors import TorchkeeperError
-from torchkeeper.wire.messages import Part
+from torchkeeper.wire.frames import encode_batch
+from torchkeeper.wire.messages import Input, Kind, Part
 
 _LIMIT = 10_000
 
@@ -40,7 +41,8 @@ def run(data: bytes) -> None:
 
 
 def check(parts: tuple[Part, ...], body: bytes) -> None:
-    """Whatever a body claims, no more comes of it than it has, and names come once."""
+    """Whatever a body claims, no more comes of it than it has; names come once, and can be sent on."""
+    encode_batch(1, [Input("1", Kind.PREDICT, parts, {})])
     assert sum(len(part.value) for part in parts) <= len(body)
     assert len({part.name for part in parts}) == len(parts)
 

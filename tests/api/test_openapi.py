@@ -63,3 +63,24 @@ def test_the_page_names_every_path() -> None:
     text = page(Api.MANAGEMENT)
     for path in document(Api.MANAGEMENT)["paths"]:
         assert path.replace("<", "&lt;") in text
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "error"),
+    [
+        ("/predictions/{model_name}", "post", "Error"),
+        ("/v2/models/{model_name}/infer", "post", "KServeError"),
+        ("/models", "post", "Error"),
+    ],
+)
+def test_faults_are_declared_in_the_form_of_their_dialect(path: str, method: str, error: str) -> None:
+    answers = document(Api.INFERENCE | Api.MANAGEMENT)["paths"][path][method]["responses"]
+    assert {"500", "507"} <= set(answers)
+    for status in ("500", "507", "default"):
+        schema = answers[status]["content"]["application/json"]["schema"]
+        assert schema == {"$ref": f"#/components/schemas/{error}"}
+
+
+def test_an_empty_parameter_is_as_none() -> None:
+    parameters = document(Api.MANAGEMENT)["paths"]["/models"]["post"]["parameters"]
+    assert {one["name"] for one in parameters if not one["allowEmptyValue"]} == {"url"}

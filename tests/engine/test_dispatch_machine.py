@@ -1,7 +1,8 @@
 """The dispatcher with its queue and policies, whatever happens in whatever order.
 
-Clients ask and leave, workers come, answer, send parts, are dismissed and die. All the while nothing is lost,
-nothing is in two places, bounds hold, lanes keep their order, and in the end each request has one answer.
+Clients ask and leave, workers come, answer, send parts, are dismissed and die, each in its way. All the while
+nothing is lost, nothing is in two places or tried a third time, bounds hold, lanes keep their order, and in
+the end each request has one answer.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from stand_ins import Dispatching, read, turns  # type: ignore[import-not-found]  # pytest puts this folder on the path
+from stand_ins import DEATH, Dispatching, read, turns  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
 from torchkeeper.config.model_settings import ModelSettings
 from torchkeeper.engine.batching.greedy import PREPARE_BELOW
@@ -23,10 +24,19 @@ from torchkeeper.engine.batching.policies import make_policy
 from torchkeeper.engine.batching.policy import Arrived, Done, Lane, Left, Sent
 from torchkeeper.engine.stream import Closed, Stream
 from torchkeeper.errors import PredictionFailed, QueueFull, WorkerDied
+from torchkeeper.pool.worker import Loss
 from torchkeeper.wire.messages import Failure, Kind
 
 KINDS = st.sampled_from([Kind.PREDICT, Kind.PREDICT, Kind.EXPLAIN, Kind.DESCRIBE])
 PLACES = st.integers(0, 9)
+#: How workers die: ended from outside, by what they computed, or because they did not answer.
+LOSSES = st.sampled_from(
+    [
+        DEATH,
+        Loss("signal 11 (SIGSEGV)", killed=False, timed_out=False, crashed=True),
+        Loss("no answer within 1 s", killed=True, timed_out=True),
+    ]
+)
 
 
 @dataclass
@@ -51,8 +61,10 @@ class Machine(RuleBasedStateMachine):
         #: What each living worker holds, the running batch first; the number of the last batch that was sent.
         self.held: dict[int, list[list[str]]] = {}
         self.seen = 0
-        #: How many workers died over a request.
+        #: How many workers died over a request, how many of them by its doing, and who died of a hang.
         self.deaths: dict[str, int] = {}
+        self.crashes: dict[str, int] = {}
+        self.hung: set[str] = set()
 
     def do(self, what: Callable[[], Any]) -> Any:
         """Runs something on the event loop, and all that follows from it."""
@@ -82,6 +94,7 @@ class Machine(RuleBasedStateMachine):
         assert not any(self.asked[name].left for name in batch)
         if any(name in self.deaths for name in batch):
             assert len(batch) == 1, "a second try goes alone"
+            assert self.deaths[batch[0]] == 1, "there is no third"
             return
         lane = [name for name in self.waiting() if self.asked[name].kind is kind and name not in self.deaths]
         assert [*batch, *lane] == sorted([*batch, *lane]), "a lane keeps its order"
@@ -141,17 +154,21 @@ class Machine(RuleBasedStateMachine):
             self.asked[name].parts += 1
 
     @precondition(lambda self: bool(self.held))
-    @rule(pick=PLACES)
-    def die(self, pick: int) -> None:
+    @rule(pick=PLACES, loss=LOSSES)
+    def die(self, pick: int, loss: Loss) -> None:
         place = self.alive(pick)
         running = (self.held.pop(place) or [[]])[0]
         for name in running:
             asked = self.asked[name]
             died_before, began = name in self.deaths, asked.in_parts and asked.parts > 0
             self.deaths[name] = self.deaths.get(name, 0) + 1
+            if loss.timed_out:
+                self.hung.add(name)
+            elif loss.crashed and not asked.left and not (began and not died_before):
+                self.crashes[name] = self.crashes.get(name, 0) + 1
             asked.parts = 0
-            asked.left = asked.left or died_before or began
-        self.do(lambda: self.work.die(place))
+            asked.left = asked.left or died_before or began or loss.timed_out
+        self.do(lambda: self.work.die(place, loss))
         for name in running:
             assert self.asked[name].ticket.done() or not self.asked[name].left
 
@@ -205,6 +222,12 @@ class Machine(RuleBasedStateMachine):
         assert all(count >= 0 for count in waiting.values())
         assert sum(waiting.values()) == self.work.dispatcher.waiting
 
+    @invariant()
+    def who_crashed_two_workers_alone_is_quarantined_and_nobody_else(self) -> None:
+        if hasattr(self, "work"):
+            guilty = [name for name, crashes in self.crashes.items() if crashes == 2]
+            assert len(self.work.dispatcher.quarantined()) == len(guilty)
+
     def teardown(self) -> None:
         """Everybody who is left is answered, and the dispatcher can close."""
         try:
@@ -224,7 +247,7 @@ class Machine(RuleBasedStateMachine):
             if asked.ticket.cancelled():
                 assert asked.left
             elif isinstance(error := asked.ticket.exception(), WorkerDied):
-                assert self.deaths[name] == 2
+                assert self.deaths[name] == 2 or name in self.hung
             elif error is None:
                 answer = asked.ticket.result()
                 if isinstance(answer, Stream):

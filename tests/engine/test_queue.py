@@ -184,3 +184,15 @@ def test_a_batch_holds_one_envelope(loop: asyncio.AbstractEventLoop) -> None:
         ["None1", "None4"],
         ["kservev23"],
     ]
+
+
+def test_bytes_of_clients_that_left_make_room(loop: asyncio.AbstractEventLoop) -> None:
+    queue = EntryQueue(9, 10)
+    gone = entry(loop, "a", size=6)
+    queue.put(gone)
+    with pytest.raises(Full):
+        queue.put(entry(loop, "b", size=6))
+    gone.ticket.cancel()
+    queue.left()
+    queue.put(entry(loop, "b", size=6))
+    assert take(queue) == ["b"]

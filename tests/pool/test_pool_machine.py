@@ -263,6 +263,7 @@ class Machine(RuleBasedStateMachine):
             elif state in (State.BACKING_OFF, State.GIVEN_UP):
                 assert worker.process is None
                 assert worker.retry is not None
+                assert worker.startup is None
             else:
                 assert worker.process is not None
                 assert worker.process.alive

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from contract import hold_to_document  # type: ignore[import-not-found]  # as above
 
-from conftest import Start  # type: ignore[import-not-found]  # pytest puts this folder on the path
+from conftest import Start, mnist_server  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
 pytestmark = pytest.mark.slow
 
@@ -23,3 +23,14 @@ def test_a_listener_does_what_its_document_says(serve: Start, listener: str, tmp
     hold_to_document(str(getattr(server, listener).base_url).rstrip("/"), tmp_path)
     assert "by a fault of the server" not in server.output
     assert server.client.get("/ping").status_code == 200
+
+
+@pytest.mark.parametrize("listener", ["client", "manage"])
+def test_a_model_is_asked_as_its_document_says(tmp_path: Path, listener: str) -> None:
+    server = mnist_server(tmp_path, enable_model_api="true")
+    try:
+        hold_to_document(str(getattr(server, listener).base_url).rstrip("/"), tmp_path, "mnist")
+        assert "by a fault of the server" not in server.output
+        assert server.client.get("/v2/models/mnist/ready").json()["ready"]
+    finally:
+        server.stop()

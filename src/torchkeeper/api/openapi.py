@@ -160,6 +160,28 @@ _ANSWERS: dict[Endpoint, tuple[tuple[int, ...], dict[str, Any]]] = {
 }
 
 
+#: By endpoint the statuses from 500 on that an answer may have though the server has no fault, and why.
+_ANSWERED = {
+    500: "A worker, a handler or its answer failed",
+    503: "Nobody can answer now, or the handler failed",
+    504: "The client's deadline has passed",
+    507: "The memory does not suffice",
+}
+_CHANGED = {500: "The workers could not be started", 507: "The disk has no room for the archive"}
+_FAULTS: dict[Endpoint, dict[int, str]] = {
+    Endpoint.PREDICT: _ANSWERED,
+    Endpoint.INVOKE: _ANSWERED,
+    Endpoint.V1_INFER: _ANSWERED,
+    Endpoint.V2_INFER: _ANSWERED,
+    Endpoint.DESCRIBE: _ANSWERED,
+    Endpoint.REGISTER: _CHANGED,
+    Endpoint.SCALE: _CHANGED,
+    Endpoint.REPOSITORY_LOAD: _CHANGED,
+    Endpoint.V1_READY: {503: "It is not ready"},
+    Endpoint.V2_MODEL_READY: {503: "It is not ready"},
+}
+
+
 def document(apis: Api, model: str | None = None) -> dict[str, Any]:
     """What a listener that serves `apis` can be asked; of one model alone, if one is named."""
     (description,), components = msgspec.json.schema_components(
@@ -207,10 +229,10 @@ def _operation(route: Route, method: str, path: str) -> dict[str, Any]:
         "responses": {str(status): {"description": "Success", "content": content} for status in statuses},
     }
     error = "Error" if route.dialect is Dialect.TORCHSERVE else "KServeError"
-    operation["responses"]["default"] = {
-        "description": "What went wrong, and why",
-        "content": _json({"$ref": f"#/components/schemas/{error}"}),
-    }
+    content = _json({"$ref": f"#/components/schemas/{error}"})
+    for status, why in _FAULTS.get(route.endpoint, {}).items():
+        operation["responses"][str(status)] = {"description": why, "content": content}
+    operation["responses"]["default"] = {"description": "What went wrong, and why", "content": content}
     if route.endpoint in _PARAMETERS:
         operation["parameters"] += _query(_PARAMETERS[route.endpoint])
     if route.endpoint in _BODIES and method != "get":
@@ -232,6 +254,7 @@ def _query(kind: type[msgspec.Struct]) -> list[dict[str, Any]]:
                 "name": name,
                 "in": "query",
                 "required": name == "url",
+                "allowEmptyValue": name != "url",  # it is as if it were not there
                 "schema": plain if default is None else {**plain, "default": default},
             }
         )

@@ -129,7 +129,7 @@ class EntryQueue:
         Raises:
             Full: count or bytes would pass their bound.
         """
-        if self._count >= self.limit and self._some_left:
+        if self._some_left and (self._count >= self.limit or self._bytes + entry.size > self._max_bytes):
             self._drop_gone()
         if self._count >= self.limit and self._beyond() <= self._count - self.limit:
             raise Full(f"{self._count} requests wait already (job_queue_size)")
