@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,21 @@ def test_an_archive_is_fetched_once_and_checked(bucket: ObjectStore, tmp_path: P
     with pytest.raises(DownloadFailed, match=r"gs://bucket/models/gone\.mar"):
         source.fetch("/elsewhere/gone.mar")
     assert [path.name for path in tmp_path.iterdir()] == ["a.mar"]
+
+
+@pytest.mark.parametrize("name", ["a.mar", "gs://bucket/models/a.mar"])
+def test_a_signature_comes_with_its_archive_if_there_is_one(
+    bucket: ObjectStore, tmp_path: Path, name: str
+) -> None:
+    source = Source(tmp_path, Reach((re.compile(r"gs://.*\.mar"),)), URL, signatures=True)
+    fetched = source.fetch(name)
+    assert fetched.signature is None
+    fetched.discard()
+    bucket.objects["/bucket/models/a.mar.sig"] = b"signed"
+    source.fetch(name).keep()
+    assert (tmp_path / "a.mar.sig").read_bytes() == b"signed"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mar", "a.mar.sig"]
+    assert archives_in(URL) == ["a.mar", "b.tar.gz"]
 
 
 def test_other_urls_must_still_be_allowed(bucket: ObjectStore, tmp_path: Path) -> None:
