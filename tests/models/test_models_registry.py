@@ -505,6 +505,7 @@ def test_what_nobody_trusted_has_signed_is_refused_before_it_is_read(tmp_path: P
     house = House(tmp_path, f"verify_models=require\nverify_public_keys={ours.public}\n")
     signed, unsigned = archive(house.store, "m"), archive(tmp_path, "n")
     signature = ours.sign(signed)
+    (tmp_path / "evil.py").write_text("def handle(data, context): ...")
     (tmp_path / "n-1.0.mar.sig").write_bytes(signature.read_bytes())
 
     async def scenario() -> None:
@@ -520,7 +521,11 @@ def test_what_nobody_trusted_has_signed_is_refused_before_it_is_read(tmp_path: P
             house.models.find("n_1_0")
         assert "it is not signed (verify_models=require)" in raised.value.text
         ours.sign(unsigned)
-        fetched = await house.models.register(Wish(unsigned.as_uri()))
+        for handler in (f"{tmp_path}/evil.py:handle", "../evil:handle", "deep/../../evil"):
+            with pytest.raises(ArchiveError, match="outside of the signed archive"):
+                await house.models.register(Wish(unsigned.as_uri(), handler=handler))
+        assert house.left().count("n-1.0.mar") == 0
+        fetched = await house.models.register(Wish(unsigned.as_uri(), handler="h.py:handle"))
         assert "n-1.0.mar.sig" in house.left()
         await house.models.unregister("m", None, 1.0)
         await house.models.unregister(fetched.name, None, 1.0)

@@ -101,8 +101,11 @@ class Builder:
 
         Raises:
             AsksForMissing: it does; the text says for what, and what to do instead.
+            ArchiveError: its handler's code would not be the archive's, which alone was signed.
         """
         named = read_handler_text(self._handler(archive, handler) or "")
+        if self._settings.verify_models == "require":
+            _check_inside(about, named, archive.model_dir)
         brought = named.file(archive.model_dir)
         missing = (
             features.missing_runtime(about.runtime),
@@ -220,6 +223,15 @@ class Builder:
         count = self._gpus
         wanted = [device for device in config.device_ids or () if device < count]
         return wanted if wanted and len(wanted) == len(config.device_ids or ()) else list(range(count))
+
+
+def _check_inside(about: About, handler: HandlerText, model_dir: Path) -> None:
+    """Refuses a handler whose folder is not the archive's: nobody has signed what lies there."""
+    home = model_dir.resolve()
+    for folder in handler.folders(model_dir):
+        if not folder.resolve().is_relative_to(home):
+            where = f"its handler lies in {handler.folder}, outside of the signed archive"
+            raise ArchiveError(f"{about.url} is refused: {where} (verify_models=require)")
 
 
 def _asynchronous(file: Path, handler: HandlerText) -> features.Missing | None:
