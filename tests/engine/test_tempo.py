@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from collections import deque
+
 import pytest
 
 from torchkeeper.engine.admission import Full
@@ -53,3 +56,37 @@ def test_what_nobody_knows_is_tried() -> None:
 def test_when_to_come_again(ahead: int, seconds: int) -> None:
     assert tempo(*[(1, 0.1)] * FEWEST).retry_after(ahead, 1) == seconds
     assert Tempo().retry_after(ahead, 1) == 1
+
+
+def good_share(*, judged: bool, patience: float = 1.0, work: float = 0.02, seconds: float = 20.0) -> float:
+    """One worker that is asked for three times what it can do: the share of its time that is of use.
+
+    Clients leave when their patience is over; whoever has left is not begun. The first half is not counted.
+    """
+    chance = random.Random(0)
+    found, waiting, free, useful, arrival = Tempo(), deque[float](), 0.0, 0, 0.0
+    while arrival < seconds:
+        arrival += chance.expovariate(3 / work)
+        while waiting and free <= arrival:
+            begun = max(free, waiting[0])
+            came = waiting.popleft()
+            if begun - came > patience:
+                continue
+            free = begun + work * chance.uniform(0.8, 1.2)
+            found.took(1, free - begun)
+            useful += free - came <= patience and free > seconds / 2
+        while waiting and arrival - waiting[0] > patience:
+            waiting.popleft()
+        try:
+            if judged and waiting:
+                found.check(len(waiting), 1, patience)
+        except Full:
+            continue
+        if len(waiting) < 100:
+            waiting.append(arrival)
+    return useful * work / (seconds / 2)
+
+
+def test_under_overload_what_is_computed_is_wanted_where_clients_say_how_long_they_wait() -> None:
+    assert good_share(judged=True) > 0.95
+    assert good_share(judged=False) < 0.5, "else they are served when they are about to leave"
