@@ -32,13 +32,17 @@ class Variant:
     delay: int | None = None
     workers: int | None = None
     version: str = "1.0"
+    #: Seconds that a batch may take.
+    response: int | None = None
 
     @property
     def name(self) -> str:
         """The archive's file name without its ending."""
         batch = "" if self.batch is None else f"-batch{self.batch}"
         delay = "" if self.delay is None else f"-delay{self.delay}"
-        return f"{self.workload}{batch}{delay}" + ("" if self.version == "1.0" else f"-{self.version}")
+        response = "" if self.response is None else f"-response{self.response}"
+        version = "" if self.version == "1.0" else f"-{self.version}"
+        return f"{self.workload}{batch}{delay}{response}{version}"
 
     @property
     def config(self) -> str | None:
@@ -48,6 +52,7 @@ class Variant:
             "maxWorkers": self.workers,
             "batchSize": self.batch,
             "maxBatchDelay": self.delay,
+            "responseTimeout": self.response,
         }
         lines = [f"{key}: {value}\n" for key, value in rows.items() if value is not None]
         return "".join(lines) or None

@@ -70,7 +70,7 @@ def departed(kind: Kind) -> Figures:
     """Fifty clients give up while they wait: how many of their requests are computed for nobody."""
     with server(kind) as running:
         before = int(ask(running.port, "count").body)
-        answers = together(running.port, ["sleep 0.1"] * 50, timeout=0.5)
+        answers = at_rate(running.port, itertools.repeat("sleep 0.1"), 10_000, 0.005, patience=0.55)
         after = ask(running.port, "count", timeout=60)
         answered = sum(answer.status == 200 for answer in answers)
         for_nobody = int(after.body) - before - 1 - answered

@@ -12,14 +12,23 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from servebench.asking import CUT, SILENCE, Answer, ask
 from servebench.scorecard import Figures
 from servebench.servers import Kind, Running
-from servebench.trials.house import ALONE, FIVE, MODEL, TWO, all_ready, manage, ready_workers, server, until
+from servebench.trials.house import (
+    ALONE,
+    FIVE,
+    HASTY,
+    MODEL,
+    TWO,
+    all_ready,
+    manage,
+    ready_workers,
+    server,
+    until,
+)
 
 #: Seconds after which a model that does not load any more counts as one that never answers.
 DEAD = 10.0
 #: Seconds after which one that could load again counts as one that does not.
 HEALED = 30.0
-#: Seconds that a batch may take where one hangs.
-RESPONSE = 2
 
 
 class Clients:
@@ -143,10 +152,10 @@ def dead(kind: Kind) -> Figures:
 
 def hang(kind: Kind) -> Figures:
     """A handler hangs: seconds beyond the response timeout until its answer, then until another serves."""
-    with server(kind, ALONE, default_response_timeout=str(RESPONSE)) as running:
+    with server(kind, HASTY) as running:
         answer = ask(running.port, "sleep 1000")
         again = until(lambda: ask(running.port, "x").status == 200)
         return {
-            "s beyond the timeout": answer.seconds - RESPONSE if answer.status != SILENCE else answer.seconds,
+            "s beyond the timeout": answer.seconds - (HASTY.response or 0),
             "s until another serves": again,
         }

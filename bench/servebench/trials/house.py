@@ -23,6 +23,8 @@ PATIENCE = 60.0
 
 ALONE = Variant("trial", batch=1, delay=1, workers=1)
 TWO = Variant("trial", batch=1, delay=2, workers=2)
+#: A batch of its may take two seconds.
+HASTY = Variant("trial", batch=1, delay=1, workers=1, response=2)
 FIVE = Variant("trial", batch=1, delay=3, workers=5)
 BATCHES = Variant("trial", batch=8, delay=500, workers=1)
 
