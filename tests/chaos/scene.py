@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
+import subprocess
 import time
 from collections import Counter
 from contextlib import suppress
@@ -40,16 +42,25 @@ def server_of(
     prefix: tuple[str, ...] = (),
     environ: dict[str, str] | None = None,
     flags: tuple[str, ...] = ("--disable-token-auth",),
+    path: tuple[Path, ...] = (),
+    kept: Path | None = None,
 ) -> Server:
-    """A server with the model echo and the archive of another one; its workers share nothing that is slow."""
-    store = folder / "model_store"
+    """A server with the model echo and the archive of another one; its workers share nothing that is slow.
+
+    `kept` is where the archives are put, if not in the model store.
+    """
+    store = kept or folder / "model_store"
     store.mkdir()
     make_archive(store, "echo", source, config=config)
     make_archive(store, "other", ECHO, config="minWorkers: 1\nmaxWorkers: 1\n")
-    light = {"PYTHONPATH": light_environ(folder / "stubs")["PYTHONPATH"]}
-    settings = {"enable_model_api": "true", "job_queue_size": 1000}
+    modules = (*map(str, path), light_environ(folder / "stubs")["PYTHONPATH"])
     server = Server(
-        folder, ("echo=echo-1.0.mar",), settings, flags, prefix=prefix, environ={**light, **(environ or {})}
+        folder,
+        ("echo=echo-1.0.mar",),
+        {"enable_model_api": "true", "job_queue_size": 1000},
+        flags,
+        prefix=prefix,
+        environ={"PYTHONPATH": os.pathsep.join(modules), **(environ or {})},
     )
     eventually(lambda: server.client.get("/v2/health/ready").status_code == 200)
     return server
@@ -68,6 +79,16 @@ def target_of(server: Server, seed: int = 0) -> Target:
     )
 
 
+def calm(server: Server) -> dict[str, object]:
+    """What the server is like once nothing changes any more: clients that left are gone then."""
+    seen = [state(server)]
+    while len(seen) < 4 or any(one != seen[-1] for one in seen[-4:]):
+        time.sleep(0.1)
+        seen.append(state(server))
+        assert len(seen) < 600, seen[-2:]
+    return seen[-1]
+
+
 def settle(server: Server, before: dict[str, object]) -> None:
     """Returns once the server is as before; says in what it differs if it never is."""
     deadline = time.monotonic() + SECONDS_TO_START
@@ -80,13 +101,16 @@ def settle(server: Server, before: dict[str, object]) -> None:
 def _descriptors(process: psutil.Process) -> Counter[str]:
     """How many descriptors a process has, by what they are.
 
-    Those of connections are left out, for clients come and go, and so are the handles of workers that have
-    outlived their template: there are some as long as these serve.
+    Log files are opened with their first line, and the event loop's reserve is one of two. Connections are
+    left out, for clients come and go, and so are the handles of workers that have outlived their template:
+    there are some as long as these serve.
     """
     found: Counter[str] = Counter()
     for entry in os.scandir(f"/proc/{process.pid}/fd"):
         with suppress(FileNotFoundError):
-            found[re.sub(r":\[\d+\]", "", os.readlink(entry))] += 1
+            what = os.readlink(entry)
+            if not what.endswith(".log"):
+                found["/dev/null" if what == "/" else re.sub(r":\[\d+\]", "", what)] += 1
     found["socket"] -= sum(one.status == psutil.CONN_ESTABLISHED for one in process.net_connections("tcp"))
     del found["anon_inode:[pidfd]"]
     return found
@@ -104,3 +128,16 @@ def state(server: Server) -> dict[str, object]:
         "unpacked": len(unpacked),
         "store": sorted(path.name for path in (server.folder / "model_store").iterdir()),
     }
+
+
+def private(place: str | Path, size: str) -> tuple[str, ...] | None:
+    """The command that gives a program a small disk of its own at a folder; None where it may not be had."""
+    mount = f'mount -t tmpfs -o size={size},mode=1777 tmpfs "{place}" && exec "$@"'
+    for unshare in (("unshare", "-m"), ("unshare", "-rm")):
+        command = (*unshare, "sh", "-c", mount, "sh")
+        if (
+            shutil.which("unshare")
+            and subprocess.run([*command, "true"], capture_output=True).returncode == 0
+        ):
+            return command
+    return None

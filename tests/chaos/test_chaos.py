@@ -19,7 +19,7 @@ import pytest
 from faults import ENDS_A_WORKER, FAULTS, Fault, Target  # type: ignore[import-not-found]
 from load import Load, Outcomes  # type: ignore[import-not-found]
 from manners import MANNERS  # type: ignore[import-not-found]
-from scene import CONFIG, ECHO, SECONDS, server_of, settle, state, target_of  # type: ignore[import-not-found]
+from scene import CONFIG, ECHO, SECONDS, calm, server_of, settle, target_of  # type: ignore[import-not-found]
 from tally import Tally  # type: ignore[import-not-found]
 
 from servers import Server
@@ -81,7 +81,7 @@ def test_no_request_is_lost(tmp_path: Path) -> None:
     server = server_of(tmp_path)
     for _ in range(50):
         server.client.post("/predictions/echo", content=b"warm").raise_for_status()
-    before, memory = state(server), psutil.Process(server.process.pid).memory_info().rss
+    before, memory = calm(server), psutil.Process(server.process.pid).memory_info().rss
     ours, earlier = counted(server), ledger_of(server)
     target = target_of(server, SEED)
     outcomes, happened = asyncio.run(play(target, SECONDS))

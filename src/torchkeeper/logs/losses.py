@@ -5,8 +5,6 @@ Pure: the clock's reading is handed in. The log thread is its only writer.
 
 from __future__ import annotations
 
-from collections import Counter
-
 #: Seconds between two beginnings of a trouble with disks that are told of; one that comes and goes is one.
 QUIET = 60.0
 
@@ -17,9 +15,9 @@ class Losses:
     def __init__(self) -> None:
         #: By where they were lost: waiting for the log thread, on the way to a file, on the way to stdout.
         self.counts = {"queue": 0, "disk": 0, "stdout": 0}
-        #: Lines lost since all files took them, by file, and how many of those that are whole again.
-        self._failing: Counter[str] = Counter()
-        self._mended = 0
+        #: Files that did not take their last lines, and the lines lost that no sentence has counted yet.
+        self._failing: set[str] = set()
+        self._untold = 0
         self._told = False
         self._quiet_until = 0.0
         self._console = 0
@@ -28,7 +26,8 @@ class Losses:
         """A file was written to and did not take so many lines; a sentence, if it is time for one."""
         if lines:
             self.counts["disk"] += lines
-            self._failing[path] += lines
+            self._untold += lines
+            self._failing.add(path)
             if self._told or now < self._quiet_until:
                 return None
             self._told, self._quiet_until = True, now + QUIET
@@ -36,10 +35,10 @@ class Losses:
             return f"log lines cannot be written to {path}: {why}; {counted}"
         if path not in self._failing:
             return None
-        self._mended += self._failing.pop(path)
-        if self._failing or not self._told:
+        self._failing.clear()  # there is room again, also for those that are written to seldom
+        if not self._told:
             return None
-        lost, self._mended, self._told = self._mended, 0, False
+        lost, self._untold, self._told = self._untold, 0, False
         return f"log lines can be written again; {lost} were lost"
 
     def stdout(self, lines: int, why: str) -> str | None:
