@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import subprocess
@@ -10,7 +11,8 @@ import sys
 
 import pytest
 
-from torchkeeper.ending import step
+from torchkeeper.deadlines import LAST, WORKER_STOP
+from torchkeeper.ending import Ending, step
 
 
 async def forever() -> None:
@@ -47,6 +49,21 @@ def test_a_step_has_its_time_and_does_not_keep_the_next(caplog: pytest.LogCaptur
     asyncio.run(run())
     assert "the end of what fails failed: LookupError('no such thing')" in caplog.text
     assert "the end of what hangs took longer than 0.01 s" in caplog.text
+
+
+def test_a_life_is_limited_where_no_thread_watches_over_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("unable to start watchdog thread")
+
+    monkeypatch.setattr("faulthandler.dump_traceback_later", refuse)
+    before = signal.getsignal(signal.SIGALRM)
+    try:
+        Ending(5).limit_life()
+        left = signal.alarm(0)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert 5 < left <= math.ceil(5 + WORKER_STOP + LAST)
 
 
 #: A server's life in small: it says what it does; its argument says what its start does.

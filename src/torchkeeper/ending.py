@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import logging
+import math
 import signal
 from collections.abc import Awaitable, Coroutine
 from typing import Any
@@ -87,7 +88,12 @@ class Ending:
         """
         if not self._limited:
             self._limited = True
-            faulthandler.dump_traceback_later(self._patience + WORKER_STOP + LAST, exit=True, file=_STDERR)
+            grace = self._patience + WORKER_STOP + LAST
+            try:
+                faulthandler.dump_traceback_later(grace, exit=True, file=_STDERR)
+            except RuntimeError:  # the system gives no thread: then by a signal, without a word
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                signal.alarm(math.ceil(grace))
 
     async def wait(self) -> None:
         """Returns when the end is asked for."""

@@ -1,0 +1,98 @@
+"""The clock is set, an hour forth and back: nothing but the times in the logs changes."""
+
+from __future__ import annotations
+
+import ast
+import time
+from pathlib import Path
+
+import pytest
+from scene import server_of, target_of  # type: ignore[import-not-found]
+
+import torchkeeper
+from servers import eventually
+from tools import unavailable
+
+pytestmark = pytest.mark.slow
+
+SOURCE = Path(torchkeeper.__file__).parent
+#: Where the wall clock is read in the front, and why; what waits or expires goes by `time.monotonic`.
+WALL_CLOCK = {
+    "archive/archive.py": "the time that an archive is said to be made",
+    "archive/source.py": "the age of files that other servers have left",
+    "config/snapshot.py": "names of snapshots, which are in order even if the clock is not",
+    "keys/key_file.py": "keys expire at a time that is told to people",
+    "logs/logs.py": "the time of a line",
+    "metrics/intake.py": "the time of a sample in a line",
+    "pool/failures.py": "when a worker failed, as it is told",
+    "pool/pool.py": "when a worker was started, as it is told",
+    "pool/worker.py": "when a worker was started, as it is told",
+}
+
+
+FAST = "def handle(data, context):\n    return None if data is None else [row['body'] for row in data]\n"
+
+
+def wall_clock(path: Path) -> bool:
+    """Whether a module reads it."""
+    names = ("time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today", "date.today")
+    found = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute))
+    return any(ast.unparse(node) in names for node in found)
+
+
+def test_only_what_tells_people_the_time_reads_the_wall_clock() -> None:
+    front = (path for path in SOURCE.rglob("*.py") if path.relative_to(SOURCE).parts[0] not in WORKERS)
+    assert {str(path.relative_to(SOURCE)) for path in front if wall_clock(path)} == set(WALL_CLOCK)
+
+
+#: What runs in workers, or in commands of their own.
+WORKERS = ("handler", "worker", "envelope", "testing.py", "doctor", "export", "manifest", "client")
+
+
+def library() -> str:
+    """The library that sets a program's clock; the test is skipped where there is none."""
+    found = [*Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), *Path("/usr/lib").glob("faketime/*.so.1")]
+    if not found:
+        unavailable("faketime is not installed")
+    return str(found[0])
+
+
+def test_a_clock_that_jumps_costs_nobody_anything(tmp_path: Path) -> None:
+    clock = tmp_path / "clock"
+    clock.write_text("+0\n")
+    environ = {
+        "LD_PRELOAD": library(),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
+    server = server_of(
+        tmp_path, FAST, environ=environ
+    )  # Python's sleep does not go together with the library
+    target = target_of(server)
+    log = tmp_path / "logs" / "access_log.log"
+    for hours in (1, -1, 0):
+        clock.write_text(f"{hours * 3600:+d}\n")
+        begin = time.monotonic()
+        for number in range(30):
+            body = f"{hours} h, number {number}"
+            assert server.client.post("/predictions/echo", content=body).text == body
+        (victim, *_) = target.workers()
+        victim.kill()
+        eventually(lambda gone=victim.pid: _replaced(server, gone))
+        query = {"url": "other-1.0.mar", "initial_workers": 1, "synchronous": "true"}
+        assert server.manage.post("/models", params=query).status_code == 200
+        assert server.manage.delete("/models/other").status_code == 200
+        assert time.monotonic() - begin < 60, "somebody has waited for the clock"
+        # Else it has not jumped, and this shows nothing.
+        now = time.strftime("%Y-%m-%dT%H", time.localtime(time.time() + hours * 3600))
+        earlier = time.strftime("%Y-%m-%dT%H", time.localtime(time.time() + hours * 3600 - 60))
+        assert log.read_text().splitlines()[-1][:13] in (now, earlier)
+    assert server.stop()["failed"] == 0
+
+
+def _replaced(server: object, gone: int) -> bool:
+    (found,) = server.manage.get("/models/echo").json()  # type: ignore[attr-defined]
+    serving = {worker["pid"] for worker in found["workers"] if worker["status"] == "READY"}
+    return len(serving) == 2 and gone not in serving
