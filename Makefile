@@ -15,7 +15,7 @@ LONG := tests/chaos tests/corpus tests/platforms tests/examples tests/export tes
 	$(addprefix tests/server/,test_contract.py test_pod.py test_pt2.py test_hostile_clients.py test_grpc_hostile_clients.py \
 	test_odd_clients.py test_recycling.py test_drain.py test_image_bombs.py test_dossiers.py \
 	test_signed_models.py test_crash_kinds.py test_crashes.py test_leaving.py test_worker_end.py \
-	test_log_lines.py test_odd_handlers.py test_requirements.py)
+	test_log_lines.py test_odd_handlers.py test_requirements.py test_sandbox.py)
 
 .PHONY: help demo serve test test-clients test-long chaos fuzz check bench clean
 

@@ -29,7 +29,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": {"deadlines", "errors", "wire"},
     "ending": {"deadlines", "machine"},
     "handler": {"machine", "wire"},
-    "pool": {"config", "deadlines", "errors", "machine", "wire"},
+    "sandbox": {"wire"},
+    "pool": {"config", "deadlines", "errors", "machine", "sandbox", "wire"},
     "archive": {"config", "errors", "machine", "wire"},
     "client": {"config"},
     "envelope": {"handler", "wire"},
@@ -42,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": {"config", "errors", "metrics", "pool", "wire"},
     "launcher": {"keys", "machine"},
     "logs": {"config", "errors", "machine", "metrics", "wire"},
-    "worker": {"deadlines", "envelope", "handler", "machine", "wire"},
+    "worker": {"deadlines", "envelope", "handler", "machine", "sandbox", "wire"},
     "models": {"archive", "config", "engine", "errors", "machine", "metrics", "pool", "wire"},
     "testing": {"handler", "wire", "worker"},
     "serving": {"config", "engine", "errors", "keys", "metrics", "models", "pool", "wire"},
@@ -61,7 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 #: The folders of the child process; all others are the front's, or both's.
 CHILD = {"worker", "handler", "envelope"}
 #: What both know.
-BOTH = {"wire", "machine", "deadlines"}
+BOTH = {"wire", "machine", "deadlines", "sandbox"}
 #: One runs handlers where their authors want, one reads the table of built-in ones, one loads models.
 TOOLS = {"testing", "doctor", "export"}
 HEAVY = {"torch", "numpy", "PIL", "ts"}
@@ -107,6 +108,7 @@ PURE = (
         "models.autoscale",
         "logs.lines",
     ),
+    *("sandbox.policy", "sandbox.rights", "models.sandboxing", "config.model_forms"),
     *("keys.key", "keys.tokens", "keys.throttle", "http.course", "http.grammar", "http.head", "http.limits"),
     *("api.body", "api.error_form", "api.routes", "api.sagemaker", "api.site", "rpc.status", "rpc.tensors"),
     *("serving.apis", "serving.dialect", "serving.parameters", "handler.response_head", "worker.passes"),
@@ -116,6 +118,7 @@ PURE = (
 ENVIRON = {
     "config.settings": "the one reader in the front",
     "rpc": "GRPC_ENABLE_FORK_SUPPORT, which gRPC's library reads",
+    "sandbox.confine": "what a strict worker keeps of it, and its home",
     "handler.context": "TS_REQUEST_SEQUENCE_*, read inside a worker as TorchServe documents",
     "handler.base": "TS_IPEX_GPU_ENABLE, read inside a worker as TorchServe documents",
     "handler.sagemaker": "SAGEMAKER_*, read inside a worker as SageMaker's toolkit does",

@@ -22,7 +22,7 @@ from torchkeeper.config.exposure import meant_exposure
 from torchkeeper.config.settings import CommandLine, Settings, load_settings, process_environ, said_of_models
 from torchkeeper.config.table import KEYS
 from torchkeeper.config.types import is_cloud
-from torchkeeper.config.whole_flags import TorchServeParser
+from torchkeeper.config.whole_flags import OWN_FLAGS, TorchServeParser, add_own_flags
 from torchkeeper.errors import LaunchRefused, SettingsError
 from torchkeeper.machine.signals import end_signals
 from torchkeeper.manifest import command as manifest
@@ -33,7 +33,7 @@ def torchserve_parser() -> argparse.ArgumentParser:
     parser = TorchServeParser(
         prog="torchserve",
         description="Torchserve",
-        more=("--log-level", "--kserve", "--insecure", "--ready-fd"),
+        more=OWN_FLAGS,
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("-v", "--version", action="store_true", help="Return TorchServe Version")
@@ -78,29 +78,8 @@ def torchserve_parser() -> argparse.ArgumentParser:
         "--disable-token-auth", "--dt", action="store_true", help="Disable token authorization"
     )
     parser.add_argument("--enable-model-api", action="store_true", help="Enable model API")
-    _add_own_flags(parser)
+    add_own_flags(parser)
     return parser
-
-
-def _add_own_flags(parser: argparse.ArgumentParser) -> None:
-    """Those that TorchServe does not have."""
-    parser.add_argument(
-        "--log-level",
-        type=str.lower,
-        choices=("debug", "info", "warn", "error"),
-        help="Least level of the server's own log lines",
-    )
-    parser.add_argument(
-        "--kserve",
-        action="store_true",
-        help="Listen on KServe's ports, 8080 and 8081 for gRPC, too (on by itself in KServe's pods)",
-    )
-    parser.add_argument(
-        "--insecure",
-        action="store_true",
-        help="Serve without tokens to more than this machine (containers do by themselves)",
-    )
-    parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
 
 
 def torchserve(argv: Sequence[str] | None = None) -> int:
@@ -208,6 +187,7 @@ def checked_settings(
         cpp_log_config=arguments.cpp_log_config,
         log_config=arguments.log_config,
         log_level=arguments.log_level,
+        sandbox=arguments.sandbox,
         kserve=arguments.kserve,
     )
     settings, warnings = load_settings(command_line, environ, cwd)

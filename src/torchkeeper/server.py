@@ -216,7 +216,7 @@ class _Server:
         self._rpc = rpc
         self._ledger = Ledger()
         child_environ = worker_environ(settings, environ)
-        self._launcher = Launcher(child_environ)
+        self._launcher = Launcher(child_environ, strict=settings.sandbox == "strict")
         visible = environ.get("CUDA_VISIBLE_DEVICES")
         self._gpus = gpu_count(visible, settings.number_of_gpu)
         self._metrics = Metrics(settings, logs, self._ledger, socket.gethostname(), self._gpus, visible)

@@ -186,7 +186,7 @@ def test_strict_changes_the_defaults_of_what_nobody_has_set() -> None:
     assert layers.be_strict() == ()
     layers.give("strict", "true", FILE)
     layers.give("strict_http_auth", "false", FILE)
-    assert layers.be_strict() == ("strict_config", "strict_statuses", "allowed_urls")
+    assert layers.be_strict() == ("strict_config", "strict_statuses", "sandbox", "allowed_urls")
     assert layers.texts["strict_config"] == ("true", Origin("default", "under strict"))
     assert layers.texts["allowed_urls"][0] == ""
     assert layers.texts["strict_http_auth"] == ("false", FILE)

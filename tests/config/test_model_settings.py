@@ -56,6 +56,9 @@ OTHER: dict[str, Any] = {
     "batchPolicy": "delay",
     "preload": False,
     "autoscale": True,
+    "sandbox": "strict",
+    "sandboxNetwork": "none",
+    "sandboxLimits": {"nofile": 100},
     "v2Inputs": [{"name": "x", "datatype": "FP32", "shape": [-1]}],
     "v2Outputs": [{"name": "y", "datatype": "FP32", "shape": [-1]}],
 }

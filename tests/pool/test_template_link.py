@@ -116,7 +116,7 @@ class Linked:
         worker = WorkerProcess(number, Witness())
         ours, theirs = make_ends()
         try:
-            await self.link.fork(worker, "title", None, theirs)
+            await self.link.fork(worker, "title", theirs)
         except TemplateFailed:
             ours.close()
             raise
@@ -207,7 +207,7 @@ def test_a_worker_that_nobody_wants_any_more_is_killed_once_it_is_there(environ:
         template.suspend()
         worker = WorkerProcess(1, Witness())
         ours, theirs = make_ends()
-        asking = asyncio.ensure_future(scene.link.fork(worker, "title", None, theirs))
+        asking = asyncio.ensure_future(scene.link.fork(worker, "title", theirs))
         await asyncio.sleep(0)
         worker.discard()
         template.resume()

@@ -61,19 +61,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     wheel = make_wheel(folder)
     archive(folder, "beside", str(wheel), "minWorkers: 1\n")
     archive(folder, "apart", str(wheel), "minWorkers: 1\nuseVenv: true\n")
+    archive(folder, "strict_beside", str(wheel), "minWorkers: 1\nsandbox: strict\n")
+    archive(folder, "strict_apart", str(wheel), "minWorkers: 1\nuseVenv: true\nsandbox: strict\n")
     archive(folder, "missing", str(folder / "no-such.whl"), "minWorkers: 1\n")
     running = Server(folder, (), {"enable_model_api": "true", "install_py_dep_per_model": "true"})
     yield running
     running.stop()
 
 
-@pytest.mark.parametrize("name", ["beside", "apart"])
+@pytest.mark.parametrize("name", ["beside", "apart", "strict_beside", "strict_apart"])
 def test_the_handler_finds_its_package(server: Server, name: str) -> None:
     registered = server.manage.post("/models", params={"url": f"{name}.mar"})
     assert registered.status_code == 200, registered.text
     answer = server.client.post(f"/predictions/{name}").text
     assert answer.startswith("found ")
-    assert ("/venv" in answer.rsplit(" ", 1)[1].removeprefix(str(BIN.parent))) == (name == "apart")
+    assert ("/venv" in answer.rsplit(" ", 1)[1].removeprefix(str(BIN.parent))) == name.endswith("apart")
     server.manage.delete(f"/models/{name}")
 
 

@@ -107,7 +107,7 @@ class Template:
         handed = [theirs.detach(), worker_out, os.dup(worker_out), worker_life, os.dup(worker_out)]
         worker = Worker(End(ours), out, life)
         self._workers.append(worker)
-        return encode(Fork(self._count, "w-title", None)), handed, worker
+        return encode(Fork(self._count, "w-title")), handed, worker
 
     def fork(self, count: int = 1) -> list[Worker]:
         """Asks for workers, all at once."""

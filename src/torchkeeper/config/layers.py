@@ -18,6 +18,7 @@ STRICT = {
     "strict_config": "true",
     "strict_http_auth": "true",
     "strict_statuses": "true",
+    "sandbox": "strict",
     "allowed_urls": "",
 }
 #: Characters of a bad value that its error repeats.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from torchkeeper.config.model_rules import read_limits
 from torchkeeper.config.model_settings import GivenSettings, SettingSource, from_json
 from torchkeeper.config.model_snapshot import parse_model_snapshot, read_json
-from torchkeeper.config.types import Form, Instead
+from torchkeeper.config.types import Form, Instead, comma_list
 
 T = TypeVar("T")
 
@@ -46,3 +47,11 @@ def _read_models(value: str, complaints: list[str]) -> Mapping[str, Mapping[str,
 #: The JSON of the key `models`, and a snapshot's.
 models = _complaining(_read_models)
 snapshot = _complaining(parse_model_snapshot)
+
+
+def _limits(value: str) -> Mapping[str, int]:
+    return read_limits(dict(part.partition("=")[::2] for part in comma_list.parse(value)))
+
+
+#: Limits of workers, by commas.
+limits = Form(_limits)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -36,6 +36,8 @@ class Rule(Generic[T]):
     parameter: Any = None
     #: The value as it is kept.
     plain: Callable[[Any], T] = lambda value: value
+    #: What holds of the operator's word and the archive's, where neither simply wins.
+    meet: Callable[[T, T], T] | None = None
 
 
 def _is_whole(value: object, low: int, high: int) -> bool:
@@ -99,6 +101,77 @@ def choice(*known: str) -> Rule[str]:
     return Rule(wanted, lambda value: value in known, read, str)
 
 
+#: What workers may do, the freest first.
+SANDBOXES = ("off", "default", "strict")
+NETWORKS = ("any", "none")
+
+
+def _stricter(one: str, other: str) -> str:
+    """Of two levels of the sandbox, or two networks, the one that allows less."""
+    known = SANDBOXES if one in SANDBOXES else NETWORKS
+    return max(one, other, key=known.index)
+
+
+def _lesser(some: Mapping[str, int], others: Mapping[str, int]) -> dict[str, int]:
+    """The limits of both, the lesser one where both have it."""
+    return {name: min(one[name] for one in (some, others) if name in one) for name in {**some, **others}}
+
+
+def _own_choice(known: tuple[str, ...]) -> Rule[str]:
+    """One of these words; what is none is never passed over. YAML reads a bare `off` as false."""
+
+    def plain(value: Any) -> str:
+        value = "off" if value is False else value
+        if value not in known:
+            raise ValueError("none of them")
+        return str(value)
+
+    def fits(value: Any) -> bool:
+        return value in known or (value is False and "off" in known)
+
+    return Rule(" or ".join((", ".join(known[:-1]), known[-1])), fits, plain, plain=plain, meet=_stricter)
+
+
+sandboxes, networks = _own_choice(SANDBOXES), _own_choice(NETWORKS)
+
+
+#: What a worker's limits bound, by the names of `ulimit`: numbers, and bytes.
+LIMITS = ("nofile", "nproc", "as", "fsize")
+_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def read_limits(found: Any) -> dict[str, int]:
+    """Limits by their names; a text may end in K, M, G or T.
+
+    Raises:
+        ValueError: they are none; says what they must be.
+    """
+    if not isinstance(found, dict) or not found.keys() <= set(LIMITS):
+        raise ValueError(f"must name limits of {', '.join(LIMITS)}")
+    limits = {}
+    for name, value in found.items():
+        match = re.fullmatch(r"([1-9]\d{0,14})([KMGT]?)", str(value), re.ASCII)
+        if match is None or isinstance(value, bool):
+            raise ValueError(f"{name} must be a whole number from 1, or one with K, M, G or T behind it")
+        limits[name] = int(match[1]) * _UNITS.get(match[2], 1)
+    return limits
+
+
+def _are_limits(value: object) -> bool:
+    try:
+        read_limits(value)
+    except ValueError:
+        return False
+    return True
+
+
+limits = Rule[dict[str, int]](
+    f"limits of {', '.join(LIMITS[:-1])} or {LIMITS[-1]}, each from 1",
+    _are_limits,
+    read_limits,
+    plain=read_limits,
+    meet=_lesser,
+)
 count = whole(0, 10_000)
 #: Milliseconds since 1970.
 moment = whole(0, 2**63 - 1)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from enum import Enum, Flag, auto
 from typing import Any, TypeVar, cast
 
+from torchkeeper.config import model_rules as rules
 from torchkeeper.config.model_rules import (
     Rule,
     boolean,
@@ -261,6 +262,30 @@ class ModelSettings:
     autoscale: bool = _row(
         boolean, False, "autoscale", In.YAML, "workers between minWorkers and maxWorkers by load"
     )
+    sandbox: str = _row(
+        rules.sandboxes,
+        "default",
+        "sandbox",
+        In.YAML | In.MODELS,
+        "what its workers may do: off, default or strict",
+        setting="sandbox",
+    )
+    sandbox_network: str | None = _row(
+        rules.networks,
+        None,
+        "sandboxNetwork",
+        In.YAML | In.MODELS,
+        "whether they have the network: any or none",
+        setting="sandbox_network",
+    )
+    sandbox_limits: Mapping[str, int] | None = _row(
+        rules.limits,
+        None,
+        "sandboxLimits",
+        In.YAML | In.MODELS,
+        "what each may use: nofile, nproc, as, fsize",
+        setting="sandbox_limits",
+    )
     v2_inputs: tuple[dict[str, Any], ...] = _row(
         tensors, (), "v2Inputs", In.YAML, "what KServe v2's metadata say that it takes"
     )
@@ -282,13 +307,28 @@ def resolve(layers: Iterable[GivenSettings], settings: object = None) -> ModelSe
     values: dict[str, Any] = {}
     origins: dict[str, Told] = {}
     for row in TABLE:
-        told = next((one.told[row.attribute] for one in layers if row.attribute in one.told), None)
+        said = [one.told[row.attribute] for one in layers if row.attribute in one.told]
+        told = _met(row, said, settings) if row.rule.meet else next(iter(said), None)
         if row.setting and settings is not None and (told is None or not told.value):
             told = Told(getattr(settings, row.setting), SettingSource.SETTING, row.setting)
         origins[row.attribute] = told or Told(row.default, SettingSource.DEFAULT)
         values[row.attribute] = origins[row.attribute].value
     raw = next((one.raw for one in layers if one.raw), {})
     return ModelSettings(**values, raw=raw, origins=origins)
+
+
+def _met(row: ModelKey, said: Iterable[Told], settings: object) -> Told | None:
+    """What the operator says, of the model or else of all; an archive can only ask for less than that."""
+    by_source = {told.source: told for told in said}
+    operators, archives = by_source.get(SettingSource.MODELS), by_source.get(SettingSource.YAML)
+    origin = getattr(settings, "origins", {}).get(row.setting)
+    if operators is None and origin is not None and str(origin) != "default":
+        operators = Told(getattr(settings, row.setting), SettingSource.SETTING, row.setting)
+    if operators is None or archives is None:
+        return operators or archives
+    assert row.rule.meet is not None
+    value = row.rule.meet(operators.value, archives.value)
+    return operators if value == operators.value else Told(value, archives.source, archives.place)
 
 
 def from_request(parameters: Mapping[str, Any]) -> GivenSettings:

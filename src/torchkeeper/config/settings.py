@@ -27,7 +27,9 @@ from torchkeeper.config.setting_key import Effect
 from torchkeeper.config.snapshot import newest_snapshot, snapshot_folder
 from torchkeeper.config.table import BY_NAME, KEYS, Configured
 from torchkeeper.config.types import bucket_of, is_cloud
+from torchkeeper.config.worker_user import find_user
 from torchkeeper.errors import LaunchRefused, SettingsError
+from torchkeeper.wire.messages import User
 
 _NAMED = re.compile(r"([^=#/:?]*)=(.*)", re.DOTALL)
 
@@ -49,6 +51,7 @@ class CommandLine:
     cpp_log_config: Path | None = None
     log_config: Path | None = None
     log_level: str | None = None
+    sandbox: str | None = None
     kserve: bool = False
 
 
@@ -74,6 +77,8 @@ class Settings(Configured):
     kserve: kserve.KServePorts | None = None
     #: What Vertex AI calls; None outside its containers.
     vertex: vertex.VertexAi | None = None
+    #: Who workers become; None: the server is not root, or nobody said who.
+    user: User | None = None
     #: Whether predictions need no key although management does.
     open_inference: bool = False
 
@@ -153,9 +158,23 @@ def load_settings(
         store_url=store_url,
         kserve=opened,
         vertex=vertex_ai,
+        user=_user(configured.worker_user, warnings),
         open_inference=open_inference,
     )
     return settings, tuple(warnings)
+
+
+def _user(text: str | None, warnings: list[str]) -> User | None:
+    if text is None:
+        return None
+    try:
+        found = find_user(text)
+    except ValueError as error:
+        raise SettingsError(f"worker_user={text}: {error}") from None
+    if os.geteuid() != 0:
+        warnings.append(f"worker_user={text} has no effect: the server is not root")
+        return None
+    return found
 
 
 def _without_effect(origins: Mapping[str, Origin]) -> list[str]:
@@ -317,6 +336,7 @@ def _apply_command_line(layers: Layers, arguments: CommandLine) -> None:
         "plugins_path": (arguments.plugins_path, "--plugins-path"),
         "cpp_log_config": (arguments.cpp_log_config, "--cpp-log-config"),
         "log_level": (arguments.log_level, "--log-level"),
+        "sandbox": (arguments.sandbox, "--sandbox"),
     }
     for name, (value, flag) in given.items():
         if value is not None:
@@ -363,8 +383,8 @@ def said_of_models(settings: Settings) -> tuple[Told, ...]:
 
 
 def secret_variables() -> frozenset[str]:
-    """The environment variables that hold secrets of the server: never for workers."""
-    return frozenset(key.variable for key in KEYS if key.secret)
+    """The environment variables that hold secrets of the server, or say where they are: never for workers."""
+    return frozenset(key.variable for key in KEYS if key.secret or key.name.endswith("_key_file"))
 
 
 def process_environ() -> Mapping[str, str]:

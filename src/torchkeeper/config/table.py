@@ -127,6 +127,24 @@ class Configured:
     blacklist_env_vars: re.Pattern[str] | None = key(
         form.pattern, "", "regular expression on names withheld from workers"
     )
+    sandbox: str = key(
+        form.choice("strict", "default", "off"), "default", "what workers may do; see sandbox.md", own=True
+    )
+    sandbox_network: str | None = key(
+        form.or_nothing(form.choice("any", "none")),
+        "",
+        "whether they have the network: any or none; empty: none if they are strict",
+        own=True,
+    )
+    sandbox_limits: Mapping[str, int] = key(
+        model_forms.limits,
+        "",
+        "what a worker may use, as `ulimit` names it: nofile, nproc, as, fsize (nofile=1024,as=16G)",
+        own=True,
+    )
+    worker_user: str | None = key(
+        form.text, "", "user, or uid:gid, that workers run as if the server is root", own=True
+    )
     number_of_gpu: int | None = key(
         form.or_nothing(form.whole(0, instead=0)), "", "upper bound of the GPUs used; empty: all visible"
     )

@@ -7,6 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+#: The flags that `add_own_flags` adds.
+OWN_FLAGS = ("--log-level", "--kserve", "--insecure", "--sandbox", "--ready-fd")
+
 
 class TorchServeParser(argparse.ArgumentParser):
     """A parser of TorchServe's flags and of some more, which stand back where an abbreviation fits both."""
@@ -30,3 +33,27 @@ class TorchServeParser(argparse.ArgumentParser):
             return word
         meant = [name for name in known - self._more if name.startswith(flag)]
         return f"{meant[0]}{equals}{value}" if len(meant) == 1 else word
+
+
+def add_own_flags(parser: argparse.ArgumentParser) -> None:
+    """Those that TorchServe does not have."""
+    parser.add_argument(
+        "--log-level",
+        type=str.lower,
+        choices=("debug", "info", "warn", "error"),
+        help="Least level of the server's own log lines",
+    )
+    parser.add_argument(
+        "--sandbox", choices=("strict", "default", "off"), help="What workers may do (docs/sandbox.md)"
+    )
+    parser.add_argument(
+        "--kserve",
+        action="store_true",
+        help="Listen on KServe's ports, 8080 and 8081 for gRPC, too (on by itself in KServe's pods)",
+    )
+    parser.add_argument(
+        "--insecure",
+        action="store_true",
+        help="Serve without tokens to more than this machine (containers do by themselves)",
+    )
+    parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,10 @@ from torchkeeper.engine.batching.policies import make_policy
 from torchkeeper.engine.dispatch import Dispatcher
 from torchkeeper.errors import ArchiveError, AsksForMissing, RequirementsFailed, system_error
 from torchkeeper.machine.hardware import cpu_count
+from torchkeeper.machine.ownership import give
+from torchkeeper.machine.threads import in_thread
 from torchkeeper.metrics.instruments import Meter
+from torchkeeper.models.sandboxing import own_files, sandbox_of
 from torchkeeper.models.version import About, ModelVersion
 from torchkeeper.pool.launcher import Launch, Launcher
 from torchkeeper.pool.pool import Plan, Pool
@@ -61,6 +65,9 @@ class Builder:
         gpus: int = 0,
     ) -> None:
         """`environ` is what workers get, `gpus` the number of GPUs that they may use."""
+        if settings.sandbox != "off" and settings.user is None and os.geteuid() == 0:
+            logger.warning("workers are root, as the server is: worker_user names who they are to be")
+        self._own = own_files(settings, Path.cwd())
         self._settings = settings
         self._environ = environ
         self._launcher = launcher
@@ -118,9 +125,18 @@ class Builder:
     async def prepare(self, about: About, archive: Archive) -> str | None:
         """Installs what the archive needs, if the server allows it; returns the interpreter for its workers.
 
+        What was unpacked and installed is the workers' user's then, if they have one of their own.
+
         Raises:
             RequirementsFailed: it cannot be installed, or must not be: the archive is a folder of the store.
         """
+        python = await self._install(about, archive)
+        user, folder = self._settings.user, archive.model_dir
+        if user is not None and any(folder.is_relative_to(path) for path in about.owned):
+            await in_thread(lambda check: give(folder, user.uid, user.gid, check))
+        return python
+
+    async def _install(self, about: About, archive: Archive) -> str | None:
         wanted = archive.manifest.requirements_file
         if not wanted or not self._settings.install_py_dep_per_model:
             return None
@@ -151,11 +167,12 @@ class Builder:
             lambda: self._sinks.meter(about.name, about.version, config.batch_size),
             self._sinks.sample,
         )
+        sandbox = sandbox_of(self._settings, config, Path(spec.model_dir), self._own)
         plan = Plan(
             f"{about.name}_{about.version}",
             config,
             self._settings.max_response_size,
-            Launch(about.name, None, self._environ, config.preload, python),
+            Launch(about.name, None, self._environ, config.preload, python, sandbox),
             self._settings.strict_statuses,
         )
         pool = Pool(plan, self._launcher, dispatcher, self._sinks.line, lambda: next(self._ports))

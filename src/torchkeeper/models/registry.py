@@ -83,7 +83,7 @@ class Models:
         self.ending = False
         #: Start-up models that could not be read, by the name (if one was given) and URL, and why.
         self._failed: dict[tuple[str | None, str], Exception] = {}
-        self._unpacked = Unpacked(settings.temp_dir)
+        self._unpacked = Unpacked(settings.temp_dir, passable=settings.user is not None)
 
     # --- look-ups ----------------------------------------------------------------------------------------
 

@@ -19,9 +19,11 @@ logger = logging.getLogger(__name__)
 class Unpacked:
     """The folder of one server."""
 
-    def __init__(self, parent: Path) -> None:
-        """Makes it in the folder `parent`."""
+    def __init__(self, parent: Path, *, passable: bool = False) -> None:
+        """Makes it in the folder `parent`; `passable`: others find their way, if they know it."""
         self._folder = Path(tempfile.mkdtemp(prefix="torchkeeper-models-", dir=parent))
+        if passable:
+            self._folder.chmod(0o711)
         self._unwanted: set[Path] = set()
 
     def new(self) -> Path:

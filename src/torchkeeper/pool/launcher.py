@@ -1,7 +1,7 @@
 """The two ways to get a worker process: forked from the template, or spawned.
 
-Owns the template and restarts it when it dies. A launch that fails or is cancelled leaves neither descriptors
-nor a process behind.
+Owns the templates: strict workers have one of their own, which has never seen what they are not to know. A
+launch that fails or is cancelled leaves neither descriptors nor a process nor a folder behind.
 """
 
 from __future__ import annotations
@@ -10,16 +10,26 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
 
 from torchkeeper.deadlines import KILLED
 from torchkeeper.machine.process_group import kill_members
+from torchkeeper.machine.threads import in_thread
+from torchkeeper.pool.kept_template import KeptTemplate, Unwanted
 from torchkeeper.pool.orphans import adopt_orphans, bury, reap_orphans
 from torchkeeper.pool.process import Ends, Owner, WorkerProcess, make_ends
-from torchkeeper.pool.template_link import TemplateDied, TemplateLink
+from torchkeeper.pool.template_link import TemplateDied
+from torchkeeper.sandbox.policy import environment
+from torchkeeper.wire.frames import Confine, encode
+from torchkeeper.wire.messages import FREE, Confinement, ModelSpec, Sandbox
 
 logger = logging.getLogger(__name__)
 
@@ -34,20 +44,32 @@ class Launch:
     from_template: bool
     #: Another interpreter than the server's own; such a worker is never forked.
     python: str | None = None
+    sandbox: Sandbox = FREE
 
+    @property
+    def strict(self) -> bool:
+        """Whether it knows nothing of the server's environment and has a folder of its own."""
+        return self.sandbox.level == "strict"
 
-class Unwanted(OSError):
-    """No process is made, because nobody would use it."""
+    def for_worker(self, spec: ModelSpec) -> Launch:
+        """The same for one of a model's workers."""
+        sandbox = msgspec.structs.replace(self.sandbox, gpu=spec.gpu_id is not None)
+        return replace(self, threads=spec.threads, sandbox=sandbox)
 
 
 class Launcher:
     """Makes worker processes. One per server."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = dict(environ)
+    def __init__(self, environ: Mapping[str, str], *, strict: bool = False) -> None:
+        """`environ` is what templates get; with `strict` the one for strict workers is started at once."""
+        self._strict = strict
+        self._templates = {
+            False: KeptTemplate(environ, self._on_end),
+            True: KeptTemplate(environment(environ), self._on_end),
+        }
+        #: What sandboxes lack here, as it was told already.
+        self._told: set[str] = set()
         self._ids = itertools.count(1)
-        self._link: TemplateLink | None = None
-        self._starting: asyncio.Task[TemplateLink] | None = None
         self._reaper: asyncio.Task[None] | None = None
         #: Ends that are waited for, adoptions, burials.
         self._tasks: set[asyncio.Task[None]] = set()
@@ -62,20 +84,17 @@ class Launcher:
             adopt_orphans()
             self._reaper = asyncio.get_running_loop().create_task(reap_orphans())
             try:
-                await self._template()
+                await self._templates[self._strict].get()
             except OSError as error:
                 if not self._stopped:
                     logger.error("workers cannot be forked yet: %s", error)
 
     async def stop(self) -> None:
-        """Ends the template, within its deadlines; workers are stopped by their pools before."""
+        """Ends the templates, within their deadlines; workers are stopped by their pools before."""
         self._stopped = True
         if self._reaper is not None:
             self._reaper.cancel()
-        if self._link is not None:
-            await self._link.stop()
-        if self._starting is not None:
-            await asyncio.wait({self._starting})
+        await asyncio.gather(*(template.stop() for template in self._templates.values()))
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=KILLED)
         for task in self._tasks:
@@ -102,7 +121,10 @@ class Launcher:
         return worker
 
     async def _make(self, worker: WorkerProcess, launch: Launch) -> None:
+        sandbox = launch.sandbox
         try:
+            if launch.strict:
+                worker.scratch = _new_folder(sandbox)
             try:
                 ours = await self._begin(worker, launch)
             except TemplateDied:
@@ -110,16 +132,36 @@ class Launcher:
             await worker.adopt(ours)
         except BaseException:
             worker.discard()
+            self._tidy(worker)
             raise
+        if sandbox.level != "off":
+            worker.send(encode(Confine(msgspec.structs.replace(sandbox, scratch=worker.scratch))))
+
+    def tell(self, found: Confinement | None, name: str, known: Mapping[str, str]) -> None:
+        """Says in the log what is in force of a worker's sandbox, and once for all workers what is not."""
+        if found is None:
+            return
+        said = ", ".join(f"{part} {value}" for part, value in found.parts.items())
+        logger.info("%s: sandbox %s: %s", name, found.level, said, extra=known)
+        for sentence in found.lacking:
+            if sentence not in self._told:
+                self._told.add(sentence)
+                logger.warning("sandbox %s: %s", found.level, sentence)
+
+    def _tidy(self, worker: WorkerProcess) -> None:
+        """The folder of a worker goes with its process."""
+        if scratch := worker.scratch:
+            worker.scratch = ""
+            self._keep(in_thread(lambda check: shutil.rmtree(scratch, ignore_errors=True)))
 
     async def _begin(self, worker: WorkerProcess, launch: Launch) -> Ends:
         """Makes the process; the front's ends of what it holds."""
         ours, theirs = make_ends()
         try:
             if launch.from_template and launch.python is None and sys.platform == "linux":
-                template = await self._template()
+                template = await self._templates[launch.strict].get()
                 self._check_wanted(worker)
-                await template.fork(worker, launch.title, launch.threads, theirs)
+                await template.fork(worker, launch.title, theirs)
             else:
                 self._check_wanted(worker)
                 await self._spawn(worker, launch, theirs)
@@ -136,7 +178,7 @@ class Launcher:
 
     async def _spawn(self, worker: WorkerProcess, launch: Launch, ends: Ends) -> None:
         channel, out, err, life, crash = ends.filenos()
-        environ = dict(launch.environ)
+        environ = environment(launch.environ) if launch.strict else dict(launch.environ)
         if launch.threads is not None:
             environ.setdefault("OMP_NUM_THREADS", str(launch.threads))
         child = await asyncio.create_subprocess_exec(
@@ -157,24 +199,10 @@ class Launcher:
 
         self._keep(wait())
 
-    async def _template(self) -> TemplateLink:
-        """The living template; all who want one while it starts wait for the same one."""
-        starting = self._starting
-        if starting is None or (starting.done() and not (self._link is not None and self._link.alive)):
-            starting = self._starting = asyncio.get_running_loop().create_task(self._start_template())
-            starting.add_done_callback(_seen)
-        return await asyncio.shield(starting)
-
-    async def _start_template(self) -> TemplateLink:
-        if self._stopped:
-            raise Unwanted("the server stops")
-        self._link = TemplateLink(self._environ, self._on_end)
-        await self._link.start()
-        return self._link
-
     def _on_end(self, worker: WorkerProcess, returncode: int | None, peak_rss: int = 0) -> None:
         if worker.pid is not None and kill_members(worker.pid):
             self._keep(bury(worker.pid))
+        self._tidy(worker)
         worker.ended(returncode, peak_rss)
 
     def _keep(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
@@ -182,6 +210,18 @@ class Launcher:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _new_folder(sandbox: Sandbox) -> str:
+    """A folder that a worker alone can write in.
+
+    Raises:
+        OSError: there is none.
+    """
+    folder = tempfile.mkdtemp(prefix="torchkeeper-worker-", dir=sandbox.temp_dir or None)
+    if sandbox.user is not None:
+        os.chown(folder, sandbox.user.uid, sandbox.user.gid)
+    return folder
 
 
 def _seen(task: asyncio.Task[Any]) -> None:

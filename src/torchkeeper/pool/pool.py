@@ -11,7 +11,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torchkeeper.config.model_settings import ModelSettings
 from torchkeeper.deadlines import WORKER_STOP
@@ -259,7 +259,7 @@ class Pool:
     def _begin(self, worker: Worker) -> None:
         worker.number = self._next_port()
         worker.name = f"W-{worker.number}-{self._plan.label}"
-        worker.verdict = worker.last_words = None
+        worker.verdict = worker.last_words = worker.confinement = None
         worker.answered, worker.wear = 0, Wear()
         worker.started_at = time.time()
         self.failures.watch(worker)
@@ -269,7 +269,7 @@ class Pool:
     async def _launch(self, worker: Worker) -> None:
         try:
             order = encode(Load(worker.spec, self._plan.max_response_size))
-            launch = replace(self._plan.launch, threads=worker.spec.threads)
+            launch = self._plan.launch.for_worker(worker.spec)
             process = await self._launcher.launch(_Reports(self, worker), launch)
         except Exception as error:  # noqa: BLE001 - archives may hold what no frame can
             why = str(error) if isinstance(error, OSError) else repr(error)
@@ -344,6 +344,8 @@ class Pool:
         worker.wear = Wear(worker.resident)
         self._check_bound(worker)
         worker.signature, worker.torch = message.signature, message.torch
+        worker.confinement = message.confinement
+        self._launcher.tell(message.confinement, worker.name, worker.known)
         self._events.on_ready(worker)
         self._take_over(worker)
         self._notify()

@@ -158,6 +158,8 @@ class WorkerProcess(asyncio.Protocol):
         self.worker_id = worker_id
         self.pid: int | None = None
         self.alive = True
+        #: The folder that is its alone, if it has one; the launcher's.
+        self.scratch = ""
         self._owner = owner
         self._reader = FrameReader()
         self._transport: asyncio.Transport | None = None

@@ -116,7 +116,7 @@ class TemplateLink:
             logger.error("the template process was killed, but has not ended after %g s", KILLED)
             self._watch.cancel()
 
-    async def fork(self, worker: WorkerProcess, title: str, threads: int | None, ends: Ends) -> None:
+    async def fork(self, worker: WorkerProcess, title: str, ends: Ends) -> None:
         """Has a new worker forked that holds these ends.
 
         Raises:
@@ -127,7 +127,7 @@ class TemplateLink:
             raise TemplateDied(self._verdict or "the template process is gone")
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._forks[worker.worker_id] = (answer, worker)
-        frame = encode(Fork(worker.worker_id, title, threads))
+        frame = encode(Fork(worker.worker_id, title))
         try:
             socket.send_fds(self._sock, [frame], ends.filenos())
         except OSError as error:

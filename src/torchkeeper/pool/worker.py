@@ -20,7 +20,7 @@ from torchkeeper.pool.life import Event, Life
 from torchkeeper.pool.process import WorkerProcess
 from torchkeeper.pool.wear import Wear
 from torchkeeper.wire.frames import Leaving, Message
-from torchkeeper.wire.messages import ModelSpec, Signature
+from torchkeeper.wire.messages import Confinement, ModelSpec, Signature
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,8 @@ class Worker:
         self.signature: Signature | None = None
         #: The version of torch in it; empty without torch.
         self.torch = ""
+        #: What is in force of its process's sandbox.
+        self.confinement: Confinement | None = None
         self.ended = asyncio.Event()
         #: Requests that its process has answered; the dispatcher counts them.
         self.answered = 0

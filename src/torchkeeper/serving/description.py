@@ -53,6 +53,8 @@ class WorkerDescription(msgspec.Struct, frozen=True, rename="camel"):
     #: is known.
     requests: int | msgspec.UnsetType = msgspec.UNSET
     bytes_per_request: int | msgspec.UnsetType = msgspec.UNSET
+    #: Only there once it is in force: its level, what its kernel says of it, and what is lacking.
+    sandbox: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
 
 
 class QueueStatus(msgspec.Struct, frozen=True, rename="camel"):
@@ -231,7 +233,15 @@ def _worker(worker: Worker) -> WorkerDescription:
         gpu_usage="N/A" if worker.spec.gpu_id is None else f"gpuId::{worker.spec.gpu_id}",
         requests=msgspec.UNSET if growth is None else worker.answered,
         bytes_per_request=msgspec.UNSET if growth is None else round(growth),
+        sandbox=_sandbox(worker) or msgspec.UNSET,
     )
+
+
+def _sandbox(worker: Worker) -> dict[str, Any]:
+    found = worker.confinement
+    if found is None:
+        return {}
+    return {"level": found.level, **found.parts, **({"lacking": found.lacking} if found.lacking else {})}
 
 
 def _whole(value: Any) -> Any:

@@ -13,7 +13,18 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
-from torchkeeper.wire.messages import Failure, Input, Kind, ModelSpec, Part, Reply, Sample, Signature
+from torchkeeper.wire.messages import (
+    Confinement,
+    Failure,
+    Input,
+    Kind,
+    ModelSpec,
+    Part,
+    Reply,
+    Sample,
+    Sandbox,
+    Signature,
+)
 
 _LENGTHS = struct.Struct(">II")
 #: A header describes answers, it does not hold them; one larger than this is a broken stream.
@@ -36,8 +47,14 @@ class _Message(msgspec.Struct, frozen=True, array_like=True):
 # --- front to worker -------------------------------------------------------------------------------------
 
 
+class Confine(_Message, frozen=True, array_like=True, tag=5):
+    """The first frame of a worker's life, unless it is as free as the server: what it may do."""
+
+    sandbox: Sandbox
+
+
 class Load(_Message, frozen=True, array_like=True, tag=1):
-    """The first frame of a worker's life: what to load."""
+    """What to load."""
 
     spec: ModelSpec
     max_response_size: int
@@ -84,6 +101,8 @@ class Loaded(_Message, frozen=True, array_like=True, tag=10):
     signature: Signature | None = None
     #: The version of torch in the worker, whose environment may be the model's own; empty without torch.
     torch: str = ""
+    #: What is in force of its sandbox, if it has one.
+    confinement: Confinement | None = None
 
 
 class Leaving(_Message, frozen=True, array_like=True):
@@ -143,7 +162,6 @@ class Fork(_Message, frozen=True, array_like=True, tag=20):
 
     worker_id: int
     title: str
-    threads: int | None
 
 
 class TemplateReady(_Message, frozen=True, array_like=True, tag=21):
@@ -170,7 +188,8 @@ class Exited(_Message, frozen=True, array_like=True, tag=23):
 
 
 Message: TypeAlias = (
-    Load
+    Confine
+    | Load
     | Batch
     | Cancel
     | Stop

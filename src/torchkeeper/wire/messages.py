@@ -122,3 +122,45 @@ class ModelSpec(msgspec.Struct, frozen=True):
     ignored_requirements: str | None = None
     #: The metrics that handlers find declared in `context.metrics`.
     metrics: tuple[Declared, ...] = ()
+
+
+class User(msgspec.Struct, frozen=True, array_like=True):
+    """A user of the system, as processes are one."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    name: str
+    home: str
+
+
+class Sandbox(msgspec.Struct, frozen=True):
+    """What a worker's process may do; decided in the front, for good from before the model's code."""
+
+    #: strict, default or off.
+    level: str = "off"
+    network: bool = True
+    #: Who it becomes, if the server is root.
+    user: User | None = None
+    #: By the names of `ulimit`: nofile, nproc, as and fsize (bytes).
+    limits: dict[str, int] = {}
+    #: The model's folder.
+    model_dir: str = ""
+    #: The server's own files and folders: nothing that they lie in is Python's.
+    own: tuple[str, ...] = ()
+    gpu: bool = False
+    #: Where its own temporary folder is made, and that folder; strict only.
+    temp_dir: str = ""
+    scratch: str = ""
+
+
+#: That of a worker which may do what the server may.
+FREE = Sandbox()
+
+
+class Confinement(msgspec.Struct, frozen=True, array_like=True):
+    """What is in force of a worker's sandbox: what its kernel says of it, and sentences about what is not."""
+
+    level: str
+    parts: dict[str, Any]
+    lacking: tuple[str, ...] = ()

@@ -68,7 +68,7 @@ _TABLE = {
     r"(?i)Too many open files|ancdata": "Raise the limit of open files (ulimit -n), or close what is opened.",
     r"No space left on device": "Make room on the disk that it writes to, or set TMPDIR to another one.",
     r"Permission denied|Read-only file system": (
-        "Write where the server's user may, as into tempfile.gettempdir()."
+        "Write where the worker may, as into tempfile.gettempdir(); its sandbox may be why (docs/sandbox.md)."
     ),
     r"(?i)connect to '?https://huggingface|not a local folder and is not a valid model id": (
         "Pack the model's files into the archive (--extra-files), or let the worker reach huggingface.co."

@@ -29,10 +29,12 @@ from torchkeeper.deadlines import WORKER_STOP
 from torchkeeper.handler.safe_text import safe_str
 from torchkeeper.machine.process_group import kill_members
 from torchkeeper.machine.signals import WHERE
+from torchkeeper.sandbox.confine import confine
 from torchkeeper.wire.frames import (
     ANY_HEADER,
     Batch,
     Cancel,
+    Confine,
     FrameReader,
     HandlerLeft,
     Load,
@@ -112,21 +114,31 @@ class Channel:
 
 def watch_life(life_fd: int) -> None:
     """Starts the thread that ends this process and its descendants when the front closes the life pipe."""
-
-    def wait() -> None:
-        os.read(life_fd, 1)
-        kill_members(os.getpid())  # if it is the group's leader, this process too
-        os._exit(EXIT_ORPHANED)
-
-    threading.Thread(target=wait, name="life", daemon=True).start()
+    threading.Thread(target=_end_with_the_front, args=(life_fd,), name="life", daemon=True).start()
 
 
-def serve(channel: Channel) -> int:
-    """Loads the model named by the first frame and answers batches; returns the exit code."""
-    first = channel.receive()
+def _end_with_the_front(life_fd: int) -> NoReturn:
+    os.read(life_fd, 1)
+    kill_members(os.getpid())  # if it is the group's leader, this process too
+    os._exit(EXIT_ORPHANED)
+
+
+def serve(channel: Channel, watch: Callable[[], None] = lambda: None) -> int:
+    """Loads the model that the front names and answers batches; returns the exit code.
+
+    `watch` is called once the process is confined: a thread from before would be free.
+    """
+    first, confinement = channel.receive(), None
+    if first is not None and isinstance(first[0], Confine):
+        confinement = confine(first[0].sandbox)
+    watch()
+    if confinement is not None:
+        first = channel.receive()
     if first is None or not isinstance(first[0], Load):
         return EXIT_ORPHANED
     spec, begin = first[0].spec, time.perf_counter()
+    if spec.threads is not None and "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(spec.threads)  # which may begin some
     blame = Blame(Path(spec.model_dir), spec.ignored_requirements)
     try:
         with listening() as printed:
@@ -139,8 +151,9 @@ def serve(channel: Channel) -> int:
             sys.stderr.flush()
         channel.send(encode(LoadFailed(cause, *blame.of(error), traceback_of(error))))
         return EXIT_LOAD_FAILED
+    seconds = time.perf_counter() - begin
     torch = str(getattr(sys.modules.get("torch"), "__version__", ""))
-    channel.send(encode(Loaded(os.getpid(), time.perf_counter() - begin, service.signature, torch)))
+    channel.send(encode(Loaded(os.getpid(), seconds, service.signature, torch, confinement)))
     return _answer_batches(channel, service, blame)
 
 
@@ -281,12 +294,13 @@ def _run(channel_fd: int, life_fd: int, crash_fd: int) -> int:
     for fd in (channel_fd, life_fd, crash_fd):
         os.set_inheritable(fd, False)
     _tell_of_crashes(crash_fd)
-    watch_life(life_fd)
     # Closed with the process, not before: to the front a closed channel is a worker that can answer nobody.
     sock = socket.socket(fileno=os.dup(channel_fd))
     sock.setblocking(True)
     try:
-        return serve(Channel(sock))
+        if life_fd in select.select([sock.fileno(), life_fd], [], [])[0]:
+            _end_with_the_front(life_fd)
+        return serve(Channel(sock), lambda: watch_life(life_fd))
     except (BrokenPipeError, ConnectionResetError):
         return EXIT_ORPHANED
 

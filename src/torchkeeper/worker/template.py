@@ -144,8 +144,6 @@ class Template:
         ctypes.CDLL(None).prctl(_PR_SET_NAME, order.title.encode()[:15])
         _reseed()
         _leave_finalizers()
-        if order.threads is not None and (torch := sys.modules.get("torch")) is not None:
-            torch.set_num_threads(order.threads)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _UNHEARD)
 
     def _report_exits(self) -> None:
