@@ -19,6 +19,7 @@ from servebench.servers import TORCHKEEPER, Running
 from servebench.trials.crowds import SECONDS, closed, good, pings
 from servebench.trials.deaths import Clients
 from servebench.trials.house import files, new_files, resident, until
+from servebench.trials.rights import told
 from servebench.trials.starts import fatal
 from servebench.trials.strangers import Origin, _escapes, peak, spellings
 from servebench.trials.table import ROWS
@@ -186,3 +187,14 @@ def test_there_are_forty_spellings_and_each_is_another(tmp_path: Path) -> None:
         urls = spellings(allowed, canary, tmp_path / "secret.mar")
     assert len(set(urls.values())) == len(urls) >= 40
     assert len(fatal(1)) == 8
+
+
+# --- rights ----------------------------------------------------------------------------------------------
+
+
+def test_a_worker_with_privileges_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "environ").write_bytes(b"A=1\0B=2\0")
+    (tmp_path / "status").write_text("CapEff:\t000001ffffffffff\nNoNewPrivs:\t0\nSeccomp:\t0\n")
+    assert told(tmp_path) == {"capabilities": 41, "barred from new ones": 0, "filtered": 0, "variables": 2}
+    (tmp_path / "status").write_text("CapEff:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n")
+    assert told(tmp_path) == {"capabilities": 0, "barred from new ones": 1, "filtered": 1, "variables": 2}

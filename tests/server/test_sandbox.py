@@ -62,6 +62,7 @@ class Prison:
         names = [(level, preload) for level in LEVELS for preload in (True, False)]
         for level, preload in names:
             config = f"minWorkers: 1\nsandbox: {level}\npreload: {str(preload).lower()}\n"
+            config += "sandboxLimits: {nofile: 256}\n" if level == "strict" else ""
             make_archive(store, name_of(level, preload), source, config=config)
         make_archive(store, "other", source, config="minWorkers: 1\n")
         models = tuple(f"{name}={name}-1.0.mar" for name in (*(name_of(*each) for each in names), "other"))
@@ -170,7 +171,7 @@ def test_the_description_and_the_log_say_what_is_in_force(prison: Prison) -> Non
         "capabilities": 0,
         "noNewPrivileges": True,
         "seccomp": True,
-        "limits": {"core": 0},
+        "limits": {"core": 0, "nofile": 256},
         "variables": strict["sandbox"]["variables"],
         "landlock": ABI,
         "network": "none",

@@ -6,6 +6,7 @@ from servebench.scorecard import Goal, Row
 from servebench.trials.changes import busy_with_models, scaled, swaps
 from servebench.trials.crowds import SLOW, bad_item, chunks, departed, goodput, overload, pipelined, slow
 from servebench.trials.deaths import dead, end, hang, kills, queued, unregister
+from servebench.trials.rights import privileges
 from servebench.trials.starts import exit_codes
 from servebench.trials.strangers import bad_archives_one_by_one, bomb, escapes, picture
 
@@ -110,6 +111,17 @@ ROWS: tuple[Row, ...] = (
         (Goal("tried", least=40), none("escapes")),
     ),
     Row("R30", "fatal configurations: exit code", exit_codes, (all_of("said of 8", 8),)),
+    Row(
+        "R39",
+        "a worker's privileges, strictest",
+        privileges,
+        (
+            none("capabilities"),
+            all_of("barred from new ones", 1),
+            all_of("filtered", 1),
+            Goal("variables", most=12),
+        ),
+    ),
     Row(
         "R47", "100 bodies of a million chunks", chunks, (Goal("MB more", most=1.05),), not_theirs="not asked"
     ),

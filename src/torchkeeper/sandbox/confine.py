@@ -6,6 +6,7 @@ there: of what it gives up nothing comes back. What the kernel does not have is 
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import sys
@@ -76,8 +77,9 @@ def _landlock(
     if abi < (1 if strict else landlock.LEAST_FOR_DEFAULT):
         return 0
     if strict:
-        # Never closed: with it the entry stays the one that the rule is about.
-        os.open(policy.PROCESS, os.O_PATH | os.O_CLOEXEC)
+        with contextlib.suppress(OSError):  # where there is no /proc
+            # Never closed: with it the entry stays the one that the rule is about.
+            os.open(policy.PROCESS, os.O_PATH | os.O_CLOEXEC)
     rules = policy.ruleset(sandbox, interpreter)
     return abi if attempt("Landlock is not in force", lambda: landlock.restrict(rules, abi)) else 0
 
@@ -127,9 +129,9 @@ def _told_by_the_kernel(sandbox: Sandbox) -> dict[str, object]:
     return {
         "uid": os.getuid(),
         "gid": os.getgid(),
-        "capabilities": int(status["CapEff"], 16).bit_count(),
-        "noNewPrivileges": status.get("NoNewPrivs") == "1",
-        "seccomp": status.get("Seccomp") == "2",
+        "capabilities": int(status["CapEff"], 16).bit_count() if status else None,
+        "noNewPrivileges": status.get("NoNewPrivs") == "1" if status else None,
+        "seccomp": status.get("Seccomp") == "2" if status else None,
         "limits": {"core": 0, **sandbox.limits},
         "variables": len(os.environ),
     }

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import functools
 import operator
 import os
@@ -70,13 +69,11 @@ class _Beneath(ctypes.Structure):
 
 
 def version() -> int:
-    """The kernel's version of Landlock; 0: it has none, or it is off."""
+    """The kernel's version of Landlock; 0: it has none, it is off, or a container's rules forbid to ask."""
     try:
         return syscall(_CREATE_RULESET, None, 0, _VERSION)
-    except OSError as error:
-        if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM):
-            return 0
-        raise
+    except OSError:
+        return 0
 
 
 def rights(abi: int) -> FileAccess:
@@ -88,7 +85,7 @@ def rights(abi: int) -> FileAccess:
 def restrict(ruleset: Ruleset, abi: int) -> None:
     """Confines the calling thread, and those that it begins from now on, as far as this version can.
 
-    Paths that are not there allow nothing. Needs `no_new_privs`.
+    Paths that are not there, or that no rule can be about, allow nothing. Needs `no_new_privs`.
 
     Raises:
         OSError: the kernel refuses it.
@@ -103,7 +100,7 @@ def restrict(ruleset: Ruleset, abi: int) -> None:
     fd = syscall(_CREATE_RULESET, attributes, size, 0)
     try:
         for path, allowed in ruleset.beneath:
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            with contextlib.suppress(OSError):
                 _allow(fd, path, allowed & handled)
         syscall(_RESTRICT_SELF, fd, 0)
     finally:
