@@ -45,7 +45,7 @@ from torchkeeper.keys.key_file import announcement, start_tokens
 from torchkeeper.keys.tokens import Tokens
 from torchkeeper.logs.banner import banner
 from torchkeeper.logs.logs import Logs
-from torchkeeper.machine.hardware import gpu_count
+from torchkeeper.machine.hardware import gpu_count, make_gpu_devices
 from torchkeeper.machine.threads import in_thread, standing_threads
 from torchkeeper.machine.torch_release import broken_promise, installed_torch
 from torchkeeper.metrics.front import Metrics
@@ -219,6 +219,8 @@ class _Server:
         self._launcher = Launcher(child_environ, strict=settings.sandbox == "strict")
         visible = environ.get("CUDA_VISIBLE_DEVICES")
         self._gpus = gpu_count(visible, settings.number_of_gpu)
+        if self._gpus:
+            make_gpu_devices()
         self._metrics = Metrics(settings, logs, self._ledger, socket.gethostname(), self._gpus, visible)
         metrics = self._metrics
         sinks = Sinks(metrics.line, metrics.sample, metrics.meter, metrics.declared)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from torchkeeper.machine.hardware import cpu_count, gpu_count, visible_gpus
+from torchkeeper.machine.hardware import cpu_count, gpu_count, make_gpu_devices, visible_gpus
 
 UUIDS = ("GPU-aa11", "GPU-ab22", "GPU-b033", "GPU-c044")
 
@@ -86,3 +86,14 @@ def test_a_quota_of_the_cgroup_counts(tmp_path: Path) -> None:
     assert cpu_count(file) == 1
     file.write_text("max 100000\n")
     assert cpu_count(file) == cpu_count(tmp_path / "absent")
+
+
+def test_the_driver_is_asked_for_a_device_that_is_not_there(tmp_path: Path) -> None:
+    program, device = tmp_path / "modprobe", tmp_path / "uvm"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {device}\n')
+    program.chmod(0o755)
+    make_gpu_devices(device, str(program))
+    assert device.read_text() == "-u -c=0\n"
+    make_gpu_devices(device, str(program))
+    assert device.read_text() == "-u -c=0\n", "it is there now"
+    make_gpu_devices(tmp_path / "other", str(tmp_path / "no such program"))

@@ -26,6 +26,7 @@ from launching import (  # type: ignore[import-not-found]  # pytest puts this fo
 
 from torchkeeper.pool.launcher import Launcher
 from torchkeeper.wire.frames import Loaded, Stop, encode
+from torchkeeper.wire.messages import Confinement, Sandbox
 
 pytestmark = linux
 
@@ -160,5 +161,47 @@ def test_an_interpreter_that_is_not_there_leaves_nothing(environ: dict[str, str]
         with pytest.raises(FileNotFoundError):
             await launcher.launch(Witness(), launch)
         assert state() == before
+
+    with_launcher(environ, work)
+
+
+def test_what_a_sandbox_lacks_is_told_once_and_what_is_in_force_of_each(
+    caplog: pytest.LogCaptureFixture, environ: dict[str, str]
+) -> None:
+    launcher = Launcher(environ)
+    caplog.set_level("INFO")
+    for name in ("W-1", "W-2"):
+        launcher.tell(Confinement("strict", {"landlock": 3}, ("signals are not limited",)), name, {})
+    launcher.tell(None, "W-3", {})
+    assert [(each.levelname, each.getMessage()) for each in caplog.records] == [
+        ("INFO", "W-1: sandbox strict: landlock 3"),
+        ("WARNING", "sandbox strict: signals are not limited"),
+        ("INFO", "W-2: sandbox strict: landlock 3"),
+    ]
+
+
+@linux
+@pytest.mark.parametrize("python", [None, "/no/such/python"])
+def test_a_strict_workers_folder_is_there_as_long_as_the_worker(
+    environ: dict[str, str], tmp_path: Path, python: str | None
+) -> None:
+    (temp := tmp_path / "temp").mkdir()
+    sandbox = Sandbox("strict", model_dir=str(tmp_path / "m"), temp_dir=str(temp))
+    source = f"import tempfile\nprint(tempfile.gettempdir())\n{FINE}"
+
+    async def work(launcher: Launcher) -> None:
+        witness = Witness()
+        launch = replace(launch_of(environ, forked=False), python=python, sandbox=sandbox)
+        if python is not None:
+            with pytest.raises(FileNotFoundError):
+                await launcher.launch(witness, launch)
+        else:
+            worker = await launcher.launch(witness, launch)
+            worker.send(loaded(spec_of(tmp_path / "m", source)))
+            await witness.until(lambda: witness.lines)
+            assert witness.lines[0] in map(str, temp.iterdir())
+            worker.send(encode(Stop()))
+            await witness.exit()
+        await become(lambda: not list(temp.iterdir()))
 
     with_launcher(environ, work)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import os
 import re
+import shutil
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 _CGROUP_MAX = Path("/sys/fs/cgroup/cpu.max")
 _NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
+_UNIFIED_MEMORY = Path("/dev/nvidia-uvm")
+#: Seconds that a driver's module may take to load.
+_MODULE = 30.0
 #: How names of cards and of parts of them (Multi-Instance GPU) begin.
 _CARD, _INSTANCE = "GPU-", "MIG-"
 
@@ -48,6 +54,20 @@ def gpu_count(visible: str | None, limit: int | None = None, folder: Path = _NVI
     else:
         count = len(visible_gpus(visible, uuids))
     return count if limit is None else min(count, limit)
+
+
+def make_gpu_devices(device: Path = _UNIFIED_MEMORY, program: str = "nvidia-modprobe") -> None:
+    """Has the driver make the device that CUDA opens first, where it is not there yet.
+
+    CUDA calls this setuid program itself, which then does nothing in workers that get no new privileges.
+    Source: its manual, `-u` and `-c`.
+    """
+    found = shutil.which(program)
+    if found is None or device.exists():
+        return
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        silent = subprocess.DEVNULL
+        subprocess.run((found, "-u", "-c=0"), stdin=silent, stdout=silent, stderr=silent, timeout=_MODULE)
 
 
 def visible_gpus(visible: str | None, uuids: Sequence[str]) -> tuple[int, ...]:
