@@ -71,6 +71,8 @@ def test_with_tokens_or_on_this_machine_there_is_nothing_to_say(
         ("container", "podman", "container is set"),
         ("SAGEMAKER_BIND_TO_PORT", "8080", "SAGEMAKER_BIND_TO_PORT is set"),
         ("AZUREML_MODEL_DIR", "/var", "AZUREML_MODEL_DIR is set"),
+        ("K_SERVICE", "mnist", "K_SERVICE is set"),
+        ("APPTAINER_CONTAINER", "/m.sif", "APPTAINER_CONTAINER is set"),
         ("HOME", "/home/model-server", "/home/model-server is TorchServe's image's"),
     ],
 )
@@ -90,11 +92,23 @@ def test_a_container_is_known_by_its_file(tmp_path: Path, file: str) -> None:
     assert f"(/{file} is there)" in warning
 
 
+def test_a_container_is_known_by_its_first_process(tmp_path: Path) -> None:
+    (tmp_path / "proc" / "1").mkdir(parents=True)
+    comm = tmp_path / "proc" / "1" / "comm"
+    comm.write_text("torchserve\n")
+    (warning,) = warned(tmp_path, OPEN)
+    assert "(process 1 is torchserve)" in warning
+    comm.write_text("systemd\n")
+    with pytest.raises(SettingsError, match="--insecure"):
+        warned(tmp_path, OPEN)
+
+
 def test_under_kserve_and_vertex_ai_it_is_said_once(tmp_path: Path) -> None:
     for environ, flags in (
         ({}, ("--kserve",)),
         ({"PROTOCOL_VERSION": "v2"}, ()),
         ({"AIP_MODE": "PREDICTION"}, ()),
     ):
-        (warning,) = warned(tmp_path, OPEN, *flags, **environ)
+        (warning,) = warned(tmp_path, f"{OPEN}metrics_address=http://0.0.0.0:8082\n", *flags, **environ)
         assert warning.startswith("WITHOUT TOKENS EVERYBODY WHO REACHES inference_address 0.0.0.0:8080")
+        assert "metrics" not in warning

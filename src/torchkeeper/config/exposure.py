@@ -6,32 +6,26 @@ where somebody publishes a port. Elsewhere it has to be said.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from torchkeeper.config.pods import is_loopback, listening
+from torchkeeper.config.pods import open_doors
 from torchkeeper.config.settings import Settings
-from torchkeeper.config.table import Configured
 from torchkeeper.errors import SettingsError
 
 #: What tells that this is a container: files of Docker's and Podman's; variables of Kubernetes', Podman's,
-#: ECS', SageMaker's and Azure ML's.
+#: ECS', SageMaker's, Azure ML's, Cloud Run's, Apptainer's and Singularity's.
 _FILES = (".dockerenv", "run/.containerenv")
 _VARIABLES = (
     *("KUBERNETES_SERVICE_HOST", "container", "ECS_CONTAINER_METADATA_URI_V4"),
     *("SAGEMAKER_BIND_TO_PORT", "AZUREML_MODEL_DIR"),
+    *("K_SERVICE", "APPTAINER_CONTAINER", "SINGULARITY_CONTAINER"),
 )
+#: Whose first process is another one has been started for that: containerd's containers have no other sign.
+_INITS = frozenset({"systemd", "init", "runit", "dinit", "openrc-init"})
 #: The home in TorchServe's image.
 _HOME = Path("/home/model-server")
-
-
-def open_doors(values: Configured) -> list[str]:
-    """What others than this machine reach, but for metrics, which need no token anyway."""
-    return [
-        f"{name} {host}:{port}"
-        for name, host, port in listening(values)
-        if name != "metrics_address" and not is_loopback(host)
-    ]
 
 
 def meant_exposure(settings: Settings, environ: Mapping[str, str], root: Path) -> tuple[str, ...]:
@@ -66,6 +60,9 @@ def _container(config_file: Path | None, environ: Mapping[str, str], root: Path)
     for file in _FILES:
         if (root / file).exists():
             return f"/{file} is there"
+    with contextlib.suppress(OSError):
+        if (first := (root / "proc/1/comm").read_text().strip()) not in _INITS:
+            return f"process 1 is {first}"
     if Path(environ.get("HOME", "/")) == _HOME or (config_file is not None and config_file.parent == _HOME):
         return f"{_HOME} is TorchServe's image's"
     return None

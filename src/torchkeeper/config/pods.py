@@ -86,6 +86,15 @@ def is_loopback(host: str | None) -> bool:
     return host is None or host in ("localhost", "::1") or host.startswith("127.")
 
 
+def open_doors(values: Configured) -> list[str]:
+    """What others than this machine reach, but for metrics, which need no token anyway."""
+    return [
+        f"{name} {host}:{port}"
+        for name, host, port in listening(values)
+        if name != "metrics_address" and not is_loopback(host)
+    ]
+
+
 def says_nothing_of_tokens(values: Configured, configured: Collection[str]) -> bool:
     """Whether tokens are on only because nobody said anything of them."""
     return _OF_TOKENS.isdisjoint(configured) and not values.disable_token_authorization
@@ -100,11 +109,11 @@ def exposure(
     """
     if not values.disable_token_authorization and not predictions_only:
         return None
-    open_doors = [f"{name} {host}:{port}" for name, host, port in listening(values) if not is_loopback(host)]
-    open_doors += [f"{caller}'s port {address.host}:{address.port}" for address in opened if address]
-    if not open_doors:
+    doors = open_doors(values)
+    doors += [f"{caller}'s port {address.host}:{address.port}" for address in opened if address]
+    if not doors:
         return None
-    reach = f"EVERYBODY WHO REACHES {', '.join(open_doors)} IS SERVED"
+    reach = f"EVERYBODY WHO REACHES {', '.join(doors)} IS SERVED"
     mind = "let a network policy or a mesh decide who does"
     if predictions_only:
         return (

@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 from torchkeeper.archive.model_url import read_model_url
 from torchkeeper.archive.reach import Reach
 from torchkeeper.archive.store import find_at_start
-from torchkeeper.config.exposure import open_doors
 from torchkeeper.config.layers import Layers, Origin, hint
+from torchkeeper.config.pods import open_doors
 from torchkeeper.config.properties import parse_properties, substitute
 from torchkeeper.config.setting_key import Effect
 from torchkeeper.config.settings import named_url
