@@ -21,7 +21,7 @@ from conftest import (  # type: ignore[import-not-found]  # pytest puts this fol
 
 pytestmark = pytest.mark.slow
 
-#: What a broken handler does, by its name: a body of a function of the handler's folder.
+#: What a broken handler does, by its name: Python that it runs.
 KINDS = {
     "raise": "raise ValueError('a bug')",
     "leave": "sys.exit(3)",
