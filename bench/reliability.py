@@ -29,8 +29,8 @@ def measured(row: Row, kind: Kind) -> tuple[Figures, str]:
     """What the trial gave, and in words; a trial that could not be made says why."""
     try:
         figures = row.trial(kind)
-    except BenchError as error:
-        return {}, str(error).splitlines()[0]
+    except (BenchError, OSError, ValueError, LookupError) as error:
+        return {}, (str(error) or repr(error)).splitlines()[0]
     return figures, words(figures)
 
 

@@ -64,9 +64,10 @@ def test_a_row_says_what_is_not_met() -> None:
     assert row.verdict(measured(row, TORCHKEEPER)[0]) == "not met: b"
 
 
-def test_a_trial_that_cannot_be_made_says_why_and_is_not_met() -> None:
+@pytest.mark.parametrize("error", [BenchError("no\nmore"), TimeoutError("no"), ValueError("no")])
+def test_a_trial_that_cannot_be_made_says_why_and_is_not_met(error: Exception) -> None:
     def fails(kind: object) -> dict[str, float]:
-        raise BenchError("no\nmore")
+        raise error
 
     row = Row("R0", "", fails, (Goal("a", most=1),))
     assert measured(row, TORCHKEEPER) == ({}, "no")

@@ -94,8 +94,12 @@ def pipelined(kind: Kind, count: int = 200) -> Figures:
         with socket.create_connection(("127.0.0.1", running.port), timeout=NEVER) as sock:
             sock.sendall("".join(head % (len(body), body) for body in bodies).encode())
             stream = sock.makefile("rb")
-            got = [_next_body(stream) for _ in bodies]
-    return {f"out of turn of {count}": sum(one != other for one, other in zip(got, bodies, strict=True))}
+            got = []
+            with contextlib.suppress(OSError, ValueError):  # those that never come are not in turn
+                for _ in bodies:
+                    got.append(_next_body(stream))
+    in_turn = sum(one == other for one, other in zip(got, bodies, strict=False))
+    return {f"out of turn of {count}": count - in_turn}
 
 
 def _next_body(stream: BinaryIO) -> str:
