@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import re
 import shutil
+import statistics
 import tempfile
 import threading
 import time
@@ -33,10 +34,12 @@ def picture(kind: Kind) -> Figures:
         ask(running.port, png(8, 8))
         (worker,) = ready_workers(running)
         before = peak(worker)
-        answer = ask(running.port, png(9000, 9000), NO_PICTURE)
+        answers = [ask(running.port, png(9000, 9000), NO_PICTURE)]
+        while answers[0].seconds < 1 and len(answers) < 5:  # one that is slow is not asked for more
+            answers.append(ask(running.port, png(9000, 9000), NO_PICTURE))
         return {
-            "refused": float(400 <= answer.status < 500),
-            "s until the answer": answer.seconds,
+            "refused": float(all(400 <= answer.status < 500 for answer in answers)),
+            "s until the answer": statistics.median(answer.seconds for answer in answers),
             "MB more": (peak(worker) - before) / 1e6,
         }
 
