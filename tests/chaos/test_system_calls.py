@@ -12,11 +12,13 @@ import shutil
 import signal
 import subprocess
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
+from faults import called  # type: ignore[import-not-found]
 from scene import LONG, calm, server_of, settle  # type: ignore[import-not-found]
 
 from servers import Server, eventually
@@ -116,30 +118,66 @@ def server(tmp_path: Path) -> Server:
     return server_of(tmp_path)
 
 
-def test_a_call_that_fails_costs_no_answer_and_leaves_nothing(tmp_path: Path, server: Server) -> None:
-    assert [answer.status_code for found in everything(server).values() for answer in found] == [200] * 6
+def play(
+    tmp_path: Path, server: Server, pid: Callable[[], int], faults: Sequence[tuple[str, str, int]]
+) -> int:
+    """Has each call fail in a process, and says how many did; each time all is well afterwards."""
+    fine = [200] * 6
+    assert statuses(everything(server)) == fine
     before, happened = calm(server), 0
-    for call, error, most in FAULTS if LONG else SHORT:
+    for call, error, most in faults:
         for number in range(1, most + 1):
-            with Injection(tmp_path, server.process.pid, call, error, number) as injection:
+            with Injection(tmp_path, pid(), call, error, number) as injection:
                 answers = everything(server)
             if not injection.happened:
                 break
             happened += injection.happened
-            said = {what: [answer.text for answer in found] for what, found in answers.items()}
-            assert [answer.status_code for answer in answers["predict"]] == [200] * 3, (call, number, said)
+            said = (
+                call,
+                error,
+                number,
+                {what: [one.text for one in found] for what, found in answers.items()},
+            )
+            assert [answer.status_code for answer in answers["predict"]] == [200] * 3, said
             (registered,), (other,), (gone,) = (answers[what] for what in ("register", "other", "unregister"))
-            assert registered.status_code in (200, 500, 503, 507), (call, number, said)
+            assert registered.status_code in (200, 500, 503, 507), said
             there = 200 if registered.status_code == 200 else 404
-            assert (other.status_code, gone.status_code) == (there, there), (call, number, said)
+            assert (other.status_code, gone.status_code) == (there, there), said
             # What could not be removed goes with the next model that does.
-            assert [answer.status_code for found in everything(server).values() for answer in found] == [
-                200
-            ] * 6
+            assert statuses(everything(server)) == fine, said
             settle(server, before)
     print(f"\n{happened} system calls failed")
-    assert happened > len(FAULTS if LONG else SHORT)
     assert server.stop()["gone"] == 0
+    return happened
+
+
+def statuses(answers: dict[str, list[httpx.Response]]) -> list[int]:
+    """Of all answers."""
+    return [answer.status_code for found in answers.values() for answer in found]
+
+
+def test_a_call_of_the_front_that_fails_costs_no_answer(tmp_path: Path, server: Server) -> None:
+    faults = FAULTS if LONG else SHORT
+    assert play(tmp_path, server, lambda: server.process.pid, faults) > len(faults)
+
+
+def test_a_call_of_the_template_that_fails_costs_no_answer(tmp_path: Path, server: Server) -> None:
+    """Those of the workers that it forks meanwhile fail, too."""
+
+    def template() -> int:
+        eventually(lambda: len(_templates(server)) == 1)
+        (found,) = _templates(server)
+        return found
+
+    assert play(tmp_path, server, template, [("clone", "EAGAIN", 1), ("openat", "EMFILE", 2)]) > 1
+
+
+def _templates(server: Server) -> list[int]:
+    return [
+        child.pid
+        for child in psutil.Process(server.process.pid).children()
+        if called(child).startswith("python")
+    ]
 
 
 @pytest.mark.parametrize(("call", "error"), [("openat", "EMFILE"), ("unlinkat", "EIO"), ("clone3", "EAGAIN")])
