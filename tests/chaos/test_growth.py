@@ -17,7 +17,7 @@ from servers import Server
 pytestmark = pytest.mark.slow
 
 #: Requests and reloads of a measurement, after so many that fill pools and caches, and looks at the memory.
-REQUESTS, RELOADS = (40_000, 400) if LONG else (3_000, 32)
+REQUESTS, RELOADS = (20_000, 200) if LONG else (3_000, 32)
 LOOKS = 12
 #: Bytes per request and per reload that are no leak but the allocator's business.
 PER_REQUEST, PER_RELOAD = 300.0, 60_000.0
