@@ -109,6 +109,7 @@ ROWS: tuple[Row, ...] = (
         "URLs that lead where no archive may come from",
         escapes,
         (Goal("tried", least=40), none("escapes")),
+        not_theirs="not asked",
     ),
     Row("R30", "fatal configurations: exit code", exit_codes, (all_of("said of 8", 8),)),
     Row(
