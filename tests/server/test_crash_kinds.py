@@ -45,10 +45,10 @@ KINDS = {
     "fork, the child leaves": "os.fork() or os._exit(0)",
     "fork, both answer": "os.fork()",
     "fork, the child stays": "os.fork() or time.sleep(1000); os._exit(1)",
+    "print": "[print('x' * 999) for _ in range(10_000)]",
     "close all files": "os.closerange(0, 1 << 12)",
     "close stdout": "os.close(1); sys.stdout.flush()",
     "garbage on all files": "[write(fd) for fd in range(3, 256)]",
-    "print": "[print('x' * 999) for _ in range(10_000)]",
     "a thread that raises": "threading.Thread(target=lambda: 1 / 0, daemon=True).start()",
     "a thread that stays": "threading.Thread(target=time.sleep, args=(1000,)).start()",
     "elsewhere": "os.chdir(tempfile.mkdtemp()); os.rmdir(os.getcwd())",
@@ -132,9 +132,9 @@ ECHO = """
 import time
 
 def handle(data, context):
-    return [bytes(row["body"]) for row in data] if data else time.sleep(1.5)
+    return [bytes(row["body"]) for row in data] if data else time.sleep(2.5)
 """
-CONFIG = "minWorkers: 1\nmaxWorkers: 1\nresponseTimeout: 1\n"
+CONFIG = "minWorkers: 1\nmaxWorkers: 1\nresponseTimeout: 2\n"
 
 
 @dataclass
