@@ -183,7 +183,8 @@ def test_the_log_names_every_port(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     with caplog.at_level("INFO", "torchkeeper.rpc.front"):
         run(tmp_path, scene)
     names = ("inference", "management")
-    assert caplog.messages == [
+    said = [record.message for record in caplog.records if record.name == "torchkeeper.rpc.front"]
+    assert said == [
         f"gRPC {name} API bind to: 127.0.0.1 (port {port})" for name, port in zip(names, found, strict=True)
     ]
 
