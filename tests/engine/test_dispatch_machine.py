@@ -33,7 +33,7 @@ PLACES = st.integers(0, 9)
 LOSSES = st.sampled_from(
     [
         DEATH,
-        Loss("signal 11 (SIGSEGV)", killed=False, timed_out=False, crashed=True),
+        *[Loss("signal 11 (SIGSEGV)", killed=False, timed_out=False, crashed=True)] * 2,
         Loss("no answer within 1 s", killed=True, timed_out=True),
     ]
 )
@@ -115,7 +115,7 @@ class Machine(RuleBasedStateMachine):
             lambda: Dispatching(workers=0, batch_size=size, limit=limit, policy=policy)
         )
 
-    @rule(kind=KINDS, in_parts=st.booleans(), count=st.integers(1, 4))
+    @rule(kind=KINDS, in_parts=st.booleans(), count=st.integers(1, 6))
     def ask(self, kind: Kind, in_parts: bool, count: int) -> None:
         def ask() -> None:
             for _ in range(count):
@@ -156,7 +156,20 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: bool(self.held))
     @rule(pick=PLACES, loss=LOSSES)
     def die(self, pick: int, loss: Loss) -> None:
-        place = self.alive(pick)
+        self.lose(self.alive(pick), loss)
+
+    @precondition(lambda self: bool(self.suspects()))
+    @rule(pick=PLACES, loss=LOSSES)
+    def die_of_who_is_tried_again(self, pick: int, loss: Loss) -> None:
+        """What chance alone would seldom find."""
+        places = self.suspects()
+        self.lose(places[pick % len(places)], loss)
+
+    def suspects(self) -> list[int]:
+        """Who holds a request over which a worker died before."""
+        return [place for place, batches in self.held.items() if batches and batches[0][0] in self.deaths]
+
+    def lose(self, place: int, loss: Loss) -> None:
         running = (self.held.pop(place) or [[]])[0]
         for name in running:
             asked = self.asked[name]
@@ -188,7 +201,9 @@ class Machine(RuleBasedStateMachine):
         asked.left = True
 
     def alive(self, pick: int) -> int:
-        return list(self.held)[pick % len(self.held)]
+        """Rather one of those that hold much."""
+        places = sorted(self.held, key=lambda place: -len(self.held[place]))
+        return places[pick // 4 % len(places)]
 
     def busy(self, pick: int) -> int:
         places = [place for place, batches in self.held.items() if batches]
@@ -259,4 +274,4 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = Machine.TestCase
-TestMachine.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+TestMachine.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)

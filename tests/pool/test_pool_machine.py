@@ -171,15 +171,17 @@ class Machine(RuleBasedStateMachine):
 
     @initialize(count=st.integers(1, 3))
     def begin(self, count: int) -> None:
-        self.scale(count)
+        self.scale(count, busy=False)
 
-    @rule(count=st.integers(0, 3))
-    def scale(self, count: int) -> None:
+    @rule(count=st.integers(0, 3), busy=st.booleans())
+    def scale(self, count: int, busy: bool) -> None:
         def scale() -> None:
             self.user.scaling = True
             self.pool.scale([SPEC] * count)
             self.user.scaling = False
 
+        if busy:
+            self.hand_all()
         self.wanted = count
         self.do(scale)
 
@@ -205,6 +207,10 @@ class Machine(RuleBasedStateMachine):
 
         self.do(hand)
 
+    def hand_all(self) -> None:
+        for _ in self.pool.workers:
+            self.hand(0)
+
     @rule()
     def answer(self) -> None:
         self.do(lambda: [process.answer() for process in self.forks.living])
@@ -213,8 +219,7 @@ class Machine(RuleBasedStateMachine):
     def wear(self) -> None:
         """Each worker that serves answers a request, and another, until it is worn."""
         for _ in range(WORN):
-            for place in range(len(self.pool.workers)):
-                self.hand(place)
+            self.hand_all()
             self.answer()
         self.time_passes(1.0)
 
@@ -233,6 +238,13 @@ class Machine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.loop.ahead += seconds
         self.do(lambda: None)
+
+    @rule()
+    def nothing_loads_for_long(self) -> None:
+        """The usual course of a model that cannot be loaded, which chance alone would seldom find."""
+        self.load("no such module")
+        for seconds in DELAYS[:8]:
+            self.time_passes(seconds)
 
     # --- what always holds -------------------------------------------------------------------------------
 
@@ -317,6 +329,7 @@ class Machine(RuleBasedStateMachine):
             self.user.scaling = True
             return self.loop.create_task(self.pool.stop(5.0))
 
+        self.hand_all()
         stopping = self.do(stop)
         self.wanted = 0
         self.time_passes(5.0)
@@ -327,8 +340,9 @@ class Machine(RuleBasedStateMachine):
         self.time_passes(2 * DELAYS[-1])
         assert len(self.forks.processes) == made
         assert self.user.serving == self.user.leaving == set()
+        assert not [timer for timer in self.loop._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
         assert stopping.result() or made
 
 
 TestMachine = Machine.TestCase
-TestMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestMachine.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
