@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FUZZ := .venv-fuzz
+MUTANTS := .venv-mutants
 # Tests that play faults, platforms and examples, or compile models: long, and so a target of their own.
 LONG := tests/chaos tests/corpus tests/platforms tests/examples tests/export tests/test_export.py \
 	tests/engine/test_queue_machine.py tests/pool/test_pool_machine.py \
@@ -16,8 +17,12 @@ LONG := tests/chaos tests/corpus tests/platforms tests/examples tests/export tes
 	test_odd_clients.py test_recycling.py test_drain.py test_image_bombs.py test_dossiers.py \
 	test_signed_models.py test_crash_kinds.py test_crashes.py test_leaving.py test_worker_end.py \
 	test_log_lines.py test_odd_handlers.py test_requirements.py test_sandbox.py)
+# Tests of the core modules that `make mutants` looks at.
+CORE := $(addprefix tests/,http/test_grammar.py http/test_corpus.py archive/test_unpack.py corpus/archives keys pool/test_life.py \
+	engine/test_queue.py engine/test_queue_machine.py engine/test_retry.py engine/test_dispatch.py \
+	engine/test_dispatch_machine.py)
 
-.PHONY: help demo serve test test-clients test-long chaos fuzz check bench clean
+.PHONY: help demo serve test test-clients test-long chaos fuzz mutants check bench clean
 
 help:
 	@echo "make demo   set up, then archive, serve, predict and explain MNIST"
@@ -27,6 +32,7 @@ help:
 	@echo "make test-long  the tests that play faults, platforms and examples, or compile models"
 	@echo "make chaos  faults at random under load for MINUTES=$(MINUTES) minutes, with figures"
 	@echo "make fuzz   inputs that nobody would think of, SECONDS=$(SECONDS) for each of TARGETS (all of them)"
+	@echo "make mutants  whether the tests of some core modules notice small changes of them, and their branches"
 	@echo "make check  ruff and mypy"
 	@echo "make bench  measure against the real TorchServe (needs Java 17 and wrk)"
 	@echo "variables: PYTHON=$(PYTHON) PORT=$(PORT) TORCH_INDEX=$(TORCH_INDEX)"
@@ -67,6 +73,18 @@ $(FUZZ)/.installed: fuzz/requirements.txt pyproject.toml constraints.txt $(STAMP
 fuzz: $(FUZZ)/.installed
 	$(FUZZ)/bin/python fuzz/run.py --seconds $(SECONDS) $(TARGETS)
 
+$(MUTANTS)/.installed: fuzz/mutants.txt pyproject.toml constraints.txt $(STAMP)
+	@test -x $(MUTANTS)/bin/python || $(PYTHON) -m venv $(MUTANTS)
+	@$(MUTANTS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r fuzz/mutants.txt -e .
+	@touch $@
+
+# What is mutated, by which tests, stands in pyproject.toml.
+mutants: $(MUTANTS)/.installed
+	$(MUTANTS)/bin/python -m coverage run -m pytest -q -k "not a_server_refuses" $(CORE)
+	$(MUTANTS)/bin/python -m coverage report
+	$(MUTANTS)/bin/python -m mutmut run --max-children 2
+	$(MUTANTS)/bin/python -m mutmut results
+
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -77,4 +95,4 @@ bench: $(STAMP)
 	$(BIN)/python bench/protocols.py
 
 clean:
-	rm -rf $(VENV) $(FUZZ) .venv-bench .venv-tools .cache/fuzz demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(FUZZ) $(MUTANTS) mutants .coverage .venv-bench .venv-tools .cache/fuzz demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -8,12 +8,15 @@ import io
 import os
 import shutil
 import stat
+import struct
 import tarfile
 import tempfile
+import warnings
 import zipfile
 from pathlib import Path
 
 import pytest
+from bad_archives import Entry, zip_file
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -201,6 +204,78 @@ def test_the_bounds_are_what_may_be_and_no_less(tmp_path: Path, monkeypatch: pyt
         else:
             unpack(path, tmp_path / "m")
             shutil.rmtree(tmp_path / "m")
+
+
+def zip64(data: bytes, *, size: int | None = None) -> bytes:
+    """A zip file whose end is told in the records for large ones, with that size of its directory."""
+    end = data.rfind(b"PK\5\6")
+    count, told, begin = struct.unpack_from("<HLL", data, end + 10)
+    told = told if size is None else size
+    record = b"PK\6\6" + struct.pack("<QHHLLQQQQ", 44, 45, 45, 0, 0, count, count, told, begin)
+    locator = b"PK\6\7" + struct.pack("<LQL", 0, end, 1)
+    last = b"PK\5\6" + struct.pack("<HHHHLLH", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    return data[:end] + record + locator + last
+
+
+def test_the_end_of_a_large_zip_file_is_read_as_that_of_a_small_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "m.mar"
+    path.write_bytes(zip64(zipped(FILES)))
+    unpack(path, tmp_path / "into")
+    assert (tmp_path / "into" / "a" / "b.bin").read_bytes() == FILES["a/b.bin"]
+    path.write_bytes(zip64(zipped(FILES), size=(16 << 20) + 1))
+    with pytest.raises(ArchiveError, match="its directory has 16777217 bytes"):
+        unpack(path, tmp_path / "again")
+    monkeypatch.setattr(rules, "MAX_ENTRIES", len(FILES))
+    path.write_bytes(zip64(zipped(FILES)))
+    with pytest.raises(ArchiveError, match=f"more than {len(FILES)} entries"):
+        unpack(path, tmp_path / "again")
+
+
+def test_folders_of_a_zip_file_come_in_any_order_and_more_than_once(tmp_path: Path) -> None:
+    path = tmp_path / "m.mar"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("x/y/", "x/y/z", "x/", "v/w"):
+            archive.writestr(name, b"" if name.endswith("/") else b"1")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is there twice
+            archive.writestr("x/y/", b"")
+        archive.writestr("v/", b"")
+    unpack(path, tmp_path / "into")
+    there = {each.relative_to(tmp_path / "into").as_posix() for each in (tmp_path / "into").rglob("*")}
+    assert there == {"v", "v/w", "x", "x/y", "x/y/z"}
+
+
+@pytest.mark.parametrize("offset", [1, 34])
+def test_an_entry_that_begins_in_another_one_is_refused(tmp_path: Path, offset: int) -> None:
+    path = tmp_path / "m.mar"
+    path.write_bytes(zip_file([Entry("a", b"1234"), Entry("b", b"5678", offset=offset)]))
+    with pytest.raises(ArchiveError, match="entry 'b' overlaps another one"):
+        unpack(path, tmp_path / "into")
+    path.write_bytes(zip_file([Entry("a", b"1234"), Entry("b", b"5678", offset=35)]))
+    unpack(path, tmp_path / "into")
+
+
+@pytest.mark.parametrize(("length", "shown"), [(100, "a" * 99 + ":"), (101, "a" * 100 + "...")])
+def test_a_long_name_is_not_repeated_to_its_end(tmp_path: Path, length: int, shown: str) -> None:
+    path = tmp_path / "m.mar"
+    path.write_bytes(zip_file([Entry("a" * (length - 1) + ":")]))
+    with pytest.raises(ArchiveError, match=f"entry '{shown}' would be"):
+        unpack(path, tmp_path / "into")
+
+
+def test_what_is_no_directory_has_no_end() -> None:
+    for data in (b"", b"PK\5\6 and too little"):
+        assert rules._directory_end(io.BytesIO(data)) == (0, 0)
+
+
+@pytest.mark.parametrize("data", [b"", b"xy"])
+def test_more_or_less_than_was_said_is_refused(tmp_path: Path, data: bytes) -> None:
+    entries = rules._Entries("m.mar", 10, tmp_path, lambda: None)
+    with pytest.raises(ArchiveError, match="entry 'f' has not the size that it says"):
+        entries.write(io.BytesIO(data), tmp_path / "f", 1)
+    assert (tmp_path / "f").stat().st_size == 0
 
 
 def test_a_disk_that_is_too_small_is_not_the_archives_fault(

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from torchkeeper.engine.admission import Full
-from torchkeeper.engine.batching.policy import lane_of
+from torchkeeper.engine.batching.policy import Lane, lane_of
 from torchkeeper.engine.queue import Entry, EntryQueue, size_of
+from torchkeeper.errors import TorchkeeperError
 from torchkeeper.wire.messages import Input, Kind, Part, Reply
 
 
@@ -196,3 +197,38 @@ def test_bytes_of_clients_that_left_make_room(loop: asyncio.AbstractEventLoop) -
     queue.left()
     queue.put(entry(loop, "b", size=6))
     assert take(queue) == ["b"]
+
+
+def test_what_came_at_the_same_moment_keeps_its_order(loop: asyncio.AbstractEventLoop) -> None:
+    queue = EntryQueue(9, 1000)
+    entries = [entry(loop, name) for name in "ab"]
+    queue.put_back(entries)
+    assert take(queue) == ["a", "b"]
+
+
+def test_the_oldest_of_one_and_of_none(loop: asyncio.AbstractEventLoop) -> None:
+    queue = EntryQueue(9, 1000)
+    assert queue.oldest() is None
+    queue.put(entry(loop, "a", arrived=3))
+    assert queue.oldest() == 3
+
+
+def test_who_left_before_the_queue_was_emptied_is_told_of(loop: asyncio.AbstractEventLoop) -> None:
+    told: list[Lane] = []
+    queue = EntryQueue(9, 1000, told.append)
+    entries = [entry(loop, "a"), entry(loop, "b", kind=Kind.EXPLAIN)]
+    for one in entries:
+        queue.put(one)
+    entries[1].ticket.cancel()
+    assert queue.drain() == entries[:1]
+    assert told == [entries[1].lane]
+
+
+def test_who_has_left_or_been_answered_is_not_failed(loop: asyncio.AbstractEventLoop) -> None:
+    left, answered = entry(loop, "a"), entry(loop, "b")
+    left.ticket.cancel()
+    answered.answer(Reply(b"b"))
+    for one in (left, answered):
+        one.fail(TorchkeeperError("too late"))
+    assert left.ticket.cancelled()
+    assert answered.ticket.result() == Reply(b"b")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from torchkeeper.errors import BadRequest, TorchkeeperError
 from torchkeeper.http.grammar import (
+    INVALID,
     UnknownTransferCoding,
     UnknownVersion,
     check_coding,
@@ -51,6 +54,17 @@ def test_a_later_line_is_found_behind_any_body(body: bytes) -> None:
     assert found(raw + b"\r\n", len(LINE)) == len(raw)
 
 
+@pytest.mark.parametrize("body", [b"GET", b"GET x", b"GET GET ", b"GET /ab", b"GET /a x", b"GET  /a GET /a"])
+def test_what_only_begins_like_the_line_is_passed_over(body: bytes) -> None:
+    raw = LINE + b"\r\n" + body + LINE
+    assert found(raw + b"\r\n" + LINE, len(LINE)) == len(raw)
+
+
+def test_a_later_line_that_is_nowhere_is_refused() -> None:
+    with pytest.raises(BadRequest):
+        found(LINE + b"\r\nGET /b HTTP/1.1\r\n", len(LINE))
+
+
 def test_a_later_line_is_found_in_no_time_whatever_stands_before_it() -> None:
     target = b"/" + b"a" * 16_000
     for before in (b"GET " * 60_000, b"GET  /" * 40_000, b" " * 200_000, (b"GET " + b" " * 500) * 500):
@@ -78,6 +92,42 @@ def test_codings() -> None:
         assert (refused.value.status, refused.value.refusal) == (501, True)
     with pytest.raises(BadRequest):
         check_coding(b"chunked", "1.0")
+
+
+@pytest.mark.parametrize(
+    ("refused", "status", "text", "cause"),
+    [
+        (
+            lambda: found(b"GET  /a HTTP/1.1\r\n"),
+            400,
+            INVALID,
+            "the request line must be method, target and HTTP version with one blank between",
+        ),
+        (lambda: check_host(b"a b"), 400, INVALID, "the Host field is no host with or without a port"),
+        (lambda: check_coding(b"chunked", "1.0"), 400, INVALID, "HTTP/1.0 has no Transfer-Encoding"),
+        (lambda: check_coding(b"gzip", "1.1"), 501, "No Transfer-Encoding but chunked is known.", None),
+        (lambda: check_version("2.0"), 505, "HTTP/2.0 is not spoken here, HTTP/1.1 is.", None),
+        (lambda: origin_form(b"GET", b"a"), 400, INVALID, "the target is neither a path nor an http URL"),
+    ],
+)
+def test_a_refusal_says_what_is_wrong(
+    refused: Callable[[], object], status: int, text: str, cause: str | None
+) -> None:
+    with pytest.raises(TorchkeeperError) as raised:
+        refused()
+    assert (raised.value.status, raised.value.message, raised.value.cause) == (status, text, cause)
+
+
+def test_blanks_are_spaces_and_tabs_and_nothing_else() -> None:
+    check_host(b"\t x ")
+    for value in (b"\x0bx", b"x\x0c", b"[::1]X"):
+        with pytest.raises(BadRequest):
+            check_host(value)
+    for value in (b"\x0bchunked", b"chunkedX"):
+        with pytest.raises(UnknownTransferCoding):
+            check_coding(value, "1.1")
+    assert ends_connection([(b"connection", b"a, \tclose\t")])
+    assert not ends_connection([(b"connection", b"\x0bclose, closeX")])
 
 
 @given(st.binary(max_size=12))

@@ -176,7 +176,9 @@ def test_a_key_in_config_properties_is_refused_without_being_repeated(tmp_path: 
 
 
 def test_the_variables_that_workers_must_not_see() -> None:
-    assert secret_variables() == {"TS_KEYSTORE_PASS", "TS_MANAGEMENT_KEY", "TS_INFERENCE_KEY", "TS_API_KEY"}
+    keys = {f"TS_{kind}_KEY" for kind in ("MANAGEMENT", "INFERENCE", "API")}
+    places = {"TS_PRIVATE_KEY_FILE", *(f"{key}_FILE" for key in keys)}
+    assert secret_variables() == {"TS_KEYSTORE_PASS", *keys, *places}
 
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf", "1e99", "soon"])

@@ -193,6 +193,13 @@ def test_the_api_key_renews_one_key_and_the_file(kind: str, renewed: Key, other:
     assert document["API"] == {"key": "key-3"}
 
 
+def test_a_renewed_key_holds_from_now_on_by_the_clock() -> None:
+    tokens = made()
+    tokens.rotate("inference")
+    assert tokens.check(Key.INFERENCE, "Bearer key-4", "a", AT + HOUR - 1) == 0.0
+    refused(tokens, Key.INFERENCE, "Bearer key-4", now=AT + HOUR)
+
+
 @pytest.mark.parametrize("header", [None, "Bearer wrong", "Bearer key-1", "Bearer key-2", "bearer key-3"])
 def test_nothing_else_is_the_api_key(header: str | None) -> None:
     found = refused(made(), Key.API, header)
@@ -214,6 +221,7 @@ def test_a_key_that_cannot_be_written_is_not_renewed() -> None:
     tokens = made(full)
     with pytest.raises(TorchkeeperError) as raised:
         tokens.rotate("inference", AT)
+    assert raised.value.message == "The key was not renewed: the key file cannot be written."
     assert (raised.value.status, raised.value.cause) == (500, "No space left on device")
     assert tokens.check(Key.INFERENCE, "Bearer key-2", "a", AT) == 0.0
 

@@ -28,7 +28,8 @@ def test_the_table_is_the_only_truth(state: State, event: Event) -> None:
     if (state, event) in TRANSITIONS:
         assert next_state(state, event) is TRANSITIONS[state, event]
     else:
-        with pytest.raises(IllegalTransition):
+        said = f"^a {state.value} worker cannot take '{event.value}'$"
+        with pytest.raises(IllegalTransition, match=said):
             next_state(state, event)
 
 
@@ -70,6 +71,14 @@ def test_a_worker_is_given_up_when_its_time_is_over_and_probed_ever_after() -> N
     assert life.due == 6 + PROBE
     assert not life.hopeful
     assert life.on(Event.DUE, 66) is State.STARTING
+
+
+@pytest.mark.parametrize(("moment", "state"), [(4.9, State.BACKING_OFF), (5, State.GIVEN_UP)])
+def test_the_time_is_over_when_it_has_passed(moment: float, state: State) -> None:
+    life = Life(give_up_after=5)
+    fail_to_load(life, 0)
+    life.on(Event.DUE, 1)
+    assert fail_to_load(life, moment) is state
 
 
 def test_a_worker_that_had_loaded_is_replaced_at_once() -> None:
