@@ -8,6 +8,7 @@ from targets.target import Target
 from torchkeeper.wire.frames import (
     Batch,
     Cancel,
+    Confine,
     Exited,
     Fork,
     Forked,
@@ -37,6 +38,7 @@ from torchkeeper.wire.messages import (
     Part,
     Reply,
     Sample,
+    Sandbox,
     Signature,
     TensorSpec,
 )
@@ -92,11 +94,16 @@ def seeds() -> Iterator[bytes]:
     replies = [Reply(b"ok", 201, "Fine", {"A": "b"}, "text/plain"), Failure(503, "failed", "why"), None]
     signature = Signature((TensorSpec("x", "FP32", (-1, 3)),), (TensorSpec("y"),))
     frames = [
-        *(encode(Load(_SPEC, 1000)), encode(Cancel(1, (0, 2))), encode(Stop())),
+        *(
+            encode(Confine(Sandbox("strict"))),
+            encode(Load(_SPEC, 1000)),
+            encode(Cancel(1, (0, 2))),
+            encode(Stop()),
+        ),
         *(encode_batch(7, inputs), encode_replies(7, replies, [sample], 0.5, 2)),
         *(encode_parts(7, [Reply(b"part"), None]), encode(Loaded(9, 0.25, signature))),
         *(encode(LoadFailed("E: why", "m.py:1", "do", "trace")), encode(HandlerLeft("left"))),
-        *(encode(Fork(1, "W-1", 2)), encode(TemplateReady(3, ("w",)))),
+        *(encode(Fork(1, "W-1")), encode(TemplateReady(3, ("w",)))),
         *(encode(Forked(1, 9)), encode(Exited(9, -9, 1 << 20))),
     ]
     yield from frames
