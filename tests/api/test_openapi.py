@@ -71,12 +71,14 @@ def test_the_page_names_every_path() -> None:
         ("/predictions/{model_name}", "post", "Error"),
         ("/v2/models/{model_name}/infer", "post", "KServeError"),
         ("/models", "post", "Error"),
+        ("/models/{model_name}", "put", "Error"),
+        ("/v2/repository/models/{model_name}/load", "post", "KServeError"),
     ],
 )
 def test_faults_are_declared_in_the_form_of_their_dialect(path: str, method: str, error: str) -> None:
     answers = document(Api.INFERENCE | Api.MANAGEMENT)["paths"][path][method]["responses"]
-    assert {"500", "507"} <= set(answers)
-    for status in ("500", "507", "default"):
+    assert {"500", "503", "507"} <= set(answers)
+    for status in ("500", "503", "507", "default"):
         schema = answers[status]["content"]["application/json"]["schema"]
         assert schema == {"$ref": f"#/components/schemas/{error}"}
 

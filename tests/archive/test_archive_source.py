@@ -321,6 +321,37 @@ def test_a_signature_comes_with_its_archive_and_stays_with_it(
     assert Source(tmp_path, ANY).fetch(name).signature is None
 
 
+def test_an_archive_whose_signature_hangs_goes_at_the_end(tmp_path: Path, url: str) -> None:
+    source = Source(tmp_path, ANY, signatures=True)
+    seen: list[int] = []
+
+    def check() -> None:
+        seen.append(len(list(tmp_path.iterdir())))
+        if len(seen) > 1 and seen[-1] == 2:  # the signature is coming
+            source.close()
+            assert not list(tmp_path.iterdir())
+            raise Abandoned
+
+    with pytest.raises(Abandoned):
+        source.fetch(f"{url}/m.mar", check)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("stuck", ["m.mar.sig", "m.mar"])
+def test_an_archive_is_kept_with_its_signature_or_not_at_all(tmp_path: Path, url: str, stuck: str) -> None:
+    """What does not come into its place is a folder's fault, or a disk's."""
+    source = Source(tmp_path, ANY, signatures=True)
+    fetched = source.fetch(f"{url}/m.mar")
+    if stuck == "m.mar":
+        fetched.path.unlink()
+    else:
+        (tmp_path / stuck).mkdir()
+    with pytest.raises(OSError, match=r"Is a directory|No such file"):
+        fetched.keep()
+    fetched.discard()
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == []
+
+
 def test_an_archive_without_a_signature_comes_all_the_same(tmp_path: Path, url: str) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "m.mar").write_bytes(CONTENT)

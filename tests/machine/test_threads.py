@@ -11,15 +11,14 @@ import pytest
 
 from shortage import no_threads
 from torchkeeper.machine import threads
-from torchkeeper.machine.threads import Abandoned, Check, NoThread, in_thread, standing_threads
+from torchkeeper.machine.threads import Abandoned, Check, NoThread, at_any_rate, in_thread, standing_threads
 
 
 def test_a_result_and_an_error() -> None:
     def fail(check: Check) -> None:
         raise LookupError("no such thing")
 
-    assert asyncio.run(in_thread(lambda check: threading.current_thread().name)) == "blocking"
-    assert asyncio.run(in_thread(lambda check: threading.current_thread().daemon))
+    assert asyncio.run(in_thread(lambda check: threading.get_ident())) != threading.get_ident()
     with pytest.raises(LookupError, match="no such thing"):
         asyncio.run(in_thread(fail))
 
@@ -121,6 +120,25 @@ def test_a_thread_that_never_begins_holds_up_nobody(monkeypatch: pytest.MonkeyPa
     (late,) = kept
     late()
     assert not done
+
+
+def test_what_must_be_done_is_done_here_where_there_is_no_thread() -> None:
+    done: list[int] = []
+    asyncio.run(at_any_rate(lambda: done.append(threading.get_ident())))
+    with no_threads():
+        asyncio.run(at_any_rate(lambda: done.append(threading.get_ident())))
+    assert done[0] != done[1] == threading.get_ident()
+
+
+def test_python_remembers_no_thread_that_has_ended() -> None:
+    before = set(threading.enumerate())
+
+    async def run() -> None:
+        together = threading.Barrier(10)
+        await asyncio.gather(*(in_thread(lambda check: together.wait(60)) for _ in range(10)))
+
+    asyncio.run(run())
+    assert not set(threading.enumerate()) - before
 
 
 def test_standing_threads_have_all_begun() -> None:

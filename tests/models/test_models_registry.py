@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import shutil
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -322,6 +324,25 @@ def test_nothing_is_left_of_an_archive_that_cannot_be_read(
         asyncio.run(house.models.register(Wish((tmp_path / "m.mar").as_uri(), given=said(initial_workers=1))))
     assert house.left() == []
     assert house.meters.made == 0
+
+
+def test_what_a_registration_that_fails_has_unpacked_is_removed_beside_the_event_loop(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be many files."""
+    archive(house.store, "m")
+    removing: list[int] = []
+    remove = shutil.rmtree
+
+    def rmtree(*arguments: Any, **more: Any) -> None:
+        removing.append(threading.get_ident())
+        remove(*arguments, **more)
+
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    with pytest.raises(RequirementsFailed):
+        asyncio.run(Models(house.settings, Meddling(house, fails)).register(one()))
+    assert removing
+    assert threading.get_ident() not in removing
 
 
 def test_a_model_goes_also_where_there_is_no_thread_to_take_it_away(house: House) -> None:

@@ -167,7 +167,11 @@ _ANSWERED = {
     504: "The client's deadline has passed",
     507: "The memory does not suffice",
 }
-_CHANGED = {500: "The workers could not be started", 507: "The disk has no room for the archive"}
+_CHANGED = {
+    500: "The workers could not be started",
+    503: "The machine has not what it takes, for now",
+    507: "The disk has no room for the archive",
+}
 _FAULTS: dict[Endpoint, dict[int, str]] = {
     Endpoint.PREDICT: _ANSWERED,
     Endpoint.INVOKE: _ANSWERED,

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torchkeeper.errors import RequirementsFailed
-from torchkeeper.machine.threads import LAST_WORDS, in_thread
+from torchkeeper.machine.threads import LAST_WORDS, at_any_rate, in_thread
 
 #: Lines of the installer's output that an error repeats.
 _LAST_LINES = 5
@@ -96,7 +96,7 @@ async def _run(place: Place, command: Sequence[str], log: Callable[[str], None])
             os.killpg(process.pid, signal.SIGKILL)
         await asyncio.wait({reading, asyncio.ensure_future(process.wait())}, timeout=LAST_WORDS)
         reading.cancel()  # a process that left the group may hold the pipe
-        await in_thread(lambda check: shutil.rmtree(scratch, ignore_errors=True))
+        await at_any_rate(lambda: shutil.rmtree(scratch, ignore_errors=True))
     if code != 0:
         raise RequirementsFailed(place.model_name, "\n".join(last))
 

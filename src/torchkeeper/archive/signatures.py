@@ -207,7 +207,8 @@ def _stamp(path: Path) -> tuple[int, int, int]:
 def claimed_signer(signature: Path) -> str:
     """Who a signature says has made it, whether or not that is true."""
     try:
-        material = json.loads(signature.read_bytes()[:LARGEST])["verificationMaterial"]
+        with signature.open("rb") as file:
+            material = json.loads(file.read(LARGEST))["verificationMaterial"]
         if hint := material.get("publicKey", {}).get("hint"):
             return f"the key sha256:{str(hint)[:64]}"
         return "somebody with a certificate"

@@ -71,28 +71,35 @@ class Fetched:
         return (self.place,) if self.signature is None else (self.place, _signature_of(self.place))
 
     def keep(self) -> None:
-        """Moves a checked download into the store, where the same one may have come meanwhile.
+        """Moves a checked download into the store, wholly or not; the same one may have come meanwhile.
 
         Raises:
             FileExists: somebody else put a file of that name there meanwhile.
+            OSError: the store does not take it.
         """
-        if self.place is not None:
-            if not self.place.exists():
+        there = self.place is not None and self.place.exists()
+        if there and self.kept.get(self.place or self.path) != self.digest:
+            raise FileExists(self.name)
+        beside, signature = _signature_of(self.place or self.path), self._fetched_signature
+        if signature is not None:
+            signature.replace(beside)
+        if there:
+            _remove(self.path)
+        elif self.place is not None:
+            try:
                 self.path.rename(self.place)
-                self.kept[self.place] = self.digest
-            elif self.kept.get(self.place) == self.digest:
-                self.path.unlink()
-            else:
-                raise FileExists(self.name)
-        if (signature := self._fetched_signature) is not None:
-            signature.replace(_signature_of(self.place or self.path))
+            except BaseException:
+                if signature is not None:
+                    _remove(beside)
+                raise
+            self.kept[self.place] = self.digest
 
     def discard(self) -> None:
         """Removes a download that is not kept."""
         if self.place is not None:
-            self.path.unlink(missing_ok=True)
+            _remove(self.path)
         if (signature := self._fetched_signature) is not None:
-            signature.unlink(missing_ok=True)
+            _remove(signature)
 
     @property
     def _fetched_signature(self) -> Path | None:
@@ -134,7 +141,7 @@ class Source:
     def close(self) -> None:
         """Removes what downloads that hang have left; they write into nothing from now on."""
         for path in tuple(self._coming):
-            path.unlink(missing_ok=True)
+            _remove(path)
 
     def fetch(
         self, url: str, check: Check = never, *, signed: bool = False, at_start: bool = False
@@ -216,18 +223,20 @@ class Source:
                 raise FileExists(name)
             signature = self._signature(asked, place, check)
         except BaseException as error:
-            path.unlink(missing_ok=True)
+            _remove(path)
             if isinstance(error, OSError):
                 raise _not_kept(url, error) from error
             raise
+        finally:  # not before: a signature may hang
+            self._coming.discard(path)
         if there:
-            path.unlink(missing_ok=True)
+            _remove(path)
             return Fetched(place, name, signature=signature)
         path.chmod(0o644)
         return Fetched(path, name, place, digest, self._kept, signature)
 
     def _quarantined(self, asked: ModelUrl, check: Check, expect: Expect) -> tuple[Path, str]:
-        """What is at a URL, in a hidden file of the store, and its sha256."""
+        """What is at a URL, in a hidden file of the store, and its sha256; it counts as coming."""
         try:
             descriptor, quarantine = tempfile.mkstemp(dir=self._store, prefix=QUARANTINE)
         except OSError as error:
@@ -238,12 +247,11 @@ class Source:
             with open(descriptor, "wb") as file:  # what is small is written when it is closed
                 return path, _copy(self._chunks(asked, expect), file, check, expect)
         except BaseException as error:
-            path.unlink(missing_ok=True)
+            _remove(path)
+            self._coming.discard(path)
             if isinstance(error, OSError):
                 raise _not_kept(asked.bare, error) from error
             raise
-        finally:
-            self._coming.discard(path)
 
     def _signature(self, asked: ModelUrl, place: Path, check: Check) -> Path | None:
         """The signature of what is at a URL: the store's, else one in quarantine; None if there is none.
@@ -265,6 +273,7 @@ class Source:
         except (DownloadFailed, ModelNotAt) as error:
             logger.info("no signature comes from %s: %s", wanted.bare, error.text)
             return None
+        self._coming.discard(path)
         path.chmod(0o644)
         return path
 
@@ -295,6 +304,14 @@ def source_of(settings: Settings) -> Source:
         largest=settings.max_download_size,
         signatures=settings.verify_models != "off",
     )
+
+
+def _remove(path: Path) -> None:
+    """Removes a file; one that cannot be is told of, and keeps nothing else from being done."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        logger.warning("%s is not needed any more, but cannot be removed: %s", path, error.strerror)
 
 
 def _signature_of(place: Path) -> Path:

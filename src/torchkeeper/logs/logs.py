@@ -73,7 +73,10 @@ class _Records(logging.Handler):
         text = text.encode("utf-8", "backslashreplace").decode("utf-8")
         level = _NAMES.get(record.levelname, record.levelname)
         known = {name: str(value) for name in _KNOWN if (value := getattr(record, name, None))}
-        self._put(("ts", record.created, level, record.threadName, record.name, text, known))
+        # Threads of blocking work have no name: to have one would leave Python's record of them for good.
+        unnamed = (record.threadName or "").startswith("Dummy-")
+        thread = "blocking" if unnamed else record.threadName
+        self._put(("ts", record.created, level, thread, record.name, text, known))
 
 
 class Logs:

@@ -73,7 +73,6 @@ async def in_thread(work: Callable[[Check], T], undo: Callable[[T], object] = _d
     def run() -> None:
         if not _take(turn):
             return
-        threading.current_thread().name = "blocking"
         try:
             result = work(check)
         except BaseException as error:  # noqa: BLE001 - it is the waiting coroutine's
@@ -104,6 +103,14 @@ async def in_thread(work: Callable[[Check], T], undo: Callable[[T], object] = _d
         raise
     finally:
         late.cancel()
+
+
+async def at_any_rate(work: Callable[[], object]) -> None:
+    """Does work that blocks in a thread or, where there is none, here: better that others wait a moment."""
+    try:
+        await in_thread(lambda check: work())
+    except NoThread:
+        work()
 
 
 def _take(turn: list[bool]) -> bool:

@@ -35,7 +35,7 @@ from torchkeeper.errors import (
     TorchkeeperError,
     system_error,
 )
-from torchkeeper.machine.threads import Check, NoThread, in_thread
+from torchkeeper.machine.threads import Check, at_any_rate, in_thread
 from torchkeeper.models.builder import Builder
 from torchkeeper.models.unpacked import Unpacked
 from torchkeeper.models.version import About, ModelVersion
@@ -223,8 +223,7 @@ class Models:
             workers = self._workers(wish, about.config)
             fetched.keep()
         except BaseException as error:
-            self._unpacked.remove(folder)
-            fetched.discard()
+            await at_any_rate(lambda: self._undo(folder, fetched))
             if failed := system_error(error, fetched.name):
                 raise failed from error
             if isinstance(error, ArchiveError) and fetched.place is not None:
@@ -240,6 +239,10 @@ class Models:
             *(found.name, found.version, fetched.name, found.min_workers),
         )
         return found
+
+    def _undo(self, folder: Path, fetched: Fetched) -> None:
+        self._unpacked.remove(folder)
+        fetched.discard()
 
     def _mend(self, wish: Wish, name: str) -> None:
         """A start-up model that failed is there after all: under its name or, if none was given, its URL."""
@@ -346,10 +349,7 @@ class Models:
             await found.close(deadline)
         finally:
             unused = self._unused(found.about.owned)
-            try:
-                await in_thread(lambda check: self._unpacked.remove(*unused))
-            except NoThread:  # better that requests wait for a moment
-                self._unpacked.remove(*unused)
+            await at_any_rate(lambda: self._unpacked.remove(*unused))
 
     def _unused(self, paths: tuple[Path, ...]) -> tuple[Path, ...]:
         """Those paths that no version was registered from: a download may have been, by its name."""
@@ -370,10 +370,7 @@ class Models:
             await asyncio.gather(*(found.pool.stop(deadline) for found in self))
         finally:
             self._source.close()
-            try:
-                await in_thread(lambda check: self._unpacked.close())
-            except NoThread:
-                self._unpacked.close()
+            await at_any_rate(self._unpacked.close)
 
 
 def _check_name(name: str | None, *, strict: bool) -> None:

@@ -5,7 +5,9 @@ What cannot be removed (no descriptor is left, or the disk fails) is tried again
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import shutil
 import tempfile
 import uuid
@@ -45,16 +47,20 @@ class Unpacked:
                 self._unwanted.discard(path)
 
     def close(self) -> None:
-        """Removes all of it; blocks."""
-        _removed(self._folder)
+        """Removes all of it, but for what cannot be removed; blocks."""
+        with contextlib.suppress(OSError):
+            self._unwanted.update(self._folder.iterdir())
+        self.remove()
+        if not _removed(self._folder):
+            logger.warning("%s is not needed any more, but not all of it can be removed", self._folder)
 
 
 def _removed(folder: Path) -> bool:
-    """Whether a folder is gone."""
+    """Removes what can be removed of a folder; whether it is gone."""
+    with contextlib.suppress(RecursionError):  # folders deeper than Python below 3.13 goes
+        shutil.rmtree(folder, ignore_errors=True)
     try:
-        shutil.rmtree(folder)
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return True
+        os.lstat(folder)
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    return False

@@ -22,7 +22,7 @@ import msgspec
 
 from torchkeeper.deadlines import KILLED
 from torchkeeper.machine.process_group import kill_members
-from torchkeeper.machine.threads import in_thread
+from torchkeeper.machine.threads import at_any_rate
 from torchkeeper.pool.kept_template import KeptTemplate, Unwanted
 from torchkeeper.pool.orphans import adopt_orphans, bury, reap_orphans
 from torchkeeper.pool.process import Ends, Owner, WorkerProcess, make_ends
@@ -152,7 +152,7 @@ class Launcher:
         """The folder of a worker goes with its process."""
         if scratch := worker.scratch:
             worker.scratch = ""
-            self._keep(in_thread(lambda check: shutil.rmtree(scratch, ignore_errors=True)))
+            self._keep(at_any_rate(lambda: shutil.rmtree(scratch, ignore_errors=True)))
 
     async def _begin(self, worker: WorkerProcess, launch: Launch) -> Ends:
         """Makes the process; the front's ends of what it holds."""
