@@ -183,6 +183,33 @@ def test_an_identity_that_cannot_be_asked_for_verifies_nothing(
     assert "by a@b.example of https://accounts.example: " in found.told
 
 
+def test_a_key_that_is_gone_makes_signatures_invalid_and_its_place_stays_in_the_log(
+    archive: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = KeyPair(tmp_path, "gone")
+    signature = gone.sign(archive)
+    asked = verifier(gone, policy="warn")
+    asked.prepare()
+    gone.public.unlink()
+    with asked.held(archive, signature, "m.mar") as found:
+        assert found is not None
+    assert found.state is SignatureState.INVALID
+    assert found.told == "its signature cannot be judged: the server's log says why"
+    assert f"verify_public_keys={gone.public} cannot be used: No such file or directory" in caplog.text
+    with pytest.raises(ArchiveError, match=r"m\.mar is refused: its signature cannot be judged") as raised:
+        with verifier(gone).held(archive, signature, "m.mar"):
+            pass
+    assert str(tmp_path) not in raised.value.text
+
+
+def test_an_error_of_a_file_is_told_without_its_place(archive: Path, keys: tuple[KeyPair, KeyPair]) -> None:
+    signature = keys[0].sign(archive)
+    signature.unlink()
+    found = verifier(keys[0]).judge(archive, signature)
+    assert found.state is SignatureState.INVALID
+    assert found.told.endswith(": No such file or directory")
+
+
 def test_an_archive_that_is_exchanged_while_it_is_read_is_refused(
     archive: Path, keys: tuple[KeyPair, KeyPair]
 ) -> None:

@@ -6,6 +6,7 @@ Each fault makes sure that it happened, and raises if it did not: a run without 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -85,16 +86,16 @@ Fault = Callable[[Target], Awaitable[None]]
 
 
 async def _signal(target: Target, *numbers: signal.Signals) -> psutil.Process:
-    """Sends a worker signals; its process."""
+    """Sends a worker signals, the first of which reaches it; its process."""
     while True:
         worker = await target.worker()
-        try:
+        sent = 0
+        with contextlib.suppress(ProcessLookupError):  # it ended before the first, or by one of them
             for number in numbers:
                 os.kill(worker.pid, number)
-        except ProcessLookupError:  # it ended before the first, or by one of them
-            if numbers[0] is signal.SIGKILL or len(numbers) == 1:
-                continue
-        return worker
+                sent += 1
+        if sent:
+            return worker
 
 
 async def kill(target: Target) -> None:
@@ -128,6 +129,7 @@ async def kill_template(target: Target) -> None:
     """kill -9 of the process that workers are forked from; they live on."""
     found = [child for child in psutil.Process(target.pid).children() if called(child).startswith("python")]
     assert found, "there is no template to be killed"
+    assert found, "there is no template"
     for template in found:
         template.kill()
     async with target.another():  # whose worker needs a new one

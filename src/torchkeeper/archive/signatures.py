@@ -123,14 +123,21 @@ class Verifier:
         """What an archive's signature says to those whom the settings trust."""
         if signature is None:
             return Provenance(SignatureState.UNSIGNED, "it is not signed")
+        try:
+            signers = self._signers()
+        except SettingsError as error:  # it could be read at start; where it lies is nobody's business
+            logger.error("%s: no signature can be judged: %s", path.name, error.message)
+            told = "its signature cannot be judged: the server's log says why"
+            return Provenance(SignatureState.INVALID, told)
         why = []
-        for signer in self._signers():
+        for signer in signers:
             try:
                 if signature.stat().st_size > LARGEST:
                     raise ValueError(f"it has more than {LARGEST} bytes")
                 signer.verification().verify(path.resolve(), signature)
             except Exception as error:  # noqa: BLE001 - whatever a strange signature makes the library raise
-                said = " ".join(str(error).split())[:_LONGEST] or type(error).__name__
+                text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+                said = " ".join(text.split())[:_LONGEST] or type(error).__name__
                 if said.startswith(_TAMPERED):
                     told = f"it is not what {signer.name} has signed: {said}"
                     return Provenance(SignatureState.INVALID, told)

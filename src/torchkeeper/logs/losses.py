@@ -19,6 +19,8 @@ class Losses:
         self._failing: set[str] = set()
         self._untold = 0
         self._told = False
+        #: Files that had not mended when a sentence said that another one had.
+        self._awaited: set[str] = set()
         self._quiet_until = 0.0
         self._console = 0
 
@@ -35,11 +37,17 @@ class Losses:
             return f"log lines cannot be written to {path}: {why}; {counted}"
         if path not in self._failing:
             return None
-        self._failing.clear()  # there is room again, also for those that are written to seldom
-        if not self._told:
+        self._failing.discard(path)
+        if not self._told and path not in self._awaited:
             return None
-        lost, self._untold, self._told = self._untold, 0, False
-        return f"log lines can be written again; {lost} were lost"
+        lost, self._untold = self._untold, 0
+        if not self._told:
+            self._awaited.discard(path)
+            return f"log lines can be written again to {path}" + (f"; {lost} were lost" if lost else "")
+        # Not only when all have mended: some are written to seldom.
+        self._told, self._awaited = False, set(self._failing)
+        others = f"; not yet to {', '.join(sorted(self._failing))}" if self._failing else ""
+        return f"log lines can be written again; {lost} were lost{others}"
 
     def stdout(self, lines: int, why: str) -> str | None:
         """So many lines in all did not come to stdout; a sentence about the first of them."""
