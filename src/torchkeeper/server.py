@@ -292,17 +292,18 @@ class _Server:
     async def _listen(self) -> None:
         """Begins to accept."""
         vertex = self._settings.vertex
+        forms = FormLimits(self._settings.max_form_parts, self._settings.max_form_fields)
         endpoints = served(
             self._ask,
             self._models,
             self._operations,
             self._tokens,
-            MetricsApi(self._metrics.registry, openmetrics=self._settings.metrics_openmetrics),
+            MetricsApi(self._metrics.registry, openmetrics=self._settings.metrics_openmetrics, forms=forms),
             ApiSettings(
                 max_request_size=self._settings.max_request_size,
                 ping_ready=self._settings.ping_ready,
                 vertex_envelope=vertex.envelope if vertex else None,
-                forms=FormLimits(self._settings.max_form_parts, self._settings.max_form_fields),
+                forms=forms,
             ),
         )
         for door in self._doors:

@@ -13,10 +13,12 @@ from torchkeeper.api.body import (
     MAX_PARAMETERS,
     USUAL,
     FormLimits,
+    parse_parameters,
     parse_parts,
     parse_query,
     takes_long,
 )
+from torchkeeper.config.table import Configured
 from torchkeeper.errors import BadRequest
 from torchkeeper.wire.messages import Part
 
@@ -397,7 +399,13 @@ def test_the_bounds_of_a_form_are_settings() -> None:
     for refused in (
         lambda: parse_parts(MULTIPART, bare, limits),
         lambda: parse_query(b"a=1&b=2&c=3&d=4", limits),
+        lambda: parse_parameters(b"a=1&b=2&c=3&d=4", None, b"", limits),
         lambda: parse_parts(URLENCODED, b"a=1&b=2&c=3&d=4", limits),
     ):
         with pytest.raises(BadRequest, match=r"it has more than (2 parts|3 fields)"):
             refused()
+
+
+def test_the_usual_limits_are_the_settings_defaults() -> None:
+    settings = Configured()
+    assert FormLimits(settings.max_form_parts, settings.max_form_fields) == USUAL

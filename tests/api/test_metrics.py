@@ -8,7 +8,7 @@ import pytest
 from calling import answer, call  # type: ignore[import-not-found]  # pytest puts this folder on the path
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from torchkeeper.api.body import USUAL
+from torchkeeper.api.body import USUAL, FormLimits
 from torchkeeper.api.metrics import MetricsApi
 from torchkeeper.errors import BadRequest
 from torchkeeper.metrics.registry import Family, Registry
@@ -74,3 +74,6 @@ def test_the_query_picks_metrics(registry: Registry) -> None:
 def test_too_many_fields_are_the_clients_fault(registry: Registry) -> None:
     with pytest.raises(BadRequest, match="fields"):
         page(registry, "&" * USUAL.fields)
+    asked = call("GET", "/metrics?a=1&b=2", apis=Api.METRICS)
+    with pytest.raises(BadRequest, match="more than 1 fields"):
+        asyncio.run(answer(MetricsApi(registry, forms=FormLimits(1, 1)).endpoints(), asked))

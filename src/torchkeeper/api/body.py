@@ -256,14 +256,16 @@ def _tidied(boundary: bytes, body: bytes, most: int) -> bytes | None:
     return b"".join((*pieces, b"--", boundary, b"--\r\n"))
 
 
-def parse_parameters(query: bytes, content_type: str | None, body: bytes) -> dict[str, object]:
+def parse_parameters(
+    query: bytes, content_type: str | None, body: bytes, limits: FormLimits = USUAL
+) -> dict[str, object]:
     """The parameters of a management request: the query's, and over them those of a JSON object in the body.
 
     Raises:
-        BadRequest: the body is no JSON object.
+        BadRequest: the body is no JSON object, or the query has too many fields.
     """
     values: dict[str, object] = {
-        part.name: part.value.decode("utf-8", "replace") for part in parse_query(query) if part.value
+        part.name: part.value.decode("utf-8", "replace") for part in parse_query(query, limits) if part.value
     }
     if body and (content_type or "").split(";")[0].strip().lower() == "application/json":
         try:

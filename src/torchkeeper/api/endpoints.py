@@ -42,12 +42,12 @@ def served(
     settings: ApiSettings,
 ) -> dict[Endpoint, Handler]:
     """The handlers of all endpoints but for those that describe a listener; no `tokens`: none are renewed."""
-    renewal = TokenApi(tokens).endpoints() if tokens is not None else {}
+    renewal = TokenApi(tokens, settings.forms).endpoints() if tokens is not None else {}
     envelope, size = settings.vertex_envelope, settings.max_request_size
     vertex = VertexApi(ask, models, envelope).endpoints() if envelope is not None else {}
     return {
         **InferenceApi(ask, models, size, settings.forms, ping_ready=settings.ping_ready).endpoints(),
-        **ManagementApi(operations).endpoints(),
+        **ManagementApi(operations, settings.forms).endpoints(),
         **KServeV1Api(ask, models).endpoints(),
         **OpenInferenceApi(ask, models, operations).endpoints(),
         **metrics.endpoints(),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torchkeeper.api.body import parse_parameters
+from torchkeeper.api.body import USUAL, FormLimits, parse_parameters
 from torchkeeper.api.call import Call, Handler
 from torchkeeper.api.routes import Endpoint
 from torchkeeper.errors import MethodNotAllowed
@@ -19,8 +19,9 @@ from torchkeeper.wire.messages import Reply
 class ManagementApi:
     """The endpoints of the management API."""
 
-    def __init__(self, operations: Operations) -> None:
+    def __init__(self, operations: Operations, forms: FormLimits = USUAL) -> None:
         self._operations = operations
+        self._forms = forms
 
     def endpoints(self) -> Mapping[Endpoint, Handler]:
         """What this API serves."""
@@ -35,10 +36,10 @@ class ManagementApi:
         }
 
     async def _list(self, call: Call) -> Reply:
-        return json_reply(self._operations.page(await _read(call, Page)))
+        return json_reply(self._operations.page(await self._read(call, Page)))
 
     async def _describe(self, call: Call) -> Reply:
-        wanted = await _read(call, Describe)
+        wanted = await self._read(call, Describe)
         name, version = str(call.match.model), call.match.version
         found = await self._operations.describe(
             name,
@@ -55,10 +56,10 @@ class ManagementApi:
 
     async def _register(self, call: Call) -> Reply:
         self._check_model_api("GET")
-        return _status(await self._operations.register(await _read(call, Register)))
+        return _status(await self._operations.register(await self._read(call, Register)))
 
     async def _scale(self, call: Call) -> Reply:
-        wanted = await _read(call, Scale)
+        wanted = await self._read(call, Scale)
         version = call.match.version or wanted.model_version
         return _status(await self._operations.scale(str(call.match.model), version, wanted))
 
@@ -73,6 +74,11 @@ class ManagementApi:
         if not self._operations.model_api:
             raise MethodNotAllowed(others)
 
+    async def _read(self, call: Call, kind: type[T]) -> T:
+        body = await call.body()
+        kind_of_body = call.header(b"content-type")
+        return fitting(kind, parse_parameters(call.scope["query_string"], kind_of_body, body, self._forms))
+
 
 def json_reply(value: object, status: int = 200) -> Reply:
     """A JSON answer of the server itself."""
@@ -81,9 +87,3 @@ def json_reply(value: object, status: int = 200) -> Reply:
 
 def _status(change: Change) -> Reply:
     return json_reply({"status": change.sentence}, 200 if change.complete else 202)
-
-
-async def _read(call: Call, kind: type[T]) -> T:
-    body = await call.body()
-    given = parse_parameters(call.scope["query_string"], call.header(b"content-type"), body)
-    return fitting(kind, given)

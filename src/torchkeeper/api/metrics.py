@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics import exposition
 
-from torchkeeper.api.body import parse_fields
+from torchkeeper.api.body import USUAL, FormLimits, parse_fields
 from torchkeeper.api.call import Call, Handler
 from torchkeeper.api.routes import Endpoint
 from torchkeeper.metrics.registry import Registry, as_metric
@@ -27,10 +27,12 @@ class MetricsApi:
     Args:
         registry: the metrics.
         openmetrics: the setting metrics_openmetrics.
+        forms: how many fields a query may have.
     """
 
-    def __init__(self, registry: Registry, *, openmetrics: bool = False) -> None:
+    def __init__(self, registry: Registry, *, openmetrics: bool = False, forms: FormLimits = USUAL) -> None:
         self._registry = registry
+        self._forms = forms
         self._openmetrics = openmetrics
         self._collectors = CollectorRegistry()
         self._collectors.register(registry)
@@ -40,7 +42,8 @@ class MetricsApi:
         return {Endpoint.METRICS: self._page}
 
     async def _page(self, call: Call) -> Reply:
-        asked = [field for field in parse_fields(call.scope["query_string"]) if field.name == "name[]"]
+        fields = parse_fields(call.scope["query_string"], self._forms.fields)
+        asked = [field for field in fields if field.name == "name[]"]
         names = [field.value.decode("utf-8", "replace") for field in asked if field.value]
         body, content_type = self.render(names, call.header(b"accept") or "")
         return Reply(body, 200, "", {}, content_type)
