@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from stand_ins import in_loop, serving_worker  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
 from torchkeeper.engine.batch_bound import PATIENCE
@@ -83,6 +84,38 @@ async def test_what_memory_suffices_for_holds_for_a_device_and_rises_again() -> 
     for _ in range(PATIENCE):
         crew.finished(second.worker, 3, too_large=0)
     assert (first.view.most, second.view.most) == (4, 4)
+    assert crew.most == 4
+
+
+@in_loop
+async def test_a_batch_whose_memory_did_not_suffice_even_for_one_has_not_fitted() -> None:
+    crew = Crew(8)
+    hands = hands_of(1)
+    crew.join(hands)
+    assert crew.most == 8
+    crew.finished(hands.worker, 8, too_large=2)
+    for _ in range(PATIENCE):
+        crew.finished(hands.worker, 1, too_large=1)
+    assert hands.view.most == crew.most == 1
+    for _ in range(PATIENCE):
+        crew.finished(hands.worker, 1, too_large=0)
+    assert hands.view.most == crew.most == 2
+
+
+@in_loop
+async def test_how_long_workers_are_busy_is_said_of_what_runs_and_of_what_is_prepared() -> None:
+    crew = Crew(4)
+    first, second, idle = hands_of(1), hands_of(2), hands_of(3)
+    for hands in (first, second, idle):
+        crew.join(hands)
+    for number, size in enumerate((3, 2)):
+        first.take(InHand(number, [entry() for _ in range(size)]))
+    second.take(InHand(2, [entry()]))
+    begun = second.batches[0].begun = first.batches[0].begun
+    assert crew.busy_for(begun + 0.5, float) == [], "one has nothing in hand"
+    crew.dismiss(3)
+    assert crew.busy_for(begun + 0.5, float) == pytest.approx([0.5, 2.5 + 2.0])
+    assert crew.busy_for(begun + 2.0, float) == pytest.approx([0.0, 1.0 + 2.0]), "one is late"
 
 
 @in_loop

@@ -85,12 +85,30 @@ async def test_bytes_that_wait_are_bounded() -> None:
     assert at_work.dispatcher.waiting == 1
 
 
-async def busy_for(at_work: Dispatching, seconds: float, waiting: int) -> None:
+class Clock:
+    """In the place of `time`, for what dispatches: it goes on when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = time.monotonic()
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    for module in ("dispatch", "in_hand"):
+        monkeypatch.setattr(f"torchkeeper.engine.{module}.time", clock)
+    return clock
+
+
+async def busy_for(at_work: Dispatching, clock: Clock, seconds: float, waiting: int) -> None:
     """One worker, whose batches of one take so long, is at it; so many others wait."""
     for number in range(3):
         at_work.ask(f"before {number}")
         await turns()
-        await asyncio.sleep(seconds)
+        clock.now += seconds
         at_work.answer()
     at_work.ask("runs")
     await turns()
@@ -100,29 +118,98 @@ async def busy_for(at_work: Dispatching, seconds: float, waiting: int) -> None:
 
 
 @in_loop
-async def test_who_is_refused_hears_when_those_who_wait_will_have_been_served() -> None:
+async def test_who_is_refused_hears_when_those_who_wait_will_have_been_served(clock: Clock) -> None:
     at_work = Dispatching(limit=30)
-    await busy_for(at_work, 0.04, waiting=30)
+    await busy_for(at_work, clock, 0.2, waiting=30)
     with pytest.raises(QueueFull) as refused:
         at_work.ask("refused")
-    assert int(refused.value.headers["Retry-After"]) >= 2
+    assert refused.value.headers["Retry-After"] == "6"
 
 
 @in_loop
-async def test_whose_client_would_not_wait_for_it_is_refused_at_once() -> None:
+async def test_whose_client_would_not_wait_for_it_is_refused_at_once(clock: Clock) -> None:
     at_work = Dispatching()
-    await busy_for(at_work, 0.04, waiting=30)
+    await busy_for(at_work, clock, 0.2, waiting=30)
     at_work.ask("has time", patience=60.0)
     at_work.ask("does not say")
     with pytest.raises(QueueFull) as refused:
-        at_work.ask("has no time", patience=1.0)
-    assert "the client waits for 1 s" in str(refused.value.cause)
+        at_work.ask("has no time", patience=6.0)
+    told = "32 requests wait already, one more would be answered in about 7 s; the client waits for 6 s"
+    assert refused.value.cause == told
 
 
 @in_loop
-async def test_an_idle_worker_gets_a_request_however_little_time_its_client_has() -> None:
+async def test_the_rest_of_the_running_batch_and_its_own_count_for_who_waits(clock: Clock) -> None:
     at_work = Dispatching()
-    await busy_for(at_work, 0.04, waiting=0)
+    await busy_for(at_work, clock, 0.2, waiting=0)
+    with pytest.raises(QueueFull, match="No worker"):
+        at_work.ask("two batches are too long", patience=0.4)
+    clock.now += 0.1
+    at_work.ask("one and a half are not", patience=0.4)
+    clock.now += 9.0
+    at_work.ask("what is late may be over any moment", patience=0.45)
+
+
+@in_loop
+async def test_batches_that_were_not_full_refuse_nobody_whom_full_ones_would_serve(clock: Clock) -> None:
+    at_work = Dispatching(batch_size=8)
+    await busy_for(at_work, clock, 0.5, waiting=0)
+    for number in range(63):
+        at_work.ask(f"{number}", patience=5.01)
+
+
+@in_loop
+async def test_what_was_long_ago_refuses_nobody(clock: Clock) -> None:
+    at_work = Dispatching()
+    await busy_for(at_work, clock, 0.5, waiting=0)
+    with pytest.raises(QueueFull, match="No worker"):
+        at_work.ask("refused", patience=0.5)
+    at_work.answer()
+    clock.now += 3600.0
+    at_work.ask("runs")
+    await turns()
+    at_work.ask("taken", patience=0.5)
+
+
+@in_loop
+async def test_who_has_left_is_ahead_of_nobody(clock: Clock) -> None:
+    at_work = Dispatching(limit=30)
+    await busy_for(at_work, clock, 0.2, waiting=0)
+    at_work.ask("is prepared")
+    await turns()
+    stays, *leaving = [at_work.ask(f"{number}") for number in range(30)]
+    with pytest.raises(QueueFull) as refused:
+        at_work.ask("too many wait", patience=60.0)
+    assert refused.value.headers["Retry-After"] == "6"
+    for ticket in leaving:
+        at_work.dispatcher.cancel(ticket)
+    assert (at_work.dispatcher.waiting, at_work.dispatcher.room) == (1, 29)
+    has_time = at_work.ask("has time", patience=1.0)
+    with pytest.raises(QueueFull) as refused:
+        at_work.ask("has none", patience=0.5)
+    assert "2 requests wait already" in str(refused.value.cause)
+    assert refused.value.headers["Retry-After"] == "1"
+    for _ in range(4):
+        at_work.answer()
+        await turns()
+    assert [(await ticket).body for ticket in (stays, has_time)] == [b"0", b"has time"]
+
+
+@in_loop
+async def test_bytes_that_idle_workers_would_take_at_once_are_no_reason_to_refuse() -> None:
+    at_work = Dispatching(workers=2, limit_bytes=1000)
+    for name in "xyz":
+        at_work.ask(name * 600)
+    with pytest.raises(QueueFull) as refused:
+        at_work.ask("w" * 600)
+    assert "job_queue_bytes" in str(refused.value.cause)
+    assert [at_work.batches(place) for place in (0, 1)] == [[["x" * 600]], [["y" * 600]]]
+
+
+@in_loop
+async def test_an_idle_worker_gets_a_request_however_little_time_its_client_has(clock: Clock) -> None:
+    at_work = Dispatching()
+    await busy_for(at_work, clock, 0.2, waiting=0)
     at_work.answer()
     ticket = at_work.ask("a", patience=0.001)
     other = at_work.ask("b", patience=0.001)

@@ -7,7 +7,7 @@ import pytest
 
 from torchkeeper.engine.admission import Full
 from torchkeeper.engine.batching.policy import Lane, lane_of
-from torchkeeper.engine.queue import Entry, EntryQueue, size_of
+from torchkeeper.engine.queue import FEW, Entry, EntryQueue, size_of
 from torchkeeper.errors import TorchkeeperError
 from torchkeeper.wire.messages import Input, Kind, Part, Reply
 
@@ -78,7 +78,10 @@ def test_a_client_that_left_makes_room(loop: asyncio.AbstractEventLoop) -> None:
     queue.put(left)
     queue.put(entry(loop, "stays"))
     left.ticket.cancel()
-    queue.left()
+    queue.left(left.ticket)
+    assert len(queue) == 1
+    queue.left(left.ticket)
+    assert len(queue) == 1, "it has left once"
     queue.put(entry(loop, "next"))
     assert take(queue, 9) == ["stays", "next"]
     assert len(queue) == 0
@@ -95,21 +98,67 @@ class Watched(Entry):
         return super().gone
 
 
-def test_a_full_queue_is_looked_through_only_after_somebody_has_left(loop: asyncio.AbstractEventLoop) -> None:
+def test_a_full_queue_is_never_looked_through(loop: asyncio.AbstractEventLoop) -> None:
     """Else those who are refused would cost the more the more wait."""
-    queue = EntryQueue(1, 1000)
+    queue = EntryQueue(2, 1000)
     request = Input("a", Kind.PREDICT, (), {}, None)
-    waits = Watched(request, loop.create_future(), 0, 1, lane_of(request))
+    waits, leaves = (Watched(request, loop.create_future(), 0, 1, lane_of(request)) for _ in range(2))
     queue.put(waits)
+    queue.put(leaves)
+    leaves.ticket.cancel()
+    queue.left(leaves.ticket)
+    queue.put(entry(loop, "b"))
     for _ in range(3):
         with pytest.raises(Full):
-            queue.put(entry(loop, "b"))
-    assert waits.looks == 0
-    queue.left()
-    for _ in range(3):
-        with pytest.raises(Full):
-            queue.put(entry(loop, "b"))
-    assert 0 < waits.looks <= 2, "nobody else has left since"
+            queue.put(entry(loop, "c"))
+    assert waits.looks == leaves.looks == 0
+
+
+def test_who_leaves_takes_along_what_it_sent_and_many_do_not_stay_in_line(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    told: list[Lane] = []
+    queue = EntryQueue(10_000, 10_000, told.append)
+    entries = [entry(loop, str(number)) for number in range(1000)]
+    for one in entries:
+        one.input = Input("r", Kind.PREDICT, (Part("body", b"x"),), {})
+        queue.put(one)
+    for number, one in enumerate(entries[1:], 1):
+        one.ticket.cancel()
+        queue.left(one.ticket)
+        in_line = sum(map(len, queue._lanes.values()))
+        assert (len(queue), len(told), one.input.parts) == (1000 - number, number, ())
+        assert in_line <= max(2 * len(queue), len(queue) + FEW)
+    assert queue.take(entries[0].lane, 9) == entries[:1]
+    assert (len(queue), len(told)) == (0, 999), "the policy hears of each once"
+
+
+def test_who_left_without_a_word_is_not_taken_and_the_policy_hears_of_it_once(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    """A task that is cancelled cancels its ticket a moment before it says so."""
+    told: list[Lane] = []
+    queue = EntryQueue(9, 1000, told.append)
+    leaves = entry(loop, "leaves")
+    queue.put(leaves)
+    leaves.ticket.cancel()
+    assert (queue.lanes(), len(queue), len(told)) == ([], 0, 1)
+    queue.left(leaves.ticket)
+    assert (len(queue), len(told)) == (0, 1)
+
+
+@pytest.mark.parametrize("bounds", [(1, 1000), (9, 6)], ids=["by count", "by bytes"])
+def test_who_came_a_moment_ago_may_go_to_an_idle_worker_first(
+    bounds: tuple[int, int], loop: asyncio.AbstractEventLoop
+) -> None:
+    def beyond() -> int:
+        take(queue)
+        return 0
+
+    queue = EntryQueue(*bounds, beyond=beyond)
+    queue.put(entry(loop, "a", size=6))
+    queue.put(entry(loop, "b", size=6))
+    assert take(queue) == ["b"]
 
 
 def test_a_batch_holds_one_kind_and_the_oldest_head_goes_first(loop: asyncio.AbstractEventLoop) -> None:
@@ -194,7 +243,7 @@ def test_bytes_of_clients_that_left_make_room(loop: asyncio.AbstractEventLoop) -
     with pytest.raises(Full):
         queue.put(entry(loop, "b", size=6))
     gone.ticket.cancel()
-    queue.left()
+    queue.left(gone.ticket)
     queue.put(entry(loop, "b", size=6))
     assert take(queue) == ["b"]
 

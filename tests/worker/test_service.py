@@ -250,10 +250,19 @@ def test_a_batch_of_which_a_client_has_seen_a_part_is_not_run_again() -> None:
         ([b"a"] * 8, 7, 8),
         ([b"a"] * 8, 3, 4),
         ([b"a"] * 8, 1, 2),
-        ([b"a"] * 7 + [b"memory"], 100, 0),
-        ([b"a"] * 8, 0, 0),
+        ([b"a"] * 7 + [b"memory"], 100, 1),
+        ([b"a"] * 8, 0, 1),
+        ([b"a"], 0, 1),
     ],
-    ids=["enough", "too many", "half too many", "one by one", "one alone is too much", "never enough"],
+    ids=[
+        "enough",
+        "too many",
+        "half too many",
+        "one by one",
+        "one alone is too much",
+        "never enough",
+        "alone",
+    ],
 )
 def test_a_batch_that_took_too_much_memory_is_told_of_where_its_parts_did_not(
     bodies: list[bytes], largest: int, too_large: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torchkeeper.engine.batch_bound import BatchBound
@@ -34,7 +34,10 @@ class Crew:
         self.serving[hands.worker.worker_id] = hands
 
     def finished(self, worker: Worker, count: int, too_large: int) -> None:
-        """A batch of `count` is answered; `too_large`: of so many at once, the memory did not suffice."""
+        """A batch of `count` is answered; `too_large`: of so many at once, the memory did not suffice.
+
+        Not even for one: that says nothing of batches, neither that one fitted nor that a smaller one would.
+        """
         device = worker.spec.gpu_id
         bound = self._bounds.get(device)
         if too_large > 1:
@@ -42,7 +45,7 @@ class Crew:
                 bound = self._bounds[device] = BatchBound(self._batch_size, self._batch_size)
             text = "%s memory did not suffice for a batch of %d: batches have %d requests at most from now on"
             changed, level = bound.failed(too_large - 1), logging.WARNING
-        elif bound is None:
+        elif too_large or bound is None:
             return
         else:
             text = "%s memory suffices for batches of %d: they may have %d requests from now on"
@@ -84,6 +87,38 @@ class Crew:
             for hands in self.serving.values()
             for batch in hands.batches or (None,)
         )
+
+    @property
+    def most(self) -> int:
+        """Requests that a batch may have, where the memory suffices for most."""
+        if not self._bounds:
+            return self._batch_size
+        mosts = (min(hands.view.most, self._batch_size) for hands in self.serving.values())
+        return max(mosts, default=self._batch_size)
+
+    def busy_for(self, now: float, seconds: Callable[[int], float]) -> list[float]:
+        """In how many seconds each that serves will have answered what it holds, the soonest first.
+
+        None are said where one has nothing in hand, or nobody serves.
+
+        Args:
+            seconds: what a batch of so many requests takes.
+        """
+        times = []
+        for hands in self.serving.values():
+            batches = hands.batches
+            if not batches:
+                return []
+            runs = batches[0]
+            left = seconds(len(runs.entries)) + runs.begun - now
+            if left < 0.0:  # it is late, and may be over any moment
+                left = 0.0
+            for place in range(1, len(batches)):
+                left += seconds(len(batches[place].entries))
+            times.append(left)
+        if len(times) > 1:
+            times.sort()
+        return times
 
     @property
     def full(self) -> bool:

@@ -19,16 +19,7 @@ from typing import Any
 from torchkeeper.config.model_settings import ModelSettings
 from torchkeeper.engine.admission import Admission, Full
 from torchkeeper.engine.batching.obeyed import Obeyed
-from torchkeeper.engine.batching.policy import (
-    Arrived,
-    Done,
-    Left,
-    Lost,
-    Policy,
-    Send,
-    Sent,
-    View,
-)
+from torchkeeper.engine.batching.policy import Arrived, Done, Left, Lost, Policy, Send, Sent, View
 from torchkeeper.engine.crew import Crew
 from torchkeeper.engine.in_hand import Hands, InHand
 from torchkeeper.engine.quarantine import Held, Quarantine
@@ -120,8 +111,7 @@ class Dispatcher:
         """Queues a request; its answer, or the error that is the answer, comes by the future.
 
         The answer is a Reply, in which the parts of a streamed one are joined; with `in_parts` it is a Stream
-        as soon as the first part of a streamed one has come. The client waits for
-        `patience` seconds, where it says so.
+        as soon as its first part has come. The client waits for `patience` seconds, where it says so.
 
         Raises:
             Quarantined: the same request has ended two workers.
@@ -141,14 +131,15 @@ class Dispatcher:
         try:
             if self._settings.use_job_ticket and waiting >= self.idle():
                 raise Full("no idle worker can take it at once (useJobTicket)")
-            if patience is not None and waiting and not self.idle():
-                self._tempo.check(waiting, len(self._crew.serving), patience)
+            if patience is not None:
+                crew, tempo = self._crew, self._tempo
+                tempo.forget(now)
+                tempo.check(waiting, crew.most, crew.busy_for(now, tempo.seconds), patience)
             if (why := self._policy.admit(lane, waiting, now)) is not None:
                 raise Full(why)
             self._queue.put(entry)
         except Full as full:
-            after = self._tempo.retry_after(waiting, len(self._crew.serving))
-            raise self._admission.full(str(full), explicit_version, after) from None
+            raise self._admission.full(str(full), explicit_version, self._retry_after(now)) from None
         self._observe(Arrived(lane))
         self._meter.accepted(explicit_version)
         if not self._pumping:
@@ -162,7 +153,7 @@ class Dispatcher:
         Nothing happens if it has been answered.
         """
         ticket.cancel()
-        self._queue.left()
+        self._queue.left(ticket)
         if not ticket.cancelled() and ticket.exception() is None and isinstance(ticket.result(), Stream):
             ticket.result().close()
         if self._admission.closed:
@@ -178,6 +169,10 @@ class Dispatcher:
         if self._pumping:
             self._pump()  # those who came a moment ago may go to idle workers first
         return self._crew.free_places()
+
+    def _retry_after(self, now: float) -> int:
+        self._tempo.forget(now)
+        return self._tempo.retry_after(len(self._queue), self._crew.most, len(self._crew.serving))
 
     @property
     def waiting(self) -> int:
@@ -268,8 +263,7 @@ class Dispatcher:
         """Fails those who have waited too long; returns when the next one will have."""
         for entry in self._queue.older_than(now - self._patience):
             self._observe(Left(entry.lane))
-            after = self._tempo.retry_after(len(self._queue), len(self._crew.serving))
-            entry.fail(self._admission.late(self._patience, after))
+            entry.fail(self._admission.late(self._patience, self._retry_after(now)))
         if (oldest := self._queue.oldest()) is None:
             return math.inf
         self._wake_at(oldest + self._patience)
@@ -380,7 +374,7 @@ class Dispatcher:
         told = hands.batches[0].told(message.replies, raw, whole=True)
         batch = hands.finish(now)
         self._observe(Done(hands.worker.worker_id, len(batch.entries), message.seconds))
-        self._tempo.took(len(batch.entries), now - batch.begun)
+        self._tempo.took(len(batch.entries), now - batch.begun, now)
         self._crew.finished(hands.worker, len(batch.entries), message.too_large)
         meter = self._meter
         streamed = False

@@ -20,6 +20,9 @@ from torchkeeper.engine.stream import Stream
 from torchkeeper.errors import TorchkeeperError
 from torchkeeper.wire.messages import Input, Reply
 
+#: So many whose clients have left may stay in line although they are more than those who wait.
+FEW = 16
+
 
 class Entry(msgspec.Struct, eq=False):
     """A request in the queue: the payload that travels on, and the ticket that stays."""
@@ -60,6 +63,10 @@ class Entry(msgspec.Struct, eq=False):
         else:
             self.stream.put(part)
 
+    def empty(self) -> None:
+        """It will not be sent: nobody needs what its client has sent."""
+        self.input = msgspec.structs.replace(self.input, parts=())
+
     def begin_again(self, *, crashed: bool) -> None:
         """It will be sent again, for its worker died; `crashed`: of what it computed."""
         self.retried, self.crashed = True, crashed
@@ -97,7 +104,7 @@ class EntryQueue:
     Args:
         limit: how many may wait.
         max_bytes: how many bytes of payload they may have.
-        beyond: how many more may wait, asked only where so many do; it may take from the queue itself.
+        beyond: how many more may wait, asked only where there is no room; it may take from the queue itself.
         on_left: told the lane of each entry that is dropped because its client has left.
     """
 
@@ -112,16 +119,18 @@ class EntryQueue:
         self._beyond = beyond
         self._max_bytes = max_bytes
         self._on_left = on_left
-        #: None of them empty.
+        #: None of them empty. Who has left stays in line until its place is reached, or there are many such.
         self._lanes: dict[Lane, deque[Entry]] = {}
         self._again: deque[Entry] = deque()
-        self._count = 0
+        #: Those that wait, by their tickets, without those known to have left; and their bytes.
+        self._waiting: dict[asyncio.Future[Any], Entry] = {}
         self._bytes = 0
-        #: Whether those who wait may be fewer than it seems.
-        self._some_left = False
+        #: How many stay in line although it is known that they left.
+        self._left = 0
 
     def __len__(self) -> int:
-        return self._count
+        """How many wait."""
+        return len(self._waiting)
 
     def put(self, entry: Entry) -> None:
         """Takes an entry at the end of its lane.
@@ -129,19 +138,27 @@ class EntryQueue:
         Raises:
             Full: count or bytes would pass their bound.
         """
-        if self._some_left and (self._count >= self.limit or self._bytes + entry.size > self._max_bytes):
-            self._drop_gone()
-        if self._count >= self.limit and self._beyond() <= self._count - self.limit:
-            raise Full(f"{self._count} requests wait already (job_queue_size)")
-        if self._count and self._bytes + entry.size > self._max_bytes:
-            raise Full(f"the waiting requests hold {self._bytes} bytes already (job_queue_bytes)")
+        waiting = self._waiting
+        if len(waiting) >= self.limit or self._bytes + entry.size > self._max_bytes:
+            if self._beyond() <= len(waiting) - self.limit:
+                raise Full(f"{len(waiting)} requests wait already (job_queue_size)")
+            if waiting and self._bytes + entry.size > self._max_bytes:
+                raise Full(f"the waiting requests hold {self._bytes} bytes already (job_queue_bytes)")
         self._lane(entry).append(entry)
-        self._count += 1
+        waiting[entry.ticket] = entry
         self._bytes += entry.size
 
-    def left(self) -> None:
-        """A client has left, who may be among those that wait: only then is a full queue looked through."""
-        self._some_left = True
+    def left(self, ticket: asyncio.Future[Any]) -> None:
+        """A client has left; nothing happens if its request does not wait."""
+        entry = self._waiting.get(ticket)
+        if entry is None:
+            return
+        self._remove(entry)
+        self._on_left(entry.lane)
+        entry.empty()
+        self._left += 1
+        if self._left > max(len(self._waiting), FEW):
+            self._drop_gone()
 
     def put_back(self, entries: Iterable[Entry]) -> None:
         """Returns entries that were taken but not served to their places in line; no bound applies."""
@@ -149,7 +166,7 @@ class EntryQueue:
             lane = self._again if entry.retried else self._lane(entry)
             later = (place for place, other in enumerate(lane) if other.arrived > entry.arrived)
             lane.insert(next(later, len(lane)), entry)
-            self._count += 1
+            self._waiting[entry.ticket] = entry
             self._bytes += entry.size
 
     def lanes(self) -> list[LaneView]:
@@ -180,10 +197,10 @@ class EntryQueue:
         taken: list[Entry] = []
         while waiting and len(taken) < limit:
             entry = waiting.popleft()
-            self._remove(entry)
             if entry.gone:
-                self._on_left(lane)
+                self._drop(entry)
             else:
+                self._remove(entry)
                 taken.append(entry)
         if waiting is not None and not waiting:
             del self._lanes[lane]
@@ -206,22 +223,16 @@ class EntryQueue:
         entries = [entry for lane in (self._again, *self._lanes.values()) for entry in lane]
         self._again.clear()
         self._lanes.clear()
-        self._count = self._bytes = 0
-        for entry in entries:
-            if entry.gone:
-                self._on_left(entry.lane)
-        return [entry for entry in entries if not entry.gone]
+        return self._living(entries)
 
     def older_than(self, moment: float) -> list[Entry]:
-        """Removes and returns the entries that arrived before `moment`, those to be sent again included."""
+        """Removes the entries that arrived before `moment`, those to be sent again too; returns who waits."""
         old: list[Entry] = []
         for lane in (self._again, *self._lanes.values()):
             while lane and lane[0].arrived < moment:
-                entry = lane.popleft()
-                self._remove(entry)
-                old.append(entry)
+                old.append(lane.popleft())
         self._drop_empty()
-        return old
+        return self._living(old)
 
     def _lane(self, entry: Entry) -> deque[Entry]:
         lane = self._lanes.get(entry.lane)
@@ -230,25 +241,41 @@ class EntryQueue:
         return lane
 
     def _remove(self, entry: Entry) -> None:
-        self._count -= 1
+        del self._waiting[entry.ticket]
         self._bytes -= entry.size
+
+    def _drop(self, entry: Entry) -> None:
+        """An entry whose client has left is out of line; the queue may not have been told of it."""
+        if entry.ticket in self._waiting:
+            self._remove(entry)
+            self._on_left(entry.lane)
+        else:
+            self._left -= 1
+
+    def _living(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Those of some that are out of line whose clients wait."""
+        living = []
+        for entry in entries:
+            if entry.gone:
+                self._drop(entry)
+            else:
+                self._remove(entry)
+                living.append(entry)
+        return living
 
     def _drop_heads(self, lane: deque[Entry]) -> None:
         while lane and lane[0].gone:
-            entry = lane.popleft()
-            self._remove(entry)
-            self._on_left(entry.lane)
+            self._drop(lane.popleft())
 
     def _drop_gone(self) -> None:
-        self._some_left = False
         for lane in (*self._lanes.values(), self._again):
             entries = list(lane)
             lane.clear()
-            lane.extend(entry for entry in entries if not entry.gone)
             for entry in entries:
                 if entry.gone:
-                    self._remove(entry)
-                    self._on_left(entry.lane)
+                    self._drop(entry)
+                else:
+                    lane.append(entry)
         self._drop_empty()
 
     def _drop_empty(self) -> None:

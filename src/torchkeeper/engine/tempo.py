@@ -1,6 +1,8 @@
-"""How fast the requests of a model version are answered, and so how long one more would wait. Pure.
+"""How fast the batches of a model version are answered, and so when one more request would be. Pure.
 
-Medians of the last batches, so that one that took long (the first one, say) does not count for many.
+Medians of the last batches, so that one that took long (the first one, say) does not count for many. What a
+batch of any size takes is never guessed too long: at least what smaller ones took, and its share of what
+larger ones did. So batches that were not full refuse nobody whom full ones would serve in time.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
+from collections.abc import Sequence
 
 from torchkeeper.engine.admission import Full
 
@@ -15,46 +18,81 @@ from torchkeeper.engine.admission import Full
 LAST = 15
 #: So many are needed before anything is said.
 FEWEST = 3
-#: The part of a client's time that a request may be expected to wait: the rest is for its own batch, and for
-#: what an estimate is wrong by.
-SHARE = 0.8
+#: Seconds for which a batch is remembered, or so many times what it took, where that is longer.
+KEPT, KEPT_TIMES = 60.0, 20
+#: The part of a client's time in which its answer must be expected: the rest is for what an estimate is wrong
+#: by. Under overload all who are taken are expected at the end of it, and some come later than that.
+SHARE = 0.9
 
 
 class Tempo:
-    """What the last batches took."""
+    """What the last batches took; `now` is never before what it was."""
 
     def __init__(self) -> None:
-        self._seconds: deque[float] = deque(maxlen=LAST)
-        self._counts: deque[int] = deque(maxlen=LAST)
-        #: A worker's seconds per request; None: to be found anew. Of those who are refused there are many.
-        self._pace: float | None = None
+        #: Until when it is remembered, requests, seconds.
+        self._batches: deque[tuple[float, int, float]] = deque(maxlen=LAST)
+        #: What batches of some sizes take, and their usual size: kept until there is something new, for those
+        #: who are refused are many.
+        self._known: dict[int, float] = {}
+        self._usual: int | None = None
 
-    def took(self, count: int, seconds: float) -> None:
-        """A worker had a batch of `count` requests in hand for so long."""
-        self._counts.append(count)
-        self._seconds.append(seconds)
-        self._pace = None
+    def took(self, count: int, seconds: float, now: float) -> None:
+        """A worker had a batch of `count` requests in hand for so long, until now."""
+        self._batches.append((now + max(KEPT, KEPT_TIMES * seconds), count, seconds))
+        self._forget_known()
 
-    def wait(self, ahead: int, workers: int) -> float | None:
-        """Seconds until `ahead` requests have been served by so many workers; None: nobody knows."""
-        if len(self._counts) < FEWEST or not workers:
-            return None
-        if self._pace is None:
-            self._pace = statistics.median(self._seconds) / statistics.median(self._counts)
-        return ahead * self._pace / workers
+    def forget(self, now: float) -> None:
+        """What was long ago says nothing any more; to be called before anything is asked."""
+        while self._batches and self._batches[0][0] <= now:
+            self._batches.popleft()
+            self._forget_known()
 
-    def check(self, ahead: int, workers: int, patience: float) -> None:
-        """Returns where a client that waits for `patience` seconds can be served behind those ahead.
+    def seconds(self, count: int) -> float:
+        """What a batch of `count` requests takes at least, as far as is known; 0: nothing is."""
+        if (known := self._known.get(count)) is None:
+            smaller = [seconds for _, size, seconds in self._batches if size <= count]
+            larger = [seconds * count / size for _, size, seconds in self._batches if size >= count]
+            medians = [statistics.median(some) for some in (smaller, larger) if len(some) >= FEWEST]
+            known = self._known[count] = max(medians, default=0.0)
+        return known
+
+    def answered_in(self, ahead: int, most: int, busy: Sequence[float]) -> float:
+        """Seconds until a request is answered behind `ahead` others, as far as is known.
+
+        Args:
+            most: requests that a batch may have.
+            busy: in how many seconds each worker will have answered what it holds, the soonest first; none:
+                one can take it at once, or nobody knows.
+        """
+        if not busy:
+            return 0.0
+        batches, company = divmod(ahead, most)
+        turns, place = divmod(batches, len(busy))
+        if self._usual is None:  # others join its batch, if they are as many as they were
+            self._usual = statistics.median_high(size for _, size, _ in self._batches) if self._batches else 1
+        own = max(company + 1, self._usual)
+        full = self.seconds(most)
+        return busy[place] + turns * full + (full if own >= most else self.seconds(own))
+
+    def check(self, ahead: int, most: int, busy: Sequence[float], patience: float) -> None:
+        """Returns where a client that waits for `patience` seconds can be served; the rest is as above.
 
         Raises:
             Full: it would hardly get its answer in time, and what is computed for it would be lost.
         """
-        wait = self.wait(ahead, workers)
-        if wait is not None and wait > SHARE * patience:
+        wait = self.answered_in(ahead, most, busy)
+        if wait > SHARE * patience:
             raise Full(
-                f"{ahead} requests wait already, for about {wait:.3g} s; the client waits for {patience:g} s"
+                f"{ahead} requests wait already, one more would be answered in about {wait:.3g} s; "
+                f"the client waits for {patience:g} s"
             )
 
-    def retry_after(self, ahead: int, workers: int) -> int:
-        """In how many whole seconds those ahead will have been served, as far as is known."""
-        return max(math.ceil(self.wait(ahead, workers) or 0.0), 1)
+    def retry_after(self, ahead: int, most: int, workers: int) -> int:
+        """In how many whole seconds so many workers will have served those ahead, as far as is known."""
+        if not workers:
+            return 1
+        return max(math.ceil(-(-ahead // most) * self.seconds(most) / workers), 1)
+
+    def _forget_known(self) -> None:
+        self._known.clear()
+        self._usual = None

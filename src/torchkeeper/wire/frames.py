@@ -150,7 +150,8 @@ class Replies(_Message, frozen=True, array_like=True, tag=13):
     replies: tuple[ReplyHead | None, ...]
     samples: tuple[Sample, ...]
     seconds: float
-    #: The least number of its requests that took more memory together than there was; 0: none did.
+    #: The least number of its requests that took more memory together than there was; 0: none did. 1 says
+    #: nothing of more of them.
     too_large: int = 0
 
 

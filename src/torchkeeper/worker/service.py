@@ -103,10 +103,10 @@ class Service:
     def too_large(self) -> int:
         """The least number of requests of the last batch that took more memory together than there was.
 
-        0: there were none such. Where a single request takes too much the number says nothing, and is 0.
+        0: there were none such. 1: a single one took too much, or a batch that was not run again in halves,
+        and that says nothing of what fits together.
         """
-        least = min(self._too_large, default=0)
-        return least if least > 1 else 0
+        return min(self._too_large, default=0)
 
     def _settled(self, inputs: Sequence[Input], outbox: Outbox) -> list[Reply | Failure]:
         def ask(places: Sequence[int]) -> dict[int, Reply | Failure]:
