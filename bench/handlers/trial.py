@@ -21,7 +21,9 @@ def load():
 
 
 def handle(data, context):
-    """`sleep SECONDS ...`, `bad`, or `count`: how many requests this process has answered."""
+    """`sleep SECONDS ...`, `bad`, `count` (how many requests this process has answered), or `hold`: sleeps while
+    there is a file of that name beside the server's temporary ones.
+    """
     global answered
     if data is None:
         return load()
@@ -33,6 +35,8 @@ def handle(data, context):
             raise ValueError("a bad request")
         if what == "sleep":
             time.sleep(float(rest.split()[0]))
+        while what == "hold" and os.path.exists(os.path.join(os.environ.get("TMPDIR", "/tmp"), "hold")):
+            time.sleep(0.005)
         answers.append(str(answered) if what == "count" else text)
         answered += 1
     return answers
