@@ -21,7 +21,7 @@ def load():
 
 
 def handle(data, context):
-    """`sleep SECONDS ...`, `bad`, `count` (how many requests this process has answered), or `hold`: sleeps while
+    """`sleep SECONDS ...`, `bad`, `count` (requests this process has answered), or `hold`: sleeps while
     there is a file of that name beside the server's temporary ones.
     """
     global answered
