@@ -124,15 +124,18 @@ class Handler:
             shutil.rmtree(self.folder)
             os._exit(3)
         if bytes(data[0]["body"]) == b"slow":
-            time.sleep(1.5)
+            time.sleep(3.5)
         return ["fine"] * len(data)
 """
-#: Loads for longer than it may take for an answer.
 ECHO = """
+def handle(data, context):
+    return [bytes(row["body"]) for row in data or ()]
+"""
+LATE = """
 import time
 
 def handle(data, context):
-    return [bytes(row["body"]) for row in data] if data else time.sleep(2.5)
+    return ["fine"] if data else time.sleep(2.5)
 """
 CONFIG = "minWorkers: 1\nmaxWorkers: 1\nresponseTimeout: 2\n"
 
@@ -153,10 +156,12 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     store = folder / "model_store"
     store.mkdir()
     make_archive(store, "breaks", HANDLER.replace("{kinds!r}", repr(KINDS)), config=CONFIG)
-    make_archive(store, "other", ECHO, config=CONFIG)
+    make_archive(store, "other", ECHO, config="minWorkers: 1\nmaxWorkers: 1\n")
+    make_archive(store, "late", LATE, config=CONFIG)
     broken = folder / "broken.py"
-    make_archive(store, "loads", LOADS, config=f"startupTimeout: 1\nbroken: {broken}\n")
-    models = ("breaks=breaks-1.0.mar", "other=other-1.0.mar")
+    make_archive(store, "loads", LOADS, config=f"broken: {broken}\n")
+    make_archive(store, "hangs", LOADS, config=f"startupTimeout: 3\nbroken: {broken}\n")
+    models = ("breaks=breaks-1.0.mar", "other=other-1.0.mar", "late=late-1.0.mar")
     # A sandbox would keep one of them from the worst that it can do.
     found = House(Server(folder, models, {"enable_model_api": "true", "sandbox": "off"}), broken)
     yield found
@@ -196,11 +201,11 @@ def test_a_kind_of_crash(house: House, kind: str) -> None:
 @pytest.mark.parametrize("kind", AT_LOAD)
 def test_a_kind_of_crash_while_a_model_is_loaded(house: House, kind: str) -> None:
     """Who asked for it hears why, and the model heals when the cause is gone."""
-    server = house.server
+    server, model = house.server, "hangs" if kind == "hang" else "loads"
     house.broken.write_text(AT_LOAD[kind])
-    assert server.manage.post("/models", params={"url": "loads-1.0.mar"}).status_code == 200
+    assert server.manage.post("/models", params={"url": f"{model}-1.0.mar"}).status_code == 200
     with ThreadPoolExecutor(1) as thread:
-        scaled = thread.submit(server.manage.put, "/models/loads?min_worker=1&synchronous=true")
+        scaled = thread.submit(server.manage.put, f"/models/{model}?min_worker=1&synchronous=true")
         served = 0
         while not scaled.done() or not served:
             assert asked(server.client, "other", f"{served}").text == f"{served}"
@@ -208,12 +213,12 @@ def test_a_kind_of_crash_while_a_model_is_loaded(house: House, kind: str) -> Non
     assert scaled.result().status_code == 500
     assert scaled.result().json()["cause"]
     house.failed += 1
-    told = asked(server.client, "loads", "x")
+    told = asked(server.client, model, "x")
     assert (told.status_code, "retry-after" in told.headers) == (503, True)
     assert told.json()["cause"]
     house.broken.write_text("")
-    eventually(lambda: asked(server.client, "loads", "x").text == "fine")
-    assert server.manage.delete("/models/loads").status_code == 200
+    eventually(lambda: asked(server.client, model, "x").text == "fine")
+    assert server.manage.delete(f"/models/{model}").status_code == 200
 
 
 def test_a_model_that_deletes_its_folder_is_told_and_heals_when_it_is_registered_anew(house: House) -> None:
@@ -226,5 +231,15 @@ def test_a_model_that_deletes_its_folder_is_told_and_heals_when_it_is_registered
         assert (told.status_code, "No such file" in told.json()["cause"]) == (503, True), told.text
     assert server.manage.delete("/models/loads").status_code == 200
     assert server.manage.post("/models", params=wish).status_code == 200
-    assert asked(server.client, "loads", "slow").text == "fine", "answers may take longer than loading"
+    assert asked(server.client, "loads", "x").text == "fine"
     assert server.manage.delete("/models/loads").status_code == 200
+
+
+def test_loading_and_answering_have_bounds_of_their_own(house: House) -> None:
+    server = house.server
+    house.broken.write_text("")
+    assert asked(server.client, "late", "x").text == "fine", "loading may take longer than an answer"
+    wish = {"url": "hangs-1.0.mar", "initial_workers": "1", "synchronous": "true"}
+    assert server.manage.post("/models", params=wish).status_code == 200
+    assert asked(server.client, "hangs", "slow").text == "fine", "an answer may take longer than loading"
+    assert server.manage.delete("/models/hangs").status_code == 200
