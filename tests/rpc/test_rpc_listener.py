@@ -180,6 +180,8 @@ def test_a_request_that_is_too_large_is_refused_and_an_answer_never_is() -> None
 def test_bounds_are_said_in_grpcs_words_and_only_if_there_are_some() -> None:
     always = {"grpc.so_reuseport": 0, "grpc.max_receive_message_length": 7}
     always |= {"grpc.max_send_message_length": -1}
+    unseen = ("grpc.server.max_pending_requests", "grpc.server.max_pending_requests_hard_limit")
+    always |= dict.fromkeys(unseen, 32768)
     assert dict(Options(7).channel()) == always
     ages = {"grpc.max_connection_age_ms": 8, "grpc.max_connection_age_grace_ms": 9}
     assert dict(Options(7, 8, 9).channel()) == always | ages
@@ -231,3 +233,26 @@ def test_a_stop_before_the_start_does_nothing() -> None:
         await listener.stop(1.0)
 
     spoken.run(main)
+
+
+def test_a_flood_of_calls_that_are_taken_back_ends_nobody_elses() -> None:
+    """They come while the event loop has no time for them; others' calls come behind them."""
+
+    async def scene(echo: Echo, listener: RpcListener, client: spoken.Client) -> None:
+        apart = [("grpc.use_local_subchannel_pool", 1)]
+        fickle, other = (grpc.insecure_channel(f"127.0.0.1:{listener.port}", apart) for _ in range(2))
+        begin, ask = (
+            channel.unary_unary(f"/{INFERENCE}/Predictions", None, PredictionResponse.FromString)
+            for channel in (fickle, other)
+        )
+        for call in (begin, ask):  # both are connected
+            await asyncio.to_thread(call, b"")
+        for _ in range(5000):  # nothing is awaited meanwhile
+            begin.future(b"").cancel()
+        asked = [ask.future(b"") for _ in range(20)]
+        answers = await asyncio.to_thread(lambda: [call.exception(timeout=60) for call in asked])
+        assert answers == [None] * len(asked)
+        for channel in (fickle, other):
+            channel.close()
+
+    run(scene)

@@ -48,17 +48,6 @@ def test_metadata_that_are_too_long_are_refused(client: Client, size: int) -> No
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def healthy(client: Client) -> bool:
-    """Whether the server says so; what the grpc of this process says by itself does not count."""
-    for _ in range(9):
-        try:
-            return bool(client[INFERENCE, "Ping"]().health)
-        except grpc.RpcError as error:
-            if "peer" in error.debug_error_string() or error.code() is not grpc.StatusCode.CANCELLED:
-                raise
-    return False
-
-
 def test_calls_that_are_taken_back_at_once_cost_nothing_that_stays(server: Server, client: Client) -> None:
     """grpc itself may end a connection that does so, with all that is on it: others are asked elsewhere."""
     fickle = Client(server.grpc)
@@ -67,7 +56,7 @@ def test_calls_that_are_taken_back_at_once_cost_nothing_that_stays(server: Serve
     def take_back(count: int) -> None:
         for _ in range(count):
             begin(model_name="m", input={"data": b"x" * 1000}).cancel()
-        assert healthy(client)
+        assert client[INFERENCE, "Ping"]().health
 
     take_back(5000)  # what is in hand at once takes memory that the allocator keeps
     before = psutil.Process(server.process.pid).memory_info().rss

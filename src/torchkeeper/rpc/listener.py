@@ -19,6 +19,10 @@ import grpc.aio
 from torchkeeper.errors import SettingsError
 from torchkeeper.http.listener import advice, port_holder
 
+#: Calls that may wait until the event loop sees them. Beyond 1,000 grpc itself ends new ones at random, by a
+#: bare CANCELLED and on other connections too: one client that takes back thousands would do so to all.
+_UNSEEN = 1 << 15
+
 
 @dataclass(frozen=True)
 class Options:
@@ -35,6 +39,8 @@ class Options:
             ("grpc.so_reuseport", 0),
             ("grpc.max_receive_message_length", self.max_request),
             ("grpc.max_send_message_length", -1),
+            ("grpc.server.max_pending_requests", _UNSEEN),
+            ("grpc.server.max_pending_requests_hard_limit", _UNSEEN),
         ]
         if self.max_age is not None:
             found.append(("grpc.max_connection_age_ms", self.max_age))
