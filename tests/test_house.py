@@ -23,9 +23,9 @@ TESTS = Path(__file__).parent
 #: here. An import for type checkers is an import. One that nobody uses any more is struck out.
 MAY_IMPORT: dict[str, set[str]] = {
     "deadlines": set(),
-    "errors": set(),
     "machine": set(),
     "wire": set(),
+    "errors": {"wire"},
     "config": {"deadlines", "errors", "wire"},
     "ending": {"deadlines", "machine"},
     "handler": {"machine", "wire"},

@@ -13,10 +13,8 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 
-#: How Python's, torch's and C++'s errors say that a device or the machine has no memory left.
-_OUT_OF_MEMORY = re.compile(
-    r"\b(MemoryError|OutOfMemoryError|bad_alloc)\b|out of memory|can(no|')t allocate memory", re.IGNORECASE
-)
+from torchkeeper.wire.remedies import out_of_memory
+
 #: How a system says that a disk has no room, and that there is nothing left of something else for now.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN)
@@ -33,11 +31,6 @@ _PATH = re.compile(
 def outward(text: str) -> str:
     """A text for clients: files without their folders, and no addresses of memory."""
     return _PATH.sub("", _ADDRESS.sub("0x...", text))
-
-
-def out_of_memory(text: str) -> bool:
-    """Whether an error's text says that the memory did not suffice."""
-    return _OUT_OF_MEMORY.search(text) is not None
 
 
 class TorchkeeperError(Exception):

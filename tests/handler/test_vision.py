@@ -406,22 +406,8 @@ def test_instances_of_several_sizes_may_share_a_request(model_dir: Path, png: Ca
     assert together == [[*alone, *other, *alone], other]
 
 
-SMALL = """
-import torch
-
-
-class Net(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.last = torch.nn.Linear(3, 6)
-
-    def forward(self, x):
-        return self.last(x.mean((2, 3)))
-"""
-
-
 def test_image_classifier_takes_weights_as_safetensors(tmp_path: Path) -> None:
-    (tmp_path / "net.py").write_text(SMALL)
+    (tmp_path / "net.py").write_text(COLOURS)
     state = {"last.weight": torch.randn(6, 3), "last.bias": torch.randn(6)}
     torch.save(state, tmp_path / "net.pth")
     save_file(state, tmp_path / "net.safetensors")

@@ -76,6 +76,8 @@ def test_what_really_is_raised_has_its_remedy(name: str) -> None:
     ("text", "told"),
     [
         ("CUDA out of memory. Tried to allocate 2.00 GiB", OUT_OF_MEMORY),
+        ("std::bad_alloc", OUT_OF_MEMORY),
+        ("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory", OUT_OF_MEMORY),
         ("Torch not compiled with CUDA enabled", "torch.cuda.is_available()"),
         ("CUDA error: no kernel image is available for execution on the device", "for this GPU"),
         ("Expected all tensors to be on the same device, but found cuda:0 and cpu!", "data.to(self.device)"),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from torchkeeper.archive.buckets import CloudObject, split_cloud
+from torchkeeper.archive.store import SIGNATURE
 from torchkeeper.config.types import is_cloud
 from torchkeeper.errors import ModelNotAt
 
@@ -54,7 +55,7 @@ def read_model_url(url: str, *, signed: bool = False) -> ModelUrl:
 
 
 def signature_url(asked: ModelUrl) -> ModelUrl:
-    """Where the signature of what is at a URL is: its path ends in .sig, too."""
+    """Where the signature of what is at a URL is."""
     parts = urlsplit(asked.bare)
-    cloud = replace(asked.cloud, key=f"{asked.cloud.key}.sig") if asked.cloud else None
-    return ModelUrl(parts._replace(path=f"{parts.path}.sig").geturl(), cloud=cloud)
+    cloud = replace(asked.cloud, key=f"{asked.cloud.key}{SIGNATURE}") if asked.cloud else None
+    return ModelUrl(parts._replace(path=f"{parts.path}{SIGNATURE}").geturl(), cloud=cloud)

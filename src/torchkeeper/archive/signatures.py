@@ -20,13 +20,14 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
+from torchkeeper.archive.store import SIGNATURE
 from torchkeeper.config.table import Configured
 from torchkeeper.errors import ArchiveError, SettingsError
 
 logger = logging.getLogger(__name__)
 
-#: What a signature beside its archive is called, after the archive's own name; and one inside of a folder.
-SUFFIX, INSIDE = ".sig", "model.sig"
+#: What a signature inside of a folder is called.
+INSIDE = "model.sig"
 #: Bytes of a signature: it has a line for each file of a folder.
 LARGEST = 16 << 20
 #: Characters of a cause: it may name every file of a folder.
@@ -64,7 +65,7 @@ class _Signer:
 
 def beside(path: Path) -> Path | None:
     """The signature of an archive, or of a folder that is one; None if there is none."""
-    places = (path / INSIDE, Path(f"{path}{SUFFIX}")) if path.is_dir() else (Path(f"{path}{SUFFIX}"),)
+    places = (path / INSIDE, Path(f"{path}{SIGNATURE}")) if path.is_dir() else (Path(f"{path}{SIGNATURE}"),)
     return next((place for place in places if place.is_file()), None)
 
 

@@ -24,13 +24,15 @@ from torchkeeper.archive.download import Expect, chunks
 from torchkeeper.archive.model_url import ModelUrl, read_model_url, signature_url
 from torchkeeper.archive.reach import Reach
 from torchkeeper.archive.remote_store import archives_in, in_store
-from torchkeeper.archive.signatures import LARGEST, SUFFIX, beside
+from torchkeeper.archive.signatures import LARGEST, beside
 from torchkeeper.archive.store import (
     QUARANTINE,
+    SIGNATURE,
     SUFFIXES,
     Stored,
     find_at_start,
     find_stored,
+    remove_file,
     sweep_quarantine,
 )
 from torchkeeper.config.settings import Settings, process_environ
@@ -84,22 +86,22 @@ class Fetched:
         if signature is not None:
             signature.replace(beside)
         if there:
-            _remove(self.path)
+            remove_file(self.path)
         elif self.place is not None:
             try:
                 self.path.rename(self.place)
             except BaseException:
                 if signature is not None:
-                    _remove(beside)
+                    remove_file(beside)
                 raise
             self.kept[self.place] = self.digest
 
     def discard(self) -> None:
         """Removes a download that is not kept."""
         if self.place is not None:
-            _remove(self.path)
+            remove_file(self.path)
         if (signature := self._fetched_signature) is not None:
-            _remove(signature)
+            remove_file(signature)
 
     @property
     def _fetched_signature(self) -> Path | None:
@@ -141,7 +143,7 @@ class Source:
     def close(self) -> None:
         """Removes what downloads that hang have left; they write into nothing from now on."""
         for path in tuple(self._coming):
-            _remove(path)
+            remove_file(path)
 
     def fetch(
         self, url: str, check: Check = never, *, signed: bool = False, at_start: bool = False
@@ -223,14 +225,14 @@ class Source:
                 raise FileExists(name)
             signature = self._signature(asked, place, check)
         except BaseException as error:
-            _remove(path)
+            remove_file(path)
             if isinstance(error, OSError):
                 raise _not_kept(url, error) from error
             raise
         finally:  # not before: a signature may hang
             self._coming.discard(path)
         if there:
-            _remove(path)
+            remove_file(path)
             return Fetched(place, name, signature=signature)
         path.chmod(0o644)
         return Fetched(path, name, place, digest, self._kept, signature)
@@ -247,7 +249,7 @@ class Source:
             with open(descriptor, "wb") as file:  # what is small is written when it is closed
                 return path, _copy(self._chunks(asked, expect), file, check, expect)
         except BaseException as error:
-            _remove(path)
+            remove_file(path)
             self._coming.discard(path)
             if isinstance(error, OSError):
                 raise _not_kept(asked.bare, error) from error
@@ -306,17 +308,9 @@ def source_of(settings: Settings) -> Source:
     )
 
 
-def _remove(path: Path) -> None:
-    """Removes a file; one that cannot be is told of, and keeps nothing else from being done."""
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        logger.warning("%s is not needed any more, but cannot be removed: %s", path, error.strerror)
-
-
 def _signature_of(place: Path) -> Path:
     """Where the signature of a file of the store is."""
-    return Path(f"{place}{SUFFIX}")
+    return Path(f"{place}{SIGNATURE}")
 
 
 def _file_name(url: str) -> str:

@@ -7,13 +7,18 @@ control of data do so); a name that a request or a file gives may not lead out.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+logger = logging.getLogger(__name__)
+
 #: How the names of archives end.
 SUFFIXES = (".mar", ".model", ".tar.gz")
+#: And that of a signature, behind its archive's name.
+SIGNATURE = ".sig"
 #: How the names of downloads begin that have not been checked yet; nobody can ask for them.
 QUARANTINE = ".quarantine-"
 #: Seconds after which nobody waits for one that has not grown.
@@ -96,3 +101,11 @@ def name_of(url: str) -> str:
 
 def _quarantined(part: str) -> bool:
     return part.startswith(QUARANTINE)
+
+
+def remove_file(path: Path) -> None:
+    """Removes a file; one that cannot be is told of, and keeps nothing else from being done."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        logger.warning("%s is not needed any more, but cannot be removed: %s", path, error.strerror)

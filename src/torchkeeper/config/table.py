@@ -13,6 +13,7 @@ from pathlib import Path
 
 from torchkeeper.config import model_forms
 from torchkeeper.config import types as form
+from torchkeeper.config.model_rules import NETWORKS, SANDBOXES
 from torchkeeper.config.model_settings import GivenSettings
 from torchkeeper.config.model_snapshot import ModelSnapshot
 from torchkeeper.config.setting_key import Effect, SettingKey, key
@@ -127,11 +128,9 @@ class Configured:
     blacklist_env_vars: re.Pattern[str] | None = key(
         form.pattern, "", "regular expression on names withheld from workers"
     )
-    sandbox: str = key(
-        form.choice("strict", "default", "off"), "default", "what workers may do; see sandbox.md", own=True
-    )
+    sandbox: str = key(form.choice(*SANDBOXES), "default", "what workers may do; see sandbox.md", own=True)
     sandbox_network: str | None = key(
-        form.or_nothing(form.choice("any", "none")),
+        form.or_nothing(form.choice(*NETWORKS)),
         "",
         "whether they have the network: any or none; empty: none if they are strict",
         own=True,

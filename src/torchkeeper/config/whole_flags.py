@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from torchkeeper.config.model_rules import SANDBOXES
+
 #: The flags that `add_own_flags` adds.
 OWN_FLAGS = ("--log-level", "--kserve", "--insecure", "--sandbox", "--ready-fd")
 
@@ -43,9 +45,7 @@ def add_own_flags(parser: argparse.ArgumentParser) -> None:
         choices=("debug", "info", "warn", "error"),
         help="Least level of the server's own log lines",
     )
-    parser.add_argument(
-        "--sandbox", choices=("strict", "default", "off"), help="What workers may do (docs/sandbox.md)"
-    )
+    parser.add_argument("--sandbox", choices=SANDBOXES, help="What workers may do (docs/sandbox.md)")
     parser.add_argument(
         "--kserve",
         action="store_true",

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torchkeeper.archive.archive import NAME_PATTERN, Archive, Manifest, open_archive
-from torchkeeper.archive.signatures import SUFFIX, Provenance, Verifier
+from torchkeeper.archive.signatures import Provenance, Verifier
 from torchkeeper.archive.source import Fetched, source_of
-from torchkeeper.archive.store import name_of
+from torchkeeper.archive.store import SIGNATURE, name_of
 from torchkeeper.config.model_settings import RUNTIMES, GivenSettings, ModelSettings, resolve
 from torchkeeper.config.settings import Settings
 from torchkeeper.errors import (
@@ -354,7 +354,7 @@ class Models:
     def _unused(self, paths: tuple[Path, ...]) -> tuple[Path, ...]:
         """Those paths that no version was registered from: a download may have been, by its name."""
         store = self._settings.store
-        used = {store / f"{found.about.mar_name}{end}" for found in self for end in ("", SUFFIX)}
+        used = {store / f"{found.about.mar_name}{end}" for found in self for end in ("", SIGNATURE)}
         return tuple(path for path in paths if path not in used)
 
     def abandon(self) -> None:

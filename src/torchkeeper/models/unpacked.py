@@ -13,6 +13,7 @@ import tempfile
 import uuid
 from pathlib import Path
 
+from torchkeeper.archive.store import remove_file
 from torchkeeper.archive.unpack import part_of
 
 logger = logging.getLogger(__name__)
@@ -37,11 +38,8 @@ class Unpacked:
         for path in paths:
             if path.parent == self._folder:
                 self._unwanted.update((path, part_of(path)))
-                continue
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                logger.warning("%s is not needed any more, but cannot be removed: %s", path, error.strerror)
+            else:
+                remove_file(path)
         for path in tuple(self._unwanted):
             if _removed(path):
                 self._unwanted.discard(path)

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from torchkeeper.errors import out_of_memory, outward
+from torchkeeper.errors import outward
 from torchkeeper.wire.advice import blamed
 from torchkeeper.wire.frames import HandlerLeft, Leaving, LoadFailed
-from torchkeeper.wire.remedies import OUT_OF_MEMORY
+from torchkeeper.wire.remedies import OUT_OF_MEMORY, out_of_memory
 
 #: Lines of standard error that are kept, and characters of each.
 STDERR_LINES, STDERR_WIDTH = 50, 500

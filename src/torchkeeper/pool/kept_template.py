@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping
+from typing import Any
 
 from torchkeeper.pool.template_link import OnEnd, TemplateLink
 
@@ -32,7 +33,7 @@ class KeptTemplate:
         starting = self._starting
         if starting is None or (starting.done() and not (self._link is not None and self._link.alive)):
             starting = self._starting = asyncio.get_running_loop().create_task(self._start())
-            starting.add_done_callback(_seen)
+            starting.add_done_callback(seen)
         return await asyncio.shield(starting)
 
     async def _start(self) -> TemplateLink:
@@ -51,7 +52,7 @@ class KeptTemplate:
             await asyncio.wait({self._starting})
 
 
-def _seen(task: asyncio.Task[TemplateLink]) -> None:
+def seen(task: asyncio.Task[Any]) -> None:
     """What failed has been told of by those who waited for it, if there still are any."""
     with contextlib.suppress(asyncio.CancelledError):
         task.exception()

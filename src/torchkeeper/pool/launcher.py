@@ -7,7 +7,6 @@ launch that fails or is cancelled leaves neither descriptors nor a process nor a
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import os
@@ -16,14 +15,13 @@ import sys
 import tempfile
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import msgspec
 
 from torchkeeper.deadlines import KILLED
 from torchkeeper.machine.process_group import kill_members
 from torchkeeper.machine.threads import at_any_rate
-from torchkeeper.pool.kept_template import KeptTemplate, Unwanted
+from torchkeeper.pool.kept_template import KeptTemplate, Unwanted, seen
 from torchkeeper.pool.orphans import adopt_orphans, bury, reap_orphans
 from torchkeeper.pool.process import Ends, Owner, WorkerProcess, make_ends
 from torchkeeper.pool.template_link import TemplateDied
@@ -115,7 +113,7 @@ class Launcher:
             await asyncio.shield(making)
         except asyncio.CancelledError:
             worker.alive = False
-            making.add_done_callback(_seen)
+            making.add_done_callback(seen)
             making.add_done_callback(lambda _: worker.discard())
             raise
         return worker
@@ -222,9 +220,3 @@ def _new_folder(sandbox: Sandbox) -> str:
     if sandbox.user is not None:
         os.chown(folder, sandbox.user.uid, sandbox.user.gid)
     return folder
-
-
-def _seen(task: asyncio.Task[Any]) -> None:
-    """What failed has been told of by those who waited for it, if there still are any."""
-    with contextlib.suppress(asyncio.CancelledError):
-        task.exception()

@@ -1,7 +1,7 @@
 """What helps against an exception of users' code, by what its text says. Pure.
 
 The texts are torch's, numpy's, the system loader's and transformers', as their releases of 2025 and 2026 have
-them. What advises by its own text already is not in the table.
+them.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ import re
 
 OUT_OF_MEMORY = "Give it more memory, or run fewer workers or smaller batches (minWorkers, batchSize)."
 
+#: How Python's, torch's and C++'s errors say that a device or the machine has no memory left.
+_NO_MEMORY = re.compile(
+    r"\b(MemoryError|OutOfMemoryError|bad_alloc)\b|out of memory|can(no|')t allocate memory", re.IGNORECASE
+)
 #: What a text says, as a regular expression -> what to do; the first one found decides.
 _TABLE = {
-    r"(?i)out of memory": OUT_OF_MEMORY,
     r"loading state_dict": (
         "Pack the model file and the weights of one and the same model: their names and shapes differ."
     ),
@@ -81,8 +84,13 @@ _TABLE = {
 _REMEDIES = tuple((re.compile(said), do) for said, do in _TABLE.items())
 
 
+def out_of_memory(text: str) -> bool:
+    """Whether an error's text says that the memory did not suffice."""
+    return _NO_MEMORY.search(text) is not None
+
+
 def remedy(kind: str, text: str) -> str:
     """What helps against an exception of that type and text; nothing where that is not known."""
-    if kind in ("MemoryError", "OutOfMemoryError"):
+    if out_of_memory(f"{kind}: {text}"):
         return OUT_OF_MEMORY
     return next((do for said, do in _REMEDIES if said.search(text)), "")
