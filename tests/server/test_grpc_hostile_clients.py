@@ -58,7 +58,8 @@ def test_calls_that_are_taken_back_at_once_cost_nothing_that_stays(server: Serve
             begin(model_name="m", input={"data": b"x" * 1000}).cancel()
         assert client[INFERENCE, "Ping"]().health
 
-    take_back(5000)  # what is in hand at once takes memory that the allocator keeps
+    for _ in range(4):  # what is in hand at once takes memory that the allocator keeps
+        take_back(5000)
     before = psutil.Process(server.process.pid).memory_info().rss
     take_back(5000)
     assert psutil.Process(server.process.pid).memory_info().rss - before < 20 * MEGABYTE
