@@ -98,6 +98,7 @@ def test_after_a_quiet_time_nobody_is_refused_whom_full_batches_serve_in_time(
 def test_when_to_come_again(ahead: int, seconds: int) -> None:
     assert tempo(*[(1, 0.1)] * FEWEST).retry_after(ahead, 1, 1) == seconds
     assert tempo(*[(4, 0.2)] * FEWEST).retry_after(2 * ahead, 4, 1) == seconds
+    assert tempo(*[(1, 7200.3 - 7200.2)] * FEWEST).retry_after(ahead, 1, 1) == seconds, "as clocks differ"
     assert Tempo().retry_after(ahead, 1, 1) == 1
     assert tempo(*[(1, 0.1)] * FEWEST).retry_after(5, 1, 0) == 1, "nobody serves for now"
 

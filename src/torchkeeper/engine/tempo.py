@@ -91,7 +91,8 @@ class Tempo:
         """In how many whole seconds so many workers will have served those ahead, as far as is known."""
         if not workers:
             return 1
-        return max(math.ceil(-(-ahead // most) * self.seconds(most) / workers), 1)
+        wait = -(-ahead // most) * self.seconds(most) / workers
+        return max(math.ceil(round(wait, 3)), 1)  # clocks' differences are not exact
 
     def _forget_known(self) -> None:
         self._known.clear()
