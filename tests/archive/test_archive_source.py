@@ -96,6 +96,32 @@ def test_a_download_that_nobody_wants_ends(tmp_path: Path, url: str) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_download_that_nobody_wants_hangs_up_even_while_its_error_is_held(tmp_path: Path) -> None:
+    """Else the connection's parts are collected in any order, and what they say then lands on stderr."""
+    over = threading.Event()
+
+    def host(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1 << 16)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nx")
+            connection.settimeout(10)
+            if not connection.recv(1):
+                over.set()
+
+    def check() -> None:
+        raise Abandoned
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=host, args=(listener,))
+        thread.start()
+        with pytest.raises(Abandoned) as held:
+            Source(tmp_path, ANY).fetch(f"http://127.0.0.1:{listener.getsockname()[1]}/m.mar", check)
+        thread.join()
+    assert over.is_set()
+    assert held.tb  # whose frames hold what the download had open
+
+
 def test_what_a_download_that_hangs_has_left_goes_at_the_end(tmp_path: Path, url: str) -> None:
     source = Source(tmp_path, ANY)
     seen: list[str] = []

@@ -10,7 +10,7 @@ import contextlib
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -40,7 +40,7 @@ _GLOBAL = "https://s3.amazonaws.com"
 _MISLED = ("redirect without LOCATION", "AuthorizationHeaderMalformed", "IllegalLocationConstraint")
 
 
-def stream(url: str, place: CloudObject, environ: Mapping[str, str]) -> Iterator[bytes]:
+def stream(url: str, place: CloudObject, environ: Mapping[str, str]) -> Generator[bytes, None, None]:
     """The object's bytes in pieces.
 
     Raises:

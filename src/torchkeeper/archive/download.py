@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing, suppress
 from functools import partial
 from typing import IO, Any
@@ -34,7 +34,7 @@ _SLOWEST = 1024
 Expect = Callable[[int], None]
 
 
-def chunks(url: str, reach: Reach, expect: Expect) -> Iterator[bytes]:
+def chunks(url: str, reach: Reach, expect: Expect) -> Generator[bytes, None, None]:
     """The bytes at a URL of http:, https: or file:, which was checked itself.
 
     Raises:
@@ -53,7 +53,7 @@ def chunks(url: str, reach: Reach, expect: Expect) -> Iterator[bytes]:
         raise DownloadFailed(url, str(reason)) from error
 
 
-def _http(url: str, reach: Reach, expect: Expect) -> Iterator[bytes]:
+def _http(url: str, reach: Reach, expect: Expect) -> Generator[bytes, None, None]:
     if "@" in urlsplit(url).netloc:
         raise DownloadFailed(url, "it names a user, which is not sent")
     opener = urllib.request.OpenerDirector()
@@ -76,7 +76,7 @@ def _http(url: str, reach: Reach, expect: Expect) -> Iterator[bytes]:
             raise DownloadFailed(url, f"it broke off {answer.length} bytes before its end")
 
 
-def _file(url: str, expect: Expect) -> Iterator[bytes]:
+def _file(url: str, expect: Expect) -> Generator[bytes, None, None]:
     parts = urlsplit(url)
     if parts.netloc not in ("", "localhost"):
         raise DownloadFailed(url, "it is a file of another machine")

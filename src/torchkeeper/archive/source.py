@@ -13,7 +13,8 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -246,8 +247,10 @@ class Source:
         path = Path(quarantine)
         self._coming.add(path)
         try:
-            with open(descriptor, "wb") as file:  # what is small is written when it is closed
-                return path, _copy(self._chunks(asked, expect), file, check, expect)
+            # What is small is written when the file is closed; the connection ends with the copy, whoever
+            # holds the error of it.
+            with open(descriptor, "wb") as file, closing(self._chunks(asked, expect)) as pieces:
+                return path, _copy(pieces, file, check, expect)
         except BaseException as error:
             remove_file(path)
             self._coming.discard(path)
@@ -279,7 +282,7 @@ class Source:
         path.chmod(0o644)
         return path
 
-    def _chunks(self, asked: ModelUrl, expect: Expect) -> Iterator[bytes]:
+    def _chunks(self, asked: ModelUrl, expect: Expect) -> Generator[bytes, None, None]:
         if asked.cloud:
             return stream(asked.bare, asked.cloud, process_environ())
         return chunks(asked.bare, self._reach, expect)
