@@ -295,6 +295,7 @@ def test_what_is_no_built_in_handler_is_a_file(inputs: Path, handler: str, runti
         ({"handler": "trt_llm_handler"}, "", ["handler trt_llm_handler asks for TensorRT-LLM's engine"]),
         ({"handler": "TorchScriptHandler", "runtime": "LSP"}, "", ["runtime LSP asks for the C++ back end"]),
         ({}, "sequenceBatching: true\n", ["sequenceBatching in model-config.yaml asks for"]),
+        ({}, "execution: {thread: 2}\n", ["model-config.yaml: execution.thread is no key"]),
         ({}, "parallelType: tp\n", ["parallelType: tp in model-config.yaml asks for"]),
         ({}, "batchSize: 4\n", []),
         ({"handler": "image_classifier"}, "[no mapping]\n", []),

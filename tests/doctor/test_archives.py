@@ -401,6 +401,12 @@ def test_further_pickles_are_named(tmp_path: Path, weights: dict[str, bytes]) ->
         ("my_own: {threshold: 1}\n", []),
         *((f"{key}: true\n", [(f"model-config.yaml {key}", BROKEN)]) for key in features.KEYS),
         ("sequenceBatching: false\n", []),
+        ("execution: {threads: 2}\n", []),
+        ("execution: {thread: 2}\n", [("config file", BROKEN)]),
+        *(
+            (f"execution: {{{key}: x}}\n", [("model-config.yaml execution", BROKEN)])
+            for key in features.EXECUTION
+        ),
         ("parallelType: tp\n", [("model-config.yaml parallelType", BROKEN)]),
         ("parallelType: ''\n", []),
         *((f"{key}: 2\n", [(f"model-config.yaml {key}", IGNORED)]) for key in features.BELONGING),

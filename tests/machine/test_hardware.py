@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from torchkeeper.machine.hardware import cpu_count, gpu_count, make_gpu_devices, visible_gpus
+from torchkeeper.machine.hardware import (
+    cpu_count,
+    gpu_count,
+    make_gpu_devices,
+    processor_features,
+    visible_gpus,
+)
 
 UUIDS = ("GPU-aa11", "GPU-ab22", "GPU-b033", "GPU-c044")
 
@@ -97,3 +103,23 @@ def test_the_driver_is_asked_for_a_device_that_is_not_there(tmp_path: Path) -> N
     make_gpu_devices(device, str(program))
     assert device.read_text() == "-u -c=0\n", "it is there now"
     make_gpu_devices(tmp_path / "other", str(tmp_path / "no such program"))
+
+
+@pytest.mark.parametrize(
+    ("text", "features"),
+    [
+        (
+            "processor\t: 0\nflags\t\t: fpu avx2 avx512_bf16\nbugs\t: x\n\nflags\t: fpu\n",
+            {"fpu", "avx2", "avx512_bf16"},
+        ),
+        ("processor\t: 0\nFeatures\t: fp asimd fphp\n", {"fp", "asimd", "fphp"}),
+        ("processor\t: 0\n", None),
+    ],
+)
+def test_what_the_processor_can_do(tmp_path: Path, text: str, features: set[str] | None) -> None:
+    (tmp_path / "cpuinfo").write_text(text)
+    assert processor_features(tmp_path / "cpuinfo") == features
+
+
+def test_where_nobody_says_what_the_processor_can_do(tmp_path: Path) -> None:
+    assert processor_features(tmp_path / "gone") is None

@@ -79,7 +79,7 @@ class StandInProcess:
             return
         if self._launcher.load_error is None:
             self.loaded = True
-            self._report(Loaded(self.pid, 0.0, None, self._launcher.torch))
+            self._report(Loaded(self.pid, 0.0, None, self._launcher.torch, None, self._launcher.execution))
         elif self._launcher.load_error:
             self._report(LoadFailed(self._launcher.load_error))
             self.end(1)
@@ -128,6 +128,8 @@ class StandInLauncher:
         self.load_error: str | None = None
         #: The version of torch that they say they have.
         self.torch = ""
+        #: What they say that they have applied.
+        self.execution: dict[str, Any] = {}
 
     async def launch(self, owner: Owner, launch: Launch) -> Any:
         process = StandInProcess(self, owner)

@@ -159,3 +159,27 @@ def test_envelopes_are_the_settings_and_no_manifests(
         await house.models.unregister("m", None, 1.0)
 
     asyncio.run(run())
+
+
+def test_what_is_wrong_with_execution_refuses_the_model(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    archive(house.store, "m", config="execution: {thread: 2}\n")
+    with pytest.raises(ArchiveError) as raised:
+        asyncio.run(house.models.register(Wish("m-1.0.mar", given=said(initial_workers=1))))
+    assert (
+        "model-config.yaml: execution.thread is no key of it; did you mean threads?" in raised.value.message
+    )
+    assert not house.models.names()
+
+
+def test_threads_of_a_model_are_what_it_says(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    archive(house.store, "m", config="execution: {threads: 3}\n")
+
+    async def run() -> None:
+        found = await house.models.register(Wish("m-1.0.mar", given=said(initial_workers=2)))
+        await found.pool.settled()
+        assert [worker.spec.threads for worker in found.pool.workers] == [3, 3]
+        assert found.pool.workers[0].spec.execution.threads == 3
+
+    asyncio.run(run())

@@ -218,3 +218,14 @@ def test_a_torch_that_loads_weights_unsafely_is_told_of(tmp_path: Path, torch: s
         assert found is None or found.startswith(told)
 
     asyncio.run(scenario())
+
+
+def test_what_was_applied_of_execution_is_told_once_it_is(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.launcher.execution = {"threads": 2, "dtype": "bfloat16"}
+
+    async def scenario() -> None:
+        found = await registered(house)
+        assert shown(describe(found))["execution"] == {"threads": 2, "dtype": "bfloat16"}
+
+    asyncio.run(scenario())

@@ -282,14 +282,17 @@ def collect_files(config: ModelArchiverConfig) -> dict[str, Path]:
 
 
 def _missing(config: ModelArchiverConfig) -> list[str]:
-    """What the archive asks for and torchkeeper does not have: it is made all the same, for TorchServe."""
+    """For what torchkeeper will refuse the archive: it is made all the same, for TorchServe."""
     asked = [features.missing_runtime(config.runtime)]
+    refused: tuple[str, ...] = ()
     if config.config_file:
         text = Path(config.config_file).read_text(encoding="utf-8", errors="replace")
-        asked += features.missing_in_config(parse_model_config(text, config.config_file)[0].raw)
+        given, _ = parse_model_config(text, "model-config.yaml")
+        asked += features.missing_in_config(given.raw)
+        refused = given.refused
     if config.handler in BUILTIN_HANDLERS["python"]:
         asked.append(features.missing_handler(config.handler))
-    return [one.sentence for one in asked if one is not None]
+    return [*(one.sentence for one in asked if one is not None), *refused]
 
 
 def _handler_file(config: ModelArchiverConfig) -> str | None:

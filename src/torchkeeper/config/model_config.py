@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from torchkeeper.config.model_settings import TABLE, GivenSettings, In, from_yaml
+from torchkeeper.config import execution_rules
+from torchkeeper.config.model_settings import TABLE, GivenSettings, In, SettingSource, Told
 from torchkeeper.wire.yaml_text import read_yaml
 
 #: The keys that the server reads.
@@ -30,8 +31,34 @@ def parse_model_config(text: str, where: str) -> tuple[GivenSettings, tuple[str,
     if not isinstance(found, dict):
         return GivenSettings(), (f"{where} is not a mapping, defaults are used",)
     kept, lost = _sendable(found)
-    given, complaints = from_yaml(kept, where)
+    given, complaints = _given(kept, where)
     return given, (*complaints, *(f"{where}: {sentence} and is ignored" for sentence in lost))
+
+
+def _given(found: dict[object, Any], where: str) -> tuple[GivenSettings, list[str]]:
+    """What a model-config.yaml says, and complaints; as in TorchServe a wrong type costs the key.
+
+    What refuses the model is no complaint, it stands in what is returned.
+    """
+    told: dict[str, Told] = {}
+    complaints: list[str] = []
+    refused = [sentence for sentence in (execution_rules.clash(found),) if sentence is not None]
+    for row in TABLE:
+        if In.YAML not in row.places or row.name not in found:
+            continue
+        value = found[row.name]
+        if row.rule.fits(value):
+            told[row.attribute] = Told(row.rule.plain(value), SettingSource.YAML, where)
+        elif row.rule.refuses is not None:
+            refused.append(str(row.rule.refuses(value)))
+        else:
+            complaints.append(f"{where}: {row.complaint(value)} and is ignored")
+    low, high = told.get("min_workers"), told.get("max_workers")
+    if low is not None and high is not None and high.value < low.value:
+        complaints.append(f"Invalid model config in mar, minWorkers:{low.value}, maxWorkers:{high.value}")
+        del told["min_workers"], told["max_workers"]
+    sentences = tuple(f"{where}: {sentence}" for sentence in refused)
+    return GivenSettings(told, {str(key): value for key, value in found.items()}, sentences), complaints
 
 
 def _sendable(found: dict[object, Any]) -> tuple[dict[object, Any], list[str]]:

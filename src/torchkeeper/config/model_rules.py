@@ -38,6 +38,9 @@ class Rule(Generic[T]):
     plain: Callable[[Any], T] = lambda value: value
     #: What holds of the operator's word and the archive's, where neither simply wins.
     meet: Callable[[T, T], T] | None = None
+    #: What is wrong with a value, in a sentence that refuses the model; without such a function a wrong value
+    #: costs the key alone, as in TorchServe.
+    refuses: Callable[[Any], str | None] | None = None
 
 
 def _is_whole(value: object, low: int, high: int) -> bool:
@@ -76,7 +79,8 @@ def _read_time(value: Any) -> float:
     return float(number)
 
 
-def _never(value: Any) -> Any:
+def never(value: Any) -> Any:
+    """The reading of what JSON cannot say."""
     raise ValueError("not said in JSON")
 
 
@@ -88,6 +92,11 @@ def whole(low: int, high: int = _INT, what: str = "") -> Rule[int]:
     return Rule(wanted, lambda value: _is_whole(value, low, high), _read_whole, meta)
 
 
+def _either(known: tuple[str, ...]) -> str:
+    """The words in a sentence."""
+    return " or ".join(filter(None, (", ".join(known[:-1]), known[-1])))
+
+
 def choice(*known: str) -> Rule[str]:
     """One of these words."""
 
@@ -97,7 +106,7 @@ def choice(*known: str) -> Rule[str]:
             raise TypeError("none of them")
         return str(value)
 
-    wanted = " or ".join((", ".join(known[:-1]), known[-1]))
+    wanted = _either(known)
     return Rule(wanted, lambda value: value in known, read, str)
 
 
@@ -129,7 +138,7 @@ def _own_choice(known: tuple[str, ...]) -> Rule[str]:
     def fits(value: Any) -> bool:
         return value in known or (value is False and "off" in known)
 
-    return Rule(" or ".join((", ".join(known[:-1]), known[-1])), fits, plain, plain=plain, meet=_stricter)
+    return Rule(_either(known), fits, plain, plain=plain, meet=_stricter)
 
 
 sandboxes, networks = _own_choice(SANDBOXES), _own_choice(NETWORKS)
@@ -180,11 +189,11 @@ milliseconds = whole(0, what=" of milliseconds")
 seconds = Rule[float](
     "a number of seconds", _is_time, _read_time, Annotated[int, msgspec.Meta(ge=1, le=_INT)]
 )
-boolean = Rule[bool]("true or false", lambda value: isinstance(value, bool), _never)
+boolean = Rule[bool]("true or false", lambda value: isinstance(value, bool), never)
 numbers = Rule[tuple[int, ...]](
     "a list of whole numbers",
     lambda value: isinstance(value, list) and all(_is_whole(one, 0, _INT) for one in value),
-    _never,
+    never,
     plain=tuple,
 )
 
@@ -202,5 +211,5 @@ def _are_tensors(value: object) -> bool:
 
 
 tensors = Rule[tuple[dict[str, Any], ...]](
-    "a list of tensors, each with name, datatype and shape", _are_tensors, _never, plain=tuple
+    "a list of tensors, each with name, datatype and shape", _are_tensors, never, plain=tuple
 )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from enum import Enum, Flag, auto
 from typing import Any, TypeVar, cast
 
+from torchkeeper.config import execution_rules
 from torchkeeper.config import model_rules as rules
 from torchkeeper.config.model_rules import (
     Rule,
@@ -24,6 +25,7 @@ from torchkeeper.config.model_rules import (
     tensors,
     whole,
 )
+from torchkeeper.wire.execution import Execution
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -97,6 +99,8 @@ class GivenSettings:
     told: Mapping[str, Told] = field(default_factory=dict)
     #: All of a model-config.yaml, as handlers see it.
     raw: dict[str, Any] = field(default_factory=dict)
+    #: Sentences for which the model is refused.
+    refused: tuple[str, ...] = ()
 
     def values(self) -> dict[str, Any]:
         """What is said, without who says it."""
@@ -292,7 +296,16 @@ class ModelSettings:
     v2_outputs: tuple[dict[str, Any], ...] = _row(
         tensors, (), "v2Outputs", In.YAML, "what KServe v2's metadata say that it gives"
     )
+    execution: Execution | None = _row(  # noqa: RUF009 - a row as all others
+        execution_rules.execution,
+        None,
+        execution_rules.SECTION,
+        In.YAML,
+        "how the model is run; see [execution](execution.md)",
+    )
     raw: dict[str, Any] = field(default_factory=dict)
+    #: Sentences for which the model is refused.
+    refused: tuple[str, ...] = ()
     origins: Mapping[str, Told] = field(default_factory=dict)
 
 
@@ -314,7 +327,8 @@ def resolve(layers: Iterable[GivenSettings], settings: object = None) -> ModelSe
         origins[row.attribute] = told or Told(row.default, SettingSource.DEFAULT)
         values[row.attribute] = origins[row.attribute].value
     raw = next((one.raw for one in layers if one.raw), {})
-    return ModelSettings(**values, raw=raw, origins=origins)
+    refused = tuple(sentence for one in layers for sentence in one.refused)
+    return ModelSettings(**values, raw=raw, refused=refused, origins=origins)
 
 
 def _met(row: ModelKey, said: Iterable[Told], settings: object) -> Told | None:
@@ -340,25 +354,6 @@ def from_request(parameters: Mapping[str, Any]) -> GivenSettings:
             if row.parameter and parameters.get(row.parameter) not in (None, "")
         }
     )
-
-
-def from_yaml(found: Mapping[object, Any], where: str) -> tuple[GivenSettings, list[str]]:
-    """What a model-config.yaml says, and complaints; as in TorchServe a wrong type costs the key."""
-    told: dict[str, Told] = {}
-    complaints: list[str] = []
-    for row in TABLE:
-        if In.YAML not in row.places or row.name not in found:
-            continue
-        value = found[row.name]
-        if row.rule.fits(value):
-            told[row.attribute] = Told(row.rule.plain(value), SettingSource.YAML, where)
-        else:
-            complaints.append(f"{where}: {row.complaint(value)} and is ignored")
-    low, high = told.get("min_workers"), told.get("max_workers")
-    if low is not None and high is not None and high.value < low.value:
-        complaints.append(f"Invalid model config in mar, minWorkers:{low.value}, maxWorkers:{high.value}")
-        del told["min_workers"], told["max_workers"]
-    return GivenSettings(told, {str(key): value for key, value in found.items()}), complaints
 
 
 def from_json(

@@ -317,6 +317,8 @@ def examine_model_config(content: bytes, setup: Configured) -> Iterator[_Check]:
     config, warnings = parse_model_config(content.decode(errors="replace"), "model-config.yaml")
     for warning in warnings:
         yield "config file", Verdict.IGNORED, warning.removeprefix("model-config.yaml").lstrip(": ")
+    for sentence in config.refused:
+        yield "config file", Verdict.BROKEN, sentence.removeprefix("model-config.yaml").lstrip(": ")
     missing = {one.key: one.sentence for one in features.missing_in_config(config.raw)}
     for key in config.raw:
         what = f"model-config.yaml {key}"

@@ -186,6 +186,10 @@ class Context:
         self.cl_socket: Any = None
         #: The tensors that the model takes and gives; a handler that knows them says so when it initialises.
         self.signature: Signature | None = None
+        #: The models that `execution` is applied to, where the handler names them; else its `self.model`.
+        self.models: list[Any] = []
+        #: What was applied of `execution` after the handler had initialised.
+        self.execution: dict[str, Any] = {}
         #: Set while a batch is computed by a server.
         self.line: Line | None = None
         self._system_properties = {

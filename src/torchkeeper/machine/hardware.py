@@ -133,3 +133,13 @@ def _uuids(folder: Path) -> list[str]:
             told = None
         found.append(told[1] if told else "")
     return found
+
+
+def processor_features(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str] | None:
+    """The names that Linux gives to what the processor can do; None where nobody says."""
+    try:
+        text = cpuinfo.read_text()
+    except (OSError, UnicodeDecodeError):
+        return None
+    found = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.M)
+    return frozenset(found[1].split()) if found else None

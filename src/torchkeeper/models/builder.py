@@ -32,6 +32,7 @@ from torchkeeper.pool.launcher import Launch, Launcher
 from torchkeeper.pool.pool import Plan, Pool
 from torchkeeper.wire import features
 from torchkeeper.wire.entry_point import HandlerText, asynchronous_entry, read_handler_text
+from torchkeeper.wire.execution import AS_IT_IS
 from torchkeeper.wire.messages import Declared, ModelSpec, Sample
 from torchkeeper.wire.yaml_text import MAX_LENGTH
 
@@ -108,8 +109,11 @@ class Builder:
 
         Raises:
             AsksForMissing: it does; the text says for what, and what to do instead.
-            ArchiveError: its handler's code would not be the archive's, which alone was signed.
+            ArchiveError: its `execution` cannot be read, which is not passed over; or its handler's code
+                would not be the archive's, which alone was signed.
         """
+        if about.config.refused:
+            raise ArchiveError(f"{about.url}: {'. '.join(about.config.refused)}")
         named = read_handler_text(self._handler(archive, handler) or "")
         if self._settings.verify_models == "require":
             _check_inside(about, named, archive.model_dir)
@@ -186,7 +190,9 @@ class Builder:
         )
 
     def _specs(self, spec: ModelSpec, devices: list[int], new: int, total: int) -> list[ModelSpec]:
-        threads = None if "OMP_NUM_THREADS" in self._environ else max(cpu_count() // max(total, 1), 1)
+        threads = spec.execution.threads
+        if threads is None and "OMP_NUM_THREADS" not in self._environ:
+            threads = max(cpu_count() // max(total, 1), 1)
         return [
             msgspec.structs.replace(
                 spec,
@@ -223,6 +229,7 @@ class Builder:
             split_failed_batches=about.config.split_failed_batches,
             response_timeout=about.config.response_timeout,
             metrics=self._sinks.declared,
+            execution=about.config.execution or AS_IT_IS,
         )
         try:
             msgspec.msgpack.encode(spec)

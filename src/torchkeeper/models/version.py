@@ -110,6 +110,11 @@ class ModelVersion:
         return next((found for found in told if found is not None), Signature())
 
     @property
+    def execution(self) -> dict[str, Any]:
+        """How its workers run the model, as far as its model-config.yaml says it; empty before they do."""
+        return next((worker.execution for worker in self.pool.workers if worker.execution), {})
+
+    @property
     def torch_warning(self) -> str | None:
         """What is wrong with the torch of its workers, as far as that is known; None if nothing is."""
         told = (broken_promise(worker.torch) for worker in self.pool.workers)

@@ -344,7 +344,7 @@ class Pool:
         worker.wear = Wear(worker.resident)
         self._check_bound(worker)
         worker.signature, worker.torch = message.signature, message.torch
-        worker.confinement = message.confinement
+        worker.confinement, worker.execution = message.confinement, message.execution
         self._launcher.tell(message.confinement, worker.name, worker.known)
         self._events.on_ready(worker)
         self._take_over(worker)

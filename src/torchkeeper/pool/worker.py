@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import psutil
 
@@ -117,6 +117,8 @@ class Worker:
         self.torch = ""
         #: What is in force of its process's sandbox.
         self.confinement: Confinement | None = None
+        #: What its process has applied of the model's `execution`.
+        self.execution: dict[str, Any] = {}
         self.ended = asyncio.Event()
         #: Requests that its process has answered; the dispatcher counts them.
         self.answered = 0

@@ -117,6 +117,8 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     signature: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
     #: Only there where the workers' torch does not load weights safely: why, and what to do.
     torchWarning: str | msgspec.UnsetType = msgspec.UNSET
+    #: Only there once it was applied: how the model is run.
+    execution: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     #: Only for those who ask: who says what holds.
     settingOrigins: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
@@ -153,6 +155,7 @@ def describe(
         lastFailure=_last_failure(found) or msgspec.UNSET,
         signature=_signature(found) or msgspec.UNSET,
         torchWarning=found.torch_warning or msgspec.UNSET,
+        execution=found.execution or msgspec.UNSET,
         settingOrigins=setting_origins(found) if origins else msgspec.UNSET,
         **shown,
     )

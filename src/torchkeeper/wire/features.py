@@ -41,6 +41,14 @@ GPUS = Feature("workers with several GPUs", "leave parallelLevel out: each worke
 WORKFLOWS = Feature("workflows", "register the models one by one, and call one after the other")
 INTEL = Feature("the Intel extension", "oneDNN, which torch itself brings, is used")
 DEBUG = Feature("debug mode", "log_level=debug says more")
+AOT = Feature(
+    "ahead-of-time compilation at load", "`torchkeeper export --compile` makes an archive that is compiled"
+)
+COMPILE = Feature("torch.compile of the section execution", "`pt2: {compile: {enable: true}}` compiles")
+FREEZE = Feature("freezing of TorchScript", "archive a file that torch.jit.freeze has made")
+QUANTIZE = Feature("quantization at load", "archive a model that is quantized already")
+HINT = Feature("hints", "say minWorkers and execution.threads")
+WARM_UP = Feature("warm-up", "a handler's initialize may run the model")
 CPP = Feature("the C++ back end", "archive with --runtime python and a Python handler", coming=False)
 TENSORRT_LLM = Feature("TensorRT-LLM's engine", "trtllm-serve runs it as a server of its own", coming=False)
 VLLM = Feature("vLLM's engine", "vllm serve runs it as a server of its own", coming=False)
@@ -51,6 +59,15 @@ KEYS: Mapping[str, Feature] = {
     "sequenceBatching": SEQUENCES,
     "continuousBatching": CONTINUOUS,
     "asyncCommunication": ASYNCHRONOUS,
+}
+#: Keys of its section `execution` that ask for something, whatever they say.
+EXECUTION: Mapping[str, Feature] = {
+    "aot": AOT,
+    "compile": COMPILE,
+    "freeze": FREEZE,
+    "quantize": QUANTIZE,
+    "hint": HINT,
+    "warmup": WARM_UP,
 }
 #: Values of its key `parallelType`; whatever the case of their letters.
 PARALLEL_TYPES: Mapping[str, Feature] = {"pp": PROCESSES, "tp": PROCESSES, "pptp": PROCESSES}
@@ -93,7 +110,15 @@ def missing_in_config(config: Mapping[str, Any]) -> tuple[Missing, ...]:
         found.append(("parallelType", PARALLEL_TYPES[kind]))
     elif kind == "custom" and parallel_level(config) > 1:
         found.append(("parallelType", GPUS))
-    return tuple(Missing(key, feature.asked_by(_said(key, config[key]))) for key, feature in found)
+    missing = [Missing(key, feature.asked_by(_said(key, config[key]))) for key, feature in found]
+    section = config.get("execution")
+    if isinstance(section, dict):
+        asked = [(key, feature) for key, feature in EXECUTION.items() if key in section]
+        missing += [
+            Missing("execution", feature.asked_by(f"execution.{key} in model-config.yaml"))
+            for key, feature in asked
+        ]
+    return tuple(missing)
 
 
 def missing_handler(name: str) -> Missing | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
@@ -103,6 +103,8 @@ class Loaded(_Message, frozen=True, array_like=True, tag=10):
     torch: str = ""
     #: What is in force of its sandbox, if it has one.
     confinement: Confinement | None = None
+    #: What was applied of the model's `execution`, by its keys; empty where it runs as its handler made it.
+    execution: dict[str, Any] = {}
 
 
 class Leaving(_Message, frozen=True, array_like=True):

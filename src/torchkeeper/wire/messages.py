@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from torchkeeper.wire.execution import AS_IT_IS, Execution
+
 
 class Kind(enum.IntEnum):
     """What is asked of a handler; a batch holds one kind and one envelope only."""
@@ -122,6 +124,8 @@ class ModelSpec(msgspec.Struct, frozen=True):
     ignored_requirements: str | None = None
     #: The metrics that handlers find declared in `context.metrics`.
     metrics: tuple[Declared, ...] = ()
+    #: How the model is run.
+    execution: Execution = AS_IT_IS
 
 
 class User(msgspec.Struct, frozen=True, array_like=True):

@@ -27,6 +27,7 @@ from torchkeeper.handler.json_text import answers
 from torchkeeper.handler.recorder import Recorder
 from torchkeeper.wire.advice import nearest
 from torchkeeper.wire.entry_point import DEFAULT_FUNCTION, HandlerText, handler_classes, read_handler_text
+from torchkeeper.wire.execution import AS_IT_IS, Execution
 from torchkeeper.wire.features import ASYNCHRONOUS, missing_handler
 from torchkeeper.wire.messages import ModelSpec
 from torchkeeper.worker.blame import Blame
@@ -38,10 +39,11 @@ class HandlerNotFound(ValueError):
 
 
 def load(spec: ModelSpec, max_response_size: int) -> Service:
-    """The model's service, its handler initialised, with the model's folder as working directory.
+    """The model's service, its handler initialised and its `execution` applied, in the model's folder.
 
     Raises:
         HandlerNotFound: no such module, function or class.
+        NotRunnable: the model or the machine cannot do what `execution` asks for.
         Exception: whatever the user's module or its initialize raises.
     """
     os.chdir(spec.model_dir)
@@ -63,6 +65,7 @@ def load(spec: ModelSpec, max_response_size: int) -> Service:
         model_yaml_config=spec.model_config,
     )
     entry = _initialised_entry(spec.handler, Path(spec.model_dir), context)
+    context.execution = _applied(spec.execution, entry, context)
     return Service(
         _Entries(entry, spec.envelope),
         context,
@@ -72,6 +75,14 @@ def load(spec: ModelSpec, max_response_size: int) -> Service:
         patience=spec.response_timeout,
         blame=Blame(Path(spec.model_dir), spec.ignored_requirements),
     )
+
+
+def _applied(wanted: Execution, entry: Entry, context: Context) -> dict[str, Any]:
+    """What was applied of `execution`; torch is imported only where something is wanted."""
+    if wanted == AS_IT_IS:
+        return {}
+    variants = importlib.import_module("torchkeeper.handler.execution")
+    return cast("dict[str, Any]", variants.apply(wanted, getattr(entry, "__self__", None), context))
 
 
 def _bound_pixels(limit: int) -> None:

@@ -153,7 +153,9 @@ def serve(channel: Channel, watch: Callable[[], None] = lambda: None) -> int:
         return EXIT_LOAD_FAILED
     seconds = time.perf_counter() - begin
     torch = str(getattr(sys.modules.get("torch"), "__version__", ""))
-    channel.send(encode(Loaded(os.getpid(), seconds, service.signature, torch, confinement)))
+    channel.send(
+        encode(Loaded(os.getpid(), seconds, service.signature, torch, confinement, service.execution))
+    )
     return _answer_batches(channel, service, blame)
 
 

@@ -86,6 +86,11 @@ class Service:
         found = self._context.signature
         return found if isinstance(found, Signature) else None
 
+    @property
+    def execution(self) -> dict[str, Any]:
+        """What was applied of the model's `execution`, by its keys."""
+        return self._context.execution
+
     def predict(self, inputs: Sequence[Input], outbox: Outbox) -> list[Reply | Failure]:
         """The handler's answers to a batch (one kind, one envelope), one per input and in their order.
 

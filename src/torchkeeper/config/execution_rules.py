@@ -1,0 +1,69 @@
+"""What may stand under `execution` in a model-config.yaml. Strict: what is wrong refuses the model. Pure.
+
+TorchServe has no such section, so that leniency would be nobody's habit: a variant that is silently left out
+would only be slow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from torchkeeper.config.model_rules import Rule, choice, never, whole
+from torchkeeper.wire.advice import nearest
+from torchkeeper.wire.execution import Execution
+from torchkeeper.wire.features import EXECUTION
+
+#: The section's name.
+SECTION = "execution"
+#: More threads than this are a mistake.
+_MOST_THREADS = 1024
+#: Key of the section to what its value must be.
+RULES: Mapping[str, Rule[Any]] = {
+    "threads": whole(1, _MOST_THREADS, " of threads"),
+    "memoryFormat": choice("channels_last"),
+    "dtype": choice("bfloat16", "float16"),
+}
+#: What is built, and what is refused as missing.
+KEYS = (*RULES, *EXECUTION)
+
+
+def why_not(found: object) -> str | None:
+    """What is wrong with a section, naming the key; None: nothing. What is not built counts as right here."""
+    if not isinstance(found, dict):
+        return f"{SECTION}: {_shown(found)} must be a mapping of {', '.join(KEYS)}"
+    for key, value in found.items():
+        name = f"{SECTION}.{key}"
+        if key not in KEYS:
+            return f"{name} is no key of it{nearest(str(key), KEYS)}; there are {', '.join(KEYS)}"
+        if key in RULES and not RULES[key].fits(value):
+            return f"{name}: {_shown(value)} must be {RULES[key].wanted}"
+    return None
+
+
+def clash(config: Mapping[object, Any]) -> str | None:
+    """Why a whole model-config.yaml cannot hold with its section `execution`; None: it can."""
+    if SECTION in config and config.get("pt2"):
+        return f"{SECTION} and pt2 both say how the model is run: keep one of them"
+    return None
+
+
+def _plain(found: dict[str, Any]) -> Execution:
+    kept = {key: RULES[key].plain(value) for key, value in found.items() if key in RULES}
+    return msgspec.convert(kept, Execution)
+
+
+def _shown(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 100 else shown[:100] + "..."
+
+
+execution = Rule[Execution](
+    f"a mapping of {', '.join(KEYS)}",
+    lambda value: why_not(value) is None,
+    never,
+    plain=_plain,
+    refuses=why_not,
+)

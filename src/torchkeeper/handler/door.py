@@ -1,0 +1,164 @@
+"""A model's door: calls that want no gradients go to the variant that serves, all others to the eager model.
+
+It stands in the place of the module's `forward`, so that whoever holds the module (the handler, a pipeline of
+it, Captum) comes through it and nobody has to be told. The module itself, its weights and its layers stay as
+the handler made them. Knows tensors; of configuration it knows nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+logger = logging.getLogger(__name__)
+
+Cast = Callable[[torch.Tensor], torch.Tensor]
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
+_CHANGED = (
+    "the model's weights were changed after it was loaded, and its `execution` works on a copy of them: "
+    "change them in initialize, or leave execution out"
+)
+_WITH_GRADIENTS = (
+    "The handler runs its model with gradients, which only the eager float32 model has: such calls gain "
+    "nothing by `execution`. Call it under torch.inference_mode(), as BaseHandler does"
+)
+
+
+class NotRunnable(RuntimeError):
+    """The model, or the machine, cannot be run as asked; the message says why."""
+
+
+class ModelDoor:
+    """Stands in a module's `forward`. Without a variant it lets everything through to the module.
+
+    Raises:
+        NotRunnable: nothing can stand there; says why.
+    """
+
+    def __init__(self, model: Any) -> None:
+        if not isinstance(model, torch.nn.Module):
+            raise NotRunnable(f"the model is a {type(model).__name__}, and no torch.nn.Module")
+        if hasattr(model, "_orig_mod"):
+            raise NotRunnable("the model was compiled by its handler already")
+        self.model = model
+        #: What serves; None: the model itself.
+        self.variant: Callable[..., Any] | None = None
+        #: Calls that the variant has answered, and those of the eager model.
+        self.served = self.eager = 0
+        self._forward = model.forward
+        self._inputs: list[Cast] = []
+        self._dtype: torch.dtype | None = None
+        self._watched = [
+            tensor for tensor in (*model.parameters(), *model.buffers()) if not tensor.is_inference()
+        ]
+        self._versions = 0
+
+    @property
+    def scripted(self) -> bool:
+        """Whether the model is TorchScript."""
+        return isinstance(self.model, torch.jit.ScriptModule)
+
+    def convert(self, weights: Cast, inputs: Cast, dtype: torch.dtype | None = None) -> None:
+        """Makes the variant a copy with other weights; those that stay as they are are shared.
+
+        Args:
+            weights: what becomes of each parameter and buffer.
+            inputs: what becomes of each tensor that is given to the model.
+            dtype: of outputs that are to become float32 again.
+
+        Raises:
+            NotRunnable: the model cannot be copied.
+        """
+        self.variant = _copied(self.variant or self.model, weights)
+        self._inputs.append(inputs)
+        self._dtype = dtype or self._dtype
+
+    def open(self) -> None:
+        """Puts it into the model's `forward`; from now on weights must not change."""
+        if self.variant is None:
+            return
+        self._versions = self._version()
+        for part in self.model.modules():
+            part.register_load_state_dict_pre_hook(_refuse_change)  # type: ignore[no-untyped-call]  # untyped in torch
+        self.model.forward = self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The model's output.
+
+        Raises:
+            RuntimeError: weights were changed.
+            TypeError: tensors of the variant's own dtype are where nobody can find and cast them.
+        """
+        if torch.is_grad_enabled():
+            return self._with_gradients(args, kwargs)
+        if self._version() != self._versions:
+            raise RuntimeError(_CHANGED)
+        self.served += 1
+        assert self.variant is not None
+        args, kwargs = pytree.tree_map(self._cast_input, (args, kwargs))
+        return pytree.tree_map(self._cast_output, self.variant(*args, **kwargs))
+
+    def _with_gradients(self, args: Any, kwargs: Any) -> Any:
+        if not self.eager:
+            logger.warning("%s", _WITH_GRADIENTS)
+        self.eager += 1
+        return self._forward(*args, **kwargs)
+
+    def _version(self) -> int:
+        """Grows with each change of a weight in its place."""
+        return sum(tensor._version for tensor in self._watched)
+
+    def _cast_input(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            for cast in self._inputs:
+                value = cast(value)
+        return value
+
+    def _cast_output(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            value = value.float() if value.dtype == self._dtype else value
+            return value.contiguous() if value.layout == torch.strided else value
+        if self._dtype is not None and any(_is_of(each, self._dtype) for each in _held(value)):
+            raise TypeError(
+                f"the model gives a {type(value).__name__} with tensors of {self._dtype}, which cannot be "
+                "cast back to float32 there: give a tuple, list or dict, or leave execution.dtype out"
+            )
+        return value
+
+
+def _copied(model: Any, weights: Cast) -> Any:
+    if isinstance(model, torch.jit.ScriptModule):
+        raise NotRunnable("the model is TorchScript, whose code may name dtypes and layouts of its own")
+    for name, part in model.named_modules():
+        if any(getattr(part, hooks, None) for hooks in _HOOKS):
+            raise NotRunnable(f"its layer {name or 'model'!r} has a hook, which a copy would not call")
+    memo: dict[int, Any] = {}
+    for tensor in model.parameters():
+        made = weights(tensor.detach())
+        shared = made.data_ptr() == tensor.data_ptr() and made.dtype == tensor.dtype
+        memo[id(tensor)] = tensor if shared else torch.nn.Parameter(made, requires_grad=False)
+    for tensor in model.buffers():
+        memo[id(tensor)] = weights(tensor.detach().clone())
+    try:
+        return copy.deepcopy(model, memo)
+    except Exception as error:  # the model's own classes raise anything
+        raise NotRunnable(f"the model cannot be copied ({type(error).__name__}: {error})") from error
+
+
+def _refuse_change(*_: Any) -> None:
+    raise RuntimeError(_CHANGED)
+
+
+def _is_of(value: Any, dtype: torch.dtype) -> bool:
+    return isinstance(value, torch.Tensor) and value.dtype == dtype
+
+
+def _held(value: Any) -> Iterator[Any]:
+    yield from getattr(value, "__dict__", {}).values()
+    yield from (getattr(value, name, None) for name in getattr(type(value), "__slots__", ()))

@@ -1,0 +1,135 @@
+"""How a model is run: the table of what `execution` in model-config.yaml may ask for, variant by variant.
+
+Called by the loader alone, after the handler's `initialize` has returned: the handler has loaded the model
+as it always does, and knows nothing of this. What the model or the machine cannot do is refused, with the
+reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from torchkeeper.handler.context import Context
+from torchkeeper.handler.door import ModelDoor, NotRunnable
+from torchkeeper.machine.hardware import processor_features
+from torchkeeper.wire.execution import Execution
+
+#: What a processor must have of these for a dtype to be worth it: instructions that compute with it.
+_INSTRUCTIONS = {
+    "bfloat16": ("avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"),
+    "float16": ("avx512_fp16", "amx_fp16", "fphp"),
+}
+#: Dimensions of a batch of pictures, whose memory may be channels_last.
+_PICTURES = 4
+
+
+def model_is(context: Context, model: Any) -> None:
+    """Says which model `execution` is to be applied to, where a handler keeps it elsewhere than `self.model`.
+
+    For a handler's `initialize`; called once for each model if there are several.
+
+    Args:
+        context: what `initialize` was given.
+        model: a torch.nn.Module; it stays where it is, and those who hold it need not know.
+    """
+    context.models.append(model)
+
+
+def apply(wanted: Execution, handler: Any, context: Context) -> dict[str, Any]:
+    """Applies what is wanted to a handler that has loaded its model.
+
+    Args:
+        wanted: what model-config.yaml says.
+        handler: the handler object; None for a function.
+        context: the handler's.
+
+    Returns:
+        What was applied, by the keys of `execution`; empty where nothing is wanted.
+
+    Raises:
+        NotRunnable: the model or the machine cannot do it.
+    """
+    doors: list[ModelDoor] = []
+    said: dict[str, Any] = {}
+    for key, attribute, run in VARIANTS:
+        value = getattr(wanted, attribute)
+        if not value:
+            continue
+        if run is not _threads and not doors:
+            doors = _doors(key, handler, context)
+        try:
+            said[key] = run(value, doors)
+        except NotRunnable as error:
+            raise NotRunnable(f"execution.{key}: {value} is not possible: {error}") from error
+    for door in doors:
+        door.open()
+    return said
+
+
+def _doors(key: str, handler: Any, context: Context) -> list[ModelDoor]:
+    own = getattr(handler, "model", None)
+    models = context.models or ([] if own is None else [own])
+    if not models:
+        raise NotRunnable(
+            f"execution.{key}: the handler keeps no model at self.model; "
+            "say which one it is in initialize: torchkeeper.handler.execution.model_is(context, model)"
+        )
+    try:
+        return [ModelDoor(model) for model in models]
+    except NotRunnable as error:
+        raise NotRunnable(f"execution.{key} is not possible: {error}") from error
+
+
+# --- the variants ----------------------------------------------------------------------------------------
+
+
+def _threads(count: int, _: Sequence[ModelDoor]) -> int:
+    torch.set_num_threads(count)
+    return torch.get_num_threads()
+
+
+def _memory_format(name: str, doors: Sequence[ModelDoor]) -> str:
+    def channels_last(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.dim() != _PICTURES or tensor.layout != torch.strided:
+            return tensor
+        return tensor.contiguous(memory_format=torch.channels_last)
+
+    if not any(weight.dim() == _PICTURES for door in doors for weight in door.model.parameters()):
+        raise NotRunnable("the model has no weights of convolutions over pictures, which alone gain by it")
+    for door in doors:
+        door.convert(channels_last, channels_last)
+    return name
+
+
+def _dtype(name: str, doors: Sequence[ModelDoor]) -> str:
+    dtype: torch.dtype = getattr(torch, name)
+    for door in doors:
+        _check_dtype(name, door.model, processor_features())
+
+        def cast(tensor: torch.Tensor) -> torch.Tensor:
+            return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+        door.convert(cast, cast, dtype)
+    return name
+
+
+def _check_dtype(name: str, model: torch.nn.Module, features: frozenset[str] | None) -> None:
+    """Refuses what gains nothing: no weights of float32, or no instructions of the processor for it."""
+    weights = [weight for weight in model.parameters() if weight.dtype == torch.float32]
+    if not weights:
+        raise NotRunnable("the model has no weights of float32")
+    on_cpu = weights[0].device.type == "cpu"
+    if on_cpu and features is not None and not features & set(_INSTRUCTIONS[name]):
+        known = ", ".join(_INSTRUCTIONS[name])
+        raise NotRunnable(f"this processor has no instructions for it ({known}), float32 is faster here")
+
+
+#: Key, the schema's attribute, and what applies it; in the order in which they are applied.
+VARIANTS: tuple[tuple[str, str, Callable[[Any, Sequence[ModelDoor]], Any]], ...] = (
+    ("threads", "threads", _threads),
+    ("memoryFormat", "memory_format", _memory_format),
+    ("dtype", "dtype", _dtype),
+)

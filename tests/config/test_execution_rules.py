@@ -1,0 +1,62 @@
+"""The section `execution` of a model-config.yaml: what is read of it, and what refuses the model."""
+
+from __future__ import annotations
+
+import pytest
+
+from torchkeeper.config.execution_rules import KEYS
+from torchkeeper.config.model_config import parse_model_config
+from torchkeeper.config.model_settings import resolve
+from torchkeeper.wire.execution import AS_IT_IS, Execution
+
+
+@pytest.mark.parametrize(
+    ("section", "wanted"),
+    [
+        ("{}", AS_IT_IS),
+        ("{threads: 2}", Execution(threads=2)),
+        (
+            "{memoryFormat: channels_last, dtype: bfloat16}",
+            Execution(memory_format="channels_last", dtype="bfloat16"),
+        ),
+    ],
+)
+def test_what_is_wanted(section: str, wanted: Execution) -> None:
+    given, complaints = parse_model_config(f"execution: {section}\n", "m.yaml")
+    assert not complaints
+    assert not given.refused
+    assert resolve((given,)).execution == wanted
+
+
+def test_without_the_section_a_model_runs_as_it_is() -> None:
+    assert resolve((parse_model_config("batchSize: 4\n", "m.yaml")[0],)).execution is None
+
+
+@pytest.mark.parametrize(
+    ("section", "why"),
+    [
+        ("", f"execution: None must be a mapping of {', '.join(KEYS)}"),
+        ("fast", f"execution: 'fast' must be a mapping of {', '.join(KEYS)}"),
+        (
+            "{thread: 2}",
+            f"execution.thread is no key of it; did you mean threads?; there are {', '.join(KEYS)}",
+        ),
+        ("{1: 2}", f"execution.1 is no key of it; there are {', '.join(KEYS)}"),
+        ("{threads: 0}", "execution.threads: 0 must be a whole number of threads from 1 to 1024"),
+        ("{threads: true}", "execution.threads: True must be a whole number of threads from 1 to 1024"),
+        ("{memoryFormat: nchw}", "execution.memoryFormat: 'nchw' must be channels_last"),
+        ("{dtype: [bfloat16]}", "execution.dtype: ['bfloat16'] must be bfloat16 or float16"),
+    ],
+)
+def test_what_is_wrong_refuses_the_model_and_names_the_key(section: str, why: str) -> None:
+    given, complaints = parse_model_config(f"execution: {section}\nbatchSize: 4\n", "m.yaml")
+    assert resolve((given,)).refused == (f"m.yaml: {why}",)
+    assert given.values() == {"batch_size": 4}
+    assert not complaints
+
+
+def test_pt2_beside_it_is_refused() -> None:
+    given, _ = parse_model_config("execution: {threads: 2}\npt2: {compile: {enable: true}}\n", "m.yaml")
+    assert given.refused == ("m.yaml: execution and pt2 both say how the model is run: keep one of them",)
+    assert not parse_model_config("execution: {threads: 2}\npt2:\n", "m.yaml")[0].refused
+    assert not parse_model_config("pt2: inductor\n", "m.yaml")[0].refused

@@ -1,0 +1,193 @@
+"""A model's door: who gets the variant and who the eager model, what is cast, and what is refused."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import namedtuple
+from typing import Any
+
+import pytest
+import torch
+
+from torchkeeper.handler.door import ModelDoor, NotRunnable
+
+Pair = namedtuple("Pair", ["scores", "place"])
+
+
+class Net(torch.nn.Module):
+    """Convolution, shared weights, an LSTM, buffers of two kinds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.conv = torch.nn.Conv2d(3, 8, 3)
+        self.norm = torch.nn.BatchNorm2d(8)
+        self.first = torch.nn.Linear(8, 8)
+        self.tied = torch.nn.Linear(8, 8)
+        self.tied.weight = self.first.weight
+        self.recurrent = torch.nn.LSTM(8, 8, batch_first=True)
+        self.register_buffer("steps", torch.tensor([3]))
+
+    def forward(self, x: torch.Tensor, *, scale: float = 1.0) -> Pair:
+        seen = torch.relu(self.norm(self.conv(x))).mean((2, 3))
+        seen = self.tied(torch.tanh(self.first(seen)))
+        found, _ = self.recurrent(seen[:, None])
+        return Pair({"scores": found[:, 0] * scale}, self.steps)
+
+
+def half(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor
+
+
+def opened(model: Any) -> ModelDoor:
+    door = ModelDoor(model)
+    door.convert(half, half, torch.bfloat16)
+    door.open()
+    return door
+
+
+def test_calls_without_gradients_get_the_variant_and_float32_back() -> None:
+    model, pictures = Net().eval(), torch.rand(2, 3, 9, 9)
+    with torch.inference_mode():
+        before = model(pictures, scale=2.0)
+    door = opened(model)
+    with torch.inference_mode():
+        after = model(pictures, scale=2.0)
+    assert (door.served, door.eager) == (1, 0)
+    assert isinstance(after, Pair)
+    scores = after.scores["scores"]
+    assert scores.dtype == torch.float32
+    assert not torch.equal(scores, before.scores["scores"])
+    assert torch.allclose(scores, before.scores["scores"], rtol=0.05, atol=0.02)
+    assert torch.equal(after.place, before.place)
+
+
+def test_calls_with_gradients_are_the_eager_models_to_the_bit(caplog: pytest.LogCaptureFixture) -> None:
+    model, pictures = Net().eval(), torch.rand(2, 3, 9, 9)
+
+    def gradient() -> torch.Tensor:
+        given = pictures.clone().requires_grad_()
+        model(given).scores["scores"].sum().backward()
+        assert given.grad is not None
+        return given.grad
+
+    before = gradient()
+    door = opened(model)
+    with caplog.at_level(logging.WARNING):
+        assert torch.equal(gradient(), before)
+        gradient()
+    assert (door.served, door.eager) == (0, 2)
+    assert [record.message for record in caplog.records if "inference_mode" in record.message]
+    assert len(caplog.records) == 1
+
+
+def test_weights_that_stay_as_they_are_are_shared_and_ties_are_kept() -> None:
+    model = Net().eval()
+    door = ModelDoor(model)
+    door.convert(
+        lambda tensor: tensor.to(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor, half
+    )
+    copied = door.variant
+    assert isinstance(copied, Net)
+    assert copied.first.weight is model.first.weight is copied.tied.weight
+    assert copied.conv.weight is not model.conv.weight
+    assert copied.conv.weight.is_contiguous(memory_format=torch.channels_last)
+    assert model.conv.weight.is_contiguous()
+    assert copied.norm.running_mean.data_ptr() != model.norm.running_mean.data_ptr()
+
+
+def test_outputs_are_contiguous_though_the_variant_lays_them_out_otherwise() -> None:
+    model = torch.nn.Conv2d(3, 8, 3)
+    door = ModelDoor(model)
+
+    def last(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
+
+    door.convert(last, last)
+    door.open()
+    with torch.inference_mode():
+        found = model(torch.rand(2, 3, 9, 9))
+    assert door.served == 1
+    assert found.view(2, -1).shape == (2, 8 * 49)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: model.load_state_dict(Net().state_dict()),
+        lambda model: model.load_state_dict(Net().state_dict(), assign=True),
+        lambda model: model.first.load_state_dict(torch.nn.Linear(8, 8).state_dict(), assign=True),
+        lambda model: model.first.bias.fill_(1.0),
+        lambda model: model.norm.running_mean.add_(1.0),
+    ],
+)
+def test_weights_that_change_later_are_refused(change: Any) -> None:
+    model = Net().eval()
+    opened(model)
+
+    def ask() -> None:
+        change(model)
+        model(torch.rand(2, 3, 9, 9))
+
+    with torch.no_grad(), pytest.raises(RuntimeError, match="weights were changed after it was loaded"):
+        ask()
+
+
+class Odd:
+    def __init__(self, scores: torch.Tensor) -> None:
+        self.scores = scores
+
+
+class Hidden(torch.nn.Module):
+    """Gives its answer in an object of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = torch.nn.Linear(2, 2)
+
+    def forward(self, x: torch.Tensor) -> Odd:
+        return Odd(self.last(x))
+
+
+def test_tensors_that_cannot_be_cast_back_are_refused() -> None:
+    model = Hidden()
+    opened(model)
+    with (
+        torch.inference_mode(),
+        pytest.raises(TypeError, match=r"gives a Odd with tensors of torch\.bfloat16"),
+    ):
+        model(torch.rand(1, 2))
+
+
+def hooked() -> torch.nn.Module:
+    model = Net()
+    model.first.register_forward_hook(lambda *_: None)
+    return model
+
+
+class Locked(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda: len, "is a builtin_function_or_method, and no torch.nn.Module"),
+        (lambda: torch.compile(Net()), "was compiled by its handler already"),
+        (lambda: torch.jit.trace(torch.nn.Linear(2, 2), torch.rand(1, 2)), "the model is TorchScript"),
+        (hooked, "its layer 'first' has a hook"),
+        (Locked, "cannot be copied .TypeError: "),
+    ],
+)
+def test_what_no_copy_can_stand_for_is_refused(make: Any, why: str) -> None:
+    with pytest.raises(NotRunnable, match=why):
+        opened(make())
+
+
+def test_a_door_without_a_variant_changes_nothing() -> None:
+    model = Net()
+    ModelDoor(model).open()
+    assert "forward" not in vars(model)

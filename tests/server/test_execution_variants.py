@@ -1,0 +1,83 @@
+"""Variants of execution on a real server: right answers, the same explanations, what is told and refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import (  # type: ignore[import-not-found]  # pytest puts this folder on the path
+    EXAMPLE,
+    Server,
+    make_archive,
+    mnist_server,
+)
+
+pytestmark = pytest.mark.slow
+
+CHANNELS_LAST = "batchSize: 16\nexecution: {threads: 1, memoryFormat: channels_last}\n"
+
+#: A handler whose model has no convolution.
+LINEAR = """
+import torch
+
+class Rows:
+    def initialize(self, context):
+        self.model = torch.nn.Linear(2, 2)
+
+    def handle(self, data, context):
+        with torch.inference_mode():
+            return self.model(torch.zeros(len(data), 2)).tolist()
+"""
+
+
+def digit(number: int) -> bytes:
+    return (EXAMPLE / "test_data" / f"{number}.png").read_bytes()
+
+
+def described(server: Server, name: str = "mnist") -> dict[str, Any]:
+    (found,) = server.manage.get(f"/models/{name}").json()
+    return dict(found)
+
+
+def test_answers_agree_and_explanations_are_those_of_the_eager_model(tmp_path: Path) -> None:
+    explanations = []
+    for config in (CHANNELS_LAST, ""):
+        folder = tmp_path / f"server{len(explanations)}"
+        folder.mkdir()
+        server = mnist_server(folder, config, default_workers_per_model=1)
+        for number in range(10):
+            assert server.client.put("/predictions/mnist", content=digit(number)).text == str(number)
+        expected = {"threads": 1, "memoryFormat": "channels_last"} if config else None
+        assert described(server).get("execution") == expected
+        explanations.append(server.client.put("/explanations/mnist", content=digit(3)).json())
+        server.stop()
+    np.testing.assert_allclose(*map(np.array, explanations), rtol=0, atol=1e-6)
+
+
+def test_what_cannot_be_is_refused_at_registration_or_at_load_with_the_reason(tmp_path: Path) -> None:
+    server = mnist_server(tmp_path, default_workers_per_model=1, enable_model_api="true")
+    store = tmp_path / "model_store"
+    for name, config, why in (
+        ("typo", "execution: {thread: 2}\n", "execution.thread is no key of it; did you mean threads?"),
+        ("both", "execution: {threads: 2}\npt2: inductor\n", "execution and pt2 both say how"),
+        (
+            "later",
+            "execution: {quantize: int8-dynamic}\n",
+            "execution.quantize in model-config.yaml asks for",
+        ),
+        (
+            "linear",
+            "execution: {memoryFormat: channels_last}\n",
+            "memoryFormat: channels_last is not possible",
+        ),
+    ):
+        make_archive(store, name, LINEAR, config=config)
+        url = f"/models?url={name}-1.0.mar&initial_workers=1&synchronous=true"
+        answer = server.manage.post(url)
+        assert answer.status_code >= 400
+        assert why in answer.text
+    assert server.client.put("/predictions/mnist", content=digit(4)).text == "4"
+    server.stop()
