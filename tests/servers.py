@@ -177,8 +177,8 @@ def make_archive(store: Path, name: str, source: str, version: str = "1.0", conf
     return (work / f"{name}.mar").rename(store / f"{name}-{version}.mar")
 
 
-def mnist_server(folder: Path, config: str = "", **settings: object) -> Server:
-    """A server with the MNIST example as the models mnist and mnist_explain."""
+def mnist_server(folder: Path, config: str = "", *, extra: Path | None = None, **settings: object) -> Server:
+    """A server with the MNIST example as the models mnist and mnist_explain; `extra` is packed with it."""
     store = folder / "model_store"
     store.mkdir()
     (folder / "model-config.yaml").write_text(config or "batchSize: 16\n")
@@ -188,6 +188,7 @@ def mnist_server(folder: Path, config: str = "", **settings: object) -> Server:
             *("--model-name", "mnist", "--version", "1.0", "--export-path", store),
             *("--model-file", EXAMPLE / "mnist.py", "--serialized-file", EXAMPLE / "mnist_cnn.pt"),
             *("--handler", EXAMPLE / "mnist_handler.py", "-c", folder / "model-config.yaml"),
+            *(("--extra-files", extra) if extra else ()),
         ],
         check=True,
     )

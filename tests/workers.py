@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from torchkeeper.wire.execution import AS_IT_IS, Execution
 from torchkeeper.wire.frames import (
     FrameReader,
     Intermediate,
@@ -39,7 +40,13 @@ class Worker:
     """A spawned worker with a handler's source; what it prints is in `log`."""
 
     def __init__(
-        self, folder: Path, source: str, *, envelope: str | None = None, limit: int = 10_000
+        self,
+        folder: Path,
+        source: str,
+        *,
+        envelope: str | None = None,
+        limit: int = 10_000,
+        execution: Execution = AS_IT_IS,
     ) -> None:
         (folder / "h.py").write_text(source)
         self.log = folder / "log"
@@ -64,7 +71,18 @@ class Worker:
         os.close(crash)
         ours.settimeout(60)
         self._sock = ours
-        spec = ModelSpec("m", "1.0", str(folder), {"model": {}}, "h.py", envelope, None, 8, None)
+        spec = ModelSpec(
+            "m",
+            "1.0",
+            str(folder),
+            {"model": {}},
+            "h.py",
+            envelope,
+            None,
+            8,
+            None,
+            execution=execution,
+        )
         self.send(encode(Load(spec, limit)))
         #: What it said of the load.
         self.loaded: Message = self._next()[0]

@@ -15,6 +15,7 @@ from torchkeeper.wire.execution import AS_IT_IS, Execution
     [
         ("{}", AS_IT_IS),
         ("{threads: 2}", Execution(threads=2)),
+        ("{hint: latency, warmup: [a/3.png]}", Execution(hint="latency", warmup=("a/3.png",))),
         (
             "{memoryFormat: channels_last, dtype: bfloat16}",
             Execution(memory_format="channels_last", dtype="bfloat16"),
@@ -45,6 +46,19 @@ def test_without_the_section_a_model_runs_as_it_is() -> None:
         ("{threads: 0}", "execution.threads: 0 must be a whole number of threads from 1 to 1024"),
         ("{threads: true}", "execution.threads: True must be a whole number of threads from 1 to 1024"),
         ("{memoryFormat: nchw}", "execution.memoryFormat: 'nchw' must be channels_last"),
+        *(
+            (
+                f"{{warmup: {value}}}",
+                f"execution.warmup: {shown} must be a list of files of the archive, by their names in it",
+            )
+            for value, shown in (
+                ("3.png", "'3.png'"),
+                ("[]", "[]"),
+                ("[/a]", "['/a']"),
+                ("[../a]", "['../a']"),
+            )
+        ),
+        ("{hint: fast}", "execution.hint: 'fast' must be latency or throughput"),
         ("{dtype: [bfloat16]}", "execution.dtype: ['bfloat16'] must be bfloat16 or float16"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 
 from models.stand_in import House, archive, said
 from torchkeeper.errors import ArchiveError, RequirementsFailed
+from torchkeeper.machine.hardware import cpu_count
 from torchkeeper.models.builder import worker_environ
 from torchkeeper.models.registry import Wish
 
@@ -181,5 +182,38 @@ def test_threads_of_a_model_are_what_it_says(tmp_path: Path) -> None:
         await found.pool.settled()
         assert [worker.spec.threads for worker in found.pool.workers] == [3, 3]
         assert found.pool.workers[0].spec.execution.threads == 3
+
+    asyncio.run(run())
+
+
+def test_a_sample_that_is_not_there_refuses_the_model(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    archive(house.store, "m", config="execution: {warmup: [h.py, gone.png]}\n")
+    with pytest.raises(ArchiveError, match=r"execution.warmup: the archive has no file gone\.png"):
+        asyncio.run(house.models.register(Wish("m-1.0.mar", given=said(initial_workers=1))))
+
+
+@pytest.mark.parametrize(
+    ("config", "settings", "workers"),
+    [
+        ("execution: {hint: latency}\n", "default_workers_per_model=0\n", 1),
+        ("execution: {hint: throughput}\n", "default_workers_per_model=0\n", cpu_count()),
+        ("execution: {hint: latency}\nminWorkers: 3\n", "default_workers_per_model=0\n", 3),
+        ("execution: {hint: latency}\n", "default_workers_per_model=2\n", 2),
+    ],
+)
+def test_a_hint_chooses_the_workers_of_a_start_up_model(
+    tmp_path: Path, config: str, settings: str, workers: int
+) -> None:
+    house = House(tmp_path, settings)
+    archive(house.store, "m", config=config)
+
+    async def run() -> None:
+        found = await house.models.register(Wish("m-1.0.mar", at_startup=True))
+        hint = config.split("hint: ")[1].partition("}")[0]
+        threads = max(cpu_count() // workers, 1)
+        assert found.execution == {
+            "hint": {"for": hint, "workers": workers, "batchPolicy": "greedy", "threads": threads}
+        }
 
     asyncio.run(run())

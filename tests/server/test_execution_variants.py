@@ -11,6 +11,7 @@ import pytest
 from conftest import (  # type: ignore[import-not-found]  # pytest puts this folder on the path
     EXAMPLE,
     Server,
+    eventually,
     make_archive,
     mnist_server,
 )
@@ -80,4 +81,42 @@ def test_what_cannot_be_is_refused_at_registration_or_at_load_with_the_reason(tm
         assert answer.status_code >= 400
         assert why in answer.text
     assert server.client.put("/predictions/mnist", content=digit(4)).text == "4"
+    server.stop()
+
+
+#: Loads at once and never answers.
+SLOW = """
+import threading
+
+def handle(data, context):
+    return data and threading.Event().wait()
+"""
+
+
+def test_a_worker_is_ready_once_it_is_warm_also_the_one_that_replaces_another(tmp_path: Path) -> None:
+    (tmp_path / "extra" / "warmup").mkdir(parents=True)
+    (tmp_path / "extra" / "warmup" / "3.png").write_bytes(digit(3))
+    config = (
+        "batchSize: 4\nmaxRequestsPerWorker: 3\nexecution: {memoryFormat: channels_last, hint: latency}\n"
+    )
+    server = mnist_server(tmp_path, config, extra=tmp_path / "extra", default_workers_per_model=0)
+    for number in range(10):
+        assert server.client.put("/predictions/mnist", content=digit(number)).text == str(number)
+    told = described(server)["execution"]
+    assert (told["warmup"]["samples"], told["warmup"]["batches"]) == (1, [1, 2, 4])
+    assert (told["hint"]["for"], told["hint"]["workers"]) == ("latency", 1)
+    assert len(described(server)["workers"]) == 1
+    server.wait_for(r"\(maxRequestsPerWorker: 3\)")
+    eventually(lambda: server.output.count("model loaded in") > 2)  # both models', and the one in its place
+    assert server.client.put("/predictions/mnist", content=digit(7)).text == "7"
+    server.stop()
+
+
+def test_a_warm_up_that_takes_too_long_is_a_load_that_takes_too_long(tmp_path: Path) -> None:
+    server = mnist_server(tmp_path, default_workers_per_model=1, enable_model_api="true")
+    config = "startupTimeout: 2\nexecution: {warmup: [slow_handler.py]}\n"
+    make_archive(tmp_path / "model_store", "slow", SLOW, config=config)
+    answer = server.manage.post("/models?url=slow-1.0.mar&initial_workers=1&synchronous=true")
+    assert answer.status_code >= 400
+    assert "2 s" in answer.text or "startup" in answer.text, answer.text
     server.stop()

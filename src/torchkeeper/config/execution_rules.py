@@ -7,6 +7,7 @@ would only be slow.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 import msgspec
@@ -20,11 +21,27 @@ from torchkeeper.wire.features import EXECUTION
 SECTION = "execution"
 #: More threads than this are a mistake.
 _MOST_THREADS = 1024
+
+
+def _are_inside(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(name, str) and name and _is_inside(PurePosixPath(name)) for name in value)
+    )
+
+
+def _is_inside(path: PurePosixPath) -> bool:
+    return not path.is_absolute() and ".." not in path.parts
+
+
 #: Key of the section to what its value must be.
 RULES: Mapping[str, Rule[Any]] = {
     "threads": whole(1, _MOST_THREADS, " of threads"),
     "memoryFormat": choice("channels_last"),
     "dtype": choice("bfloat16", "float16"),
+    "hint": choice("latency", "throughput"),
+    "warmup": Rule("a list of files of the archive, by their names in it", _are_inside, never, plain=tuple),
 }
 #: What is built, and what is refused as missing.
 KEYS = (*RULES, *EXECUTION)

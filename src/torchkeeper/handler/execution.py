@@ -8,6 +8,7 @@ reason.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ _INSTRUCTIONS = {
     "bfloat16": ("avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"),
     "float16": ("avx512_fp16", "amx_fp16", "fphp"),
 }
+#: What needs no model to be applied to.
+_WITHOUT_MODEL = {"threads"}
 #: Dimensions of a batch of pictures, whose memory may be channels_last.
 _PICTURES = 4
 
@@ -38,16 +41,40 @@ def model_is(context: Context, model: Any) -> None:
     context.models.append(model)
 
 
-def apply(wanted: Execution, handler: Any, context: Context) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Applied:
+    """What was applied, by the keys of `execution`, and the doors of the models that it was applied to."""
+
+    said: dict[str, Any]
+    doors: Sequence[ModelDoor]
+
+    def check_used(self) -> None:
+        """Makes sure that samples have come through; called once they were answered.
+
+        Raises:
+            NotRunnable: none has: the variant would serve nobody.
+        """
+        for door in self.doors:
+            if door.eager and not door.served:
+                raise NotRunnable(
+                    "execution: the handler runs its model with gradients, which only the eager model has: "
+                    "call it under torch.inference_mode()"
+                )
+            if not door.served:
+                raise NotRunnable(
+                    f"execution: no sample came through the handler's {type(door.model).__name__}: it "
+                    "computes with something else; say with what: "
+                    "torchkeeper.handler.execution.model_is(context, model)"
+                )
+
+
+def apply(wanted: Execution, handler: Any, context: Context) -> Applied:
     """Applies what is wanted to a handler that has loaded its model.
 
     Args:
         wanted: what model-config.yaml says.
         handler: the handler object; None for a function.
         context: the handler's.
-
-    Returns:
-        What was applied, by the keys of `execution`; empty where nothing is wanted.
 
     Raises:
         NotRunnable: the model or the machine cannot do it.
@@ -58,7 +85,7 @@ def apply(wanted: Execution, handler: Any, context: Context) -> dict[str, Any]:
         value = getattr(wanted, attribute)
         if not value:
             continue
-        if run is not _threads and not doors:
+        if attribute not in _WITHOUT_MODEL and not doors:
             doors = _doors(key, handler, context)
         try:
             said[key] = run(value, doors)
@@ -66,7 +93,7 @@ def apply(wanted: Execution, handler: Any, context: Context) -> dict[str, Any]:
             raise NotRunnable(f"execution.{key}: {value} is not possible: {error}") from error
     for door in doors:
         door.open()
-    return said
+    return Applied(said, doors)
 
 
 def _doors(key: str, handler: Any, context: Context) -> list[ModelDoor]:

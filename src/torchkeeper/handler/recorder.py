@@ -7,8 +7,9 @@ cache; the caller's list of dimensions is never changed, where TorchServe append
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torchkeeper.handler.metric import MAX_PENDING, CachingMetric, Dimension, Metric, MetricTypes, unowned
@@ -50,6 +51,16 @@ class Recorder:
         self._samples.clear()
         unowned.clear()
         return samples
+
+    @contextlib.contextmanager
+    def forgetting(self) -> Iterator[None]:
+        """What is recorded meanwhile is forgotten; what was recorded before is kept."""
+        kept = self.drain()
+        try:
+            yield
+        finally:
+            self.drain()
+            self._samples.extend(kept)
 
     def set_request_ids(self, request_ids: Mapping[int, str] | str | None) -> None:
         """The ids of the batch that the next numbers belong to."""

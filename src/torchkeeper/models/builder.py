@@ -101,8 +101,13 @@ class Builder:
         return config
 
     def default_workers(self, config: ModelSettings) -> int:
-        """Workers of a start-up model that names no number: the setting's, one per GPU, or one per core."""
-        return self._settings.default_workers_per_model or len(self._devices(config)) or cpu_count()
+        """Workers of a start-up model that names no number: the setting's, one per GPU, or one per core.
+
+        Where the model is to answer one request soon, a single worker has all cores.
+        """
+        wanted = config.execution or AS_IT_IS
+        cores = 1 if wanted.hint == "latency" else cpu_count()
+        return self._settings.default_workers_per_model or len(self._devices(config)) or cores
 
     def check(self, about: About, archive: Archive, handler: str | None) -> None:
         """Refuses a model that asks for what is not here.
@@ -112,8 +117,13 @@ class Builder:
             ArchiveError: its `execution` cannot be read, which is not passed over; or its handler's code
                 would not be the archive's, which alone was signed.
         """
-        if about.config.refused:
-            raise ArchiveError(f"{about.url}: {'. '.join(about.config.refused)}")
+        absent = [
+            f"execution.warmup: the archive has no file {name}"
+            for name in (about.config.execution or AS_IT_IS).warmup
+            if not (archive.model_dir / name).is_file()
+        ]
+        if refused := (*about.config.refused, *absent):
+            raise ArchiveError(f"{about.url}: {'. '.join(refused)}")
         named = read_handler_text(self._handler(archive, handler) or "")
         if self._settings.verify_models == "require":
             _check_inside(about, named, archive.model_dir)

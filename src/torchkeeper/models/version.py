@@ -112,7 +112,15 @@ class ModelVersion:
     @property
     def execution(self) -> dict[str, Any]:
         """How its workers run the model, as far as its model-config.yaml says it; empty before they do."""
-        return next((worker.execution for worker in self.pool.workers if worker.execution), {})
+        applied = next((worker.execution for worker in self.pool.workers if worker.execution), {})
+        wanted = self.about.config.execution
+        return {**applied, "hint": self._chosen(wanted.hint)} if wanted and wanted.hint else applied
+
+    def _chosen(self, hint: str) -> dict[str, Any]:
+        """What holds of what a hint chooses, where nothing more explicit is said."""
+        threads = next((worker.spec.threads for worker in self.pool.workers), None)
+        chosen = {"for": hint, "workers": self.min_workers, "batchPolicy": self.about.config.batch_policy}
+        return chosen if threads is None else {**chosen, "threads": threads}
 
     @property
     def torch_warning(self) -> str | None:

@@ -17,6 +17,15 @@ class Execution(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
     memory_format: str = ""
     #: "bfloat16" or "float16"; "" for the model's own.
     dtype: str = ""
+    #: "latency" or "throughput": what the number of workers is chosen for; "" for neither.
+    hint: str = ""
+    #: Files of the archive with which a worker warms up; none: those of its folder `warmup`.
+    warmup: tuple[str, ...] = ()
+
+    @property
+    def applies(self) -> bool:
+        """Whether a worker has something to apply to the model, or to itself."""
+        return msgspec.structs.replace(self, hint="", warmup=()) != AS_IT_IS
 
 
 #: A model that runs as its handler made it.

@@ -47,8 +47,6 @@ AOT = Feature(
 COMPILE = Feature("torch.compile of the section execution", "`pt2: {compile: {enable: true}}` compiles")
 FREEZE = Feature("freezing of TorchScript", "archive a file that torch.jit.freeze has made")
 QUANTIZE = Feature("quantization at load", "archive a model that is quantized already")
-HINT = Feature("hints", "say minWorkers and execution.threads")
-WARM_UP = Feature("warm-up", "a handler's initialize may run the model")
 CPP = Feature("the C++ back end", "archive with --runtime python and a Python handler", coming=False)
 TENSORRT_LLM = Feature("TensorRT-LLM's engine", "trtllm-serve runs it as a server of its own", coming=False)
 VLLM = Feature("vLLM's engine", "vllm serve runs it as a server of its own", coming=False)
@@ -66,8 +64,6 @@ EXECUTION: Mapping[str, Feature] = {
     "compile": COMPILE,
     "freeze": FREEZE,
     "quantize": QUANTIZE,
-    "hint": HINT,
-    "warmup": WARM_UP,
 }
 #: Values of its key `parallelType`; whatever the case of their letters.
 PARALLEL_TYPES: Mapping[str, Feature] = {"pp": PROCESSES, "tp": PROCESSES, "pptp": PROCESSES}

@@ -13,6 +13,7 @@ import inspect
 import os
 import sys
 import uuid
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -27,11 +28,12 @@ from torchkeeper.handler.json_text import answers
 from torchkeeper.handler.recorder import Recorder
 from torchkeeper.wire.advice import nearest
 from torchkeeper.wire.entry_point import DEFAULT_FUNCTION, HandlerText, handler_classes, read_handler_text
-from torchkeeper.wire.execution import AS_IT_IS, Execution
+from torchkeeper.wire.execution import Execution
 from torchkeeper.wire.features import ASYNCHRONOUS, missing_handler
 from torchkeeper.wire.messages import ModelSpec
 from torchkeeper.worker.blame import Blame
 from torchkeeper.worker.service import Entry, Service
+from torchkeeper.worker.warm_up import samples, warm
 
 
 class HandlerNotFound(ValueError):
@@ -39,11 +41,12 @@ class HandlerNotFound(ValueError):
 
 
 def load(spec: ModelSpec, max_response_size: int) -> Service:
-    """The model's service, its handler initialised and its `execution` applied, in the model's folder.
+    """The model's service, in its folder: the handler initialised, `execution` applied, and warm.
 
     Raises:
         HandlerNotFound: no such module, function or class.
         NotRunnable: the model or the machine cannot do what `execution` asks for.
+        WarmUpFailed: the model does not answer the samples that the archive brings.
         Exception: whatever the user's module or its initialize raises.
     """
     os.chdir(spec.model_dir)
@@ -65,8 +68,8 @@ def load(spec: ModelSpec, max_response_size: int) -> Service:
         model_yaml_config=spec.model_config,
     )
     entry = _initialised_entry(spec.handler, Path(spec.model_dir), context)
-    context.execution = _applied(spec.execution, entry, context)
-    return Service(
+    check = _apply(spec.execution, entry, context)
+    service = Service(
         _Entries(entry, spec.envelope),
         context,
         decode=spec.decode_input_request,
@@ -75,14 +78,20 @@ def load(spec: ModelSpec, max_response_size: int) -> Service:
         patience=spec.response_timeout,
         blame=Blame(Path(spec.model_dir), spec.ignored_requirements),
     )
+    if given := samples(spec.execution, Path(spec.model_dir)):
+        context.execution |= {"warmup": warm(service, given, spec.batch_size)}
+        check()
+    return service
 
 
-def _applied(wanted: Execution, entry: Entry, context: Context) -> dict[str, Any]:
-    """What was applied of `execution`; torch is imported only where something is wanted."""
-    if wanted == AS_IT_IS:
-        return {}
+def _apply(wanted: Execution, entry: Entry, context: Context) -> Callable[[], None]:
+    """Applies `execution`; returns a check for after warm-up. Imports torch only where it is needed."""
+    if not wanted.applies:
+        return lambda: None
     variants = importlib.import_module("torchkeeper.handler.execution")
-    return cast("dict[str, Any]", variants.apply(wanted, getattr(entry, "__self__", None), context))
+    applied = variants.apply(wanted, getattr(entry, "__self__", None), context)
+    context.execution = applied.said
+    return cast("Callable[[], None]", applied.check_used)
 
 
 def _bound_pixels(limit: int) -> None:

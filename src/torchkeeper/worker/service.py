@@ -6,6 +6,7 @@ Owns the translation between what travels (parts, replies) and what a handler se
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 from torchkeeper.handler.context import Context, RequestProcessor
 from torchkeeper.handler.errors import RowsApart, UnreadableRows, is_prediction_exception
 from torchkeeper.handler.outcome import WrongOutcome, check_one_per_row, drained
-from torchkeeper.handler.recorder import PREDICTION_METRIC
+from torchkeeper.handler.recorder import PREDICTION_METRIC, Recorder
 from torchkeeper.handler.safe_text import safe_repr, safe_str
 from torchkeeper.wire.frames import sendable
 from torchkeeper.wire.messages import Failure, Input, Kind, Part, Reply, Sample, Signature
@@ -90,6 +91,11 @@ class Service:
     def execution(self) -> dict[str, Any]:
         """What was applied of the model's `execution`, by its keys."""
         return self._context.execution
+
+    def forgetting(self) -> contextlib.AbstractContextManager[None]:
+        """A time in which what the handler records is forgotten."""
+        metrics: Recorder = self._context.metrics
+        return metrics.forgetting()
 
     def predict(self, inputs: Sequence[Input], outbox: Outbox) -> list[Reply | Failure]:
         """The handler's answers to a batch (one kind, one envelope), one per input and in their order.

@@ -1,0 +1,109 @@
+"""Warm-up: a loaded model answers samples before it is said to be ready, at 1, 2 and batchSize.
+
+What is slow once (allocations, libraries that choose how to compute, a handler's own caches) is paid before
+the first request, and a model that cannot answer does not become ready. It counts as loading.
+"""
+
+from __future__ import annotations
+
+import itertools
+import mimetypes
+import time
+import uuid
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torchkeeper.wire.execution import AS_IT_IS, Execution
+from torchkeeper.wire.messages import Failure, Input, Kind, Part, Reply
+from torchkeeper.worker.service import Service
+
+#: The folder of an archive whose files are samples where `execution.warmup` names none.
+_FOLDER = "warmup"
+#: The least status of an answer that says that something is wrong.
+_WRONG = 400
+
+
+class WarmUpFailed(RuntimeError):
+    """A sample was not answered; the message has its file and the cause."""
+
+
+@dataclass(frozen=True)
+class SampleFile:
+    """A request's body, as a client would send it."""
+
+    name: str
+    content: bytes
+    content_type: str | None
+
+    def request(self) -> Input:
+        """A request with this body."""
+        headers = {"Content-Type": self.content_type} if self.content_type else {}
+        part = Part("body", self.content, self.content_type)
+        return Input(str(uuid.uuid4()), Kind.PREDICT, (part,), headers)
+
+
+def samples(wanted: Execution, model_dir: Path) -> list[SampleFile]:
+    """The samples that an archive brings; none where nobody asks for variants.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+    return [
+        SampleFile(path.name, path.read_bytes(), mimetypes.guess_type(path.name)[0])
+        for path in _files(wanted, model_dir)
+    ]
+
+
+def _files(wanted: Execution, model_dir: Path) -> list[Path]:
+    if wanted.warmup:
+        return [model_dir / name for name in wanted.warmup]
+    folder = model_dir / _FOLDER
+    if wanted == AS_IT_IS or not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+
+
+def warm(service: Service, given: Sequence[SampleFile], batch_size: int) -> dict[str, Any]:
+    """Has the whole handler answer the samples, each alone and then in batches; what it records is forgotten.
+
+    Returns:
+        The samples' number, the sizes of the batches and the seconds that it took.
+
+    Raises:
+        WarmUpFailed: an answer is a failure.
+    """
+    begin = time.perf_counter()
+    sizes = sorted({size for size in (2, batch_size) if 1 < size <= batch_size})
+    with service.forgetting():
+        for sample in given:
+            _answered(service, (sample,))
+        for size in sizes:
+            _answered(service, tuple(itertools.islice(itertools.cycle(given), size)))
+    seconds = round(time.perf_counter() - begin, 3)
+    return {"samples": len(given), "batches": [1, *sizes], "seconds": seconds}
+
+
+def _answered(service: Service, batch: Sequence[SampleFile]) -> None:
+    outcomes = service.predict([sample.request() for sample in batch], _Nobody())
+    for sample, outcome in zip(batch, outcomes, strict=True):
+        if (why := _wrong(outcome)) is not None:
+            size = "alone" if len(batch) == 1 else f"in a batch of {len(batch)}"
+            raise WarmUpFailed(f"warm-up with {sample.name}, {size}, failed: {why}")
+
+
+def _wrong(outcome: Reply | Failure) -> str | None:
+    if isinstance(outcome, Failure):
+        return outcome.cause or outcome.message
+    return None if outcome.status < _WRONG else f"it was answered with {outcome.status}"
+
+
+class _Nobody:
+    """Where parts of answers go: nowhere; and nobody leaves."""
+
+    def send(self, parts: Sequence[Reply | None]) -> None:
+        pass
+
+    def gone(self) -> Collection[int]:
+        return ()
