@@ -15,6 +15,8 @@ from torchkeeper.wire.execution import AS_IT_IS, Execution
     [
         ("{}", AS_IT_IS),
         ("{threads: 2}", Execution(threads=2)),
+        ("{freeze: true}", Execution(freeze=True)),
+        ("{freeze: false, dtype: float16}", Execution(dtype="float16")),
         ("{hint: latency, warmup: [a/3.png]}", Execution(hint="latency", warmup=("a/3.png",))),
         (
             "{memoryFormat: channels_last, dtype: bfloat16}",
@@ -58,6 +60,12 @@ def test_without_the_section_a_model_runs_as_it_is() -> None:
                 ("[../a]", "['../a']"),
             )
         ),
+        (
+            "{freeze: true, dtype: bfloat16}",
+            "execution.freeze and execution.dtype are not possible together: only TorchScript is frozen, "
+            "and only eager models' dtype is changed",
+        ),
+        ("{freeze: 1}", "execution.freeze: 1 must be true or false"),
         ("{hint: fast}", "execution.hint: 'fast' must be latency or throughput"),
         ("{dtype: [bfloat16]}", "execution.dtype: ['bfloat16'] must be bfloat16 or float16"),
     ],

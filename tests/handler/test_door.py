@@ -191,3 +191,44 @@ def test_a_door_without_a_variant_changes_nothing() -> None:
     model = Net()
     ModelDoor(model).open()
     assert "forward" not in vars(model)
+
+
+def scripted() -> Any:
+    torch.manual_seed(3)
+    layers = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU())
+    return torch.jit.script(layers.eval())
+
+
+def test_torchscript_is_frozen_and_keeps_its_gradients() -> None:
+    model, pictures = scripted(), torch.rand(2, 1, 6, 6)
+
+    def gradient() -> torch.Tensor:
+        given = pictures.clone().requires_grad_()
+        model(given).square().sum().backward()
+        assert given.grad is not None
+        return given.grad
+
+    before = gradient()
+    with torch.inference_mode():
+        answer = model(pictures)
+    door = ModelDoor(model)
+    door.freeze()
+    door.open()
+    assert not list(door.variant.parameters()), "weights are constants"  # type: ignore[union-attr]  # it is there
+    with torch.inference_mode():
+        assert torch.allclose(model(pictures), answer, atol=1e-6)
+    assert torch.equal(gradient(), before)
+    assert (door.served, door.eager) == (1, 1)
+    with torch.no_grad():
+        next(model.parameters()).fill_(0.0)
+        with pytest.raises(RuntimeError, match="weights were changed after it was loaded"):
+            model(pictures)
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [(Net, "the model is no TorchScript"), (lambda: scripted().train(), "torch cannot freeze it .Freezing")],
+)
+def test_what_cannot_be_frozen_is_refused(make: Any, why: str) -> None:
+    with pytest.raises(NotRunnable, match=why):
+        ModelDoor(make()).freeze()

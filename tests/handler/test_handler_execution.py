@@ -167,3 +167,15 @@ def test_every_key_of_the_schema_has_its_row() -> None:
     others = {"hint", "warmup"}
     assert {attribute for _, attribute, _ in VARIANTS} | others == set(Execution.__struct_fields__)
     assert {key for key, _, _ in VARIANTS} | others == set(Execution.__struct_encode_fields__)
+
+
+def test_torchscript_of_an_archive_is_frozen(model_dir: Path, png: Callable[[int], bytes]) -> None:
+    def ask(kind: Kind, **spec: Any) -> list[Any]:
+        script = {"serializedFile": "script.pt"}
+        pictures = [png(seed) for seed in range(3)]
+        return replies(run_handler(model_dir / "handler.py", pictures, kind=kind, model=script, **spec))
+
+    frozen = Execution(freeze=True)
+    for plain, here in zip(ask(Kind.PREDICT), ask(Kind.PREDICT, execution=frozen), strict=True):
+        assert here == pytest.approx(plain, rel=1e-4)
+    assert ask(Kind.EXPLAIN) == ask(Kind.EXPLAIN, execution=frozen)

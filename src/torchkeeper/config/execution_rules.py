@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from torchkeeper.config.model_rules import Rule, choice, never, whole
+from torchkeeper.config.model_rules import Rule, boolean, choice, never, whole
 from torchkeeper.wire.advice import nearest
 from torchkeeper.wire.execution import Execution
 from torchkeeper.wire.features import EXECUTION
@@ -40,9 +40,15 @@ RULES: Mapping[str, Rule[Any]] = {
     "threads": whole(1, _MOST_THREADS, " of threads"),
     "memoryFormat": choice("channels_last"),
     "dtype": choice("bfloat16", "float16"),
+    "freeze": boolean,
     "hint": choice("latency", "throughput"),
     "warmup": Rule("a list of files of the archive, by their names in it", _are_inside, never, plain=tuple),
 }
+#: Variants that no model can have together, and why.
+_CLASHES = (
+    ("freeze", "memoryFormat", "only TorchScript is frozen, and only eager models' layout is changed"),
+    ("freeze", "dtype", "only TorchScript is frozen, and only eager models' dtype is changed"),
+)
 #: What is built, and what is refused as missing.
 KEYS = (*RULES, *EXECUTION)
 
@@ -57,6 +63,9 @@ def why_not(found: object) -> str | None:
             return f"{name} is no key of it{nearest(str(key), KEYS)}; there are {', '.join(KEYS)}"
         if key in RULES and not RULES[key].fits(value):
             return f"{name}: {_shown(value)} must be {RULES[key].wanted}"
+    for one, other, why in _CLASHES:
+        if found.get(one) and found.get(other):
+            return f"{SECTION}.{one} and {SECTION}.{other} are not possible together: {why}"
     return None
 
 

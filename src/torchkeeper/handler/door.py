@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import copy
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
+
+from torchkeeper.handler.safe_text import first_sentence
 
 logger = logging.getLogger(__name__)
 
@@ -79,12 +82,28 @@ class ModelDoor:
         self._inputs.append(inputs)
         self._dtype = dtype or self._dtype
 
+    def freeze(self) -> None:
+        """Makes the variant a frozen copy of TorchScript: weights are constants, and layers are joined.
+
+        Raises:
+            NotRunnable: the model is no TorchScript, or cannot be frozen.
+        """
+        if not self.scripted:
+            raise NotRunnable("the model is no TorchScript")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                frozen = torch.jit.freeze(self.model)
+                self.variant = torch.jit.optimize_for_inference(frozen)
+        except RuntimeError as error:
+            raise NotRunnable(f"torch cannot freeze it ({first_sentence(error, 200)})") from error
+
     def open(self) -> None:
         """Puts it into the model's `forward`; from now on weights must not change."""
         if self.variant is None:
             return
         self._versions = self._version()
-        for part in self.model.modules():
+        for part in () if self.scripted else self.model.modules():
             part.register_load_state_dict_pre_hook(_refuse_change)  # type: ignore[no-untyped-call]  # untyped in torch
         self.model.forward = self
 

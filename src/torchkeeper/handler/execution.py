@@ -143,6 +143,12 @@ def _dtype(name: str, doors: Sequence[ModelDoor]) -> str:
     return name
 
 
+def _freeze(wanted: bool, doors: Sequence[ModelDoor]) -> bool:
+    for door in doors:
+        door.freeze()
+    return wanted
+
+
 def _check_dtype(name: str, model: torch.nn.Module, features: frozenset[str] | None) -> None:
     """Refuses what gains nothing: no weights of float32, or no instructions of the processor for it."""
     weights = [weight for weight in model.parameters() if weight.dtype == torch.float32]
@@ -159,4 +165,5 @@ VARIANTS: tuple[tuple[str, str, Callable[[Any, Sequence[ModelDoor]], Any]], ...]
     ("threads", "threads", _threads),
     ("memoryFormat", "memory_format", _memory_format),
     ("dtype", "dtype", _dtype),
+    ("freeze", "freeze", _freeze),
 )

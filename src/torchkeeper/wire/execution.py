@@ -17,6 +17,8 @@ class Execution(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
     memory_format: str = ""
     #: "bfloat16" or "float16"; "" for the model's own.
     dtype: str = ""
+    #: Whether TorchScript is frozen.
+    freeze: bool = False
     #: "latency" or "throughput": what the number of workers is chosen for; "" for neither.
     hint: str = ""
     #: Files of the archive with which a worker warms up; none: those of its folder `warmup`.

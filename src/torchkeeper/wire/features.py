@@ -45,7 +45,6 @@ AOT = Feature(
     "ahead-of-time compilation at load", "`torchkeeper export --compile` makes an archive that is compiled"
 )
 COMPILE = Feature("torch.compile of the section execution", "`pt2: {compile: {enable: true}}` compiles")
-FREEZE = Feature("freezing of TorchScript", "archive a file that torch.jit.freeze has made")
 QUANTIZE = Feature("quantization at load", "archive a model that is quantized already")
 CPP = Feature("the C++ back end", "archive with --runtime python and a Python handler", coming=False)
 TENSORRT_LLM = Feature("TensorRT-LLM's engine", "trtllm-serve runs it as a server of its own", coming=False)
@@ -62,7 +61,6 @@ KEYS: Mapping[str, Feature] = {
 EXECUTION: Mapping[str, Feature] = {
     "aot": AOT,
     "compile": COMPILE,
-    "freeze": FREEZE,
     "quantize": QUANTIZE,
 }
 #: Values of its key `parallelType`; whatever the case of their letters.
