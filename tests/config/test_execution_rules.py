@@ -16,6 +16,7 @@ from torchkeeper.wire.execution import AS_IT_IS, Execution
         ("{}", AS_IT_IS),
         ("{threads: 2}", Execution(threads=2)),
         ("{freeze: true}", Execution(freeze=True)),
+        ("{aot: true, dtype: bfloat16}", Execution(aot=True, dtype="bfloat16")),
         ("{freeze: false, dtype: float16}", Execution(dtype="float16")),
         ("{hint: latency, warmup: [a/3.png]}", Execution(hint="latency", warmup=("a/3.png",))),
         (

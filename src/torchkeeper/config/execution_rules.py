@@ -41,12 +41,14 @@ RULES: Mapping[str, Rule[Any]] = {
     "memoryFormat": choice("channels_last"),
     "dtype": choice("bfloat16", "float16"),
     "freeze": boolean,
+    "aot": boolean,
     "hint": choice("latency", "throughput"),
     "warmup": Rule("a list of files of the archive, by their names in it", _are_inside, never, plain=tuple),
 }
 #: Variants that no model can have together, and why.
 _CLASHES = (
     ("freeze", "memoryFormat", "only TorchScript is frozen, and only eager models' layout is changed"),
+    ("freeze", "aot", "only TorchScript is frozen, and only eager models are compiled"),
     ("freeze", "dtype", "only TorchScript is frozen, and only eager models' dtype is changed"),
 )
 #: What is built, and what is refused as missing.

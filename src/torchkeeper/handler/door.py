@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from torchkeeper.handler.ahead import AheadOfTime, NotCompiled
 from torchkeeper.handler.safe_text import first_sentence
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,8 @@ class ModelDoor:
             tensor for tensor in (*model.parameters(), *model.buffers()) if not tensor.is_inference()
         ]
         self._versions = 0
+        self._recording = False
+        self._recorded: tuple[Any, Any] | None = None
 
     @property
     def scripted(self) -> bool:
@@ -98,6 +101,38 @@ class ModelDoor:
         except RuntimeError as error:
             raise NotRunnable(f"torch cannot freeze it ({first_sentence(error, 200)})") from error
 
+    def record(self) -> None:
+        """Keeps the last call of the variant, for `compile_ahead`; makes a variant if there is none."""
+        if self.variant is None:
+            self.convert(_as_it_is, _as_it_is)
+        self._recording = True
+
+    def compile_ahead(self) -> None:
+        """Compiles the variant from the call that was recorded.
+
+        Raises:
+            NotRunnable: that is not possible, or there was no such call.
+        """
+        if self._recorded is None:
+            raise NotRunnable("no sample came through the handler's model without gradients")
+        weights = {tensor.device.type for tensor in self.model.parameters()} - {"cpu"}
+        if weights:
+            raise NotRunnable(f"the model is on {weights.pop()}, and only the CPU's are compiled so")
+        # Tensors that were made in inference mode have no place in a program.
+        args, kwargs = pytree.tree_map(_cloned, self._recorded)
+        self._recording, self._recorded = False, None
+        assert self.variant is not None
+        try:
+            self.variant = AheadOfTime(self.variant, args, kwargs)
+        except NotCompiled as error:
+            raise NotRunnable(str(error)) from error
+
+    @property
+    def used(self) -> bool:
+        """Whether the variant has answered a call, and if it is compiled, as compiled."""
+        compiled = self.variant.served > 0 if isinstance(self.variant, AheadOfTime) else True
+        return self.served > 0 and compiled
+
     def open(self) -> None:
         """Puts it into the model's `forward`; from now on weights must not change."""
         if self.variant is None:
@@ -121,6 +156,8 @@ class ModelDoor:
         self.served += 1
         assert self.variant is not None
         args, kwargs = pytree.tree_map(self._cast_input, (args, kwargs))
+        if self._recording:
+            self._recorded = args, kwargs
         return pytree.tree_map(self._cast_output, self.variant(*args, **kwargs))
 
     def _with_gradients(self, args: Any, kwargs: Any) -> Any:
@@ -168,6 +205,14 @@ def _copied(model: Any, weights: Cast) -> Any:
         return copy.deepcopy(model, memo)
     except Exception as error:  # the model's own classes raise anything
         raise NotRunnable(f"the model cannot be copied ({type(error).__name__}: {error})") from error
+
+
+def _as_it_is(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
+
+
+def _cloned(value: Any) -> Any:
+    return value.clone() if isinstance(value, torch.Tensor) else value
 
 
 def _refuse_change(*_: Any) -> None:

@@ -47,6 +47,20 @@ class Applied:
 
     said: dict[str, Any]
     doors: Sequence[ModelDoor]
+    #: Whether `complete` is to be called once a sample was answered.
+    waits: bool = False
+
+    def complete(self) -> None:
+        """Compiles from the sample that was answered.
+
+        Raises:
+            NotRunnable: the model or the machine cannot do it.
+        """
+        try:
+            for door in self.doors:
+                door.compile_ahead()
+        except NotRunnable as error:
+            raise NotRunnable(f"execution.aot: true is not possible: {error}") from error
 
     def check_used(self) -> None:
         """Makes sure that samples have come through; called once they were answered.
@@ -60,7 +74,7 @@ class Applied:
                     "execution: the handler runs its model with gradients, which only the eager model has: "
                     "call it under torch.inference_mode()"
                 )
-            if not door.served:
+            if not door.used:
                 raise NotRunnable(
                     f"execution: no sample came through the handler's {type(door.model).__name__}: it "
                     "computes with something else; say with what: "
@@ -93,7 +107,7 @@ def apply(wanted: Execution, handler: Any, context: Context) -> Applied:
             raise NotRunnable(f"execution.{key}: {value} is not possible: {error}") from error
     for door in doors:
         door.open()
-    return Applied(said, doors)
+    return Applied(said, doors, wanted.aot)
 
 
 def _doors(key: str, handler: Any, context: Context) -> list[ModelDoor]:
@@ -149,6 +163,12 @@ def _freeze(wanted: bool, doors: Sequence[ModelDoor]) -> bool:
     return wanted
 
 
+def _aot(wanted: bool, doors: Sequence[ModelDoor]) -> bool:
+    for door in doors:
+        door.record()
+    return wanted
+
+
 def _check_dtype(name: str, model: torch.nn.Module, features: frozenset[str] | None) -> None:
     """Refuses what gains nothing: no weights of float32, or no instructions of the processor for it."""
     weights = [weight for weight in model.parameters() if weight.dtype == torch.float32]
@@ -166,4 +186,5 @@ VARIANTS: tuple[tuple[str, str, Callable[[Any, Sequence[ModelDoor]], Any]], ...]
     ("memoryFormat", "memory_format", _memory_format),
     ("dtype", "dtype", _dtype),
     ("freeze", "freeze", _freeze),
+    ("aot", "aot", _aot),
 )

@@ -19,6 +19,8 @@ class Execution(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
     dtype: str = ""
     #: Whether TorchScript is frozen.
     freeze: bool = False
+    #: Whether it is compiled ahead of time, from a sample.
+    aot: bool = False
     #: "latency" or "throughput": what the number of workers is chosen for; "" for neither.
     hint: str = ""
     #: Files of the archive with which a worker warms up; none: those of its folder `warmup`.

@@ -41,9 +41,6 @@ GPUS = Feature("workers with several GPUs", "leave parallelLevel out: each worke
 WORKFLOWS = Feature("workflows", "register the models one by one, and call one after the other")
 INTEL = Feature("the Intel extension", "oneDNN, which torch itself brings, is used")
 DEBUG = Feature("debug mode", "log_level=debug says more")
-AOT = Feature(
-    "ahead-of-time compilation at load", "`torchkeeper export --compile` makes an archive that is compiled"
-)
 COMPILE = Feature("torch.compile of the section execution", "`pt2: {compile: {enable: true}}` compiles")
 QUANTIZE = Feature("quantization at load", "archive a model that is quantized already")
 CPP = Feature("the C++ back end", "archive with --runtime python and a Python handler", coming=False)
@@ -59,7 +56,6 @@ KEYS: Mapping[str, Feature] = {
 }
 #: Keys of its section `execution` that ask for something, whatever they say.
 EXECUTION: Mapping[str, Feature] = {
-    "aot": AOT,
     "compile": COMPILE,
     "quantize": QUANTIZE,
 }

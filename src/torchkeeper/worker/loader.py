@@ -13,7 +13,6 @@ import inspect
 import os
 import sys
 import uuid
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -33,7 +32,7 @@ from torchkeeper.wire.features import ASYNCHRONOUS, missing_handler
 from torchkeeper.wire.messages import ModelSpec
 from torchkeeper.worker.blame import Blame
 from torchkeeper.worker.service import Entry, Service
-from torchkeeper.worker.warm_up import samples, warm
+from torchkeeper.worker.warm_up import rehearse, samples, warm
 
 
 class HandlerNotFound(ValueError):
@@ -68,7 +67,7 @@ def load(spec: ModelSpec, max_response_size: int) -> Service:
         model_yaml_config=spec.model_config,
     )
     entry = _initialised_entry(spec.handler, Path(spec.model_dir), context)
-    check = _apply(spec.execution, entry, context)
+    applied = _applied(spec.execution, entry, context)
     service = Service(
         _Entries(entry, spec.envelope),
         context,
@@ -78,20 +77,35 @@ def load(spec: ModelSpec, max_response_size: int) -> Service:
         patience=spec.response_timeout,
         blame=Blame(Path(spec.model_dir), spec.ignored_requirements),
     )
-    if given := samples(spec.execution, Path(spec.model_dir)):
-        context.execution |= {"warmup": warm(service, given, spec.batch_size)}
-        check()
+    _warm(service, spec, applied, context)
     return service
 
 
-def _apply(wanted: Execution, entry: Entry, context: Context) -> Callable[[], None]:
-    """Applies `execution`; returns a check for after warm-up. Imports torch only where it is needed."""
+def _applied(wanted: Execution, entry: Entry, context: Context) -> Any:
+    """What was applied (`handler.execution.Applied`); None where nothing is, and torch is not imported."""
     if not wanted.applies:
-        return lambda: None
+        return None
     variants = importlib.import_module("torchkeeper.handler.execution")
     applied = variants.apply(wanted, getattr(entry, "__self__", None), context)
     context.execution = applied.said
-    return cast("Callable[[], None]", applied.check_used)
+    return applied
+
+
+def _warm(service: Service, spec: ModelSpec, applied: Any, context: Context) -> None:
+    """Compiles what is compiled from samples, and warms up with them.
+
+    Raises:
+        NotRunnable: the model or the machine cannot do what `execution` asks for.
+        WarmUpFailed: samples are missing, or not answered.
+    """
+    given = samples(spec.execution, Path(spec.model_dir))
+    if applied is not None and applied.waits:
+        rehearse(service, given, spec.batch_size)
+        applied.complete()
+    if given:
+        context.execution |= {"warmup": warm(service, given, spec.batch_size)}
+        if applied is not None:
+            applied.check_used()
 
 
 def _bound_pixels(limit: int) -> None:

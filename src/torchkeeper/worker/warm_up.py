@@ -85,6 +85,21 @@ def warm(service: Service, given: Sequence[SampleFile], batch_size: int) -> dict
     return {"samples": len(given), "batches": [1, *sizes], "seconds": seconds}
 
 
+def rehearse(service: Service, given: Sequence[SampleFile], batch_size: int) -> None:
+    """Has the handler answer two samples together (one where batches are of one), for others to look on.
+
+    Raises:
+        WarmUpFailed: there is none, or it was not answered.
+    """
+    if not given:
+        raise WarmUpFailed(
+            "execution.aot needs a sample: name files of the archive in execution.warmup, or put some into "
+            f"its folder {_FOLDER}"
+        )
+    with service.forgetting():
+        _answered(service, tuple(itertools.islice(itertools.cycle(given), min(2, batch_size))))
+
+
 def _answered(service: Service, batch: Sequence[SampleFile]) -> None:
     outcomes = service.predict([sample.request() for sample in batch], _Nobody())
     for sample, outcome in zip(batch, outcomes, strict=True):

@@ -1,0 +1,108 @@
+"""`execution.aot` in real: a model that is compiled while it loads, by itself and on a server."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from exports import needs_compiler
+from servers import EXAMPLE, mnist_server
+from torchkeeper.handler.ahead import AheadOfTime
+
+pytestmark = pytest.mark.slow
+
+
+class Scaled(torch.nn.Module):
+    """Options beside tensors, a dict for an answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.last = torch.nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor, scale: float = 1.0, *, mask: torch.Tensor) -> dict[str, Any]:
+        return {"y": self.last(x) * scale * mask}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Scaled, AheadOfTime]:
+    """The model, and the same compiled from a call with one row; nothing is left in the temp folder."""
+    needs_compiler()
+    folder = tmp_path_factory.mktemp("temp")
+    model = Scaled().eval()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(folder))
+        compiled = AheadOfTime(model, (torch.rand(1, 4), 2.0), {"mask": torch.ones(1, 1)})
+    assert not list(folder.iterdir())
+    return model, compiled
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 40])
+def test_batches_of_every_size_are_computed_as_compiled(made: tuple[Scaled, AheadOfTime], rows: int) -> None:
+    model, compiled = made
+    x, mask = torch.rand(rows, 4), torch.rand(rows, 1)
+    before = compiled.served, compiled.others
+    with torch.inference_mode():
+        found = compiled(x, 2.0, mask=mask)
+        torch.testing.assert_close(found["y"], model(x, 2.0, mask=mask)["y"])
+    assert (compiled.served, compiled.others) == (before[0] + 1, before[1])
+
+
+@pytest.mark.parametrize(
+    ("args", "mask"),
+    [
+        ((torch.rand(2, 4), 3.0), torch.rand(2, 1)),
+        ((torch.rand(2, 4),), torch.rand(2, 1)),
+        ((torch.rand(2, 4), 2.0), torch.rand(2, 3)),
+        ((torch.rand(4), 2.0), torch.rand(3)),
+        ((torch.rand(2, 4), 2), torch.rand(2, 1)),
+    ],
+    ids=["another option", "another form", "another shape", "no rows", "another type"],
+)
+def test_calls_unlike_the_samples_are_computed_uncompiled_and_told_of_once(
+    made: tuple[Scaled, AheadOfTime], args: Any, mask: torch.Tensor, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, compiled = made
+    before = compiled.served, compiled.others
+    with caplog.at_level(logging.WARNING), torch.inference_mode():
+        found = compiled(*args, mask=mask)
+        assert torch.equal(found["y"], model(*args, mask=mask)["y"])
+    assert (compiled.served, compiled.others) == (before[0], before[1] + 1)
+    assert len([one for one in caplog.records if "runs uncompiled" in one.message]) == int(before[1] == 0)
+
+
+def test_digits_on_a_server(tmp_path: Path) -> None:
+    needs_compiler()
+    (tmp_path / "extra" / "warmup").mkdir(parents=True)
+    for number in (3, 4):
+        content = (EXAMPLE / "test_data" / f"{number}.png").read_bytes()
+        (tmp_path / "extra" / "warmup" / f"{number}.png").write_bytes(content)
+    config = "batchSize: 4\nstartupTimeout: 600\nexecution: {aot: true}\n"
+    server = mnist_server(
+        tmp_path, config, extra=tmp_path / "extra", default_workers_per_model=1, default_response_timeout=600
+    )
+    server.client.timeout = 600
+    for number in range(10):
+        picture = (EXAMPLE / "test_data" / f"{number}.png").read_bytes()
+        assert server.client.put("/predictions/mnist", content=picture).text == str(number)
+    (told,) = server.manage.get("/models/mnist").json()
+    assert told["execution"]["aot"] is True
+    assert told["execution"]["warmup"]["batches"] == [1, 2, 4]
+    picture = (EXAMPLE / "test_data" / "3.png").read_bytes()
+    explained = np.array(server.client.put("/explanations/mnist", content=picture).json())
+    assert explained.shape == (1, 28, 28)
+    assert explained.any()
+    assert "runs uncompiled" not in server.output
+    server.stop()
+
+
+def test_without_a_sample_it_is_refused(tmp_path: Path) -> None:
+    server = mnist_server(tmp_path, "execution: {aot: true}\n", default_workers_per_model=1)
+    server.wait_for(r"execution\.aot needs a sample: name files of the archive in execution\.warmup")
+    server.stop()
