@@ -121,7 +121,10 @@ def _doors(key: str, handler: Any, context: Context) -> list[ModelDoor]:
     try:
         return [ModelDoor(model) for model in models]
     except NotRunnable as error:
-        raise NotRunnable(f"execution.{key} is not possible: {error}") from error
+        raise NotRunnable(
+            f"execution.{key} is not possible: {error}. If another one computes, say which in initialize: "
+            "torchkeeper.handler.execution.model_is(context, model)"
+        ) from error
 
 
 # --- the variants ----------------------------------------------------------------------------------------

@@ -101,7 +101,7 @@ def rehearse(service: Service, given: Sequence[SampleFile], batch_size: int) -> 
 
 
 def _answered(service: Service, batch: Sequence[SampleFile]) -> None:
-    outcomes = service.predict([sample.request() for sample in batch], _Nobody())
+    outcomes = service.predict([sample.request() for sample in batch], Nobody())
     for sample, outcome in zip(batch, outcomes, strict=True):
         if (why := _wrong(outcome)) is not None:
             size = "alone" if len(batch) == 1 else f"in a batch of {len(batch)}"
@@ -114,7 +114,7 @@ def _wrong(outcome: Reply | Failure) -> str | None:
     return None if outcome.status < _WRONG else f"it was answered with {outcome.status}"
 
 
-class _Nobody:
+class Nobody:
     """Where parts of answers go: nowhere; and nobody leaves."""
 
     def send(self, parts: Sequence[Reply | None]) -> None:
