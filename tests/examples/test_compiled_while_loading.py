@@ -13,7 +13,7 @@ import torch
 
 from exports import needs_compiler
 from servers import EXAMPLE, mnist_server
-from torchkeeper.handler.ahead import AheadOfTime
+from torchkeeper.handler.aot import AheadOfTime
 
 pytestmark = pytest.mark.slow
 

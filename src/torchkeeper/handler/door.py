@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from torchkeeper.handler.ahead import AheadOfTime, NotCompiled
+from torchkeeper.handler.aot import AheadOfTime, NotCompiled
 from torchkeeper.handler.safe_text import first_sentence
 
 logger = logging.getLogger(__name__)

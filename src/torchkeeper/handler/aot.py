@@ -1,6 +1,6 @@
 """A model compiled ahead of time while it loads: torch.export with an open batch, then AOTInductor.
 
-The compiler runs in a process of its own (`python -m torchkeeper.handler.ahead PROGRAM PACKAGE`), so that the
+The compiler runs in a process of its own (`python -m torchkeeper.handler.aot PROGRAM PACKAGE`), so that the
 worker has neither its memory nor its threads afterwards; all that it writes lies in a folder that goes again.
 Compiled code is made for calls like the one that it was compiled from: others go to the uncompiled variant.
 """
@@ -166,7 +166,7 @@ def _compiled(program: Any, folder: Path) -> ServedModel:
         warnings.simplefilter("ignore")
         torch.export.save(program, source)
     run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "torchkeeper.handler.ahead", source, package],
+        [sys.executable, "-W", "ignore", "-m", "torchkeeper.handler.aot", source, package],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

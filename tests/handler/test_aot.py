@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from torchkeeper.handler.ahead import AheadOfTime, NotCompiled
+from torchkeeper.handler.aot import AheadOfTime, NotCompiled
 from torchkeeper.handler.door import ModelDoor, NotRunnable
 
 
