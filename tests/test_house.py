@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": {"config", "machine", "wire"},
     "doctor": {"archive", "config", "errors", "handler", "machine", "wire"},
     "export": {"archive", "config", "errors", "handler", "wire"},
+    "tune": {"config", "wire"},
     "engine": {"config", "errors", "metrics", "pool", "wire"},
     "launcher": {"keys", "machine"},
     "logs": {"config", "errors", "machine", "metrics", "wire"},
@@ -113,6 +114,7 @@ PURE = (
     *("api.body", "api.error_form", "api.routes", "api.sagemaker", "api.site", "rpc.status", "rpc.tensors"),
     *("serving.apis", "serving.dialect", "serving.parameters", "handler.response_head", "worker.passes"),
     *("manifest.kserve", "manifest.kubernetes", "manifest.pod", "manifest.values"),
+    *("tune.agreement", "tune.candidates", "tune.cost", "tune.latency"),
 )
 #: Modules that may read os.environ, and why.
 ENVIRON = {

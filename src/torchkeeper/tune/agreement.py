@@ -1,0 +1,191 @@
+"""Whether an answer is the one that eager float32 gives, and what so many equal ones prove. Pure."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+#: Relative difference of numbers that counts as none.
+RELATIVE = 1e-2
+#: Characters of an answer that are shown.
+_SHOWN = 120
+#: Different bodies of one sample's answers whose verdicts are kept.
+_KEPT = 1000
+_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Check:
+    """When two answers are the same: "same", "exact", "top1", "rel" or "none"."""
+
+    kind: str = "same"
+    #: Relative difference that numbers may have.
+    relative: float = RELATIVE
+
+    def __str__(self) -> str:
+        return f"rel={self.relative:g}" if self.kind == "rel" else self.kind
+
+    @property
+    def told(self) -> str:
+        """The rule in words."""
+        numbers = f"numbers to {self.relative:g}"
+        return {
+            "exact": "byte for byte",
+            "top1": "the same greatest number in each list or map of numbers, all else equal",
+            "rel": f"{numbers}, all else equal",
+            "none": "not compared",
+        }.get(self.kind, f"the same greatest number in maps of labels, {numbers}, all else equal")
+
+
+def read_check(text: str) -> Check:
+    """The check that a flag names: exact, top1, none, rel=NUMBER, or same.
+
+    Raises:
+        ValueError: it names none.
+    """
+    kind, equals, number = text.partition("=")
+    if kind == "rel" and equals:
+        try:
+            relative = float(number)
+        except ValueError:
+            relative = math.nan
+        if 0 <= relative < 1:
+            return Check("rel", relative)
+        raise ValueError(f"--check {text}: rel is a number from 0 to 1, such as rel=1e-3")
+    if text not in ("same", "exact", "top1", "none"):
+        raise ValueError(f"--check {text}: there are same, exact, top1, rel=NUMBER and none")
+    return Check(text)
+
+
+def differs(expected: bytes, found: bytes, check: Check) -> str | None:
+    """How an answer differs from the expected one; None where it does not."""
+    if check.kind == "none" or expected == found:
+        return None
+    whole = f"{_shown(expected)} became {_shown(found)}"
+    if check.kind == "exact":
+        return whole
+    try:
+        why = _differs(json.loads(expected), json.loads(found), check, "")
+    except (ValueError, RecursionError, OverflowError):  # no JSON, or numbers that no float can hold
+        return whole
+    return f"{why} ({whole})" if why else None
+
+
+def _differs(one: Any, other: Any, check: Check, place: str) -> str | None:
+    numeric = _numbers(one)
+    if numeric and _numbers(other) and _ranked(one, check):
+        return _rank(one, other, place)
+    if isinstance(one, dict) and isinstance(other, dict):
+        if one.keys() != other.keys():
+            return f"{place or 'the map'} has other keys"
+        pairs = [(f"{place}.{key}", one[key], other[key]) for key in one]
+    elif isinstance(one, list) and isinstance(other, list):
+        if len(one) != len(other):
+            return f"{place or 'the list'} has {len(other)} values instead of {len(one)}"
+        if numeric and _numbers(other) and not _whole(one):
+            return _far(one, other, check.relative, place)
+        pairs = [(f"{place}[{at}]", *pair) for at, pair in enumerate(zip(one, other, strict=True))]
+    elif _is_number(one) and _is_number(other) and not _whole([one, other]):
+        return _far([one], [other], check.relative, place)
+    else:
+        same = type(one) is type(other) and one == other
+        return None if same else f"{place or 'the answer'} is another one"
+    return next((why for path, *two in pairs if (why := _differs(two[0], two[1], check, path))), None)
+
+
+def _ranked(value: Any, check: Check) -> bool:
+    """Whether only the greatest of the numbers counts."""
+    if len(value) < 2 or check.kind == "rel":
+        return False
+    return isinstance(value, dict) or (check.kind == "top1" and not _whole(value))
+
+
+def _rank(one: Any, other: Any, place: str) -> str | None:
+    first, second = (_greatest(value) for value in (one, other))
+    where = f"{place}: " if place else ""
+    return None if first == second else f"{where}the greatest is {second!r} instead of {first!r}"
+
+
+def _greatest(value: Any) -> Any:
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    return max(items, key=lambda item: item[1])[0]
+
+
+def _far(one: Sequence[float], other: Sequence[float], relative: float, place: str) -> str | None:
+    """A number that is too far off: by the greatest of its list, since rounding errors are."""
+    scale = max((abs(value) for value in (*one, *other) if math.isfinite(value)), default=0.0)
+    for at, (first, second) in enumerate(zip(one, other, strict=True)):
+        same = first == second or (math.isnan(first) and math.isnan(second))
+        if not same and not abs(first - second) <= relative * scale:
+            where = f"{place}[{at}]" if len(one) > 1 else place or "the number"
+            return f"{where} is {second:g} instead of {first:g}"
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _numbers(value: Any) -> bool:
+    """Whether it is a map or a list of numbers, and not empty."""
+    if not isinstance(value, dict | list) or not value:
+        return False
+    return all(map(_is_number, value.values() if isinstance(value, dict) else value))
+
+
+def _whole(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, int) for value in values)
+
+
+def _shown(body: bytes) -> str:
+    text = " ".join(body.decode(errors="replace").split())
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
+
+
+def at_most(samples: int) -> float:
+    """The share of all requests that may differ where none of so many samples did, with 95 % confidence.
+
+    The exact bound, of which 3 / samples is the well-known approximation (the rule of three).
+    """
+    return 1 - math.pow(1 - _CONFIDENCE, 1 / samples)
+
+
+def proof(samples: int) -> str:
+    """What so many samples without a difference prove."""
+    which = "1 sample" if samples == 1 else f"{samples} samples"
+    return (
+        f"none of {which} was answered differently: with 95 % confidence at most {at_most(samples):.2%} of "
+        f"requests like them are"
+    )
+
+
+@dataclass
+class Judge:
+    """Compares answers, as they come, with the expected ones; one body of a sample is compared once."""
+
+    expected: Mapping[int, bytes]
+    check: Check
+    #: Of the samples, for people.
+    names: Sequence[str]
+    #: Answers that came, and the first one that was no success or another one.
+    answers: int = 0
+    failure: str = ""
+    difference: str = ""
+    _known: dict[int, set[bytes]] = field(default_factory=dict)
+
+    def take(self, sample: int, status: int, body: bytes) -> None:
+        """An answer to the sample of that number; status 0: there is none, and the body says why."""
+        self.answers += 1
+        if status != 200:
+            self.failure = self.failure or f"{self.names[sample]} was answered with {status}: {_shown(body)}"
+            return
+        known = self._known.setdefault(sample, set())
+        if body in known or self.difference or sample not in self.expected:
+            return
+        if why := differs(self.expected[sample], body, self.check):
+            self.difference = f"{self.names[sample]}: {why}"
+        elif len(known) < _KEPT:
+            known.add(body)
