@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from conftest import Start  # type: ignore[import-not-found]  # pytest puts this folder on the path
+from conftest import Start, eventually  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
 pytestmark = pytest.mark.slow
 
@@ -178,3 +179,28 @@ def test_an_answer_that_is_too_large_is_not_sent(serve: Start) -> None:
     )
     assert "max_response_size is 200" in large.json()["cause"]
     assert server.client.post("/predictions/echo", data={"answer": "text"}).text == "hällo"
+
+
+DRAWS = """
+import os, random, numpy, torch
+
+DRAWN = f"{random.random()} {numpy.random.rand()} {float(torch.rand(()))}"
+
+def handle(data, context):
+    return data and [f"{os.getpid()} {DRAWN}"] * len(data)
+"""
+
+
+def test_workers_draw_random_numbers_of_their_own(serve: Start) -> None:
+    server = serve({"draws": DRAWS}, "minWorkers: 2\nmaxWorkers: 2\n")
+    drawn: dict[str, list[str]] = {}
+
+    def both_have_answered() -> bool:
+        with ThreadPoolExecutor(4) as threads:
+            answers = threads.map(lambda _: server.client.post("/predictions/draws").text, range(20))
+            drawn.update({pid: numbers for pid, *numbers in map(str.split, answers)})
+        return len(drawn) == 2
+
+    eventually(both_have_answered)
+    for one, other in zip(*drawn.values(), strict=True):
+        assert one != other

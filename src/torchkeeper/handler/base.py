@@ -81,7 +81,8 @@ class BaseHandler:
     def _load_pickled_model(self, model_dir: str, model_file: str, model_pt_path: str | None) -> Any:
         """The eager model of a source file, with the values of a state dict if there is one."""
         weights = Path(model_pt_path) if model_pt_path else None
-        return load_eager(Path(model_dir) / model_file, weights, self.device)
+        mapped = getattr(self.context, "unpacked", False) is True
+        return load_eager(Path(model_dir) / model_file, weights, self.device, mapped=mapped)
 
     def _load_torchscript_model(self, model_pt_path: str) -> Any:
         """The TorchScript model of a file, on the handler's device."""

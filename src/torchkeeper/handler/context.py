@@ -190,6 +190,8 @@ class Context:
         self.models: list[Any] = []
         #: What was applied of `execution` after the handler had initialised.
         self.execution: dict[str, Any] = {}
+        #: Whether the model's folder is the server's own unpacked copy, which nobody changes.
+        self.unpacked = False
         #: Set while a batch is computed by a server.
         self.line: Line | None = None
         self._system_properties = {

@@ -12,22 +12,27 @@ import logging
 import pickle
 import re
 import sys
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
 
+from torchkeeper.handler.assignment import assign, loads_as_usual
 from torchkeeper.handler.exported import read_library, read_pt2
 from torchkeeper.handler.formats import ENGINES, SAFE, TORCHSCRIPT_ENDS, engine_refusal
 from torchkeeper.handler.helpers import PACKAGES, import_file, list_classes_from_module
 from torchkeeper.handler.onnx_model import read_onnx
+from torchkeeper.handler.postponed import Postponed
 from torchkeeper.handler.safe_text import first_sentence
 
 logger = logging.getLogger(__name__)
 
-StateDict = Mapping[str, Any]
+CPU = torch.device("cpu")
+
+StateDict = MutableMapping[str, Any]
 
 #: Libraries of operators and classes that TorchScript may need -> the module that brings them.
 OWNERS = {"torchvision": "torchvision", "torchaudio": "torchaudio", "tensorrt": "torch_tensorrt"}
@@ -36,23 +41,37 @@ OWNERS = {"torchvision": "torchvision", "torchaudio": "torchaudio", "tensorrt": 
 _FOREIGN = re.compile(r"Unknown builtin op: (\w+)::|__torch__\.torch\.classes\.(\w+)\.")
 
 
-def read_pickled_state(path: Path, device: torch.device) -> StateDict:
+def read_pickled_state(path: Path, device: torch.device, mapped: bool = False) -> StateDict:
     """The state dict of a file that torch.save wrote, its tensors on `device`.
+
+    With `mapped` they are the file's own pages, if it has such: processes share them until one writes to
+    them, which changes no file.
 
     Raises:
         RuntimeError: it holds more than tensors and plain containers, or is no such file.
     """
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(
+            path, map_location=device, weights_only=True, mmap=mapped and _holds_plain_bytes(path)
+        )
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise RuntimeError(f"{path.name} holds no plain state dict ({first_sentence(error, 200)})") from error
-    if not isinstance(state, Mapping):
+    if not isinstance(state, MutableMapping):
         raise RuntimeError(f"{path.name} holds a {type(state).__name__}, not a state dict (name -> tensor)")
     return state
 
 
-def read_safetensors(path: Path, device: torch.device) -> StateDict:
-    """The state dict of a .safetensors file, its tensors on `device`.
+def _holds_plain_bytes(path: Path) -> bool:
+    """Whether it is a zip file, as torch.save writes it since 1.6, in which nothing is compressed."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return all(entry.compress_type == zipfile.ZIP_STORED for entry in file.infolist())
+    except zipfile.BadZipFile:
+        return False
+
+
+def read_safetensors(path: Path, device: torch.device, mapped: bool = False) -> StateDict:
+    """The state dict of a .safetensors file, its tensors on `device`; on the CPU always its own pages.
 
     Raises:
         RuntimeError: the package safetensors is missing, or the file is damaged.
@@ -110,7 +129,7 @@ def _import_owner(path: Path, library: str, error: RuntimeError) -> None:
 
 
 #: Suffix -> reader of a state dict; other suffixes are torch.save's.
-STATE_READERS: dict[str, Callable[[Path, torch.device], StateDict]] = {SAFE: read_safetensors}
+STATE_READERS: dict[str, Callable[[Path, torch.device, bool], StateDict]] = {SAFE: read_safetensors}
 
 #: Suffix -> reader of a whole model, for archives without a model file.
 MODEL_READERS: dict[str, Callable[[Path, torch.device], Any]] = {
@@ -144,12 +163,17 @@ def load_whole(path: Path | None, device: torch.device) -> Any:
     return reader(path, device)
 
 
-def load_eager(source: Path, weights: Path | None, device: torch.device) -> torch.nn.Module:
+def load_eager(
+    source: Path, weights: Path | None, device: torch.device, *, mapped: bool = False
+) -> torch.nn.Module:
     """The model that `source` defines, with the weights' values if there are any (not yet on `device`).
 
     Args:
         source: a Python file that defines exactly one model class, made without arguments.
         weights: a state dict; None leaves the class's own initial values.
+        device: where the model will be.
+        mapped: nobody changes the file of the weights while the model is used, so that its pages may be the
+            model's memory.
 
     Raises:
         RuntimeError: `source` is missing, or the weights do not fit the class.
@@ -158,10 +182,18 @@ def load_eager(source: Path, weights: Path | None, device: torch.device) -> torc
     """
     if not source.is_file():
         raise RuntimeError(f"Missing the model.py file: {source}")
-    model: torch.nn.Module = _model_class(_module(source))()
-    if weights is not None:
-        reader = STATE_READERS.get(weights.suffix, read_pickled_state)
-        model.load_state_dict(reader(weights, device))
+    make = _model_class(_module(source))
+    if weights is None:
+        return make()
+    with Postponed() as postponed:
+        model = make()
+    usual = loads_as_usual(model)
+    postponed.settle(model.parameters() if usual else ())
+    reader = STATE_READERS.get(weights.suffix, read_pickled_state)
+    state = reader(weights, CPU if mapped else device, mapped)
+    if mapped and usual:
+        assign(model, state)
+    model.load_state_dict(state)
     return model
 
 
@@ -172,7 +204,7 @@ def _module(source: Path) -> ModuleType:
     return import_file(source)
 
 
-def _model_class(module: ModuleType) -> type:
+def _model_class(module: ModuleType) -> Callable[[], torch.nn.Module]:
     classes = list_classes_from_module(module)
     if len(classes) > 1:
         classes = list_classes_from_module(module, torch.nn.Module)

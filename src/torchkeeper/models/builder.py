@@ -146,7 +146,7 @@ class Builder:
         """
         python = await self._install(about, archive)
         user, folder = self._settings.user, archive.model_dir
-        if user is not None and any(folder.is_relative_to(path) for path in about.owned):
+        if user is not None and about.owns(folder):
             await in_thread(lambda check: give(folder, user.uid, user.gid, check))
         return python
 
@@ -154,7 +154,7 @@ class Builder:
         wanted = archive.manifest.requirements_file
         if not wanted or not self._settings.install_py_dep_per_model:
             return None
-        if not any(archive.model_dir.is_relative_to(path) for path in about.owned):
+        if not about.owns(archive.model_dir):
             raise RequirementsFailed(
                 about.name, "packages are not installed into a folder of the model store"
             )
@@ -240,6 +240,7 @@ class Builder:
             response_timeout=about.config.response_timeout,
             metrics=self._sinks.declared,
             execution=about.config.execution or AS_IT_IS,
+            unpacked=about.owns(archive.model_dir),
         )
         try:
             msgspec.msgpack.encode(spec)

@@ -44,6 +44,10 @@ class About:
     #: What its archive's signature says; None where signatures are not looked at.
     provenance: Provenance | None = None
 
+    def owns(self, path: Path) -> bool:
+        """Whether a file or folder belongs to this version alone."""
+        return any(path.is_relative_to(one) for one in self.owned)
+
 
 class ModelVersion:
     """A version's dispatcher and pool, and the numbers of workers that were asked for."""

@@ -126,6 +126,8 @@ class ModelSpec(msgspec.Struct, frozen=True):
     metrics: tuple[Declared, ...] = ()
     #: How the model is run.
     execution: Execution = AS_IT_IS
+    #: Whether its folder is the server's own unpacked copy: no file in it is changed while workers run.
+    unpacked: bool = False
 
 
 class User(msgspec.Struct, frozen=True, array_like=True):

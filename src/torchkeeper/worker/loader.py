@@ -66,6 +66,7 @@ def load(spec: ModelSpec, max_response_size: int) -> Service:
         metrics=recorder,
         model_yaml_config=spec.model_config,
     )
+    context.unpacked = spec.unpacked
     entry = _initialised_entry(spec.handler, Path(spec.model_dir), context)
     applied = _applied(spec.execution, entry, context)
     service = Service(
