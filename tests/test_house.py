@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": {"config", "machine", "wire"},
     "doctor": {"archive", "config", "errors", "handler", "machine", "wire"},
     "export": {"archive", "config", "errors", "handler", "wire"},
-    "tune": {"config", "wire"},
+    "tune": {"archive", "config", "errors", "machine", "wire"},
     "engine": {"config", "errors", "metrics", "pool", "wire"},
     "launcher": {"keys", "machine"},
     "logs": {"config", "errors", "machine", "metrics", "wire"},
@@ -56,7 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cli": {
         *("archive", "config", "doctor", "errors", "export", "launcher", "logs", "machine", "manifest"),
-        "server",
+        *("server", "tune"),
     },
     "__main__": {"cli", "machine"},
 }
@@ -114,7 +114,8 @@ PURE = (
     *("api.body", "api.error_form", "api.routes", "api.sagemaker", "api.site", "rpc.status", "rpc.tensors"),
     *("serving.apis", "serving.dialect", "serving.parameters", "handler.response_head", "worker.passes"),
     *("manifest.kserve", "manifest.kubernetes", "manifest.pod", "manifest.values"),
-    *("tune.agreement", "tune.candidates", "tune.cost", "tune.latency"),
+    *("tune.agreement", "tune.budget", "tune.candidates", "tune.choosing", "tune.cost", "tune.latency"),
+    *("tune.target", "tune.tuned_file", "tune.verdict"),
 )
 #: Modules that may read os.environ, and why.
 ENVIRON = {
@@ -213,6 +214,10 @@ def test_front_and_child_share_what_crosses_between_them_and_nothing_else() -> N
         elif folder not in TOOLS:
             assert not below & CHILD
     assert "api" not in MAY_IMPORT["rpc"]
+
+
+def test_nothing_but_the_command_line_knows_tune() -> None:
+    assert {folder for folder, below in MAY_IMPORT.items() if "tune" in below} == {"cli"}
 
 
 @pytest.mark.parametrize("name", sorted(name for name in MODULES if folder_of(name) not in CHILD | TOOLS))

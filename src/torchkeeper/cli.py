@@ -26,6 +26,7 @@ from torchkeeper.config.whole_flags import OWN_FLAGS, TorchServeParser, add_own_
 from torchkeeper.errors import LaunchRefused, SettingsError
 from torchkeeper.machine.signals import end_signals
 from torchkeeper.manifest import command as manifest
+from torchkeeper.tune import flags as tune
 
 
 def torchserve_parser() -> argparse.ArgumentParser:
@@ -252,6 +253,7 @@ def torchkeeper(argv: Sequence[str] | None = None) -> int:
     )
     export.add_to(verbs)
     manifest.add_to(verbs)
+    tune.add_to(verbs)
     sagemaker = verbs.add_parser("sagemaker", help="serve as a SageMaker container, by SageMaker's variables")
     sagemaker.add_argument("--print", action="store_true", help="print the configuration and serve nothing")
     arguments = parser.parse_args(argv)
@@ -262,6 +264,7 @@ def torchkeeper(argv: Sequence[str] | None = None) -> int:
         "inspect": _inspect,
         "manifest": manifest.run,
         "sagemaker": _sagemaker,
+        "tune": _tune,
     }
     return verb[arguments.verb](arguments)
 
@@ -292,6 +295,12 @@ def _sagemaker(arguments: argparse.Namespace) -> int:
 
 def _export(arguments: argparse.Namespace) -> int:
     return export.run(arguments, process_environ().get("SOURCE_DATE_EPOCH"))
+
+
+def _tune(arguments: argparse.Namespace) -> int:
+    from torchkeeper.tune.command import run
+
+    return run(arguments, process_environ())
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -143,3 +143,26 @@ def processor_features(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str] 
         return None
     found = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.M)
     return frozenset(found[1].split()) if found else None
+
+
+#: What a processor can do that decides which way of computing is the fastest, in Linux's names.
+_OF_SPEED = (
+    *("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_ne_convert"),
+    *("amx_tile", "amx_bf16", "amx_int8", "amx_fp16"),
+    *("asimd", "asimddp", "fphp", "bf16", "i8mm", "sve"),
+)
+
+
+def features_of_speed(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
+    """Those features of the processor that decide how fast models run on it; none where nobody says."""
+    found = processor_features(cpuinfo) or frozenset()
+    return tuple(name for name in _OF_SPEED if name in found)
+
+
+def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The name that the processor gives itself; empty where nobody says."""
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.M)
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return found[1].strip() if found else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -166,10 +166,12 @@ def proof(samples: int) -> str:
 class Judge:
     """Compares answers, as they come, with the expected ones; one body of a sample is compared once."""
 
-    expected: Mapping[int, bytes]
+    expected: dict[int, bytes]
     check: Check
     #: Of the samples, for people.
     names: Sequence[str]
+    #: Whether the first answer to a sample is what others are compared with.
+    learns: bool = False
     #: Answers that came, and the first one that was no success or another one.
     answers: int = 0
     failure: str = ""
@@ -182,6 +184,8 @@ class Judge:
         if status != 200:
             self.failure = self.failure or f"{self.names[sample]} was answered with {status}: {_shown(body)}"
             return
+        if self.learns:
+            self.expected.setdefault(sample, body)
         known = self._known.setdefault(sample, set())
         if body in known or self.difference or sample not in self.expected:
             return
@@ -189,3 +193,8 @@ class Judge:
             self.difference = f"{self.names[sample]}: {why}"
         elif len(known) < _KEPT:
             known.add(body)
+
+    @property
+    def samples(self) -> int:
+        """Different samples that were answered."""
+        return len(self._known)

@@ -57,20 +57,22 @@ class Questions:
     judge: Judge
 
 
-async def closed(questions: Questions, connections: int, seconds: float, least: int = 0) -> LoadRun:
+async def closed(
+    questions: Questions, connections: int, seconds: float, least: int = 0, longest: float = math.inf
+) -> LoadRun:
     """Every connection asks, and asks again once it was answered; samples take turns.
 
     Args:
         questions: whom, and what.
         connections: requests that are on their way at once.
         seconds: how long; it goes on until at least
-        least: answers came.
+        least: answers came, but not for more than
+        longest: seconds, as long as a last answer does not take longer.
 
     Raises:
         OSError: the server does not listen.
-        TimeoutError: the last answers did not come.
     """
-    loop = _ClosedLoop(questions, seconds, least)
+    loop = _ClosedLoop(questions, seconds, least, longest)
     await loop.open(connections)
     begin = time.process_time()
     try:
@@ -80,8 +82,9 @@ async def closed(questions: Questions, connections: int, seconds: float, least: 
 
 
 class _ClosedLoop:
-    def __init__(self, questions: Questions, seconds: float, least: int) -> None:
-        self._questions, self._seconds, self._least = questions, seconds, least
+    def __init__(self, questions: Questions, seconds: float, least: int, longest: float) -> None:
+        self._questions = questions
+        self._seconds, self._least, self._longest = seconds, least, longest
         self._askers: list[Asker] = []
         self._next = 0
         self._begin = self._last = 0.0
@@ -120,8 +123,9 @@ class _ClosedLoop:
         if not self._over:
             self._latencies.append(now - asker.since)
             self._last = now
-            late = now - self._begin >= self._seconds and len(self._latencies) >= self._least
-            self._over = late or bool(judge.failure)
+            spent = now - self._begin
+            enough = spent >= self._seconds and len(self._latencies) >= self._least
+            self._over = enough or spent >= self._longest or bool(judge.failure)
         if not self._over:
             self._ask(asker)
         elif not any(one.waiting for one in self._askers):

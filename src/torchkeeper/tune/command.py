@@ -1,0 +1,200 @@
+"""The course of a run of `torchkeeper tune`, and what it prints and writes."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+from rich.console import Console
+
+from torchkeeper import __version__
+from torchkeeper.machine.hardware import cpu_count, features_of_speed, processor_name
+from torchkeeper.tune.agreement import Check, read_check
+from torchkeeper.tune.budget import Budget, read_time
+from torchkeeper.tune.refusal import TuneRefused
+from torchkeeper.tune.repacking import TunedArchive, open_tuned
+from torchkeeper.tune.results import FILE, Subject, TuneResults, Winner, resumed, save
+from torchkeeper.tune.samples import TuneSample, digest_of, read_samples, warmup_files
+from torchkeeper.tune.search import Search
+from torchkeeper.tune.show import Progress
+from torchkeeper.tune.target import Target, read_target
+from torchkeeper.tune.trial_server import ServerGone, TrialServer
+from torchkeeper.tune.trials import PERCENTS, Trialled, Trials, routed
+from torchkeeper.tune.tuned_file import MARK, tuned_for, tuned_text
+from torchkeeper.tune.verdict import Conclusion, conclude
+
+#: Routes whose bodies are what a warm-up gives the handler.
+_PLAIN_ROUTES = ("/predictions/", "/invocations", "/models/")
+
+
+@dataclass(frozen=True)
+class TunePlan:
+    """What the flags ask for, checked."""
+
+    source: TunedArchive
+    samples: tuple[TuneSample, ...]
+    warmup: Mapping[str, bytes]
+    route: str
+    target: Target | None
+    check: Check
+    seconds: float
+    output: Path
+    #: The settings' file.
+    config: Path
+    resume: bool
+    write: bool
+
+    @property
+    def subject(self) -> Subject:
+        """What the results are of."""
+        return Subject(
+            archive=self.source.path.name,
+            model=self.source.model_name,
+            digest=self.source.digest,
+            samples=len(self.samples),
+            samples_digest=digest_of(self.samples),
+            route=self.route,
+            check=str(self.check),
+            cores=cpu_count(),
+            processor=processor_name(),
+            features=features_of_speed(),
+            version=__version__,
+        )
+
+
+def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Tunes; returns the exit code: 1 where there is no winner."""
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix="torchkeeper-tune-") as scratch:
+            plan = read_plan(arguments, Path(scratch) / "archive")
+            plan.output.mkdir(parents=True, exist_ok=True)
+            results = resumed(plan.output, plan.subject) if plan.resume else TuneResults(plan.subject)
+            server = TrialServer(Path(scratch) / "server", arguments.ts_config, environ)
+            how = uvloop.run(tune(plan, results, server, console))
+            verdict = conclude(results, plan.target, plan.check, how)
+            return _told(plan, results, verdict, console)
+    except (TuneRefused, ValueError, OSError) as error:
+        print(f"torchkeeper tune: error: {error}", file=sys.stderr)
+        return 1
+
+
+def read_plan(arguments: argparse.Namespace, scratch: Path) -> TunePlan:
+    """The flags, checked; the archive is unpacked into the folder `scratch`.
+
+    Raises:
+        TuneRefused, ValueError: something named is missing or makes no sense; one sentence.
+    """
+    path: Path = arguments.archive
+    target = read_target(arguments.target) if arguments.target else None
+    check, seconds = read_check(arguments.check), read_time(arguments.time)
+    samples = read_samples(arguments.sample)
+    source = open_tuned(path, scratch)
+    if arguments.write and not (path.is_file() and zipfile.is_zipfile(path)):
+        raise TuneRefused(f"--write needs an archive that is a zip file (.mar), which {path} is not")
+    stem = path.name.removesuffix(".mar").removesuffix(".tar.gz")
+    config = path.absolute().with_name(f"{stem}.model-config.yaml")
+    _check_writable(config)
+    route = arguments.route or f"/predictions/{source.model_name}"
+    routed(route, source.model_name, source.model_name)
+    warmup = warmup_files(samples) if route.startswith(_PLAIN_ROUTES) else {}
+    return TunePlan(
+        *(source, samples, warmup, route, target, check, seconds),
+        output=arguments.output or Path(f"tune-{stem}"),
+        config=config,
+        resume=arguments.resume,
+        write=arguments.write,
+    )
+
+
+def _check_writable(config: Path) -> None:
+    if config.exists() and not config.read_text(errors="replace").startswith(MARK):
+        raise TuneRefused(f"{config} is there and not of tune's making: move it, it would be overwritten")
+    if not os.access(config.parent, os.W_OK):
+        raise TuneRefused(f"{config.parent} cannot be written to, and {config.name} is to lie there")
+
+
+async def tune(plan: TunePlan, results: TuneResults, server: TrialServer, console: Console) -> str:
+    """Searches until the time is up or somebody ends it; returns how it ended, empty where it is done.
+
+    Raises:
+        TuneRefused: the archive or the samples cannot be used.
+    """
+    budget = Budget(plan.seconds)
+    percents = tuple(dict.fromkeys((*PERCENTS, *([f"{plan.target.percent:g}"] if plan.target else []))))
+    what = Trialled(plan.source, plan.samples, plan.warmup, plan.route, plan.check, percents)
+    with Progress(console, budget) as progress:
+        search = Search(
+            Trials(what, server, results, budget),
+            results,
+            budget,
+            results.subject.cores,
+            plan.target,
+            plan.source.scripted,
+            samples_fit=bool(plan.warmup) or plan.source.brings_samples,
+            say=progress.say,
+            keep=lambda: save(results, plan.output),
+        )
+        task = asyncio.create_task(_searched(search, server, progress))
+        with _signals(lambda: server.kill() if task.done() else task.cancel()):
+            await asyncio.wait({task}, timeout=budget.seconds)
+            task.cancel()
+            await asyncio.wait({task})
+            progress.say("the server ends")
+            await server.stop()
+    if task.cancelled():
+        return "it was interrupted" if budget.left else ""
+    error = task.exception()
+    if isinstance(error, ServerGone):
+        return str(error)
+    if error is not None:
+        raise error
+    return ""
+
+
+async def _searched(search: Search, server: TrialServer, progress: Progress) -> None:
+    progress.say("a server starts")
+    await server.start()
+    await search.run()
+
+
+@contextlib.contextmanager
+def _signals(interrupt: Callable[[], object]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM mean that, and nothing else."""
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        loop.add_signal_handler(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+def _told(plan: TunePlan, results: TuneResults, verdict: Conclusion, console: Console) -> int:
+    """Prints how it ended, and writes the files; returns the exit code."""
+    for one in results.outs:
+        console.print(f"out: {one.candidate}: {one.why}", markup=False)
+    for sentence in (*results.remarks, *verdict.told):
+        console.print(sentence, markup=False)
+    if verdict.standing is None:
+        save(results, plan.output)
+        return 1
+    winner = verdict.standing.candidate
+    results.winner = Winner(winner, tuple(verdict.told))
+    save(results, plan.output)
+    keys = plan.source.with_warmup(winner.config()) | {"tunedFor": tuned_for(results.subject)}
+    plan.config.write_text(tuned_text(results, verdict.standing, keys, verdict.told))
+    console.print(f"{plan.config} has the settings, {plan.output / FILE} all that was measured", markup=False)
+    return 0

@@ -1,0 +1,288 @@
+"""The search: what variants cost, a race of set-ups, a final of the best; each until its share of the time.
+
+Owns the order of what is tried and why; what is measured stands in the results, from which it also goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from torchkeeper.tune.budget import COSTS, RACE, Budget, OutOfTime
+from torchkeeper.tune.candidates import (
+    BATCHES,
+    Candidate,
+    best_variants,
+    entrants,
+    is_compiled,
+    needs,
+    neighbours,
+    plainer,
+    splits,
+    variant_name,
+    variants,
+    worth_compiling,
+)
+from torchkeeper.tune.choosing import FULL, MANY, Standing, best, meets, standings
+from torchkeeper.tune.cost import fitted
+from torchkeeper.tune.results import LoadKind, Measurement, TuneResults, VariantCost
+from torchkeeper.tune.target import Target
+from torchkeeper.tune.trials import Out, Trials
+from torchkeeper.tune.verdict import untuned
+from torchkeeper.wire.execution import AS_IT_IS, Execution
+
+#: Closed loops and open ones that the finalists stand.
+LOADS = (FULL, LoadKind(16), LoadKind(4), LoadKind(1), LoadKind(MANY, 0.5), LoadKind(MANY, 0.8))
+#: Shares of a candidate's rate at which a target is looked for, one after the other until it is met.
+SHARES = (0.95, 0.85, 0.7, 0.5, 0.3, 0.1)
+#: How many variants are raced, set-ups come into the final, and rounds the final has.
+_RACED, _FINALISTS, _ROUNDS = 5, 3, 3
+#: Of the best rate foretold, what another one must have to be raced; and a compiled one.
+_HOPEFUL, _COMPILED_GAIN = 0.6, 1.03
+#: Milliseconds that batches are waited for where the cost of a full one is measured.
+_GATHER = 10
+#: Seconds of a row below which compiling does not pay, and of the whole time below which nobody waits for it.
+_FLOOR, _PATIENT = 1e-4, 240.0
+#: By when the final is over, and what each line is worth is measured.
+_FINAL = 0.88
+
+
+@dataclass
+class Search:
+    """A search; `run` it, and read the results."""
+
+    trials: Trials
+    results: TuneResults
+    budget: Budget
+    cores: int
+    target: Target | None
+    #: Whether the model is TorchScript, and whether samples can warm it up.
+    scripted: bool | None
+    samples_fit: bool
+    say: Callable[[str], None]
+    #: Keeps what is known.
+    keep: Callable[[], None]
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """Batch sizes in which the eager model answers as it does alone."""
+        return (1,) if any(one.alone_only for one in self.results.costs) else BATCHES
+
+    async def run(self) -> None:
+        """All of it, or as much as there is time for.
+
+        Raises:
+            TuneRefused: the archive or the samples cannot be used.
+        """
+        self.say("eager float32 answers the samples")
+        await self.trials.learn(Candidate(), self.budget.seconds / 20)
+        for phase in (self._costs, self._race, self._final, self._worths):
+            try:
+                await phase()
+            except OutOfTime:
+                self.results.remark("The time was up before all was tried")
+            self.keep()
+
+    # --- what variants cost --------------------------------------------------------------------------------
+
+    async def _costs(self) -> None:
+        threads = sorted({threads for _, threads in splits(self.cores)})
+        for variant in variants(scripted=self.scripted, samples_fit=self.samples_fit):
+            for count in threads[:1] if is_compiled(variant) else threads:
+                execution = msgspec.structs.replace(variant, threads=count)
+                if self.results.costs and not self.budget.until(COSTS):
+                    self.results.remark(f"{variant_name(variant)} was not tried: there was no time for it")
+                    break
+                if self._passed_over(execution):
+                    break
+                if self.results.cost_of(execution) is None:
+                    self.say(f"what a batch costs: {variant_name(variant)}, threads: {count}")
+                    found = await self._cost(execution)
+                    self.results.costs.append(found)
+                    if found.out:
+                        self.say(f"out: {variant_name(variant)}: {found.out}")
+                    self.keep()
+
+    def _passed_over(self, execution: Execution) -> bool:
+        """Whether a variant is not tried; said why."""
+        name = variant_name(execution)
+        for part in (*needs(execution), execution):
+            known = self._refused(part)
+            if known is not None:
+                if known.execution.threads == execution.threads and part is not execution:
+                    self.results.remark(f"{name} was not tried: {variant_name(part)} is out")
+                return True
+        if not is_compiled(execution):
+            return False
+        plain = self.results.cost_of(Execution(threads=1))
+        why = None if plain is None or plain.cost is None else worth_compiling(plain.cost, 16, _FLOOR)
+        if self.budget.seconds < _PATIENT:
+            why = f"compiling takes most of a time below {_PATIENT:.0f} s"
+        if why:
+            self.results.remark(f"{name} was not tried: {why}")
+        return bool(why) or not self.budget.until(RACE)
+
+    def _refused(self, part: Execution) -> VariantCost | None:
+        """The variant's cost where it is out, whatever the threads."""
+        name = variant_name(part)
+        return next(
+            (one for one in self.results.costs if one.out and variant_name(one.execution) == name), None
+        )
+
+    async def _cost(self, execution: Execution) -> VariantCost:
+        candidate = Candidate(execution=execution, batch_size=BATCHES[-1], policy="delay", delay=_GATHER)
+        points: list[tuple[float, float]] = []
+        alone_only = ""
+        try:
+            async with self.trials.placing(candidate, RACE) as placed:
+                for rows in self.batches:
+                    point, difference = await self.trials.batches(candidate, placed, rows)
+                    if difference and rows > 1 and _is_eager(execution):
+                        alone_only = difference
+                        break
+                    if difference:
+                        raise self.trials.out(candidate, _told(rows, difference))
+                    points += [point] if point[0] else []
+                    if point[0] and point[1] / point[0] * rows * 4 > self.budget.each:
+                        break  # the next larger batch would take too long
+        except Out as out:
+            return VariantCost(execution, out=str(out))
+        if alone_only:
+            self.results.remark(
+                "The handler itself answers otherwise in batches than alone, so that only batches of one "
+                f"were tried: {alone_only}"
+            )
+        cost = fitted(points) if points else None
+        return VariantCost(
+            execution, cost, tuple(points), placed.load_seconds, placed.memory, alone_only=alone_only
+        )
+
+    # --- the race ------------------------------------------------------------------------------------------
+
+    async def _race(self) -> None:
+        costs = [(one.execution, one.cost) for one in self.results.costs if one.cost is not None]
+        foretold = entrants(costs, self.cores, MANY)
+        foretold = best_variants([pair for pair in foretold if pair[1].batch_size in self.batches], _RACED)
+        await self._try((untuned(self.cores),))
+        await self._try(_hopeful(foretold))
+        for one in self._standings()[:2]:
+            await self._try(each for each in neighbours(one.candidate) if self._right(each.batch_size))
+
+    def _right(self, rows: int) -> bool:
+        return rows == 1 or len(self.batches) > 1
+
+    async def _try(self, candidates: Iterable[Candidate]) -> None:
+        """Measures each of them shortly, as long as there is time for it."""
+        for candidate in candidates:
+            if not self.budget.fits(self._needed(candidate), RACE):
+                self.results.remark("The race was over before all set-ups were tried")
+                return
+            self.say(f"race: {candidate}")
+            await self._out_or(self._probe(candidate))
+            self.keep()
+
+    async def _probe(self, candidate: Candidate) -> None:
+        for connections in (MANY, 16, 4, 1):
+            found = await self.trials.measure(candidate, LoadKind(connections), 0)
+            if self.target is None or meets(found, self.target):
+                return
+
+    def _needed(self, candidate: Candidate) -> float:
+        """Seconds that a candidate takes to load and to be measured, by its variant's own."""
+        name = variant_name(candidate.execution)
+        loads = [one.load_seconds for one in self.results.costs if variant_name(one.execution) == name]
+        compiles = candidate.workers if is_compiled(candidate.execution) else 1
+        return max(loads, default=1.0) * compiles + self.budget.each * 1.5
+
+    async def _out_or(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except Out as out:
+            self.say(f"out: {out}")
+
+    def _standings(self) -> list[Standing]:
+        return [
+            one for one in standings(self.results.measurements, self.target) if self._still(one.candidate)
+        ]
+
+    def _still(self, candidate: Candidate) -> bool:
+        return not self.results.is_out(candidate)
+
+    # --- the final -----------------------------------------------------------------------------------------
+
+    async def _final(self) -> None:
+        finalists = [one.candidate for one in self._standings()[:_FINALISTS]]
+        finalists += [untuned(self.cores)] if untuned(self.cores) not in finalists else []
+        for round_ in range(1, _ROUNDS + 1):
+            begin = self.budget.spent
+            for candidate in finalists:
+                if self._still(candidate):
+                    self.say(f"final, round {round_} of {_ROUNDS}: {candidate}")
+                    await self._out_or(self._placed_round(candidate, round_))
+                    self.keep()
+            if not self.budget.fits(self.budget.spent - begin, _FINAL):
+                return
+
+    async def _placed_round(self, candidate: Candidate, round_: int) -> None:
+        """A round; who is in the final stays placed until its end."""
+        await self.trials.place(candidate)
+        if self.target is None:
+            await self._all_loads(candidate, round_)
+        else:
+            await self._until_met(candidate, round_, self.target)
+
+    async def _all_loads(self, candidate: Candidate, round_: int) -> None:
+        full = 0.0
+        for kind in LOADS:
+            found = await self.trials.measure(candidate, kind, round_, full * kind.share)
+            full = found.rate if kind == FULL else full
+
+    async def _until_met(self, candidate: Candidate, round_: int, target: Target) -> None:
+        """The greatest load, of those tried, that is answered within the target."""
+        full = await self.trials.measure(candidate, FULL, round_)
+        await self.trials.measure(candidate, LoadKind(1), round_)
+        for share in SHARES:
+            kind = LoadKind(MANY, share)
+            if any(not meets(one, target) for one in self._earlier(candidate, kind, round_)):
+                continue
+            if meets(await self.trials.measure(candidate, kind, round_, full.rate * share), target):
+                return
+
+    def _earlier(self, candidate: Candidate, kind: LoadKind, round_: int) -> list[Measurement]:
+        found = (self.results.measured(candidate, kind, each) for each in range(1, round_))
+        return [one for one in found if one is not None]
+
+    # --- what each line is worth ---------------------------------------------------------------------------
+
+    async def _worths(self) -> None:
+        winner = best(self._standings())
+        if winner is None:
+            return
+        for key, candidate in plainer(winner.candidate).items():
+            if self.budget.fits(self._needed(candidate)):
+                self.say(f"what {key} is worth: {candidate}")
+                await self._out_or(self._probe_full(candidate))
+
+    async def _probe_full(self, candidate: Candidate) -> None:
+        await self.trials.measure(candidate, FULL, 0)
+
+
+def _hopeful(foretold: Sequence[tuple[float, Candidate]]) -> list[Candidate]:
+    """Those that may win by what was foretold; a compiled one only where that is clearly more."""
+    most = max((rate for rate, _ in foretold), default=0.0)
+    plain = max((rate for rate, one in foretold if not is_compiled(one.execution)), default=0.0)
+    return [
+        one
+        for rate, one in foretold
+        if rate >= most * _HOPEFUL and (not is_compiled(one.execution) or rate >= plain * _COMPILED_GAIN)
+    ]
+
+
+def _told(rows: int, difference: str) -> str:
+    return difference if rows == 1 else f"in mixed batches of {rows}: {difference}"
+
+
+def _is_eager(execution: Execution) -> bool:
+    return variant_name(execution) == variant_name(AS_IT_IS)

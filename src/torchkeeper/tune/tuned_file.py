@@ -1,0 +1,122 @@
+"""The text of the model-config.yaml that was found: each line with what it is worth, as measured. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from torchkeeper.tune.candidates import Candidate, plainer, splits
+from torchkeeper.tune.choosing import FULL, Standing
+from torchkeeper.tune.results import Measurement, Subject, TuneResults
+
+#: How the text begins, by which it is known again.
+MARK = "# Written by torchkeeper tune"
+#: Where the comments begin.
+_COLUMN = 34
+
+
+def tuned_for(subject: Subject) -> dict[str, Any]:
+    """The machine that the settings are for."""
+    features = {"features": list(subject.features)} if subject.features else {}
+    return {"cores": subject.cores, **features}
+
+
+def tuned_text(results: TuneResults, standing: Standing, keys: Mapping[str, Any], told: list[str]) -> str:
+    """The text of the file.
+
+    Args:
+        results: all that was measured.
+        standing: the winner's.
+        keys: the winner's, and whatever else the file is to say.
+        told: sentences about the whole.
+    """
+    subject = results.subject
+    head = [f"{MARK} (torchkeeper {subject.version}) for {subject.archive}, sha256 {subject.digest}."]
+    head += [f"# {sentence}" for sentence in told]
+    head += [f"# Measured on {subject.cores} cores of {subject.processor or 'an unnamed processor'}."]
+    worth = worths(results, standing.candidate)
+    lines = []
+    for key, value in keys.items():
+        if key == "execution":
+            lines.append("execution:")
+            lines += [_line(name, value[name], worth.get(name, ""), "  ") for name in value]
+        else:
+            lines.append(_line(key, value, worth.get(key, ""), ""))
+    return "\n".join((*head, *lines, ""))
+
+
+def worths(results: TuneResults, winner: Candidate) -> dict[str, str]:
+    """What each key is worth: the winner's rate over that of the same set-up without the key."""
+    rate, threads = _rate(results, winner), winner.execution.threads
+    refused = {one.candidate for one in results.outs}
+    found = {
+        "minWorkers": _workers(results, winner, rate),
+        "maxWorkers": "as many as at the start",
+        "batchPolicy": _policies(results, winner, rate),
+        "threads": f"{winner.workers} x {threads} of {results.subject.cores} cores",
+        "tunedFor": "on another machine a warning says so",
+    }
+    for key, other in plainer(winner).items():
+        than = "with batches of one" if key == "batchSize" else "without it"
+        found[key] = f"{than} requests fail" if other in refused else _gain(rate, _rate(results, other), than)
+    return found
+
+
+def _policies(results: TuneResults, winner: Candidate, rate: float) -> str:
+    """How the default policy did against the others."""
+    others = [
+        (one.candidate, one.rate)
+        for one in results.measurements
+        if one.load == FULL and _same_but_policy(one.candidate, winner)
+    ]
+    best = max(others, key=lambda pair: pair[1], default=None)
+    return _gain(rate, best[1], f"with {best[0].policy}") if best else ""
+
+
+def _same_but_policy(one: Candidate, other: Candidate) -> bool:
+    alike = (one.execution, one.workers, one.batch_size) == (
+        other.execution,
+        other.workers,
+        other.batch_size,
+    )
+    return alike and one.policy != other.policy
+
+
+def _workers(results: TuneResults, winner: Candidate, rate: float) -> str:
+    """How other divisions of the cores did with the same variant and batch."""
+    said = []
+    for workers, threads in splits(results.subject.cores):
+        for one in results.measurements:
+            same = (one.candidate.batch_size, one.candidate.policy) == (winner.batch_size, winner.policy)
+            alike = _without_threads(one.candidate) == _without_threads(winner)
+            here = (one.candidate.workers, one.candidate.execution.threads) == (workers, threads)
+            if same and alike and here and workers != winner.workers and one.load == FULL:
+                said.append(_gain(rate, one.rate, f"with {workers} x {threads}"))
+                break
+    return "; ".join(filter(None, said))
+
+
+def _without_threads(candidate: Candidate) -> tuple[Any, ...]:
+    execution = candidate.execution
+    return execution.memory_format, execution.dtype, execution.freeze, execution.aot
+
+
+def _gain(rate: float, other: float | None, than: str) -> str:
+    if not rate or not other:
+        return ""
+    return f"{rate / other:.2f} times the rate {than} ({rate:,.0f} instead of {other:,.0f} a second)"
+
+
+def _rate(results: TuneResults, candidate: Candidate) -> float:
+    """Answers a second at all connections; of the final if it was in it. 0: never measured."""
+    ours = [one for one in results.measurements if one.candidate == candidate and one.load == FULL]
+    counted: list[Measurement] = [one for one in ours if one.round] or ours
+    return sum(one.rate for one in counted) / len(counted) if counted else 0.0
+
+
+def _line(key: str, value: Any, worth: str, indent: str) -> str:
+    written = yaml.safe_dump([value], default_flow_style=True, width=10_000, allow_unicode=True).strip()[1:-1]
+    text = f"{indent}{key}: {written}"
+    return f"{text:<{_COLUMN}}# {worth}" if worth else text

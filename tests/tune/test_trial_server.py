@@ -1,0 +1,100 @@
+"""A server for trials: what it is told, what it counts, and that nothing of it is left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import psutil
+import pytest
+
+from servers import make_archive  # type: ignore[import-not-found]  # pytest puts the tests' folder on the path
+from torchkeeper.tune.asker import ask, request
+from torchkeeper.tune.refusal import TuneRefused
+from torchkeeper.tune.trial_server import BatchFigures, ServerGone, TrialServer, VariantRefused, read_figures
+
+PAGE = """\
+# HELP torchkeeper_handler_seconds Seconds that a worker took for a batch, the handler in it
+torchkeeper_handler_seconds_bucket{model_name="m",model_version="1.0",le="0.001",} 1.0
+torchkeeper_handler_seconds_count{model_name="m",model_version="1.0",} 4.0
+torchkeeper_handler_seconds_sum{model_name="m",model_version="1.0",} 2.5E-4
+torchkeeper_batch_size_count{model_name="m",model_version="1.0",} 4.0
+torchkeeper_batch_size_sum{model_name="m",model_version="1.0",} 64.0
+torchkeeper_batch_size_sum{model_name="m2",model_version="1.0",} 1.0
+"""
+
+HANDLER = """
+def handle(data, context):
+    return data and [bytes(row.get("body") or row.get("data")) for row in data]
+"""
+FAILING = """
+def handle(data, context):
+    raise ValueError("no such thing")
+"""
+
+
+def test_figures_are_read_of_the_metrics_page() -> None:
+    assert read_figures(PAGE, "m") == BatchFigures(4.0, 64.0, 2.5e-4)
+    assert read_figures(PAGE, "m2") == BatchFigures(0.0, 1.0, 0.0)
+    assert read_figures(PAGE, "gone") == BatchFigures(0.0, 0.0, 0.0)
+
+
+@pytest.mark.slow
+def test_a_model_is_placed_asked_and_taken_away_and_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    good, bad = (make_archive(tmp_path / "made", *pair) for pair in (("good", HANDLER), ("bad", FAILING)))
+    config = tmp_path / "user.properties"
+    config.write_text(
+        "inference_address=http://0.0.0.0:80\nload_models=all\nmetrics_mode=legacy\nmax_request_size=7\n"
+    )
+    environ = {**os.environ, "TS_CONFIG_FILE": "/gone", "LOG_LOCATION": "/gone"}
+
+    async def run() -> psutil.Process:
+        server = TrialServer(tmp_path / "server", config, environ)
+        await server.start()
+        assert server._process is not None
+        process = psutil.Process(server._process.pid)
+        try:
+            for archive in (good, bad):
+                archive.rename(server.store / archive.name)
+            await server.register(server.store / good.name, "m", 1, 60)
+            assert await ask(server.inference, request("POST", "/predictions/m", b"1"), 60) == (200, b"1")
+            too_long = await ask(server.inference, request("POST", "/predictions/m", b"12345678"), 60)
+            assert too_long[0] == 413
+            found = await server.figures("m")
+            assert (found.batches, found.rows) == (1.0, 1.0)
+            assert found.seconds > 0
+            assert await server.memory("m") > 1 << 20
+            with pytest.raises(VariantRefused, match="no such thing"):
+                await server.register(server.store / bad.name, "bad", 1, 60)
+            await server.unregister("m")
+            status, _ = await ask(server.inference, request("POST", "/predictions/m", b"1"), 60)
+            assert status == 404
+        finally:
+            await server.stop()
+        with pytest.raises(ServerGone, match="it said: "):
+            await server.unregister("m")
+        return process
+
+    process = asyncio.run(run())
+    assert not process.is_running()
+    assert not list((tmp_path / "server" / "temp").glob("torchkeeper*"))
+
+
+@pytest.mark.slow
+def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
+    config = tmp_path / "user.properties"
+    config.write_text("job_queue_size=none\n")
+
+    async def run(ts_config: Path) -> None:
+        server = TrialServer(tmp_path / f"of-{ts_config.name}", ts_config, os.environ)
+        try:
+            await server.start()
+        finally:
+            await server.stop()
+
+    with pytest.raises(TuneRefused, match="job_queue_size=none"):
+        asyncio.run(run(config))
+    with pytest.raises(TuneRefused, match="No such file"):
+        asyncio.run(run(tmp_path / "gone"))
