@@ -190,6 +190,7 @@ def checked_settings(
         log_level=arguments.log_level,
         sandbox=arguments.sandbox,
         kserve=arguments.kserve,
+        model_configs=tuple(arguments.model_config),
     )
     settings, warnings = load_settings(command_line, environ, cwd)
     if settings.store_url is None and not settings.store.is_dir():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchkeeper.config.model_config import parse_model_config
+from torchkeeper.config.model_config import ReplacingConfig, parse_model_config, read_replacing
 from torchkeeper.config.model_settings import GivenSettings
 
 FILE = "m.yaml"
@@ -85,3 +85,48 @@ def test_any_text_is_read_or_said(text: str) -> None:
     given, said = parse_model_config(text, FILE)
     assert given == GivenSettings() or given.raw
     assert all("\n" not in sentence for sentence in said)
+
+
+def test_keys_of_the_operators_file_take_the_place_of_the_archives() -> None:
+    over = read_replacing("batchSize: 64\nexecution: {threads: 1}\nmine: 2\n", "their.yaml")
+    text = "batchSize: 4\nmaxBatchDelay: 7\nexecution: {memoryFormat: channels_last}\nmine: 1\nours: 3\n"
+    given, said = parse_model_config(text, FILE, over)
+    assert not said
+    assert {key: value for key, value in given.values().items() if key != "execution"} == {
+        "batch_size": 64,
+        "max_batch_delay": 7,
+    }
+    execution = given.told["execution"].value
+    assert (execution.threads, execution.memory_format) == (1, "")  # a section is replaced as a whole
+    assert given.raw["mine"] == 2
+    assert given.raw["ours"] == 3
+    assert str(given.told["batch_size"]) == "model-config.yaml/their.yaml"
+    assert str(given.told["max_batch_delay"]) == f"model-config.yaml/{FILE}"
+
+
+def test_what_clashes_only_together_is_refused() -> None:
+    over = ReplacingConfig("their.yaml", {"execution": {"threads": 1}})
+    given, _ = parse_model_config("pt2: inductor\n", FILE, over)
+    (sentence,) = given.refused
+    assert "execution and pt2 both say how the model is run" in sentence
+
+
+def test_an_unreadable_file_of_the_archives_leaves_the_operators() -> None:
+    given, (said,) = parse_model_config("a: [", FILE, ReplacingConfig("their.yaml", {"batchSize": 8}))
+    assert "is no valid YAML" in said
+    assert given.values() == {"batch_size": 8}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "it is not a mapping"),
+        ("a: [", "while parsing"),
+        ("batchSize: many\n", "batchSize: 'many' must be a whole number from 1"),
+        ("execution: {thread: 1}\n", "execution.thread is no key of it"),
+        ("minWorkers: 2\nmaxWorkers: 1\n", "minWorkers:2, maxWorkers:1"),
+    ],
+)
+def test_the_operators_file_is_strict(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        read_replacing(text, "their.yaml")

@@ -62,6 +62,7 @@ OTHER: dict[str, Any] = {
     "v2Inputs": [{"name": "x", "datatype": "FP32", "shape": [-1]}],
     "v2Outputs": [{"name": "y", "datatype": "FP32", "shape": [-1]}],
     "execution": {"threads": 2},
+    "tunedFor": {"cores": 2, "features": ["avx2"]},
 }
 
 

@@ -8,9 +8,11 @@ import pytest
 
 from torchkeeper.machine.hardware import (
     cpu_count,
+    features_of_speed,
     gpu_count,
     make_gpu_devices,
     processor_features,
+    processor_name,
     visible_gpus,
 )
 
@@ -123,3 +125,12 @@ def test_what_the_processor_can_do(tmp_path: Path, text: str, features: set[str]
 
 def test_where_nobody_says_what_the_processor_can_do(tmp_path: Path) -> None:
     assert processor_features(tmp_path / "gone") is None
+
+
+def test_the_processor_is_told_by_its_name_and_by_what_decides_about_speed(tmp_path: Path) -> None:
+    info = tmp_path / "cpuinfo"
+    info.write_text("model name\t: Some CPU @ 2 GHz\nflags\t\t: fpu avx2 amx_bf16 sse\n")
+    assert features_of_speed(info) == ("avx2", "amx_bf16")
+    assert processor_name(info) == "Some CPU @ 2 GHz"
+    assert features_of_speed(tmp_path / "none") == ()
+    assert processor_name(tmp_path / "none") == ""

@@ -364,8 +364,8 @@ def test_a_machine_that_fails_for_a_moment_changes_no_settings(house: House) -> 
     archive(house.store, "m", config="batchSize: 4\n")
     found = open_archive(house.store / "m-1.0.mar", house.temp / "m")
     with no_descriptors(), pytest.raises(SystemFailed, match=r"model-config\.yaml cannot be read: Too many"):
-        house.builder.read_config(found)
-    assert house.builder.read_config(found).values()["batch_size"] == 4
+        house.builder.read_config(found, "m")
+    assert house.builder.read_config(found, "m").values()["batch_size"] == 4
 
 
 def test_a_version_that_cannot_load_leaves_nothing(house: House, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ Source of keys and meanings: TorchServe's model-config.yaml. Pure; the text come
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -17,28 +19,63 @@ from torchkeeper.wire.yaml_text import read_yaml
 KNOWN = tuple(row.name for row in TABLE if In.YAML in row.places)
 
 
-def parse_model_config(text: str, where: str) -> tuple[GivenSettings, tuple[str, ...]]:
+@dataclass(frozen=True)
+class ReplacingConfig:
+    """A model-config.yaml of the operator's, whose keys take the place of the archive's own."""
+
+    #: The file, as it was named.
+    where: str
+    found: Mapping[object, Any]
+
+
+def read_replacing(text: str, where: str) -> ReplacingConfig:
+    """Reads a model-config.yaml of the operator's. Strict: nobody else could have meant it.
+
+    Raises:
+        ValueError: it cannot be read, or a key of it does not hold; one sentence.
+    """
+    found = read_yaml(text)
+    if not isinstance(found, dict):
+        raise ValueError("it is not a mapping")
+    given, complaints = parse_model_config(text, where)
+    if said := (*given.refused, *complaints):
+        raise ValueError(said[0].removeprefix(f"{where}: ").removesuffix(" and is ignored"))
+    return ReplacingConfig(where, found)
+
+
+def parse_model_config(
+    text: str, where: str, over: ReplacingConfig | None = None
+) -> tuple[GivenSettings, tuple[str, ...]]:
     """The server's part of a model-config.yaml, and sentences about what was ignored.
 
-    As in TorchServe a wrong type costs the key and an unreadable file the whole; both are said.
+    As in TorchServe a wrong type costs the key and an unreadable file the whole; both are said. Keys of
+    `over` take the place of its own, whole sections too.
     """
+    found, unread = _mapping(text, where)
+    places = dict.fromkeys(found, where)
+    if over is not None:
+        found, places = {**found, **over.found}, {**places, **dict.fromkeys(over.found, over.where)}
+    kept, lost = _sendable(found)
+    given, complaints = _given(kept, where, places)
+    return given, (*unread, *complaints, *(f"{where}: {sentence} and is ignored" for sentence in lost))
+
+
+def _mapping(text: str, where: str) -> tuple[dict[object, Any], tuple[str, ...]]:
     try:
         found = read_yaml(text)
     except ValueError as error:
-        return GivenSettings(), (f"{where} is no valid YAML, defaults are used: {error}",)
-    if found is None:
-        return GivenSettings(), ()
-    if not isinstance(found, dict):
-        return GivenSettings(), (f"{where} is not a mapping, defaults are used",)
-    kept, lost = _sendable(found)
-    given, complaints = _given(kept, where)
-    return given, (*complaints, *(f"{where}: {sentence} and is ignored" for sentence in lost))
+        return {}, (f"{where} is no valid YAML, defaults are used: {error}",)
+    if found is None or isinstance(found, dict):
+        return found or {}, ()
+    return {}, (f"{where} is not a mapping, defaults are used",)
 
 
-def _given(found: dict[object, Any], where: str) -> tuple[GivenSettings, list[str]]:
+def _given(
+    found: dict[object, Any], where: str, places: Mapping[object, str]
+) -> tuple[GivenSettings, list[str]]:
     """What a model-config.yaml says, and complaints; as in TorchServe a wrong type costs the key.
 
-    What refuses the model is no complaint, it stands in what is returned.
+    What refuses the model is no complaint, it stands in what is returned. `places` are the files of keys.
     """
     told: dict[str, Told] = {}
     complaints: list[str] = []
@@ -48,7 +85,7 @@ def _given(found: dict[object, Any], where: str) -> tuple[GivenSettings, list[st
             continue
         value = found[row.name]
         if row.rule.fits(value):
-            told[row.attribute] = Told(row.rule.plain(value), SettingSource.YAML, where)
+            told[row.attribute] = Told(row.rule.plain(value), SettingSource.YAML, places[row.name])
         elif row.rule.refuses is not None:
             refused.append(str(row.rule.refuses(value)))
         else:

@@ -303,6 +303,9 @@ class ModelSettings:
         In.YAML,
         "how the model is run; see [execution](execution.md)",
     )
+    tuned_for: Mapping[str, Any] | None = _row(
+        rules.machine, None, "tunedFor", In.YAML, "where `torchkeeper tune` measured; elsewhere a warning"
+    )
     raw: dict[str, Any] = field(default_factory=dict)
     #: Sentences for which the model is refused.
     refused: tuple[str, ...] = ()

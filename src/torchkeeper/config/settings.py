@@ -18,8 +18,10 @@ from typing import Any
 from torchkeeper.config import kserve_pod as kserve
 from torchkeeper.config import sagemaker_container as sagemaker
 from torchkeeper.config import vertex_pod as vertex
+from torchkeeper.config.config_files import model_configs
 from torchkeeper.config.layers import Layers, Origin, SettingReader, hint
 from torchkeeper.config.log_config import LEVELS, LogConfig, LogLevels, parse_log_config
+from torchkeeper.config.model_config import ReplacingConfig
 from torchkeeper.config.model_settings import Told
 from torchkeeper.config.pods import exposure, make_room, says_nothing_of_tokens
 from torchkeeper.config.properties import parse_properties, properties_text, substitute
@@ -53,6 +55,8 @@ class CommandLine:
     log_level: str | None = None
     sandbox: str | None = None
     kserve: bool = False
+    #: NAME=FILE, of each model whose settings a file of the operator's has.
+    model_configs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +85,8 @@ class Settings(Configured):
     user: User | None = None
     #: Whether predictions need no key although management does.
     open_inference: bool = False
+    #: By the models' names, what takes the place of keys of their archives' model-config.yaml.
+    model_configs: Mapping[str, ReplacingConfig] = field(default_factory=dict)
 
     @property
     def store(self) -> Path:
@@ -125,8 +131,7 @@ def load_settings(
     opened, open_inference = None, _opens_inference(configured, given, environ)
     if _is_kserve(arguments, environ):
         configured, opened = _for_kserve(configured, origins, warnings, open_inference)
-        unknown = kserve.unknown_protocol(environ)
-        warnings += [unknown] if unknown else []
+        warnings += filter(None, (kserve.unknown_protocol(environ),))
     configured = _with_room(configured, origins, sagemaker.called_ports(environ), sagemaker.CALLER)
     configured, vertex_ai = _for_vertex(configured, open_inference, origins, warnings, environ)
     warnings += _without_effect(origins)
@@ -160,6 +165,7 @@ def load_settings(
         vertex=vertex_ai,
         user=_user(configured.worker_user, warnings),
         open_inference=open_inference,
+        model_configs=model_configs(arguments.model_configs, cwd),
     )
     return settings, tuple(warnings)
 

@@ -10,7 +10,7 @@ from typing import Any
 from torchkeeper.config.model_rules import SANDBOXES
 
 #: The flags that `add_own_flags` adds.
-OWN_FLAGS = ("--log-level", "--kserve", "--insecure", "--sandbox", "--ready-fd")
+OWN_FLAGS = ("--log-level", "--kserve", "--insecure", "--sandbox", "--model-config", "--ready-fd")
 
 
 class TorchServeParser(argparse.ArgumentParser):
@@ -46,6 +46,14 @@ def add_own_flags(parser: argparse.ArgumentParser) -> None:
         help="Least level of the server's own log lines",
     )
     parser.add_argument("--sandbox", choices=SANDBOXES, help="What workers may do (docs/sandbox.md)")
+    parser.add_argument(
+        "--model-config",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=FILE",
+        help="Files whose keys take the place of those of a model's own model-config.yaml",
+    )
     parser.add_argument(
         "--kserve",
         action="store_true",

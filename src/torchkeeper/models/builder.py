@@ -17,12 +17,13 @@ import msgspec
 from torchkeeper.archive.archive import Archive
 from torchkeeper.archive.requirements import Place, install
 from torchkeeper.config.model_config import parse_model_config
+from torchkeeper.config.model_rules import another_machine
 from torchkeeper.config.model_settings import GivenSettings, ModelSettings
 from torchkeeper.config.settings import Settings, secret_variables
 from torchkeeper.engine.batching.policies import make_policy
 from torchkeeper.engine.dispatch import Dispatcher
 from torchkeeper.errors import ArchiveError, AsksForMissing, RequirementsFailed, system_error
-from torchkeeper.machine.hardware import cpu_count
+from torchkeeper.machine.hardware import cpu_count, features_of_speed
 from torchkeeper.machine.ownership import give
 from torchkeeper.machine.threads import in_thread
 from torchkeeper.metrics.instruments import Meter
@@ -77,28 +78,34 @@ class Builder:
         self._ports = itertools.count(settings.initial_worker_port)
         self._next_device = itertools.count()
 
-    def read_config(self, archive: Archive) -> GivenSettings:
+    def read_config(self, archive: Archive, model: str) -> GivenSettings:
         """The archive's model-config.yaml; one that cannot be read is an error in the log, and empty.
+
+        What the operator says of the model of that name, in a file, takes the place of keys of it.
 
         Raises:
             SystemFailed: the machine fails.
         """
+        name = archive.manifest.config_file or "model-config.yaml"
+        over = self._settings.model_configs.get(model)
+        config, warnings = parse_model_config(self._config_text(archive), name, over)
+        for warning in warnings:
+            logger.warning("%s", warning)
+        return config
+
+    def _config_text(self, archive: Archive) -> str:
         name = archive.manifest.config_file
         if not name:
-            return GivenSettings()
+            return ""
         try:
             with (archive.model_dir / name).open() as file:
-                text = file.read(MAX_LENGTH + 1)  # what is longer is refused
+                return file.read(MAX_LENGTH + 1)  # what is longer is refused
         except (OSError, UnicodeDecodeError) as error:
             # A model must not be served with other settings because the machine failed for a moment.
             if (failed := system_error(error, f"{name} cannot be read")) is not None:
                 raise failed from error
             logger.error("%s cannot be read, defaults are used: %s", name, error)
-            return GivenSettings()
-        config, warnings = parse_model_config(text, name)
-        for warning in warnings:
-            logger.warning("%s", warning)
-        return config
+            return ""
 
     def default_workers(self, config: ModelSettings) -> int:
         """Workers of a start-up model that names no number: the setting's, one per GPU, or one per core.
@@ -172,6 +179,10 @@ class Builder:
             ArchiveError: nobody names a handler, or workers cannot be told of it.
         """
         config = about.config
+        if unlike := another_machine(config.tuned_for or {}, cpu_count(), features_of_speed()):
+            logger.warning(
+                "model %s: %s; torchkeeper tune finds the settings for this machine", about.name, unlike
+            )
         spec = self._spec(about, archive, handler)
         dispatcher = Dispatcher(
             config,

@@ -211,7 +211,9 @@ class Models:
         )
         folder = self._unpacked.new()
         try:
-            archive, config, provenance = await in_thread(lambda check: self._read(fetched, folder, check))
+            archive, config, provenance = await in_thread(
+                lambda check: self._read(wish, fetched, folder, check)
+            )
             about = replace(
                 self._about(wish, fetched.name, archive.manifest, config, (folder, *fetched.brought)),
                 provenance=provenance,
@@ -253,19 +255,20 @@ class Models:
                 del self._failed[given, url]
 
     def _read(
-        self, fetched: Fetched, folder: Path, check: Check
+        self, wish: Wish, fetched: Fetched, folder: Path, check: Check
     ) -> tuple[Archive, GivenSettings, Provenance | None]:
         if missing := missing_archive(fetched.name):
             raise AsksForMissing(missing.sentence)
         name = Path(fetched.name).name
         with self._verifier.held(fetched.path, fetched.signature, name) as provenance:
             archive = open_archive(fetched.path, folder, check, called=name)
-        return archive, self._builder.read_config(archive), provenance
+        model = _named(wish, fetched.name, archive.manifest)
+        return archive, self._builder.read_config(archive, model), provenance
 
     def _about(
         self, wish: Wish, mar_name: str, manifest: Manifest, config: GivenSettings, owned: tuple[Path, ...]
     ) -> About:
-        name = wish.name or manifest.model_name or name_of(mar_name)
+        name = _named(wish, mar_name, manifest)
         version = manifest.model_version
         self._check_free(name, version)
         configured = self._settings.models.get(name, {}).get(version, GivenSettings())
@@ -371,6 +374,11 @@ class Models:
         finally:
             self._source.close()
             await at_any_rate(self._unpacked.close)
+
+
+def _named(wish: Wish, mar_name: str, manifest: Manifest) -> str:
+    """The name that a registration gives a model."""
+    return wish.name or manifest.model_name or name_of(mar_name)
 
 
 def _check_name(name: str | None, *, strict: bool) -> None:
