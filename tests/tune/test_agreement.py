@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchkeeper.tune.agreement import Check, Judge, at_most, differs, proof, read_check
+from torchkeeper.tune.refusal import TuneRefused
 
 SAME, EXACT, TOP1, CLOSE = Check(), Check("exact"), Check("top1"), Check("rel", 1e-3)
 
@@ -83,7 +84,7 @@ def test_bytes_are_compared_too(one: bytes, other: bytes) -> None:
 
 @pytest.mark.parametrize("text", ["", "rel", "rel=", "rel=2", "rel=nan", "rel=x", "top5", "exact=1"])
 def test_other_checks_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="--check"):
+    with pytest.raises(TuneRefused, match="--check"):
         read_check(text)
 
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchkeeper.tune.budget import COSTS, RACE, Budget, read_time
+from torchkeeper.tune.refusal import TuneRefused
 
 
 @pytest.mark.parametrize(
@@ -18,7 +19,7 @@ def test_a_time_is_read(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "m", "-5m", "5d", "1m30s", "inf", "10", "0h"])
 def test_what_is_no_time_or_too_little_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="--time"):
+    with pytest.raises(TuneRefused, match="--time"):
         read_time(text)
 
 

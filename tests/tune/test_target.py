@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from torchkeeper.tune.refusal import TuneRefused
 from torchkeeper.tune.target import Target, read_target
 
 
@@ -26,5 +27,5 @@ def test_a_target_is_read(text: str, expected: Target, said: str) -> None:
     "text", ["", "p99", "p99=20", "99=20ms", "p100=20ms", "p0=20ms", "p99=0ms", "p99=-1ms", "rate=3"]
 )
 def test_what_makes_no_sense_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="--target"):
+    with pytest.raises(TuneRefused, match="--target"):
         read_target(text)

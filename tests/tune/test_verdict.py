@@ -26,7 +26,7 @@ def results(*measurements: Measurement) -> TuneResults:
 def test_without_a_measurement_nobody_wins(target: Target | None, why: str) -> None:
     found = conclude(results(), target, Check(), "it was interrupted")
     assert found.standing is None
-    assert found.told == ["It was interrupted: what follows is the best so far", f"No winner: {why}"]
+    assert found.told == ["It was interrupted", f"No winner: {why}"]
 
 
 def test_a_target_that_nobody_meets_is_said_with_the_nearest() -> None:

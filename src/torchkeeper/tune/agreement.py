@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from torchkeeper.tune.refusal import TuneRefused
+
 #: Relative difference of numbers that counts as none.
 RELATIVE = 1e-2
 #: Characters of an answer that are shown.
@@ -44,7 +46,7 @@ def read_check(text: str) -> Check:
     """The check that a flag names: exact, top1, none, rel=NUMBER, or same.
 
     Raises:
-        ValueError: it names none.
+        TuneRefused: it names none.
     """
     kind, equals, number = text.partition("=")
     if kind == "rel" and equals:
@@ -54,9 +56,9 @@ def read_check(text: str) -> Check:
             relative = math.nan
         if 0 <= relative < 1:
             return Check("rel", relative)
-        raise ValueError(f"--check {text}: rel is a number from 0 to 1, such as rel=1e-3")
+        raise TuneRefused(f"--check {text}: rel is a number from 0 to 1, such as rel=1e-3")
     if text not in ("same", "exact", "top1", "none"):
-        raise ValueError(f"--check {text}: there are same, exact, top1, rel=NUMBER and none")
+        raise TuneRefused(f"--check {text}: there are same, exact, top1, rel=NUMBER and none")
     return Check(text)
 
 

@@ -6,6 +6,8 @@ import re
 import time
 from collections.abc import Callable
 
+from torchkeeper.tune.refusal import TuneRefused
+
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 #: Seconds without which nothing can be measured: a server starts, a model loads.
 LEAST = 15.0
@@ -23,14 +25,14 @@ def read_time(text: str) -> float:
     """Seconds, from "10m", "90s", "1h" or a bare number of seconds.
 
     Raises:
-        ValueError: it is no time, or too little.
+        TuneRefused: it is no time, or too little.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
     if found is None:
-        raise ValueError(f"--time {text}: write a time such as 10m, 90s or 1h")
+        raise TuneRefused(f"--time {text}: write a time such as 10m, 90s or 1h")
     seconds = float(found[1]) * _UNITS[found[2]]
     if seconds < LEAST:
-        raise ValueError(f"--time {text}: nothing can be measured in less than {LEAST:.0f} s")
+        raise TuneRefused(f"--time {text}: nothing can be measured in less than {LEAST:.0f} s")
     return seconds
 
 

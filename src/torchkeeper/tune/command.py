@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,19 +20,23 @@ from rich.console import Console
 from torchkeeper import __version__
 from torchkeeper.machine.hardware import cpu_count, features_of_speed, processor_name
 from torchkeeper.tune.agreement import Check, read_check
+from torchkeeper.tune.asker import request
 from torchkeeper.tune.budget import Budget, read_time
+from torchkeeper.tune.outputs import Outputs, write_outputs
 from torchkeeper.tune.refusal import TuneRefused
 from torchkeeper.tune.repacking import TunedArchive, open_tuned
-from torchkeeper.tune.results import FILE, Subject, TuneResults, Winner, resumed, save
+from torchkeeper.tune.results import Subject, TuneResults, resumed, save
 from torchkeeper.tune.samples import TuneSample, digest_of, read_samples, warmup_files
 from torchkeeper.tune.search import Search
 from torchkeeper.tune.show import Progress
 from torchkeeper.tune.target import Target, read_target
 from torchkeeper.tune.trial_server import ServerGone, TrialServer
 from torchkeeper.tune.trials import PERCENTS, Trialled, Trials, routed
-from torchkeeper.tune.tuned_file import MARK, tuned_for, tuned_text
-from torchkeeper.tune.verdict import Conclusion, conclude
+from torchkeeper.tune.tuned_file import MARK
+from torchkeeper.tune.verdict import conclude
 
+#: Seconds in which a search that was cancelled may take its candidate away, and how often it is told.
+_TIDYING, _CANCELS = 5.0, 3
 #: Routes whose bodies are what a warm-up gives the handler.
 _PLAIN_ROUTES = ("/predictions/", "/invocations", "/models/")
 
@@ -82,9 +86,15 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
             results = resumed(plan.output, plan.subject) if plan.resume else TuneResults(plan.subject)
             server = TrialServer(Path(scratch) / "server", arguments.ts_config, environ)
             how = uvloop.run(tune(plan, results, server, console))
-            verdict = conclude(results, plan.target, plan.check, how)
-            return _told(plan, results, verdict, console)
-    except (TuneRefused, ValueError, OSError) as error:
+            conclusion = conclude(results, plan.target, plan.check, how)
+            for one in results.outs:
+                console.print(f"out: {one.candidate}: {one.why}", markup=False)
+            where = Outputs(plan.output, plan.config, plan.source, plan.warmup, plan.write)
+            said = write_outputs(where, results, conclusion)
+            for sentence in (*results.remarks, *conclusion.told, *said):
+                console.print(sentence, markup=False)
+            return 0 if conclusion.standing is not None else 1
+    except (TuneRefused, OSError) as error:
         print(f"torchkeeper tune: error: {error}", file=sys.stderr)
         return 1
 
@@ -93,7 +103,7 @@ def read_plan(arguments: argparse.Namespace, scratch: Path) -> TunePlan:
     """The flags, checked; the archive is unpacked into the folder `scratch`.
 
     Raises:
-        TuneRefused, ValueError: something named is missing or makes no sense; one sentence.
+        TuneRefused: something named is missing or makes no sense; one sentence.
     """
     path: Path = arguments.archive
     target = read_target(arguments.target) if arguments.target else None
@@ -107,6 +117,7 @@ def read_plan(arguments: argparse.Namespace, scratch: Path) -> TunePlan:
     _check_writable(config)
     route = arguments.route or f"/predictions/{source.model_name}"
     routed(route, source.model_name, source.model_name)
+    _check_requests(route, samples)
     warmup = warmup_files(samples) if route.startswith(_PLAIN_ROUTES) else {}
     return TunePlan(
         *(source, samples, warmup, route, target, check, seconds),
@@ -115,6 +126,14 @@ def read_plan(arguments: argparse.Namespace, scratch: Path) -> TunePlan:
         resume=arguments.resume,
         write=arguments.write,
     )
+
+
+def _check_requests(route: str, samples: Iterable[TuneSample]) -> None:
+    for content_type in {one.content_type for one in samples}:
+        try:
+            request("POST", route, b"", content_type)
+        except ValueError as error:
+            raise TuneRefused(str(error)) from None
 
 
 def _check_writable(config: Path) -> None:
@@ -148,11 +167,12 @@ async def tune(plan: TunePlan, results: TuneResults, server: TrialServer, consol
         task = asyncio.create_task(_searched(search, server, progress))
         with _signals(lambda: server.kill() if task.done() else task.cancel()):
             await asyncio.wait({task}, timeout=budget.seconds)
-            task.cancel()
-            await asyncio.wait({task})
+            for _ in range(_CANCELS):  # what it tidies up may hang as well
+                task.cancel()
+                await asyncio.wait({task}, timeout=_TIDYING)
             progress.say("the server ends")
             await server.stop()
-    if task.cancelled():
+    if not task.done() or task.cancelled():
         return "it was interrupted" if budget.left else ""
     error = task.exception()
     if isinstance(error, ServerGone):
@@ -180,21 +200,3 @@ def _signals(interrupt: Callable[[], object]) -> Iterator[None]:
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
-
-
-def _told(plan: TunePlan, results: TuneResults, verdict: Conclusion, console: Console) -> int:
-    """Prints how it ended, and writes the files; returns the exit code."""
-    for one in results.outs:
-        console.print(f"out: {one.candidate}: {one.why}", markup=False)
-    for sentence in (*results.remarks, *verdict.told):
-        console.print(sentence, markup=False)
-    if verdict.standing is None:
-        save(results, plan.output)
-        return 1
-    winner = verdict.standing.candidate
-    results.winner = Winner(winner, tuple(verdict.told))
-    save(results, plan.output)
-    keys = plan.source.with_warmup(winner.config()) | {"tunedFor": tuned_for(results.subject)}
-    plan.config.write_text(tuned_text(results, verdict.standing, keys, verdict.told))
-    console.print(f"{plan.config} has the settings, {plan.output / FILE} all that was measured", markup=False)
-    return 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from torchkeeper.tune.refusal import TuneRefused
+
 _UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
@@ -28,12 +30,12 @@ def read_target(text: str) -> Target:
     """A target, from "p99=20ms".
 
     Raises:
-        ValueError: it is none, or makes no sense.
+        TuneRefused: it is none, or makes no sense.
     """
     found = re.fullmatch(r"p(\d{1,2}(?:\.\d+)?)=(\d+(?:\.\d+)?)(us|µs|ms|s)", text.strip())
     if found is None:
-        raise ValueError(f"--target {text}: write a percentile and a time, such as p99=20ms")
+        raise TuneRefused(f"--target {text}: write a percentile and a time, such as p99=20ms")
     target = Target(float(found[1]), float(found[2]) * _UNITS[found[3]])
     if not 0 < target.percent < 100 or target.seconds <= 0:
-        raise ValueError(f"--target {text}: nobody can be answered in no time, and p0 says nothing")
+        raise TuneRefused(f"--target {text}: nobody can be answered in no time, and p0 says nothing")
     return target

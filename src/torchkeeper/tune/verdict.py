@@ -32,9 +32,10 @@ def conclude(results: TuneResults, target: Target | None, check: Check, how: str
     served = [one for one in results.measurements if one.candidate not in out]
     found = standings(served, target)
     winner = best(found)
-    ended = [f"{how[0].upper()}{how[1:]}: what follows is the best so far"] if how else []
+    how = how[:1].upper() + how[1:]
     if winner is None:
-        return Conclusion(None, [*ended, _no_winner(served, target)])
+        return Conclusion(None, [*filter(None, [how]), _no_winner(served, target)])
+    ended = [f"{how}: what follows is the best so far"] if how else []
     told = [*ended, *_won(winner, found, results.subject.cores, target)]
     if not any(one.round for one in served if one.candidate == winner.candidate):
         told.append("It was measured in the race only, once and shortly")
