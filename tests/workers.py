@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO
 
 from torchkeeper.wire.execution import AS_IT_IS, Execution
+from torchkeeper.wire.frame_reader import FrameReader
 from torchkeeper.wire.frames import (
-    FrameReader,
     Intermediate,
     Load,
     Loaded,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from targets.target import Target
+from torchkeeper.wire.frame_reader import FrameReader
 from torchkeeper.wire.frames import (
     Batch,
     Cancel,
@@ -12,7 +13,6 @@ from torchkeeper.wire.frames import (
     Exited,
     Fork,
     Forked,
-    FrameReader,
     HandlerLeft,
     Intermediate,
     Load,

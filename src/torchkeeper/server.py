@@ -28,6 +28,7 @@ from torchkeeper.api.call import Handler
 from torchkeeper.api.endpoints import ApiSettings, served
 from torchkeeper.api.metrics import MetricsApi
 from torchkeeper.api.routes import Endpoint, Match
+from torchkeeper.api.shortcut import Shortcut
 from torchkeeper.api.site import SiteGuard
 from torchkeeper.api.vertex import shadowed, vertex_paths
 from torchkeeper.archive.remote_store import local_store
@@ -231,6 +232,7 @@ class _Server:
         access = logs.access if logs.writes_access else None
         self._books = Books(self._ledger, tokens, self._metrics.responded, access)
         self._ending = Ending(settings.drain_delay + settings.drain_timeout)
+        self._forms = FormLimits(settings.max_form_parts, settings.max_form_fields)
         self._template: asyncio.Task[None] | None = None
         #: Whether all of it has been started.
         self._up = False
@@ -292,7 +294,7 @@ class _Server:
     async def _listen(self) -> None:
         """Begins to accept."""
         vertex = self._settings.vertex
-        forms = FormLimits(self._settings.max_form_parts, self._settings.max_form_fields)
+        forms = self._forms
         endpoints = served(
             self._ask,
             self._models,
@@ -326,7 +328,11 @@ class _Server:
             own_paths=_own_paths(self._settings),
             site=None if self._tokens is not None else _site(self._settings, door.listener.address),
         )
-        await door.listener.start(application, limits, application.unasked, self._books.access)
+        shortcut = None
+        if self._tokens is None and door.apis & Api.INFERENCE:
+            predict = endpoints[Endpoint.PREDICT]
+            shortcut = Shortcut(application, predict, self._ask, self._books, self._forms)
+        await door.listener.start(application, limits, application.unasked, self._books.access, shortcut)
         for name in door.names:
             logger.info("%s API bind to: %s (port %d)", name, door.listener.address, door.listener.port)
 

@@ -18,10 +18,10 @@ from torchkeeper.metrics.instruments import Meter
 from torchkeeper.pool.life import Event, Life
 from torchkeeper.pool.process import WorkerProcess
 from torchkeeper.pool.worker import Loss, Worker
+from torchkeeper.wire.frame_reader import FrameReader
 from torchkeeper.wire.frames import (
     Batch,
     Cancel,
-    FrameReader,
     Message,
     Outcome,
     decode_batch,

@@ -218,6 +218,31 @@ def test_a_client_is_told_to_go_on_if_it_waits_and_its_body_is_wanted(
     assert line.sent[:count] == [CONTINUE] * count
 
 
+def test_large_pieces_come_and_go_as_they_are() -> None:
+    large, small = bytes(100_000), b"small"
+    messages: list[dict[str, Any]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while not messages or messages[-1]["more_body"]:
+            messages.append(await receive())
+        start = {"type": "http.response.start", "status": 200}
+        await send({**start, "headers": [(b"content-length", b"%d" % len(large))]})
+        await send({"type": "http.response.body", "body": large})
+
+    async def scene(line: Line) -> None:
+        exchange = Exchange(line, head())
+        for piece in (large, large, small, small):
+            exchange.feed(piece)
+        exchange.complete()
+        await exchange.run(app, {})
+        assert exchange.unread == 0
+
+    line = run(scene)
+    assert [message["body"] for message in messages] == [large, large, small + small]
+    assert all(message["body"] is large for message in messages[:2])
+    assert line.sent[-1] is large
+
+
 def test_a_refused_head_is_answered_without_the_application() -> None:
     async def never(scope: Any, receive: Any, send: Any) -> None:
         raise AssertionError("asked")

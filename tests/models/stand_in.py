@@ -19,9 +19,9 @@ from torchkeeper.models.registry import Models, Wish
 from torchkeeper.models.version import ModelVersion
 from torchkeeper.pool.launcher import Launch
 from torchkeeper.pool.process import Owner
+from torchkeeper.wire.frame_reader import FrameReader
 from torchkeeper.wire.frames import (
     Batch,
-    FrameReader,
     Load,
     Loaded,
     LoadFailed,

@@ -28,8 +28,8 @@ from torchkeeper.pool.launcher import Launcher
 from torchkeeper.pool.life import State
 from torchkeeper.pool.pool import Plan, Pool
 from torchkeeper.pool.worker import NOBODY, Loss, Refusal, Worker
+from torchkeeper.wire.frame_reader import FrameReader
 from torchkeeper.wire.frames import (
-    FrameReader,
     Loaded,
     Message,
     Replies,

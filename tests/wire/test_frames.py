@@ -6,15 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from torchkeeper.wire.frame_reader import FrameReader
 from torchkeeper.wire.frames import (
+    LARGE,
     MAX_HEADER,
     Batch,
     Cancel,
-    FrameReader,
     Message,
     Replies,
     ReplyHead,
     WireError,
+    batch_pieces,
     decode_batch,
     decode_replies,
     encode,
@@ -68,6 +70,35 @@ def test_a_batch_survives_the_wire_in_any_pieces(batch: list[Input], size: int) 
     assert isinstance(first, Batch)
     assert decode_batch(first, raw) == batch
     assert second == Cancel(7, (1, 3))
+
+
+@pytest.mark.parametrize("size", [LARGE // 3, LARGE, LARGE + 1, 5 * LARGE])
+@pytest.mark.parametrize("cut", [1000, LARGE - 1, LARGE, 1 << 24])
+def test_large_payloads_are_sent_as_they_came_and_come_whole(size: int, cut: int) -> None:
+    pieces = tuple(bytes([number]) * size for number in range(3))
+    part = Part("body", pieces[0], None, False, pieces[1:])
+    sent = batch_pieces(7, [Input("id", Kind.PREDICT, (part, Part("b", b"small")), {})])
+    assert all(any(one is piece for one in sent) for piece in pieces)
+    data = encode(Cancel(1, ())) + b"".join(sent) + encode(Cancel(2, ()))
+    (before, _), (batch, raw), (after, _) = feed_in_pieces(data, cut)
+    assert (before, after) == (Cancel(1, ()), Cancel(2, ()))
+    assert isinstance(batch, Batch)
+    ((whole, small),) = (found.parts for found in decode_batch(batch, raw))
+    assert (whole.value, whole.rest, small.value) == (b"".join(pieces), (), b"small")
+    assert whole.size == part.size == 3 * size
+
+
+def test_small_payloads_are_one_piece() -> None:
+    assert len(batch_pieces(7, [Input("id", Kind.PREDICT, (Part("b", b"small"),), {})])) == 1
+
+
+def test_the_one_large_body_of_a_frame_is_not_copied() -> None:
+    body = bytes(3 * LARGE)
+    ((message, raw),) = feed_in_pieces(encode_replies(1, [Reply(body)], [], 0.1), 10_000)
+    assert isinstance(message, Replies)
+    (reply,) = decode_replies(message.replies, raw)
+    assert isinstance(reply, Reply)
+    assert reply.body is raw
 
 
 @given(outcomes, st.integers(1, 50))

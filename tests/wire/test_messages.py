@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchkeeper.wire.frames import FrameReader, Load, encode
+from torchkeeper.wire.frame_reader import FrameReader
+from torchkeeper.wire.frames import Load, encode
 from torchkeeper.wire.messages import Declared, Failure, Input, Kind, ModelSpec, Part, Reply, Sample
 
 text = st.text(max_size=20)

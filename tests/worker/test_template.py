@@ -16,11 +16,11 @@ import psutil
 import pytest
 from stand_in_outbox import request  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
+from torchkeeper.wire.frame_reader import FrameReader
 from torchkeeper.wire.frames import (
     Exited,
     Fork,
     Forked,
-    FrameReader,
     Load,
     Loaded,
     Message,

@@ -49,6 +49,8 @@ _OURS = frozenset(
         "connection",
     }
 )
+#: A request that somebody else has begun: its id, its page in the books, and who has its outcome.
+Begun = tuple[str, Record, Handler]
 #: Routes that are remembered, and the bytes of a path from which it is not: half a megabyte of paths at most.
 _ROUTES = 1024
 _LONG_PATH = 512
@@ -85,10 +87,9 @@ class Application:
         self._own_paths = own_paths or {}
         self._site = site
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
-        request_id = new_request_id()
-        record = self._books.enter()
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, begun: Begun | None = None) -> None:
+        """One request; of one that has begun, only the answer."""
+        request_id, record = begun[:2] if begun else (new_request_id(), self._books.enter())
         match: Match | None = None
         try:
             if "refusal" in scope:  # nothing is done for a request that will not be whole
@@ -101,7 +102,7 @@ class Application:
                 await self._admit(call)
             if known is None:
                 self._meet(call, handler)
-            reply = await handler(call)
+            reply = await (begun[2] if begun else handler)(call)
         except ClientGone as left:
             record.close(left)
         except asyncio.CancelledError as left:
@@ -121,9 +122,7 @@ class Application:
                 await self._send_stream(send, reply, record, request_id)
                 return
             record.close()
-            headers = self._headers(reply, request_id)
-            headers.append((b"content-length", b"%d" % len(reply.body)))
-            await send(self._start(reply.status, reply.phrase, headers))
+            await send(self._start(reply.status, reply.phrase, self.whole(reply, request_id)))
             await send({"type": "http.response.body", "body": reply.body})
 
     async def _send_stream(self, send: Send, reply: Streamed, record: Record, request_id: str) -> None:
@@ -192,6 +191,12 @@ class Application:
         await self._books.admit(
             call.match.route.key, call.header(b"authorization"), str(client[0]) if client else ""
         )
+
+    def whole(self, reply: Reply, request_id: str) -> list[Header]:
+        """The headers of an answer whose body is whole."""
+        headers = self._headers(reply, request_id)
+        headers.append((b"content-length", b"%d" % len(reply.body)))
+        return headers
 
     def _headers(self, reply: Reply, request_id: str) -> list[Header]:
         headers: list[Header] = [(b"x-request-id", request_id.encode()), *_NO_CACHE]

@@ -54,6 +54,12 @@ def takes_long(content_type: str | None, size: int) -> bool:
     return media is not None and media.lower() in _FORMS and size >= _FORMS[media.lower()]
 
 
+def is_form(content_type: str | None) -> bool:
+    """Whether a body may be several parameters, to be read; what is none is one as it came."""
+    media = _media_type(content_type)[0]
+    return media is not None and media.lower() in _FORMS
+
+
 def parse_parts(content_type: str | None, body: bytes, limits: FormLimits = USUAL) -> tuple[Part, ...]:
     """The parameters of a request.
 

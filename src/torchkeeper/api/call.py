@@ -20,7 +20,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 #: Headers in which a client, or a proxy before the server, says how long it waits; their units in seconds.
 #: Source: Envoy's router filter; Google's client libraries.
-_PATIENCE = {b"x-envoy-expected-rq-timeout-ms": 0.001, b"x-server-timeout": 1.0}
+PATIENCE = {b"x-envoy-expected-rq-timeout-ms": 0.001, b"x-server-timeout": 1.0}
 #: Seconds beyond which nobody waits, and no timer goes.
 _LONGEST = 1e6
 
@@ -45,8 +45,8 @@ class Call(msgspec.Struct, frozen=True):
     def patience(self) -> float | None:
         """Seconds that the client waits for the answer, if it says so; what is no number says nothing."""
         for key, value in self.scope["headers"]:
-            if key in _PATIENCE and value.isdigit():
-                return min(int(value[:9]) * _PATIENCE[key], _LONGEST) or None
+            if key in PATIENCE and value.isdigit():
+                return min(int(value[:9]) * PATIENCE[key], _LONGEST) or None
         return None
 
     def fields(self) -> dict[str, str]:
@@ -55,7 +55,12 @@ class Call(msgspec.Struct, frozen=True):
         return {name.decode("latin-1"): value.decode("latin-1") for name, value in given}
 
     async def body(self) -> bytes:
-        """The whole body.
+        """The whole body. Raises what `pieces` does."""
+        pieces = await self.pieces()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def pieces(self) -> list[bytes]:
+        """The whole body as it came; at least one piece.
 
         Raises:
             ClientGone: it will not come.
@@ -63,7 +68,7 @@ class Call(msgspec.Struct, frozen=True):
         """
         message = await self.receive()
         if message["type"] == "http.request" and not message.get("more_body", False):
-            return bytes(message.get("body", b""))
+            return [bytes(message.get("body", b""))]
         chunks: list[bytes] = []
         size = 0
         while True:
@@ -75,7 +80,7 @@ class Call(msgspec.Struct, frozen=True):
             if size > self.max_body:
                 raise RequestTooLarge(self.max_body)
             if not message.get("more_body", False):
-                return b"".join(chunks)
+                return chunks
             message = await self.receive()
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from torchkeeper.api.body import USUAL, FormLimits, parse_parts, parse_query, takes_long
+import msgspec
+
+from torchkeeper.api.body import USUAL, FormLimits, is_form, parse_parts, parse_query, takes_long
 from torchkeeper.api.call import Call, Handler, answered
 from torchkeeper.api.orca import ASKS, with_load
 from torchkeeper.api.routes import Endpoint
@@ -19,6 +21,9 @@ from torchkeeper.errors import BadRequest
 from torchkeeper.models.registry import Models
 from torchkeeper.serving.ask import Ask
 from torchkeeper.wire.messages import Input, Part, Reply
+
+#: Bytes that the pieces of a body have, on the average, for it to stay in them.
+_LONG = 16 * 1024
 
 
 class InferenceApi:
@@ -61,13 +66,18 @@ class InferenceApi:
     async def _predict(self, call: Call) -> Reply | Streamed:
         scope, match = call.scope, call.match
         headers = call.fields()
-        body = await call.body()
+        pieces = await call.pieces()
         query = parse_query(scope["query_string"], self._forms) if scope["query_string"] else ()
         kind = call.header(b"content-type")
+        if is_form(kind) or sum(map(len, pieces)) < len(pieces) * _LONG:
+            pieces = [b"".join(pieces)]
+        body = pieces[0]
         if takes_long(kind, len(body)):
             parts = (*query, *await asyncio.to_thread(parse_parts, kind, body, self._forms))
         else:
             parts = (*query, *parse_parts(kind, body, self._forms))
+        if len(pieces) > 1:
+            parts = (*query, msgspec.structs.replace(parts[-1], rest=tuple(pieces[1:])))
         if not body and call.header(b"content-length") is None:
             headers["content-length"] = "0"
         if match.url_path is not None:

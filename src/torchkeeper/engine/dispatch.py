@@ -35,8 +35,8 @@ from torchkeeper.wire.frames import (
     Intermediate,
     Message,
     Replies,
+    batch_pieces,
     encode,
-    encode_batch,
 )
 from torchkeeper.wire.messages import Failure, Input, Reply, Sample
 
@@ -252,7 +252,7 @@ class Dispatcher:
         batch = InHand(self._next_batch, entries)
         hands.take(batch)
         self._observe(Sent(hands.worker.worker_id, entries[0].lane, len(entries)))
-        hands.worker.send(encode_batch(batch.batch_id, [entry.input for entry in entries]))
+        hands.worker.send(*batch_pieces(batch.batch_id, [entry.input for entry in entries]))
 
     def _wake_at(self, moment: float) -> None:
         if self._wake is not None:

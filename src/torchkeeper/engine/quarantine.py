@@ -34,9 +34,12 @@ def digest_of(request: Input) -> str:
     """SHA-256 of what is asked and of the parameters, in hexadecimal."""
     digest = hashlib.sha256(f"{int(request.kind)} {request.envelope}\n".encode())
     for part in request.parts:
-        for text in (part.name.encode(), (part.content_type or "").encode(), part.value):
+        for text in (part.name.encode(), (part.content_type or "").encode()):
             digest.update(struct.pack("<Q", len(text)))
             digest.update(text)
+        digest.update(struct.pack("<Q", part.size))
+        for piece in (part.value, *part.rest):
+            digest.update(piece)
     return digest.hexdigest()
 
 

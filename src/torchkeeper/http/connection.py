@@ -21,6 +21,8 @@ from torchkeeper.http.limits import EdgeLimits, RequestTimeout
 
 #: Client, method, target, version, status, milliseconds, x-request-id.
 Access = Callable[[str, bytes, bytes, str, int, float, bytes], None]
+#: Takes a whole request that needs no application, and answers it in time; whether it has taken it.
+Shortcut = Callable[[Exchange], bool]
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 # Looked up for every request, and members of an enum are slow to find.
 _LAST_HEAD, _BODY, _WAITING, _CLOSED = Phase.LAST_HEAD, Phase.BODY, Phase.WAITING, Phase.CLOSED
@@ -36,6 +38,7 @@ class Connection(Incoming, asyncio.Protocol):
         guests: what it has in common with the listener's other connections.
         unasked: makes the answers that no application gives.
         access: writes an access line; None if nobody wants them.
+        shortcut: is asked before the application is; None if there is none.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Connection(Incoming, asyncio.Protocol):
         guests: Guests,
         unasked: Unasked,
         access: Access | None = None,
+        shortcut: Shortcut | None = None,
     ) -> None:
         super().__init__(limits, guests)
         self.unasked = unasked
@@ -52,6 +56,7 @@ class Connection(Incoming, asyncio.Protocol):
         self.drained: asyncio.Event | None = None
         self._app = app
         self._access = access
+        self._shortcut = shortcut
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
         self._client = ("unix", 0)
@@ -122,8 +127,8 @@ class Connection(Incoming, asyncio.Protocol):
     # --- exchanges ---------------------------------------------------------------------------------------
 
     @property
-    def task(self) -> asyncio.Task[None] | None:
-        """The application at work for this connection, if one is."""
+    def task(self) -> asyncio.Future[Any] | None:
+        """What this connection's next answer waits for, if it owes one."""
         return self._line[0].task if self._line else None
 
     def _scope(self, exchange: Exchange) -> dict[str, Any]:
@@ -146,7 +151,12 @@ class Connection(Incoming, asyncio.Protocol):
         }
 
     def _start(self, exchange: Exchange) -> None:
-        exchange.task = self._loop.create_task(exchange.run(self._app, self._scope(exchange)))
+        if self._shortcut is None or not self._shortcut(exchange):
+            self.run(exchange, self._app)
+
+    def run(self, exchange: Exchange, app: Any) -> None:
+        """Has an application answer a request."""
+        exchange.task = self._loop.create_task(exchange.run(app, self._scope(exchange)))
 
     def write(self, data: bytes) -> None:
         """Sends bytes, if there still is somebody to send them to."""

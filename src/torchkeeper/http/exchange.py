@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 _NO_BODY, _CHUNKS = Framing.NONE, Framing.CHUNKS
 
 
+#: Bytes of a body that is sent as it is, and not in one piece with what goes before.
+_LARGE = 64 * 1024
+
 #: Status, header fields and body.
 Answer = tuple[int, list[Field], bytes]
 #: Makes the answer to an error that no application has seen, to a request for this target.
@@ -37,6 +40,9 @@ class Wire(Protocol):
 
     def taken(self) -> None:
         """The body that had come so far was taken by the application."""
+
+    def run(self, exchange: Exchange, app: Any) -> None:
+        """Has an application answer a request."""
 
     def finished(self, exchange: Exchange, *, whole: bool) -> None:
         """The application is done; `whole`: the client has its answer, or is gone."""
@@ -77,7 +83,8 @@ class Exchange:
 
     def __init__(self, wire: Wire, head: Head, refusal: TorchkeeperError | None = None) -> None:
         self.head = head
-        self.task: asyncio.Task[None] | None = None
+        #: What its answer waits for.
+        self.task: asyncio.Future[Any] | None = None
         #: Whether the connection closes behind the answer.
         self.last = head.close or refusal is not None
         #: Bytes of the body that the application has not read.
@@ -142,6 +149,47 @@ class Exchange:
         if self._gone:
             callback()
 
+    # --- without an application --------------------------------------------------------------------------
+
+    @property
+    def body(self) -> bytes | None:
+        """The body, if all of it has come in one piece and nothing is the matter with it."""
+        if not self._complete or len(self._chunks) != 1 or self._gone or self._refusal is not None:
+            return None
+        return self._chunks[0]
+
+    def begin(self, ticket: asyncio.Future[Any], on_gone: Callable[[], None]) -> None:
+        """Somebody has taken the body, and will call `reply` or `go_on` when the ticket is done.
+
+        `on_gone` is called when the client leaves before.
+        """
+        self.task = ticket
+        self._on_gone = on_gone
+        self._chunks = []
+        if self.unread:
+            self.unread = 0
+            self._wire.taken()
+
+    def reply(self, status: int, reason: bytes | None, fields: list[Field], body: bytes) -> None:
+        """The whole answer."""
+        if not self._gone:
+            self._begin(status, reason, fields)
+            self._write(body, more=False)
+            if (drained := self._wire.drained) is not None:
+                self.task = asyncio.get_running_loop().create_task(self._finish(drained))
+                return
+        self._wire.finished(self, whole=True)
+
+    async def _finish(self, drained: asyncio.Event) -> None:
+        try:
+            await drained.wait()
+        finally:
+            self._wire.finished(self, whole=True)
+
+    def go_on(self, app: Any) -> None:
+        """An application is to answer after all."""
+        self._wire.run(self, app)
+
     # --- the ASGI application ----------------------------------------------------------------------------
 
     async def run(self, app: Any, scope: dict[str, Any]) -> None:
@@ -177,12 +225,20 @@ class Exchange:
             return {"type": "http.disconnect", "refusal": self._refusal}
         if self._complete and not self._chunks and self._done:
             return {"type": "http.disconnect"}
+        body = self._piece()
+        if body:
+            self.unread -= len(body)
+            self._wire.taken()
+        more = not self._complete or bool(self._chunks)
+        return {"type": "http.request", "body": body, "more_body": more}
+
+    def _piece(self) -> bytes:
+        """What there is of the body: a large piece as it came, small ones together."""
+        if len(self._chunks) > 1 and len(self._chunks[0]) >= _LARGE:
+            return self._chunks.pop(0)
         body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks = []
-        if self.unread:
-            self.unread = 0
-            self._wire.taken()
-        return {"type": "http.request", "body": body, "more_body": not self._complete}
+        return body
 
     async def _send(self, message: dict[str, Any]) -> None:
         if self._gone:
@@ -214,6 +270,10 @@ class Exchange:
             if not more:
                 out += b"0\r\n\r\n"
         elif self._framing is not _NO_BODY:
-            out += body
+            if len(body) >= _LARGE:  # a call more costs less than a copy
+                self._wire.write(out)
+                out = body
+            else:
+                out += body
         self._done = not more
         self._wire.write(out)

@@ -11,7 +11,7 @@ import contextlib
 import ipaddress
 import resource
 from collections import Counter
-from typing import Protocol
+from typing import Any, Protocol
 
 from torchkeeper.errors import ServiceUnavailable, TorchkeeperError
 from torchkeeper.http.limits import EdgeLimits
@@ -34,7 +34,7 @@ class Guest(Sender, Protocol):
     """A connection."""
 
     @property
-    def task(self) -> asyncio.Task[None] | None:
+    def task(self) -> asyncio.Future[Any] | None:
         """The application at work for it, if one is."""
 
     def shutdown(self) -> float:

@@ -49,6 +49,8 @@ class Incoming(Wire):
         self._half_line = False
         #: Bytes that may still be thrown away.
         self._discard = limits.drain_bytes
+        #: The first in line, if it is not answered yet because more of it may have come with its head.
+        self._fresh: Exchange | None = None
         #: Requests without a whole answer, in their order; the first is being answered.
         self._line: deque[Exchange] = deque()
 
@@ -101,6 +103,12 @@ class Incoming(Wire):
         elif data.endswith(b"\r"):
             self._half_line = True
         self._raw = b""
+        if self._fresh is not None:
+            self._start_fresh(self._fresh)
+
+    def _start_fresh(self, exchange: Exchange) -> None:
+        self._fresh = None
+        self._start(exchange)
 
     def _take_body(self, data: bytes) -> None:
         exchange = self._line[-1]
@@ -209,7 +217,7 @@ class Incoming(Wire):
         self._line.append(exchange)
         course.on(_HEAD, self._now)
         if len(self._line) == 1:
-            self._start(exchange)
+            self._fresh = exchange
 
     def _look_closer(self, head: Head) -> None:
         """The request is not the first in what came, or not HTTP/1.1, or its line is spelled otherwise."""
@@ -246,3 +254,5 @@ class Incoming(Wire):
         self._course.on(_WHOLE, self._now)
         if len(self._line) > self._limits.max_pipelined:
             self._regulate()
+        if self._fresh is not None:
+            self._start_fresh(self._fresh)

@@ -22,7 +22,7 @@ import psutil
 
 from torchkeeper.config.types import Address
 from torchkeeper.errors import SettingsError
-from torchkeeper.http.connection import Access, Connection
+from torchkeeper.http.connection import Access, Connection, Shortcut
 from torchkeeper.http.exchange import Unasked
 from torchkeeper.http.guests import Guests
 from torchkeeper.http.limits import EdgeLimits
@@ -77,7 +77,12 @@ class Listener:
         return port
 
     async def start(
-        self, app: Any, limits: EdgeLimits, unasked: Unasked, access: Access | None = None
+        self,
+        app: Any,
+        limits: EdgeLimits,
+        unasked: Unasked,
+        access: Access | None = None,
+        shortcut: Shortcut | None = None,
     ) -> None:
         """Begins to accept connections for an ASGI application; the other arguments are `Connection`'s."""
         if self._socket is None:
@@ -86,7 +91,7 @@ class Listener:
         self._guests = guests = Guests(limits)
 
         def connect(app: Any = app) -> Connection:
-            return Connection(app, limits, guests, unasked, access)
+            return Connection(app, limits, guests, unasked, access, shortcut)
 
         self._connect = connect
         if self.address.scheme == "https":
@@ -118,8 +123,9 @@ class Listener:
         running = self._running()
         for task in running:
             task.cancel()
-        if running:
+        while running:  # the answer that is owed to one that was cancelled is a task of its own
             await asyncio.wait(running)
+            running = self._running()
         if self._socket is not None:
             self._socket.close()
         if self._made is not None:
@@ -127,7 +133,7 @@ class Listener:
                 if _identity(self.address.path) == self._made:
                     Path(self.address.path).unlink()
 
-    def _running(self) -> set[asyncio.Task[None]]:
+    def _running(self) -> set[asyncio.Future[Any]]:
         tasks = (connection.task for connection in (self._guests.connections if self._guests else ()))
         return {task for task in tasks if task is not None and not task.done()}
 

@@ -25,7 +25,8 @@ from typing import Protocol
 from torchkeeper.deadlines import KILLED
 from torchkeeper.machine.process_group import kill_worker
 from torchkeeper.machine.signals import WHERE
-from torchkeeper.wire.frames import FrameReader, Message, WireError
+from torchkeeper.wire.frame_reader import FrameReader
+from torchkeeper.wire.frames import Message, WireError
 
 logger = logging.getLogger(__name__)
 
@@ -174,10 +175,13 @@ class WorkerProcess(asyncio.Protocol):
         self.crash = ""
         self._timer: asyncio.TimerHandle | None = None
 
-    def send(self, frame: bytes) -> None:
-        """Hands one frame to the channel; a dead worker swallows it (its end is reported anyway)."""
+    def send(self, *frame: bytes) -> None:
+        """Hands one frame, or its pieces, to the channel; a dead worker swallows it: its end is reported."""
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(frame)
+            if len(frame) == 1:
+                self._transport.write(frame[0])
+            else:
+                self._transport.writelines(frame)
 
     def hold(self) -> None:
         """Reads nothing from the channel until `let_on`."""

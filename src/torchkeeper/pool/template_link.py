@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping
 from torchkeeper.deadlines import FORK, KILLED, TEMPLATE_START, TEMPLATE_STOP
 from torchkeeper.machine.process_group import kill_members
 from torchkeeper.pool.process import Ends, WorkerProcess
-from torchkeeper.wire.frames import Exited, Fork, Forked, FrameReader, Message, TemplateReady, encode
+from torchkeeper.wire.frame_reader import FrameReader
+from torchkeeper.wire.frames import Exited, Fork, Forked, Message, TemplateReady, encode
 
 logger = logging.getLogger(__name__)
 

@@ -156,10 +156,10 @@ class Worker:
         """Ends it, for it does not answer; its place is filled again."""
         self._kill(self, why)
 
-    def send(self, frame: bytes) -> None:
-        """Hands a frame to the process, if there is one."""
+    def send(self, *frame: bytes) -> None:
+        """Hands a frame, or the pieces of one, to the process, if there is one."""
         if self.process is not None:
-            self.process.send(frame)
+            self.process.send(*frame)
 
     def hold(self) -> None:
         """Reads nothing of what it sends, until `let_on`; it will have to wait with it."""

@@ -6,6 +6,7 @@ A protocol makes an Input and gets an Asked. Which version answers, `serving.tra
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -60,6 +61,25 @@ class Asked(Generic[A]):
                 raise DeadlinePassed(self._late) from None
             self.leave()
             raise
+
+    def then(self, tell: Callable[[A | BaseException], None]) -> asyncio.Future[Any]:
+        """The same for those who do not await: `tell` is called with the answer, or what `answer` raises.
+
+        Returns:
+            what is done right before that.
+        """
+
+        def done(ticket: asyncio.Future[Any]) -> None:
+            if not ticket.cancelled():
+                tell(ticket.exception() or ticket.result())
+            elif self._left:
+                tell(ClientGone())
+            else:
+                self.leave()
+                tell(asyncio.CancelledError())
+
+        self._ticket.add_done_callback(done)
+        return self._ticket
 
     def leave(self) -> None:
         """Nobody waits any more: what has not begun is not computed, and a running handler can see it."""

@@ -26,12 +26,15 @@ from torchkeeper.wire.messages import (
     Signature,
 )
 
-_LENGTHS = struct.Struct(">II")
+#: Bytes of header and of payload, with which a frame begins.
+LENGTHS = struct.Struct(">II")
 #: A header describes answers, it does not hold them; one larger than this is a broken stream.
 MAX_HEADER = 64 * 1024 * 1024
 #: More than a header can have. What the front sends is believed: names of parameters stand in its headers,
 #: and clients may make them as long as a request may be.
 ANY_HEADER = 1 << 32
+#: Payloads of so many bytes are written and read as they are; less is joined, which costs less than a call.
+LARGE = 64 * 1024
 #: What a worker holds: its channel, standard output and error, and the pipes of its life and its crash.
 WORKER_FDS = 5
 
@@ -220,60 +223,43 @@ def encode(message: Message, payloads: Iterable[bytes] = ()) -> bytes:
     """One frame as bytes; `payloads` become its raw part."""
     header = _encoder.encode(message)
     raw = b"".join(payloads)
-    return b"".join((_LENGTHS.pack(len(header), len(raw)), header, raw))
+    return b"".join((LENGTHS.pack(len(header), len(raw)), header, raw))
 
 
-class FrameReader:
-    """Cuts a stream of bytes into (message, raw payload) pairs.
+def decode_header(data: bytes) -> Message:
+    """The message that is a frame's header.
 
-    Args:
-        max_header: bytes that a header may have.
+    Raises:
+        WireError: it is none.
     """
-
-    def __init__(self, max_header: int = MAX_HEADER) -> None:
-        self._max_header = max_header
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> list[tuple[Message, bytes]]:
-        """All frames that are complete once `data` has arrived.
-
-        Raises:
-            WireError: the bytes are no frame; the channel cannot be used any further.
-        """
-        buffer = self._buffer
-        buffer += data
-        frames: list[tuple[Message, bytes]] = []
-        start = 0
-        while len(buffer) - start >= _LENGTHS.size:
-            header_size, raw_size = _LENGTHS.unpack_from(buffer, start)
-            if header_size > self._max_header:
-                raise WireError(f"a frame's header claims {header_size} bytes")
-            body = start + _LENGTHS.size
-            end = body + header_size + raw_size
-            if len(buffer) < end:
-                break
-            try:
-                message = _decoder.decode(bytes(buffer[body : body + header_size]))
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise WireError(f"a frame's header cannot be read: {error}") from error
-            frames.append((message, bytes(buffer[body + header_size : end])))
-            start = end
-        del buffer[:start]
-        return frames
+    try:
+        return _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError(f"a frame's header cannot be read: {error}") from error
 
 
 def encode_batch(batch_id: int, inputs: Sequence[Input]) -> bytes:
     """The frame of a batch (one kind, one envelope): heads in msgpack, parameter values raw."""
+    return b"".join(batch_pieces(batch_id, inputs))
+
+
+def batch_pieces(batch_id: int, inputs: Sequence[Input]) -> Sequence[bytes]:
+    """The same in pieces, among them large values as they came; one piece where there are none."""
     heads = []
     payloads: list[bytes] = []
     for entry in inputs:
         parts = []
         for part in entry.parts:
-            parts.append((part.name, part.content_type, len(part.value), part.plain))
+            parts.append((part.name, part.content_type, part.size, part.plain))
             payloads.append(part.value)
+            if part.rest:
+                payloads += part.rest
         heads.append(RequestHead(entry.request_id, entry.headers, tuple(parts)))
     first = inputs[0]
-    return encode(Batch(batch_id, first.kind, tuple(heads), first.envelope), payloads)
+    header = _encoder.encode(Batch(batch_id, first.kind, tuple(heads), first.envelope))
+    size = sum(map(len, payloads))
+    pieces = [LENGTHS.pack(len(header), size), header, *payloads]
+    return pieces if size >= LARGE else (b"".join(pieces),)
 
 
 def decode_batch(batch: Batch, raw: bytes) -> list[Input]:
@@ -323,7 +309,7 @@ def _checked(frame: bytes) -> bytes:
     Raises:
         WireError: it will not.
     """
-    header_size, _ = _LENGTHS.unpack_from(frame)
+    header_size, _ = LENGTHS.unpack_from(frame)
     if header_size > MAX_HEADER:
         raise WireError(f"the heads of a batch's answers have {header_size} bytes, {MAX_HEADER} may be sent")
     return frame

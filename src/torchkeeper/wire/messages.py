@@ -31,6 +31,13 @@ class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
     content_type: str | None = None
     #: A form's field that is no file: the handler gets bytes, whatever the content type.
     plain: bool = False
+    #: What follows of a value that came in pieces: the front never joins them, the worker gets it whole.
+    rest: tuple[bytes, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the value."""
+        return len(self.value) + sum(map(len, self.rest)) if self.rest else len(self.value)
 
 
 class Input(msgspec.Struct, frozen=True, array_like=True):

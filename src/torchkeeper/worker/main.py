@@ -30,12 +30,12 @@ from torchkeeper.handler.safe_text import safe_str
 from torchkeeper.machine.process_group import kill_members
 from torchkeeper.machine.signals import WHERE
 from torchkeeper.sandbox.confine import confine
+from torchkeeper.wire.frame_reader import FrameReader
 from torchkeeper.wire.frames import (
     ANY_HEADER,
     Batch,
     Cancel,
     Confine,
-    FrameReader,
     HandlerLeft,
     Load,
     Loaded,

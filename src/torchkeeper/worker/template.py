@@ -24,7 +24,8 @@ import sys
 import weakref
 
 from torchkeeper.machine.process_group import kill_members
-from torchkeeper.wire.frames import WORKER_FDS, Exited, Fork, Forked, FrameReader, TemplateReady, encode
+from torchkeeper.wire.frame_reader import FrameReader
+from torchkeeper.wire.frames import WORKER_FDS, Exited, Fork, Forked, TemplateReady, encode
 from torchkeeper.worker import main as worker_main
 
 _PR_SET_PDEATHSIG = 1

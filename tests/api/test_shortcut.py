@@ -1,0 +1,207 @@
+"""Which requests are answered without the application, and what is handed on to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from calling import Answering  # type: ignore[import-not-found]
+
+from torchkeeper.api.application import Application
+from torchkeeper.api.body import FormLimits
+from torchkeeper.api.call import Call, Handler
+from torchkeeper.api.routes import Endpoint, resolve
+from torchkeeper.api.shortcut import Shortcut
+from torchkeeper.errors import PredictionFailed
+from torchkeeper.http.head import Head
+from torchkeeper.metrics.ledger import Ledger
+from torchkeeper.serving.apis import Api
+from torchkeeper.serving.ask import ClientGone
+from torchkeeper.serving.books import Books
+from torchkeeper.wire.messages import Kind, Part, Reply
+
+KNOWN = (b"/predictions/m", b"/explanations/m", b"/predictions/m/2.0", b"/predictions/m/2.0/deeper", b"/ping")
+
+
+async def predict(call: Call) -> Reply:
+    raise AssertionError("the application is not asked")
+
+
+async def ping(call: Call) -> Reply:
+    return Reply(b"")
+
+
+class Whole:
+    """A request on its connection, and what became of it."""
+
+    def __init__(self, target: bytes, body: bytes | None, method: bytes, fields: dict[bytes, bytes]) -> None:
+        self.head = Head()
+        self.head.method, self.head.target = method, target
+        self.head.fields = list(fields.items())
+        self.head.lowered = [(name.lower(), value) for name, value in fields.items()]
+        self.body = body
+        self.ticket: asyncio.Future[Any] | None = None
+        self.on_gone: Callable[[], None] = lambda: None
+        self.replied: list[tuple[Any, ...]] = []
+        self.apps: list[Any] = []
+
+    def begin(self, ticket: asyncio.Future[Any], on_gone: Callable[[], None]) -> None:
+        self.ticket, self.on_gone = ticket, on_gone
+
+    def reply(
+        self, status: int, reason: bytes | None, fields: list[tuple[bytes, bytes]], body: bytes
+    ) -> None:
+        self.replied.append((status, reason, dict(fields), body))
+
+    def go_on(self, app: Any) -> None:
+        self.apps.append(app)
+
+
+class Door:
+    """A shortcut with its application, and who answers behind it."""
+
+    def __init__(self, answer: object) -> None:
+        self.ledger = Ledger()
+        self.statuses: list[int] = []
+        books = Books(self.ledger, None, self.statuses.append)
+        handlers: dict[Endpoint, Handler] = {Endpoint.PREDICT: predict, Endpoint.PING: ping}
+        application = Application(Api.INFERENCE, handlers, books, max_body=1000)
+        for path in KNOWN:
+            match = resolve(path, "POST", Api.INFERENCE)
+            application.known[path, "POST"] = match, handlers[match.route.endpoint]
+        self.ask = Answering(answer)
+        asker: Any = self.ask
+        self.shortcut = Shortcut(application, predict, asker, books, FormLimits())
+
+    async def post(
+        self, target: bytes, body: bytes | None = b"x", method: bytes = b"POST", **fields: bytes
+    ) -> Whole | None:
+        """The request, if it was taken, after what can happen has happened."""
+        named = {name.replace("_", "-").encode(): value for name, value in fields.items()}
+        request = Whole(target, body, method, named)
+        if not self.shortcut(request):
+            return None
+        await asyncio.sleep(0)
+        return request
+
+
+def test_a_whole_prediction_is_queued_and_answered() -> None:
+    async def run() -> None:
+        door = Door(Reply(b"3", 201, "Made", {"X-Kept": "yes"}, "text/plain"))
+        found = await door.post(b"/predictions/m", b"body", Content_Type=b"image/png", X_Mine=b"yes")
+        assert found is not None
+        ((name, version, request),) = door.ask.ones_in_parts
+        assert (name, version, request.kind) == ("m", None, Kind.PREDICT)
+        assert request.parts == (Part("body", b"body", "image/png"),)
+        assert request.headers == {"Content-Type": "image/png", "X-Mine": "yes"}
+        ((status, reason, fields, body),) = found.replied
+        assert (status, reason, body) == (201, b"Made", b"3")
+        assert fields[b"x-request-id"].decode() == request.request_id
+        assert (fields[b"X-Kept"], fields[b"content-type"]) == (b"yes", b"text/plain")
+        assert fields[b"content-length"] == b"1"
+        assert (door.ledger.accepted, door.ledger.answered, door.statuses) == (1, 1, [201])
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "version"),
+    [
+        (b"/predictions/m", Kind.PREDICT, None),
+        (b"/explanations/m", Kind.EXPLAIN, None),
+        (b"/predictions/m/2.0", Kind.PREDICT, "2.0"),
+    ],
+)
+def test_routes_that_are_taken(target: bytes, kind: Kind, version: str | None) -> None:
+    async def run() -> None:
+        door = Door(Reply(b""))
+        assert await door.post(target)
+        ((_, asked, request),) = door.ask.ones_in_parts
+        assert (asked, request.kind) == (version, kind)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"target": b"/predictions/new"},
+        {"target": b"/predictions/m?x=1"},
+        {"target": b"/predictions/m/2.0/deeper"},
+        {"target": b"/ping"},
+        {"method": b"PUT"},
+        {"body": None},
+        {"body": b""},
+        {"endpoint_load_metrics_format": b"TEXT"},
+        {"x_server_timeout": b"3"},
+        {"body": b"a=%b" % bytes(1 << 16), "content_type": b"application/x-www-form-urlencoded"},
+        {"body": b"a=1&" * 20_000, "content_type": b"application/x-www-form-urlencoded"},
+    ],
+)
+def test_what_is_left_to_the_application(asked: dict[str, Any]) -> None:
+    async def run() -> None:
+        door = Door(Reply(b""))
+        assert await door.post(**{"target": b"/predictions/m", **asked}) is None
+        assert not door.ask.ones_in_parts
+        assert door.ledger.accepted == 0
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("outcome", [PredictionFailed("no", status=503), ValueError("a bug")])
+def test_what_is_no_reply_the_application_answers(outcome: Exception) -> None:
+    async def run() -> None:
+        door = Door(outcome)
+        found = await door.post(b"/predictions/m")
+        assert found is not None
+        assert not found.replied
+        sent: list[dict[str, Any]] = []
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        (app,) = found.apps
+        scope = {"raw_path": b"/predictions/m", "method": "POST"}
+        await app(scope, None, send)
+        assert sent[0]["status"] == (503 if isinstance(outcome, PredictionFailed) else 500)
+        ((_, _, request),) = door.ask.ones_in_parts
+        assert dict(sent[0]["headers"])[b"x-request-id"].decode() == request.request_id
+        assert (door.ledger.accepted, door.ledger.failed) == (1, 1)
+
+    asyncio.run(run())
+
+
+def test_who_leaves_or_is_cancelled_takes_the_request_back() -> None:
+    async def run() -> None:
+        for end, left in ((lambda one: one.on_gone(), 1), (lambda one: one.ticket.cancel(), 1)):
+            door = Door(None)
+            found = await door.post(b"/predictions/m")
+            assert found is not None
+            end(found)
+            await asyncio.sleep(0)
+            assert door.ask.left == left
+            (app,) = found.apps
+            scope = {"raw_path": b"/predictions/m", "method": "POST"}
+            try:
+                await app(scope, None, None)
+            except asyncio.CancelledError:
+                assert found.on_gone is not None
+            assert (door.ledger.accepted, door.ledger.gone) == (1, 1)
+
+    asyncio.run(run())
+
+
+def test_a_client_that_left_is_told_apart_from_a_server_that_ends() -> None:
+    async def run() -> None:
+        told: list[Any] = []
+        asked = Answering(None).in_parts("m", None, None)  # type: ignore[arg-type]  # nobody reads it
+        asked.then(told.append)
+        asked.leave()
+        other = Answering(None).in_parts("m", None, None)  # type: ignore[arg-type]  # nobody reads it
+        other.then(told.append).cancel()
+        await asyncio.sleep(0)
+        assert [type(one) for one in told] == [ClientGone, asyncio.CancelledError]
+
+    asyncio.run(run())
