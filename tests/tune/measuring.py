@@ -5,7 +5,9 @@ from __future__ import annotations
 from torchkeeper.tune.candidates import Candidate
 from torchkeeper.tune.results import LoadKind, Measurement, Subject
 
-SUBJECT = Subject("m.mar", "m", "abc", 3, "def", "/predictions/m", "same", 2, "a processor", ("avx2",), "0.1")
+SUBJECT = Subject(
+    "m.mar", "m", "abc", 3, "def", "/predictions/m", "same", ("50", "99"), 2, "a processor", ("avx2",), "0.1"
+)
 
 
 def measured(candidate: Candidate, connections: int, samples: int, round_: int = 0) -> Measurement:

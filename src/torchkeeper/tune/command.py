@@ -59,6 +59,12 @@ class TunePlan:
     write: bool
 
     @property
+    def percentiles(self) -> tuple[str, ...]:
+        """Those of latencies that are kept: the target's too."""
+        wanted = (f"{self.target.percent:g}",) if self.target else ()
+        return tuple(dict.fromkeys((*PERCENTS, *wanted)))
+
+    @property
     def subject(self) -> Subject:
         """What the results are of."""
         return Subject(
@@ -69,6 +75,7 @@ class TunePlan:
             samples_digest=digest_of(self.samples),
             route=self.route,
             check=str(self.check),
+            percentiles=self.percentiles,
             cores=cpu_count(),
             processor=processor_name(),
             features=features_of_speed(),
@@ -82,7 +89,6 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="torchkeeper-tune-") as scratch:
             plan = read_plan(arguments, Path(scratch) / "archive")
-            plan.output.mkdir(parents=True, exist_ok=True)
             results = resumed(plan.output, plan.subject) if plan.resume else TuneResults(plan.subject)
             server = TrialServer(Path(scratch) / "server", arguments.ts_config, environ)
             how = uvloop.run(tune(plan, results, server, console))
@@ -150,8 +156,7 @@ async def tune(plan: TunePlan, results: TuneResults, server: TrialServer, consol
         TuneRefused: the archive or the samples cannot be used.
     """
     budget = Budget(plan.seconds)
-    percents = tuple(dict.fromkeys((*PERCENTS, *([f"{plan.target.percent:g}"] if plan.target else []))))
-    what = Trialled(plan.source, plan.samples, plan.warmup, plan.route, plan.check, percents)
+    what = Trialled(plan.source, plan.samples, plan.warmup, plan.route, plan.check, plan.percentiles)
     with Progress(console, budget) as progress:
         search = Search(
             Trials(what, server, results, budget),

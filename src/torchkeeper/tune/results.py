@@ -38,6 +38,7 @@ class Subject(msgspec.Struct, frozen=True, rename="camel"):
     samples_digest: str
     route: str
     check: str
+    percentiles: tuple[str, ...]
     cores: int
     processor: str
     features: tuple[str, ...]
@@ -137,6 +138,7 @@ class TuneResults(msgspec.Struct, rename="camel"):
 
 def save(results: TuneResults, folder: Path) -> None:
     """Writes the results, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".{FILE}.part"
     part.write_bytes(msgspec.json.format(msgspec.json.encode(results)))
     os.replace(part, folder / FILE)

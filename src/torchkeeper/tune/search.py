@@ -137,6 +137,7 @@ class Search:
         alone_only = ""
         try:
             async with self.trials.placing(candidate, RACE) as placed:
+                await self.trials.warm(placed, self.batches[-1])
                 for rows in self.batches:
                     point, difference = await self.trials.batches(candidate, placed, rows)
                     if difference and rows > 1 and _is_eager(execution):

@@ -11,6 +11,7 @@ import json
 import re
 import signal
 import sys
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from urllib.parse import urlencode
 
 import psutil
 
+from torchkeeper.config import kserve_pod, vertex_pod
 from torchkeeper.config.properties import parse_properties, properties_text, write_properties
 from torchkeeper.config.table import BY_NAME
 from torchkeeper.tune.asker import Socket, ask, request
@@ -34,11 +36,17 @@ _OVER = {
     "enable_metrics_api": "true",
 }
 _NOT_TAKEN = ("models", "model_snapshot", "model_store", "workflow_store", "ipex_enable")
+_BY_FLAGS = ("disable_token_authorization", "enable_model_api", "log_level")
+#: By which a server finds another configuration, or listens where a platform calls.
+_ELSEWHERE = {
+    *("TS_CONFIG_FILE", kserve_pod.CONFIG_VARIABLE, *kserve_pod.VARIABLES),
+    *(variable.name for variable in vertex_pod.VARIABLES),
+}
 _STARTED = "Model server started"
 _LISTENS = re.compile(r"\b(Inference|Management|Metrics) API bind to: .*\(port (\d+)\)")
 #: Seconds that a start and an end may take, and a question that is no load.
 _START, _END, _QUESTION = 120.0, 30.0, 60.0
-#: Characters of what the server says that are kept.
+#: Bytes of what the server says that are kept.
 _KEPT = 1 << 16
 
 
@@ -70,7 +78,8 @@ class TrialServer:
         self._ts_config = ts_config
         self._environ = environ
         self._process: asyncio.subprocess.Process | None = None
-        self._said = ""
+        self._said: deque[bytes] = deque()
+        self._size = 0
         self._reader: asyncio.Task[None] | None = None
         self._started = asyncio.Event()
         self._ports: dict[str, int] = {}
@@ -210,26 +219,30 @@ class TrialServer:
         return write_properties(own | _OVER)
 
     def _variables(self, temp: Path) -> dict[str, str]:
-        said = {BY_NAME[name].variable for name in (*_OVER, *_NOT_TAKEN)} | {"TS_CONFIG_FILE"}
+        said = {BY_NAME[name].variable for name in (*_OVER, *_NOT_TAKEN, *_BY_FLAGS)} | _ELSEWHERE
         kept = {name: value for name, value in self._environ.items() if name not in said}
         places = {"LOG_LOCATION": self._folder / "logs", "METRICS_LOCATION": self._folder / "logs"}
         places |= {"TEMP": temp, "TMPDIR": temp}
         return kept | {name: str(path) for name, path in places.items()}
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
+        """Takes what it says, all the time: its access log is long, and a full pipe would stop it."""
         assert process.stdout is not None
         while data := await process.stdout.read(1 << 20):
-            self._said = (self._said + data.decode(errors="replace"))[-_KEPT:]
-            if not self._ports and _STARTED in self._said:
-                found = re.findall(
-                    r"\b(Inference|Management|Metrics) API bind to: .*\(port (\d+)\)", self._said
-                )
-                self._ports = {api: int(port) for api, port in found}
+            self._said.append(data)
+            self._size += len(data)
+            while self._size - len(self._said[0]) > _KEPT:
+                self._size -= len(self._said.popleft())
+            if not self._ports and _STARTED in (said := self._text()):
+                self._ports = {api: int(port) for api, port in _LISTENS.findall(said)}
                 self._started.set()
         self._started.set()
 
+    def _text(self) -> str:
+        return b"".join(self._said).decode(errors="replace")
+
     def _last_lines(self) -> str:
-        lines = [line for line in self._said.splitlines() if line.strip()]
+        lines = [line for line in self._text().splitlines() if line.strip()]
         return " / ".join(lines[-5:]) or "nothing"
 
 

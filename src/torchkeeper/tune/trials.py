@@ -170,6 +170,11 @@ class Trials:
                 "compares nothing, --check rel=0.1 less strictly"
             )
 
+    async def warm(self, placed: Placed, connections: int) -> None:
+        """Asks for a moment: what is slow at first is not measured."""
+        each = self._budget.each
+        await self._closed(placed, self._judge(), connections, each / 5, connections, each)
+
     async def batches(
         self, candidate: Candidate, placed: Placed, connections: int
     ) -> tuple[tuple[float, float], str]:
@@ -202,26 +207,22 @@ class Trials:
             raise Out("it is out")
         async with self.placing(candidate) as placed:
             if not kind.share:
-                await self._warm(placed, kind.connections)
+                await self.warm(placed, kind.connections)
             judge = self._judge()
-            run = await self._run(placed, judge, kind, rate)
+            run = await self._run((placed, judge), kind, rate, round_)
             if why := judge.failure or judge.difference:
                 raise self.out(candidate, why)
             found = self._measurement(candidate, kind, round_, rate, (placed, judge, run))
         self._results.measurements.append(found)
         return found
 
-    async def _warm(self, placed: Placed, connections: int) -> None:
-        """What is slow at first is not measured."""
-        each = self._budget.each
-        await self._closed(placed, self._judge(), connections, each / 5, connections, each)
-
-    async def _run(self, placed: Placed, judge: Judge, kind: LoadKind, rate: float) -> LoadRun:
-        each = self._budget.each
+    async def _run(self, asked: tuple[Placed, Judge], kind: LoadKind, rate: float, round_: int) -> LoadRun:
+        """All candidates of a round are asked at the same moments, for the same rate."""
+        each, (placed, judge) = self._budget.each, asked
         if not kind.share:
             least = max(_LEAST * kind.connections, self.samples)
             return await self._closed(placed, judge, kind.connections, each, least, each * _PATIENCE)
-        moments = list(arrivals(rate, each, seed=self._count)) or [0.0]
+        moments = list(arrivals(rate, each, seed=round_)) or [0.0]
         return await self._bounded(load.opened(self._questions(placed, judge), moments))
 
     def _measurement(
