@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchkeeper.tune.budget import COSTS, RACE, Budget, read_time
+from torchkeeper.tune.budget import COMPILED, COSTS, FINAL, RACE, Budget, read_time
 from torchkeeper.tune.refusal import TuneRefused
 
 
@@ -31,7 +31,9 @@ def test_the_time_only_runs_out(seconds: float, steps: list[float]) -> None:
     for step in steps:
         now += step
         assert budget.left == max(seconds - budget.spent, 0)
-        assert budget.until(COSTS) <= budget.until(RACE) <= budget.until(1.0) == budget.left
+        shares = (COSTS, RACE, COMPILED, FINAL, 1.0)
+        assert sorted(map(budget.until, shares)) == list(map(budget.until, shares))
+        assert budget.until(1.0) == budget.left
         assert budget.fits(budget.until(RACE), RACE)
         assert not budget.fits(budget.left + 1)
     assert 0.3 <= budget.each <= 3.0

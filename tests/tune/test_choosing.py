@@ -47,6 +47,8 @@ def winner(measurements: list[Measurement], target: Target | None = None) -> Can
         # In the final only its rounds count, and who was in it wins over who was not.
         ([at(A, FULL, 100), at(B, FULL, 90), at(B, FULL, 95, round=1)], None, B),
         ([at(A, FULL, 300), at(A, FULL, 100, round=1), at(B, FULL, 101.5, round=1)], None, B),
+        # Time may be up in the middle of a round.
+        ([at(A, FULL, 100, round=1), at(A, FULL, 100, round=2), at(B, FULL, 120, round=1)], None, B),
         # As fast as each other, but for what rounds differ by: the lower median wins, then less memory.
         (
             [

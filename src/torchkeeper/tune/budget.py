@@ -12,7 +12,7 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 #: Seconds without which nothing can be measured: a server starts, a model loads.
 LEAST = 15.0
 #: The shares of the time by which the phases are over.
-COSTS, RACE = 0.3, 0.65
+COSTS, RACE, COMPILED, FINAL = 0.25, 0.5, 0.75, 0.9
 #: Seconds of one measurement, by the whole time's, at least and at most.
 _MEASURED, _SHORTEST, _LONGEST = 1 / 250, 0.3, 3.0
 

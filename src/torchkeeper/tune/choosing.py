@@ -87,13 +87,13 @@ def best(standing: Sequence[Standing]) -> Standing | None:
     """The winner; None where nobody serves anything, or meets the target.
 
     Those whose rate is the highest one's but for what rounds differ by are alike: of them those with the
-    lowest median win, and of those alike in that too the one with the least memory.
+    lowest median win, and of those alike in that too the one with the least memory. Who was in the final goes
+    before who was not.
     """
     serving = [one for one in standing if one.rate > 0]
     if not serving:
         return None
-    most = max(one.rounds for one in serving)
-    serving = [one for one in serving if one.rounds == most]
+    serving = [one for one in serving if one.rounds] or serving
     first = max(serving, key=lambda one: one.rate)
     alike = [
         one for one in serving if one.rate >= first.rate * (1 - max(one.spread, first.spread, _LEAST_SPREAD))

@@ -5,12 +5,12 @@ Owns the order of what is tried and why; what is measured stands in the results,
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 import msgspec
 
-from torchkeeper.tune.budget import COSTS, RACE, Budget, OutOfTime
+from torchkeeper.tune.budget import COMPILED, COSTS, FINAL, RACE, Budget, OutOfTime
 from torchkeeper.tune.candidates import (
     BATCHES,
     Candidate,
@@ -39,14 +39,14 @@ LOADS = (FULL, LoadKind(16), LoadKind(4), LoadKind(1), LoadKind(MANY, 0.5), Load
 SHARES = (0.95, 0.85, 0.7, 0.5, 0.3, 0.1)
 #: How many variants are raced, set-ups come into the final, and rounds the final has.
 _RACED, _FINALISTS, _ROUNDS = 5, 3, 3
-#: Of the best rate foretold, what another one must have to be raced; and a compiled one.
+#: Of how many the neighbours are tried too, and how many are compiled once more for the race.
+_VARIED, _RECOMPILED = 2, 2
+#: Of the best plain rate foretold, what another one must have to be raced; and a compiled one.
 _HOPEFUL, _COMPILED_GAIN = 0.6, 1.03
 #: Milliseconds that batches are waited for where the cost of a full one is measured.
 _GATHER = 10
 #: Seconds of a row below which compiling does not pay, and of the whole time below which nobody waits for it.
 _FLOOR, _PATIENT = 1e-4, 240.0
-#: By when the final is over, and what each line is worth is measured.
-_FINAL = 0.88
 
 
 @dataclass
@@ -78,7 +78,7 @@ class Search:
         """
         self.say("eager float32 answers the samples")
         await self.trials.learn(Candidate(), self.budget.seconds / 20)
-        for phase in (self._costs, self._race, self._final, self._worths):
+        for phase in (self._costs, self._race, self._compiled, self._final, self._worths):
             try:
                 await phase()
             except OutOfTime:
@@ -89,21 +89,33 @@ class Search:
 
     async def _costs(self) -> None:
         threads = sorted({threads for _, threads in splits(self.cores)})
-        for variant in variants(scripted=self.scripted, samples_fit=self.samples_fit):
-            for count in threads[:1] if is_compiled(variant) else threads:
-                execution = msgspec.structs.replace(variant, threads=count)
-                if self.results.costs and not self.budget.until(COSTS):
-                    self.results.remark(f"{variant_name(variant)} was not tried: there was no time for it")
+        for variant in self._variants(compiled=False):
+            for count in threads:
+                if not await self._costed(msgspec.structs.replace(variant, threads=count), COSTS):
                     break
-                if self._passed_over(execution):
-                    break
-                if self.results.cost_of(execution) is None:
-                    self.say(f"what a batch costs: {variant_name(variant)}, threads: {count}")
-                    found = await self._cost(execution)
-                    self.results.costs.append(found)
-                    if found.out:
-                        self.say(f"out: {variant_name(variant)}: {found.out}")
-                    self.keep()
+
+    def _variants(self, *, compiled: bool) -> list[Execution]:
+        found = variants(scripted=self.scripted, samples_fit=self.samples_fit)
+        return [one for one in found if is_compiled(one) == compiled]
+
+    async def _costed(self, execution: Execution, share: float) -> bool:
+        """Whether it is known what a variant costs; it is measured if there is time for it by then."""
+        name = variant_name(execution)
+        if self._passed_over(execution):
+            return False
+        if self.results.cost_of(execution) is None:
+            if self.results.costs and not self.budget.until(share):
+                self.results.remark(
+                    f"{name} with threads: {execution.threads} was not tried: there was no time for it"
+                )
+                return False
+            self.say(f"what a batch costs: {name}, threads: {execution.threads}")
+            found = await self._cost(execution, share)
+            self.results.costs.append(found)
+            if found.out:
+                self.say(f"out: {name}: {found.out}")
+            self.keep()
+        return True
 
     def _passed_over(self, execution: Execution) -> bool:
         """Whether a variant is not tried; said why."""
@@ -122,7 +134,7 @@ class Search:
             why = f"compiling takes most of a time below {_PATIENT:.0f} s"
         if why:
             self.results.remark(f"{name} was not tried: {why}")
-        return bool(why) or not self.budget.until(RACE)
+        return bool(why)
 
     def _refused(self, part: Execution) -> VariantCost | None:
         """The variant's cost where it is out, whatever the threads."""
@@ -131,12 +143,12 @@ class Search:
             (one for one in self.results.costs if one.out and variant_name(one.execution) == name), None
         )
 
-    async def _cost(self, execution: Execution) -> VariantCost:
+    async def _cost(self, execution: Execution, share: float) -> VariantCost:
         candidate = Candidate(execution=execution, batch_size=BATCHES[-1], policy="delay", delay=_GATHER)
         points: list[tuple[float, float]] = []
         alone_only = ""
         try:
-            async with self.trials.placing(candidate, RACE) as placed:
+            async with self.trials.placing(candidate, max(share, RACE)) as placed:
                 await self.trials.warm(placed, self.batches[-1])
                 for rows in self.batches:
                     point, difference = await self.trials.batches(candidate, placed, rows)
@@ -163,21 +175,33 @@ class Search:
     # --- the race ------------------------------------------------------------------------------------------
 
     async def _race(self) -> None:
+        await self._try((untuned(self.cores), *self._hopeful(compiled=False)), RACE)
+        for one in self._standings()[:_VARIED]:
+            near = (each for each in neighbours(one.candidate) if self._right(each.batch_size))
+            await self._try(near, RACE)
+
+    async def _compiled(self) -> None:
+        """What compiles comes last: it loads long, and the others' figures tell what it has to beat."""
+        for variant in self._variants(compiled=True):
+            await self._costed(msgspec.structs.replace(variant, threads=1), COMPILED)
+        await self._try(self._hopeful(compiled=True)[:_RECOMPILED], COMPILED)
+
+    def _hopeful(self, *, compiled: bool) -> list[Candidate]:
+        """Those that may win by what was foretold, the best first."""
         costs = [(one.execution, one.cost) for one in self.results.costs if one.cost is not None]
         foretold = entrants(costs, self.cores, MANY)
         foretold = best_variants([pair for pair in foretold if pair[1].batch_size in self.batches], _RACED)
-        await self._try((untuned(self.cores),))
-        await self._try(_hopeful(foretold))
-        for one in self._standings()[:2]:
-            await self._try(each for each in neighbours(one.candidate) if self._right(each.batch_size))
+        plain = max((rate for rate, one in foretold if not is_compiled(one.execution)), default=0.0)
+        least = plain * (_COMPILED_GAIN if compiled else _HOPEFUL)
+        return [one for rate, one in foretold if is_compiled(one.execution) == compiled and rate >= least]
 
     def _right(self, rows: int) -> bool:
         return rows == 1 or len(self.batches) > 1
 
-    async def _try(self, candidates: Iterable[Candidate]) -> None:
-        """Measures each of them shortly, as long as there is time for it."""
+    async def _try(self, candidates: Iterable[Candidate], share: float) -> None:
+        """Measures each of them shortly, as long as there is time for it by then."""
         for candidate in candidates:
-            if not self.budget.fits(self._needed(candidate), RACE):
+            if not self.budget.fits(self._needed(candidate), share):
                 self.results.remark("The race was over before all set-ups were tried")
                 return
             self.say(f"race: {candidate}")
@@ -185,6 +209,8 @@ class Search:
             self.keep()
 
     async def _probe(self, candidate: Candidate) -> None:
+        if is_compiled(candidate.execution):
+            await self.trials.place(candidate, COMPILED)  # and there it stays: loading takes it long
         for connections in (MANY, 16, 4, 1):
             found = await self.trials.measure(candidate, LoadKind(connections), 0)
             if self.target is None or meets(found, self.target):
@@ -223,7 +249,7 @@ class Search:
                     self.say(f"final, round {round_} of {_ROUNDS}: {candidate}")
                     await self._out_or(self._placed_round(candidate, round_))
                     self.keep()
-            if not self.budget.fits(self.budget.spent - begin, _FINAL):
+            if not self.budget.fits(self.budget.spent - begin, FINAL):
                 return
 
     async def _placed_round(self, candidate: Candidate, round_: int) -> None:
@@ -268,17 +294,6 @@ class Search:
 
     async def _probe_full(self, candidate: Candidate) -> None:
         await self.trials.measure(candidate, FULL, 0)
-
-
-def _hopeful(foretold: Sequence[tuple[float, Candidate]]) -> list[Candidate]:
-    """Those that may win by what was foretold; a compiled one only where that is clearly more."""
-    most = max((rate for rate, _ in foretold), default=0.0)
-    plain = max((rate for rate, one in foretold if not is_compiled(one.execution)), default=0.0)
-    return [
-        one
-        for rate, one in foretold
-        if rate >= most * _HOPEFUL and (not is_compiled(one.execution) or rate >= plain * _COMPILED_GAIN)
-    ]
 
 
 def _told(rows: int, difference: str) -> str:

@@ -119,4 +119,4 @@ def _rate(results: TuneResults, candidate: Candidate) -> float:
 def _line(key: str, value: Any, worth: str, indent: str) -> str:
     written = yaml.safe_dump([value], default_flow_style=True, width=10_000, allow_unicode=True).strip()[1:-1]
     text = f"{indent}{key}: {written}"
-    return f"{text:<{_COLUMN}}# {worth}" if worth else text
+    return f"{text:<{_COLUMN - 2}}  # {worth}" if worth else text
