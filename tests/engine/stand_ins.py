@@ -68,8 +68,8 @@ class Channel:
         self.killed = False
         self._reader = FrameReader()
 
-    def send(self, frame: bytes) -> None:
-        for message, raw in self._reader.feed(frame):
+    def send(self, *frame: bytes) -> None:
+        for message, raw in self._reader.feed(b"".join(frame)):
             if isinstance(message, Batch):
                 self.batches.append((message.batch_id, decode_batch(message, raw)))
             elif isinstance(message, Cancel):

@@ -59,8 +59,8 @@ class StandInProcess:
         self._reader = FrameReader()
         self._leaving = False
 
-    def send(self, frame: bytes) -> None:
-        for message, raw in self._reader.feed(frame):
+    def send(self, *frame: bytes) -> None:
+        for message, raw in self._reader.feed(b"".join(frame)):
             asyncio.get_running_loop().call_soon(self._take, message, raw)
 
     def _take(self, message: Message, raw: bytes) -> None:
