@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
 from torchkeeper.config.model_settings import ModelSettings
@@ -125,9 +125,12 @@ class Told(Policy):
     def lane(self, request: Input) -> Lane:
         return self._other.lane(request)
 
-    def observe(self, event: PolicyEvent) -> None:
+    def observe(self, event: PolicyEvent, now: float) -> None:
         self.events.append(event)
-        self._other.observe(event)
+        self._other.observe(event, now)
+
+    def learned(self) -> Mapping[str, float]:
+        return self._other.learned()
 
     def admit(self, lane: Lane, waiting: int, now: float) -> str | None:
         return self._other.admit(lane, waiting, now)

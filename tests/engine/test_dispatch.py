@@ -305,7 +305,7 @@ async def test_what_waits_goes_to_the_first_worker_that_is_ready() -> None:
 
 def short_batches(at_work: Dispatching) -> None:
     """Teaches the policy that a second batch may be prepared."""
-    at_work.policy.observe(Done(0, 1, PREPARE_BELOW / 2))
+    at_work.policy.observe(Done(0, 1, PREPARE_BELOW / 2), 0.0)
 
 
 @in_loop

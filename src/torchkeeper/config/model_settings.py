@@ -141,7 +141,7 @@ class ModelSettings:
         100,
         "maxBatchDelay",
         _FILES,
-        "how long `batchPolicy: delay` waits for a full batch",
+        "how long `batchPolicy: delay` waits for a full batch, and `adaptive` at most where it is set",
         parameter="max_batch_delay",
         unit="ms",
     )
@@ -256,11 +256,11 @@ class ModelSettings:
         unit="s",
     )
     batch_policy: str = _row(
-        choice("greedy", "delay"),
-        "greedy",
+        choice("adaptive", "greedy", "delay"),
+        "adaptive",
         "batchPolicy",
         In.YAML,
-        "greedy: what waits when a worker is free; delay: as TorchServe",
+        "adaptive: an idle worker waits where that pays; greedy: never; delay: as TorchServe",
     )
     preload: bool = _row(boolean, True, "preload", In.YAML, "workers are forked from a process with torch")
     autoscale: bool = _row(

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torchkeeper.config.model_settings import ModelSettings
@@ -79,7 +79,7 @@ class Dispatcher:
         self._queue = EntryQueue(
             settings.job_queue_size,
             settings.job_queue_bytes,
-            on_left=lambda lane: policy.observe(Left(lane)),
+            on_left=lambda lane: policy.observe(Left(lane), time.monotonic()),
             beyond=self._beyond,
         )
         self._quarantine = Quarantine(settings.quarantine_time)
@@ -92,7 +92,7 @@ class Dispatcher:
     def measure(self, growth: Callable[[], float | None] = lambda: None) -> None:
         """This version is served from now on, and measured, with `growth` of its workers; called once."""
         self._meter = self._make_meter()
-        self._meter.watch(self._queue.__len__, growth)
+        self._meter.watch(self._queue.__len__, growth, self.learned)
 
     def unmeasure(self) -> None:
         """This version is gone: what was measured of it as it is now is forgotten."""
@@ -140,7 +140,7 @@ class Dispatcher:
             self._queue.put(entry)
         except Full as full:
             raise self._admission.full(str(full), explicit_version, self._retry_after(now)) from None
-        self._observe(Arrived(lane))
+        self._observe(Arrived(lane), now)
         self._meter.accepted(explicit_version)
         if not self._pumping:
             self._pumping = True
@@ -183,6 +183,10 @@ class Dispatcher:
         """Seconds that the oldest request has waited; 0 when none waits."""
         now = time.monotonic()
         return now - (self._queue.oldest() or now)
+
+    def learned(self) -> Mapping[str, float]:
+        """What the batching policy has learned."""
+        return self._policy.learned()
 
     def quarantined(self) -> dict[str, Held]:
         """The requests that are refused since they ended two workers, by their digests."""
@@ -244,14 +248,15 @@ class Dispatcher:
         if self._quarantine.held:
             entries, copies = self._quarantine.sift(entries, time.monotonic())
             for entry, error in copies:
-                self._observe(Left(entry.lane))
+                self._observe(Left(entry.lane), time.monotonic())
                 entry.fail(error)
         if not entries:
             return
         self._next_batch += 1
         batch = InHand(self._next_batch, entries)
         hands.take(batch)
-        self._observe(Sent(hands.worker.worker_id, entries[0].lane, len(entries)))
+        sent = Sent(hands.worker.worker_id, entries[0].lane, len(entries))
+        self._observe(sent, time.monotonic())
         hands.worker.send(*batch_pieces(batch.batch_id, [entry.input for entry in entries]))
 
     def _wake_at(self, moment: float) -> None:
@@ -262,7 +267,7 @@ class Dispatcher:
     def _expire(self, now: float) -> float:
         """Fails those who have waited too long; returns when the next one will have."""
         for entry in self._queue.older_than(now - self._patience):
-            self._observe(Left(entry.lane))
+            self._observe(Left(entry.lane), now)
             entry.fail(self._admission.late(self._patience, self._retry_after(now)))
         if (oldest := self._queue.oldest()) is None:
             return math.inf
@@ -309,7 +314,8 @@ class Dispatcher:
         hands = self._crew.lose(worker.worker_id)
         if hands is not None:
             held = hands.drop()
-            self._observe(Lost(worker.worker_id, sum(len(batch.entries) for batch in held)))
+            lost = Lost(worker.worker_id, sum(len(batch.entries) for batch in held))
+            self._observe(lost, time.monotonic())
             for batch in reversed(held[1:]):
                 self._put_back([entry for entry in batch.entries if not entry.gone])
             if held:
@@ -322,7 +328,7 @@ class Dispatcher:
         if nobody is None:
             return
         for entry in self._queue.drain():
-            self._observe(Left(entry.lane))
+            self._observe(Left(entry.lane), time.monotonic())
             entry.fail(self._admission.unavailable(nobody))
         if self._admission.closed:
             self._pump()
@@ -349,7 +355,7 @@ class Dispatcher:
     def _put_back(self, entries: list[Entry]) -> None:
         self._queue.put_back(entries)
         for entry in entries:
-            self._observe(Arrived(entry.lane))
+            self._observe(Arrived(entry.lane), time.monotonic())
 
     def _forward(self, hands: Hands, message: Intermediate, raw: bytes) -> None:
         hands.arm()
@@ -373,7 +379,7 @@ class Dispatcher:
         now = time.monotonic()
         told = hands.batches[0].told(message.replies, raw, whole=True)
         batch = hands.finish(now)
-        self._observe(Done(hands.worker.worker_id, len(batch.entries), message.seconds))
+        self._observe(Done(hands.worker.worker_id, len(batch.entries), message.seconds), now)
         self._tempo.took(len(batch.entries), now - batch.begun, now)
         self._crew.finished(hands.worker, len(batch.entries), message.too_large)
         meter = self._meter

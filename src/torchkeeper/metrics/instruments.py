@@ -7,6 +7,7 @@ TorchServe's where it has the metric; what is new begins with `torchkeeper_`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from torchkeeper.metrics.cell import Cell, Gauge
 from torchkeeper.metrics.ledger import Ledger
@@ -22,6 +23,13 @@ PLACES = ("queue", "disk", "stdout")
 _FILL_WEIGHT = 1 / 16
 
 _VERSION = ("model_name", "model_version")
+#: What a batching policy has learned, by its own names.
+LEARNED = {
+    "fixed": "torchkeeper_batch_fixed_seconds",
+    "each": "torchkeeper_batch_each_seconds",
+    "wait": "torchkeeper_batch_wait_seconds",
+    "concurrency": "torchkeeper_batch_concurrency",
+}
 
 #: The metrics that TorchServe does not have: declaration, HELP text, bounds of a histogram.
 OWN: tuple[tuple[Declared, str, tuple[float, ...]], ...] = (
@@ -48,6 +56,26 @@ OWN: tuple[tuple[Declared, str, tuple[float, ...]], ...] = (
     (
         Declared("torchkeeper_batch_fill", "gauge", "ratio", _VERSION),
         "Requests per batch over batchSize, moving average of about the last 16 batches",
+        (),
+    ),
+    (
+        Declared("torchkeeper_batch_fixed_seconds", "gauge", "s", _VERSION),
+        "Seconds that any batch costs, as batchPolicy adaptive has learned it",
+        (),
+    ),
+    (
+        Declared("torchkeeper_batch_each_seconds", "gauge", "s", _VERSION),
+        "Seconds that each request of a batch costs beyond those, as it has learned it",
+        (),
+    ),
+    (
+        Declared("torchkeeper_batch_wait_seconds", "gauge", "s", _VERSION),
+        "Seconds that a worker was kept waiting for more requests, moving average of about 16 batches",
+        (),
+    ),
+    (
+        Declared("torchkeeper_batch_concurrency", "gauge", "count", _VERSION),
+        "Requests that were here at once, waiting or in hand, moving average of about 16 batches",
         (),
     ),
     (
@@ -83,6 +111,17 @@ OWN: tuple[tuple[Declared, str, tuple[float, ...]], ...] = (
 )
 
 
+class Watched(NamedTuple):
+    """What a version is asked whenever somebody reads its metrics."""
+
+    #: How many requests wait.
+    depth: Callable[[], int]
+    #: Bytes by which the memory of the worker that grows most does so per request; None: nobody knows.
+    growth: Callable[[], float | None]
+    #: What the batching policy has learned, by the names in `LEARNED`.
+    learned: Callable[[], Mapping[str, float]]
+
+
 class Meter:
     """What is measured of one model version; nothing by this one itself."""
 
@@ -104,7 +143,12 @@ class Meter:
     def lost(self, worker: str, replaced: bool) -> None:
         """A worker's process ended."""
 
-    def watch(self, depth: Callable[[], int], growth: Callable[[], float | None]) -> None:
+    def watch(
+        self,
+        depth: Callable[[], int],
+        growth: Callable[[], float | None],
+        learned: Callable[[], Mapping[str, float]] = dict,
+    ) -> None:
         """Names the functions that tell how many requests wait, and how workers grow per request."""
 
     def close(self) -> None:
@@ -145,7 +189,7 @@ class Instruments:
         self._lines = {place: self.bind("torchkeeper_log_lines_lost", where=place) for place in PLACES}
         self._lines_entered = dict.fromkeys(PLACES, 0)
         self.lag = self.bind("torchkeeper_event_loop_lag_seconds").update
-        self._watched: dict[tuple[str, str], tuple[Callable[[], int], Callable[[], float | None]]] = {}
+        self._watched: dict[tuple[str, str], Watched] = {}
         self.flush = flush
         self.changed = changed
         registry.refresh(self._refresh)
@@ -173,15 +217,14 @@ class Instruments:
             known = self._known | labels
             family.drop(tuple(known.get(label, "") for label in family.labels))
 
-    def watch(
-        self, version: tuple[str, str], depth: Callable[[], int], growth: Callable[[], float | None]
-    ) -> None:
-        """Names the functions that tell how many requests of a version wait, and how its workers grow."""
-        self._watched[version] = depth, growth
+    def watch(self, version: tuple[str, str], watched: Watched) -> None:
+        """Names what is asked of a version whenever somebody reads."""
+        self._watched[version] = watched
 
     def unwatch(self, version: tuple[str, str], depth: Callable[[], int] | None) -> bool:
         """Forgets those functions and says so, unless the version has come anew and has others."""
-        ours = depth is not None and self._watched.get(version, (None,))[0] is depth
+        watched = self._watched.get(version)
+        ours = watched is not None and watched.depth is depth
         if ours:
             del self._watched[version]
         return ours
@@ -194,13 +237,17 @@ class Instruments:
         for where, count in self._lines_lost().items():
             self._lines[where].update(float(count - self._lines_entered[where]))
             self._lines_entered[where] = count
-        for (name, version), (depth, growth) in self._watched.items():
+        for (name, version), (depth, growth, learned) in self._watched.items():
             labels = {"model_name": name, "model_version": version}
             self.bind("torchkeeper_queue_depth", **labels).update(depth())
             if (grown := growth()) is not None:
                 self.bind("torchkeeper_worker_growth_bytes", **labels).update(grown)
             else:  # that of a worker which is gone says nothing
                 self.drop("torchkeeper_worker_growth_bytes", **labels)
+            known = learned()
+            for what, metric in LEARNED.items():
+                if what in known:
+                    self.bind(metric, **labels).update(known[what])
 
 
 class VersionMeter(Meter):
@@ -263,16 +310,22 @@ class VersionMeter(Meter):
         if replaced:
             self._restarts(1.0)
 
-    def watch(self, depth: Callable[[], int], growth: Callable[[], float | None]) -> None:
+    def watch(
+        self,
+        depth: Callable[[], int],
+        growth: Callable[[], float | None],
+        learned: Callable[[], Mapping[str, float]] = dict,
+    ) -> None:
         """Names the functions that tell how many requests wait, and how workers grow per request."""
         self._depth = depth
-        self._instruments.watch(self._key, depth, growth)
+        self._instruments.watch(self._key, Watched(depth, growth, learned))
 
     def close(self) -> None:
         """The version is no longer served: its gauges go, its counters stay."""
         if not self._instruments.unwatch(self._key, self._depth):
             return
-        for name in ("torchkeeper_queue_depth", "torchkeeper_batch_fill", "torchkeeper_worker_growth_bytes"):
+        gauges = ("torchkeeper_queue_depth", "torchkeeper_batch_fill", "torchkeeper_worker_growth_bytes")
+        for name in (*gauges, *LEARNED.values()):
             self._instruments.drop(name, **self._version)
 
     def _own(self, name: str) -> Cell:

@@ -119,6 +119,8 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     torchWarning: str | msgspec.UnsetType = msgspec.UNSET
     #: Only there once it was applied: how the model is run.
     execution: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    #: Only there once the batching policy has learned something: that, in milliseconds and requests.
+    batching: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     #: Only for those who ask: who says what holds.
     settingOrigins: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
@@ -156,6 +158,7 @@ def describe(
         signature=_signature(found) or msgspec.UNSET,
         torchWarning=found.torch_warning or msgspec.UNSET,
         execution=found.execution or msgspec.UNSET,
+        batching=_batching(found) or msgspec.UNSET,
         settingOrigins=setting_origins(found) if origins else msgspec.UNSET,
         **shown,
     )
@@ -172,6 +175,20 @@ def _quarantine(found: ModelVersion) -> tuple[QuarantinedRequest, ...]:
 def _last_failure(found: ModelVersion) -> dict[str, Any]:
     failures = found.pool.failures
     return {} if failures.last is None else failures.last.described(failures.times)
+
+
+def _batching(found: ModelVersion) -> dict[str, Any]:
+    learned = found.dispatcher.learned()
+    if not learned:
+        return {}
+    return {
+        "policy": found.about.config.batch_policy,
+        "fixedMs": round(learned["fixed"] * 1000, 3),
+        "eachMs": round(learned["each"] * 1000, 3),
+        "concurrency": round(learned["concurrency"], 1),
+        "meanWaitMs": round(learned["wait"] * 1000, 3),
+        "meanFill": round(learned["fill"], 3),
+    }
 
 
 def _signature(found: ModelVersion) -> dict[str, str]:

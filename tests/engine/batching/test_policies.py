@@ -29,7 +29,7 @@ def test_every_policy_takes_every_event(name: str) -> None:
     events = [Arrived("lane"), Left("lane"), Sent(0, "lane", 1), Done(0, 1, 0.1), Lost(0, 1)]
     assert {type(event) for event in events} == set(get_args(Event))
     for event in events:
-        policy.observe(event)
+        policy.observe(event, 0.5)
     assert policy.admit("lane", 10**6, now=1.0) is None
     assert policy.decide(view(4, 0), now=1.0) == Send(0, 4)
 
@@ -46,4 +46,5 @@ def test_the_settings_know_the_same_names() -> None:
     (row,) = (row for row in TABLE if row.attribute == "batch_policy")
     assert all(row.rule.fits(name) for name in POLICIES)
     assert row.default in POLICIES
-    assert row.rule.wanted == " or ".join(POLICIES)
+    *others, last = POLICIES
+    assert row.rule.wanted == f"{', '.join(others)} or {last}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torchkeeper.engine.batching.policy import Event, Lane, Send, View, lane_of
 
 
@@ -14,11 +16,14 @@ class Delay:
         self._batch_size = batch_size
         self._max_delay = max_delay
 
-    def observe(self, event: Event) -> None:
+    def observe(self, event: Event, now: float) -> None:
         """Nothing to learn: the rule is fixed."""
 
     def admit(self, lane: Lane, waiting: int, now: float) -> str | None:
         return None
+
+    def learned(self) -> Mapping[str, float]:
+        return {}
 
     def decide(self, view: View, now: float) -> Send | float | None:
         idle = next((worker for worker in view.workers if worker.batches == 0), None)

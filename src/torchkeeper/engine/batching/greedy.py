@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torchkeeper.engine.batching.policy import Done, Event, Lane, Send, View, WorkerView, lane_of
 
 #: A batch is prepared behind a running one only if batches are shorter than this (seconds): preparing hides
@@ -24,13 +26,16 @@ class Greedy:
         self._batch_size = batch_size
         self._seconds: float | None = None
 
-    def observe(self, event: Event) -> None:
+    def observe(self, event: Event, now: float) -> None:
         if isinstance(event, Done):
             mean = self._seconds
             self._seconds = event.seconds if mean is None else mean + _NEWEST * (event.seconds - mean)
 
     def admit(self, lane: Lane, waiting: int, now: float) -> str | None:
         return None
+
+    def learned(self) -> Mapping[str, float]:
+        return {}
 
     def decide(self, view: View, now: float) -> Send | float | None:
         if not view.lanes:

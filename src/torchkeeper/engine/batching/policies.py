@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
-from torchkeeper.config.model_settings import ModelSettings
+from torchkeeper.config.model_settings import ModelSettings, SettingSource
+from torchkeeper.engine.batching.adaptive import Adaptive
 from torchkeeper.engine.batching.delay import Delay
 from torchkeeper.engine.batching.greedy import Greedy
 from torchkeeper.engine.batching.policy import Policy
 
+
+def _adaptive(settings: ModelSettings) -> Policy:
+    if settings.batch_size == 1:
+        return Greedy(1)  # there is nobody to wait for
+    told = settings.origins.get("max_batch_delay")
+    is_set = told is not None and told.source is not SettingSource.DEFAULT
+    return Adaptive(settings.batch_size, settings.max_batch_delay / 1000 if is_set else math.inf)
+
+
 POLICIES: Mapping[str, Callable[[ModelSettings], Policy]] = {
+    "adaptive": _adaptive,
     "greedy": lambda settings: Greedy(settings.batch_size),
     "delay": lambda settings: Delay(settings.batch_size, settings.max_batch_delay / 1000),
 }

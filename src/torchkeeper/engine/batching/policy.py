@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -110,8 +110,16 @@ class Policy(Protocol):
     def lane(self, request: Input) -> Lane:
         """What the request has in common with those that may be in one batch with it."""
 
-    def observe(self, event: Event) -> None:
-        """Something happened that later decisions may use."""
+    def observe(self, event: Event, now: float) -> None:
+        """Something happened just now that later decisions may use."""
+
+    def learned(self) -> Mapping[str, float]:
+        """What it has learned, and does; empty: nothing, or it does not learn.
+
+        `fixed`, `each`: seconds of any batch, and of each request in it. Moving averages of about 16 batches:
+        `concurrency`, requests that were here at once, waiting or in hand; `wait`, seconds that a worker was
+        kept waiting; `fill`, requests of a batch over batchSize.
+        """
 
     def admit(self, lane: Lane, waiting: int, now: float) -> str | None:
         """Why one more request may not wait behind `waiting` others; None: the policy does not mind."""

@@ -1,0 +1,180 @@
+"""The adaptive policy: greedy, but for the moments in which waiting pays.
+
+Where a batch costs much beyond its requests, greedy has clients who ask one after the other fall into two
+groups that alternate for ever: whoever returns first starts a batch, and the others wait for its end.
+
+The time of a worker has a price: the requests that it answers per second. To wait a moment costs that price;
+each request that joins is worth one, less what it costs in the batch. (Renewal-reward theorem: cycles of
+waiting and computing answer most per second if each goes on while a moment more adds more than the mean.) An
+even stream of arrivals never adds more than the mean, so nobody waits for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from torchkeeper.engine.batching.costs import Costs
+from torchkeeper.engine.batching.forecast import Forecast
+from torchkeeper.engine.batching.greedy import Greedy
+from torchkeeper.engine.batching.policy import (
+    Arrived,
+    Done,
+    Event,
+    Lane,
+    Left,
+    Lost,
+    Send,
+    Sent,
+    View,
+    WorkerView,
+    lane_of,
+)
+from torchkeeper.engine.batching.running import Running
+
+#: Nobody waits for longer than this part of what any batch costs.
+PART = 0.9
+#: Waiting must be worth so many times what it costs: forecasts are wrong at times.
+MARGIN = 1.3
+#: Where any batch costs fewer seconds than this, deciding costs more than waiting gains.
+WORTH = 0.0005
+#: Lanes of which something is known at once.
+LANES = 8
+#: Weight of the newest batch in what is told.
+_NEWEST = 1 / 16
+
+
+class Experience:
+    """What was learned of the requests of one lane."""
+
+    __slots__ = ("answered", "costs", "forecast", "last")
+
+    def __init__(self) -> None:
+        self.costs = Costs()
+        self.forecast = Forecast()
+        #: Requests answered, and when the last ones were.
+        self.answered, self.last = 0, 0.0
+
+
+class Adaptive:
+    """Waits with the only idle worker while those who are expected to join gain more than those here lose.
+
+    Args:
+        batch_size: requests in a batch at most.
+        max_delay: seconds that it may wait.
+    """
+
+    lane = staticmethod(lane_of)
+
+    def __init__(self, batch_size: int, max_delay: float = math.inf) -> None:
+        self._batch_size = batch_size
+        self._max_delay = max_delay
+        self._greedy = Greedy(batch_size)
+        self._running = Running()
+        self._lanes: dict[Lane, Experience] = {}
+        #: Since when it waits; None: it does not. Until when, unless so many are there before.
+        self._since: float | None = None
+        self._until, self._enough = 0.0, 0
+        #: Requests that were not answered yet.
+        self._here = 0
+        self._concurrency = self._wait = self._fill = 0.0
+
+    def observe(self, event: Event, now: float) -> None:
+        if isinstance(event, Arrived):
+            self._here += 1
+            lately = self._lately(event.lane)
+            if lately.costs.a > WORTH:
+                lately.forecast.arrived(now)
+        elif isinstance(event, Sent):
+            self._sent(event, now)
+        elif isinstance(event, Done):
+            self._done(event, now)
+        elif isinstance(event, Left):
+            self._here -= 1
+        elif isinstance(event, Lost):
+            self._here -= event.count
+            self._running.lost(event.worker_id)
+            for lately in self._lanes.values():
+                lately.costs.lost(event.worker_id)
+
+    def _lately(self, lane: Lane) -> Experience:
+        if (lately := self._lanes.get(lane)) is None:
+            if len(self._lanes) >= LANES:
+                del self._lanes[min(self._lanes, key=lambda known: self._lanes[known].last)]
+            lately = self._lanes[lane] = Experience()
+        return lately
+
+    def _sent(self, event: Sent, now: float) -> None:
+        self._running.sent(event.worker_id, event.lane, event.count, now)
+        waited = 0.0 if self._since is None else now - self._since
+        self._since, self._until = None, 0.0
+        self._wait += _NEWEST * (waited - self._wait)
+        self._fill += _NEWEST * (event.count / self._batch_size - self._fill)
+
+    def _done(self, event: Done, now: float) -> None:
+        self._greedy.observe(event, now)
+        self._concurrency += _NEWEST * (self._here - self._concurrency)
+        self._here -= event.count
+        self._until = 0.0
+        lately = self._lately(self._running.done(event.worker_id, now))
+        lately.answered += event.count
+        lately.last = now
+        lately.costs.took(event.worker_id, event.count, event.seconds)
+        if lately.costs.a > WORTH:
+            lately.forecast.answered(event.count, now)
+
+    def admit(self, lane: Lane, waiting: int, now: float) -> str | None:
+        return None
+
+    def learned(self) -> Mapping[str, float]:
+        """As `Policy` says it, of the lane that most requests were in."""
+        known = [lately for lately in self._lanes.values() if lately.costs.known]
+        if not known:
+            return {}
+        lately = max(known, key=lambda one: one.answered)
+        own = {"concurrency": self._concurrency, "wait": self._wait, "fill": self._fill}
+        return {"fixed": lately.costs.a, "each": lately.costs.b, **own}
+
+    def decide(self, view: View, now: float) -> Send | float | None:
+        decision = self._greedy.decide(view, now)
+        if not isinstance(decision, Send) or len(view.lanes) > 1:
+            return decision
+        idle = [worker for worker in view.workers if worker.batches == 0]
+        if len(idle) != 1:
+            return decision
+        waiting = view.lanes[0].waiting
+        if now < self._until and waiting < self._enough:
+            return self._until
+        pause = self._pause(view, idle[0], now)
+        if now + pause <= now:
+            return decision
+        if self._since is None or self._since < view.lanes[0].oldest:
+            self._since = now  # those for whom it waited before have left
+        self._until, self._enough = now + pause, waiting + max(waiting // 4, 1)
+        return self._until
+
+    def _pause(self, view: View, idle: WorkerView, now: float) -> float:
+        """Seconds for which it pays to wait with this worker, the others being at work; 0: it goes now."""
+        waiting, workers = view.lanes[0].waiting, len(view.workers)
+        lately = self._lately(view.lanes[0].lane)
+        costs, forecast = lately.costs, lately.forecast
+        room = min(self._batch_size, idle.most) - waiting
+        if costs.a <= WORTH or room <= 0:
+            return 0.0
+        waited = 0.0 if self._since is None else now - self._since
+        longest = min(PART * costs.a, self._max_delay) - waited
+        alone = costs.seconds(waiting)
+        # Requests per second of a worker: what it does lately, or would with those who are here.
+        price = max(forecast.rate(now) / workers, waiting / alone)
+        worth = 1.0 - price * costs.b
+        if workers > 1:
+            # Who does not join goes to the next one that is free, and then there are two idle.
+            soonest = self._running.soonest(costs.seconds, now)
+            longest = min(longest, soonest)
+            worth *= min(soonest / alone, 1.0)
+        most, pause = 0.0, 0.0
+        for seconds, number in forecast.expected(now, longest):
+            gain = min(number, room) * worth - MARGIN * price * seconds
+            if gain > most:
+                most, pause = gain, seconds
+        return pause
