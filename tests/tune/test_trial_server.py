@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -80,6 +81,28 @@ def test_a_model_is_placed_asked_and_taken_away_and_nothing_is_left(tmp_path: Pa
     process = asyncio.run(run())
     assert not process.is_running()
     assert not list((tmp_path / "server" / "temp").glob("torchkeeper*"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has workers of another user")
+def test_workers_of_another_user_get_at_their_model(tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    good = make_archive(tmp_path / "made", "good", HANDLER)
+    config = tmp_path / "user.properties"
+    config.write_text("worker_user=65534:65534\n")
+
+    async def run(folder: Path) -> tuple[int, bytes]:
+        server = TrialServer(folder / "server", config, os.environ)
+        try:
+            await server.start()
+            good.rename(server.store / good.name)
+            await server.register(server.store / good.name, "m", 1, 60)
+            return await ask(server.inference, request("POST", "/predictions/m", b"1"), 60)
+        finally:
+            await server.stop()
+
+    with tempfile.TemporaryDirectory() as folder:
+        assert asyncio.run(run(Path(folder))) == (200, b"1")
 
 
 @pytest.mark.slow

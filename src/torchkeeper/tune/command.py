@@ -111,7 +111,7 @@ def read_plan(arguments: argparse.Namespace, scratch: Path) -> TunePlan:
     Raises:
         TuneRefused: something named is missing or makes no sense; one sentence.
     """
-    path: Path = arguments.archive
+    path = arguments.archive.absolute()
     target = read_target(arguments.target) if arguments.target else None
     check, seconds = read_check(arguments.check), read_time(arguments.time)
     samples = read_samples(arguments.sample)
@@ -119,7 +119,7 @@ def read_plan(arguments: argparse.Namespace, scratch: Path) -> TunePlan:
     if arguments.write and not (path.is_file() and zipfile.is_zipfile(path)):
         raise TuneRefused(f"--write needs an archive that is a zip file (.mar), which {path} is not")
     stem = path.name.removesuffix(".mar").removesuffix(".tar.gz")
-    config = path.absolute().with_name(f"{stem}.model-config.yaml")
+    config = path.with_name(f"{stem}.model-config.yaml")
     _check_writable(config)
     route = arguments.route or f"/predictions/{source.model_name}"
     routed(route, source.model_name, source.model_name)

@@ -35,7 +35,7 @@ _OVER = {
     "load_models": "",
     "enable_metrics_api": "true",
 }
-_NOT_TAKEN = ("models", "model_snapshot", "model_store", "workflow_store", "ipex_enable")
+_NOT_TAKEN = ("models", "model_snapshot", "model_store", "workflow_store")
 _BY_FLAGS = ("disable_token_authorization", "enable_model_api", "log_level")
 #: By which a server finds another configuration, or listens where a platform calls.
 _ELSEWHERE = {
@@ -72,7 +72,7 @@ class TrialServer:
     """A server for trials; `start` before, `stop` after."""
 
     def __init__(self, folder: Path, ts_config: Path | None, environ: Mapping[str, str]) -> None:
-        """`folder` is all its own; `ts_config` the user's configuration, if any."""
+        """`folder` is all its own, in a temporary one; `ts_config` the user's configuration, if any."""
         self.store = folder / "store"
         self._folder = folder
         self._ts_config = ts_config
@@ -98,7 +98,11 @@ class TrialServer:
         temp, config = self._folder / "temp", self._folder / "config.properties"
         for folder in (temp, self.store):
             folder.mkdir(parents=True)
-        config.write_text(self._properties())
+        properties = self._properties()
+        if properties.get("worker_user"):  # who must get at what lies in this folder
+            for passed in (self._folder, self._folder.parent):
+                passed.chmod(0o711)
+        config.write_text(write_properties(properties))
         flags = ("--ncs", "--disable-token-auth", "--enable-model-api", "--log-level", "info")
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "torchkeeper.cli", "--start", "--foreground", *flags),
@@ -206,7 +210,7 @@ class TrialServer:
 
     # --- the process ---------------------------------------------------------------------------------------
 
-    def _properties(self) -> str:
+    def _properties(self) -> dict[str, str]:
         own: dict[str, str] = {}
         if self._ts_config is not None:
             try:
@@ -216,7 +220,7 @@ class TrialServer:
             own = {one.key: one.value for one in parse_properties(text) if one.key not in _NOT_TAKEN}
         if own.get("metrics_mode") == "legacy":  # which shows none of what is read here
             own["metrics_mode"] = "prometheus"
-        return write_properties(own | _OVER)
+        return own | _OVER
 
     def _variables(self, temp: Path) -> dict[str, str]:
         said = {BY_NAME[name].variable for name in (*_OVER, *_NOT_TAKEN, *_BY_FLAGS)} | _ELSEWHERE
