@@ -106,9 +106,15 @@ def _ranked(value: Any, check: Check) -> bool:
 
 
 def _rank(one: Any, other: Any, place: str) -> str | None:
-    first, second = (_greatest(value) for value in (one, other))
     where = f"{place}: " if place else ""
+    if _has_nan(other) and not _has_nan(one):  # which is neither greater nor smaller than anything
+        return f"{where}there is a NaN"
+    first, second = (_greatest(value) for value in (one, other))
     return None if first == second else f"{where}the greatest is {second!r} instead of {first!r}"
+
+
+def _has_nan(value: Any) -> bool:
+    return any(map(math.isnan, value.values() if isinstance(value, dict) else value))
 
 
 def _greatest(value: Any) -> Any:

@@ -101,7 +101,7 @@ def _measured(one: Measurement) -> tuple[str, ...]:
     tails = [_milliseconds(one.latencies.get(percent)) for percent in ("50", "90", "99")]
     return (
         *(str(one.candidate), str(one.load), str(one.round or "race"), f"{one.rate:,.0f}"),
-        *("" if tail is None else f"{tail:.3g}" for tail in tails),
+        *("" if tail is None else _short(tail) for tail in tails),
         *(
             f"{one.memory / 1e6:,.0f}",
             f"{one.generator:.0%}",
@@ -123,6 +123,10 @@ def _costs(results: TuneResults) -> list[tuple[str, ...]]:
     return rows
 
 
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def _milliseconds(seconds: float | None) -> float | None:
     return None if seconds is None else seconds * 1e3
 
@@ -138,7 +142,7 @@ def _points(measurements: Iterable[Measurement], cost: Callable[[Measurement], f
         counted = [one for one in ours if one.round] or ours
         rate = sum(one.rate for one in counted) / len(counted)
         each = sum(cost(one) or 0.0 for one in counted) / len(counted)
-        told = f"{candidate}; {load}: {rate:,.0f} requests a second, {each:,.3g}"
+        told = f"{candidate}; {load}: {rate:,.0f} requests a second, {_short(each)}"
         found.append(Point(candidate, load, rate, each, told))
     return found
 
@@ -189,6 +193,6 @@ def _axes(right: float, top: float, cost: str) -> list[str]:
         drawn += [
             f'<line class="grid" x1="{_LEFT}" y1="{y:.1f}" x2="{_LEFT + _WIDTH}" y2="{y:.1f}"/>',
             f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{top * step / _TICKS:,.0f}</text>',
-            f'<text x="{x:.1f}" y="{base + 16}" text-anchor="middle">{right * step / _TICKS:,.3g}</text>',
+            f'<text x="{x:.1f}" y="{base + 16}" text-anchor="middle">{_short(right * step / _TICKS)}</text>',
         ]
     return drawn

@@ -30,6 +30,8 @@ from torchkeeper.tune.trial_server import BatchFigures, TrialServer, VariantRefu
 PERCENTS = ("50", "90", "95", "99")
 #: The most answers for which a short load waits, as a multiple of its connections.
 _LEAST = 3
+#: Samples that are compared before a variant is raced, which compares them all.
+_AT_FIRST = 100
 #: How much longer than a measurement a load may go on until all samples were answered.
 _PATIENCE = 4
 
@@ -185,7 +187,7 @@ class Trials:
         """
         each, judge = self._budget.each, self._judge()
         before = await self._server.figures(placed.name)
-        least = max(_LEAST * connections, self.samples)
+        least = max(_LEAST * connections, min(self.samples, _AT_FIRST))
         await self._closed(placed, judge, connections, each / 4, least, each * 2)
         after = await self._server.figures(placed.name)
         if judge.failure:
