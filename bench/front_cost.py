@@ -39,7 +39,7 @@ from servebench.load import parse_wrk
 from servebench.machine import machine, versions
 from servebench.paths import BENCH, CACHE, OURS, RESULTS
 from servebench.plan import BATCH
-from servebench.servers import TORCHKEEPER, Question, serving
+from servebench.servers import TORCHKEEPER, Question, descendants, serving
 
 MODEL, SIZES = "bench", "sizes"
 PATH = f"/predictions/{MODEL}"
@@ -160,6 +160,7 @@ def ours(name: str, venv: Path, *, logs: bool) -> Iterator[Server]:
         for name, workload in ((MODEL, "echo"), (SIZES, "sizes"))
     }
     settings = {key: str(60 * MEGABYTE) for key in ("max_request_size", "max_response_size")}
+    settings["job_queue_size"] = "1000"  # 256 clients wait at once
     question = Question(f"/predictions/{SIZES}", b"1", b"\0")
     with serving(kind, STORE, models, not logs, question, settings) as running:
         yield Server(name, running.port, running.front)
@@ -246,6 +247,27 @@ def idle_rows(servers: Sequence[Server]) -> Iterator[tuple[str, ...]]:
         yield server.name, f"{grown / 1e6:.1f}", f"{grown / IDLE / 1000:.1f}"
 
 
+def capacity_rows(rounds: int, seconds: float) -> Iterator[tuple[str, ...]]:
+    """Processor time of the front and of its workers per request: how many cores one front keeps busy."""
+    picture = inputs.pictures() / "0000.png"
+    for workload in ("echo", "mnist"):
+        archive = inputs.build_archive(Variant(workload, BATCH), TORCHKEEPER.archiver, STORE)
+        question = Question(PATH, picture.read_bytes(), b"right", lambda body: b"right" if body else body)
+        with serving(TORCHKEEPER, STORE, {MODEL: archive.name}, False, question) as running:
+            front = Server(workload, running.port, running.front)
+            workers = [Server(workload, 0, pid) for pid in descendants(running.pid) if pid != front.pid]
+            fronts, others = [], []
+            for _ in range(rounds):
+                before = sum(worker.seconds() for worker in workers), front.seconds()
+                micros = LOADS[1].microseconds(front, picture, seconds)
+                took = sum(worker.seconds() for worker in workers) - before[0]
+                fronts.append(micros)
+                others.append(micros * took / (front.seconds() - before[1]))
+        ratio = statistics.median(other / one for one, other in zip(fronts, others, strict=True))
+        times = (statistics.median(fronts), statistics.median(others))
+        yield workload, *(f"{time:.0f}" for time in times), f"{ratio:.1f}", tables.number(1e6 / times[0])
+
+
 def main(argv: list[str]) -> int:
     """Measures, prints and saves; 1 with one line when something is missing."""
     parser = argparse.ArgumentParser(prog="bench/front_cost.py", description=__doc__)
@@ -271,6 +293,16 @@ def main(argv: list[str]) -> int:
             loads = LOADS[: args.loads] if args.loads < len(LOADS) else LOADS
             parts.append(tables.markdown(head, list(cost_rows(servers, loads, args.rounds, args.seconds))))
             if loads == LOADS:
+                capacity = list(capacity_rows(args.rounds, args.seconds))
+                head = (
+                    "workload",
+                    "front µs",
+                    "workers µs",
+                    "workers ÷ front",
+                    "requests/s of one front's core",
+                )
+                parts.append("## Front and workers, 64 connections, batchSize 16, defaults\n")
+                parts.append(tables.markdown(head, capacity))
                 parts.append("## Memory of the front\n")
                 parts.append(
                     tables.markdown(

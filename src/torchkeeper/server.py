@@ -329,7 +329,7 @@ class _Server:
             site=None if self._tokens is not None else _site(self._settings, door.listener.address),
         )
         shortcut = None
-        if self._tokens is None and door.apis & Api.INFERENCE:
+        if door.apis & Api.INFERENCE:
             predict = endpoints[Endpoint.PREDICT]
             shortcut = Shortcut(application, predict, self._ask, self._books, self._forms)
         await door.listener.start(application, limits, application.unasked, self._books.access, shortcut)

@@ -16,6 +16,7 @@ from torchkeeper.api.routes import Endpoint, resolve
 from torchkeeper.api.shortcut import Shortcut
 from torchkeeper.errors import PredictionFailed
 from torchkeeper.http.head import Head
+from torchkeeper.keys.key import Key
 from torchkeeper.metrics.ledger import Ledger
 from torchkeeper.serving.apis import Api
 from torchkeeper.serving.ask import ClientGone
@@ -42,6 +43,7 @@ class Whole:
         self.head.fields = list(fields.items())
         self.head.lowered = [(name.lower(), value) for name, value in fields.items()]
         self.body = body
+        self.client = "192.0.2.1"
         self.ticket: asyncio.Future[Any] | None = None
         self.on_gone: Callable[[], None] = lambda: None
         self.replied: list[tuple[Any, ...]] = []
@@ -62,10 +64,10 @@ class Whole:
 class Door:
     """A shortcut with its application, and who answers behind it."""
 
-    def __init__(self, answer: object) -> None:
+    def __init__(self, answer: object, guard: Any = None) -> None:
         self.ledger = Ledger()
         self.statuses: list[int] = []
-        books = Books(self.ledger, None, self.statuses.append)
+        books = Books(self.ledger, guard, self.statuses.append)
         handlers: dict[Endpoint, Handler] = {Endpoint.PREDICT: predict, Endpoint.PING: ping}
         application = Application(Api.INFERENCE, handlers, books, max_body=1000)
         for path in KNOWN:
@@ -146,6 +148,32 @@ def test_what_is_left_to_the_application(asked: dict[str, Any]) -> None:
         assert await door.post(**{"target": b"/predictions/m", **asked}) is None
         assert not door.ask.ones_in_parts
         assert door.ledger.accepted == 0
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("sent", "taken"), [(b"Bearer right", True), (b"Bearer wrong", False), (None, False)]
+)
+def test_only_who_has_the_key_is_taken_and_a_wrong_one_is_no_guess_yet(
+    sent: bytes | None, taken: bool
+) -> None:
+    guesses: list[str | None] = []
+
+    class Guard:
+        def check(self, need: Key, authorization: str | None, client: str) -> float:
+            guesses.append(authorization)
+            return 0.0
+
+        def at_once(self, need: Key, authorization: str | None, client: str) -> bool:
+            assert (need, client) == (Key.INFERENCE, "192.0.2.1")
+            return authorization == "Bearer right"
+
+    async def run() -> None:
+        door = Door(Reply(b""), Guard())
+        fields = {} if sent is None else {"Authorization": sent}
+        assert (await door.post(b"/predictions/m", **fields) is not None) == taken
+        assert not guesses
 
     asyncio.run(run())
 

@@ -260,3 +260,29 @@ def test_new_keys_have_256_bits_and_fit_into_a_header() -> None:
     assert len(keys) == 100
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{43}", key) for key in keys)
     assert all(bearer(f"Bearer {key}") == key for key in keys)
+
+
+@pytest.mark.parametrize("rules", [{}, {"protect_probes": True}, {"open_inference": True}])
+@pytest.mark.parametrize("need", list(Key))
+@pytest.mark.parametrize("header", [None, "Bearer wrong", *(f"Bearer {key}" for key in MADE.values())])
+@pytest.mark.parametrize("now", [AT, AT + HOUR])
+def test_at_once_is_what_check_lets_on(
+    rules: dict[str, bool], need: Key, header: str | None, now: float
+) -> None:
+    tokens = made(**rules)
+    found = tokens.at_once(need, header, "a", now)
+    try:
+        assert (tokens.check(need, header, "a", now) == 0.0) == found
+    except InvalidKey:
+        assert not found
+
+
+def test_a_look_is_no_guess_and_who_is_slowed_down_is_not_let_on_at_once() -> None:
+    tokens = made()
+    for _ in range(2 * FREE):
+        assert not tokens.at_once(Key.INFERENCE, "Bearer wrong", "a", AT)
+    assert refused(tokens, Key.INFERENCE, "Bearer wrong").delay == 0.0
+    for _ in range(FREE):
+        refused(tokens, Key.INFERENCE, "Bearer wrong")
+    assert not tokens.at_once(Key.INFERENCE, "Bearer key-2", "a", AT)
+    assert tokens.at_once(Key.INFERENCE, "Bearer key-2", "b", AT)

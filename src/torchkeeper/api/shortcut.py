@@ -1,7 +1,7 @@
 """Predictions on their shortest way: a whole request is queued, and its answer written, without a coroutine.
 
-Takes what most requests are: a POST to a route that is known, without query and key, whose body has come with
-its head. All else, refusals and answers that are no whole reply included, is the application's.
+Takes what most requests are: a POST to a route that is known, without a query, whose body has come with its
+head. All else, refusals and answers that are no whole reply included, is the application's.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from torchkeeper.serving.books import Books, Record
 from torchkeeper.serving.request_id import new_request_id
 from torchkeeper.wire.messages import Input, Reply
 
-_TYPE = b"content-type"
+_TYPE, _KEY = b"content-type", b"authorization"
 #: Header fields that say how a request is answered.
-_MEANT = frozenset({_TYPE, ASKS, *PATIENCE})
+_MEANT = frozenset({_TYPE, _KEY, ASKS, *PATIENCE})
 
 
 class WholeHead(Protocol):
@@ -44,6 +44,10 @@ class WholeRequest(Protocol):
     @property
     def head(self) -> WholeHead:
         """What came before the body."""
+
+    @property
+    def client(self) -> str:
+        """The client's host."""
 
     @property
     def body(self) -> bytes | None:
@@ -86,13 +90,16 @@ class Shortcut:
         match, handler = self._known.get((head.target, "POST"), (None, None))
         if match is None or handler is not self._predict or match.model is None or match.url_path is not None:
             return False
-        kind = None
+        kind = key = None
         for name, value in head.lowered:
             if name in _MEANT:
-                if name != _TYPE or kind is not None:
+                if name == _TYPE and kind is None:
+                    kind = value.decode("latin-1")
+                elif name == _KEY and key is None:
+                    key = value.decode("latin-1")
+                else:
                     return False
-                kind = value.decode("latin-1")
-        if takes_long(kind, len(body)):
+        if takes_long(kind, len(body)) or not self._books.at_once(match.route.key, key, exchange.client):
             return False
         fields = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.fields}
         request_id = new_request_id()

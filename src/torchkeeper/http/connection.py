@@ -59,7 +59,8 @@ class Connection(Incoming, asyncio.Protocol):
         self._shortcut = shortcut
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
-        self._client = ("unix", 0)
+        #: Its host, and its port.
+        self.client, self._port = "unix", 0
         self._host: str | None = None
         self._scheme = "http"
         #: The client as access logs name it; TorchServe's name for a client of a unix socket.
@@ -76,9 +77,9 @@ class Connection(Incoming, asyncio.Protocol):
             self._scheme = "https"
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple) and len(peer) >= 2:
-            self._client = (str(peer[0]), int(peer[1]))
+            self.client, self._port = str(peer[0]), int(peer[1])
             self._peer = f"{peer[0]}:{peer[1]}"
-            self._host = self._client[0]
+            self._host = self.client
         self._guests.connections.add(self)
         try:
             error = self._guests.enter(self._host)
@@ -145,7 +146,7 @@ class Connection(Incoming, asyncio.Protocol):
             "query_string": query,
             "root_path": "",
             "headers": head.lowered,
-            "client": self._client,
+            "client": (self.client, self._port),
             "server": None,
             "extensions": {"torchkeeper": {"headers": head.fields, "on_gone": exchange.watch}},
         }

@@ -34,6 +34,8 @@ class Wire(Protocol):
     #: Set while the client reads too slowly: what an answer waits for before it goes on.
     drained: asyncio.Event | None
     unasked: Unasked
+    #: The client's host.
+    client: str
 
     def write(self, data: bytes) -> None:
         """Sends bytes, if there still is somebody to send them to."""
@@ -150,6 +152,11 @@ class Exchange:
             callback()
 
     # --- without an application --------------------------------------------------------------------------
+
+    @property
+    def client(self) -> str:
+        """The client's host."""
+        return self._wire.client
 
     @property
     def body(self) -> bytes | None:

@@ -31,6 +31,8 @@ from torchkeeper.http.tls_acceptor import Factory, TlsAcceptor, https_only
 logger = logging.getLogger(__name__)
 
 _BACKLOG = 2048
+#: Seconds in which answers to what was cancelled are sent.
+_OWED = 1.0
 
 
 class Listener:
@@ -123,9 +125,10 @@ class Listener:
         running = self._running()
         for task in running:
             task.cancel()
-        while running:  # the answer that is owed to one that was cancelled is a task of its own
+        if running:
             await asyncio.wait(running)
-            running = self._running()
+        if owed := self._running():  # what is answered to a cancelled ticket is a task of its own
+            await asyncio.wait(owed, timeout=_OWED)
         if self._socket is not None:
             self._socket.close()
         if self._made is not None:

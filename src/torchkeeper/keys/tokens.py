@@ -101,10 +101,9 @@ class Tokens:
         Raises:
             InvalidKey: the answer, with the seconds that it must wait.
         """
-        if need is Key.PROBE:
-            need = Key.INFERENCE if self._rules.protect_probes else Key.NONE
-        if need is Key.NONE or (need is Key.INFERENCE and self._rules.open_inference):
+        if self._is_open(need):
             return 0.0
+        need = Key.INFERENCE if need is Key.PROBE else need
         now = self._clock() if now is None else now
         key = bearer(authorization)
         if key is None:  # not a guess: a browser, a probe
@@ -112,6 +111,20 @@ class Tokens:
         if not self._keys[need].fits(key, now):
             raise self._refusal(need, 403, self._throttle.failed(client, now))
         return self._throttle.passed(client, now)
+
+    def at_once(self, need: Key, authorization: str | None, client: str, now: float | None = None) -> bool:
+        """Whether `check` would let a request on without a wait; a wrong key is no guess yet."""
+        if self._is_open(need):
+            return True
+        now = self._clock() if now is None else now
+        key, held = bearer(authorization), self._keys[Key.INFERENCE if need is Key.PROBE else need]
+        return key is not None and held.fits(key, now) and not self._throttle.passed(client, now)
+
+    def _is_open(self, need: Key) -> bool:
+        """Whether no key is asked for."""
+        if need is Key.PROBE:
+            return not self._rules.protect_probes or self._rules.open_inference
+        return need is Key.NONE or (need is Key.INFERENCE and self._rules.open_inference)
 
     def rotate(self, kind: str | None, now: float | None = None) -> None:
         """Renews the management or inference key and writes it, for a request whose API key was checked.

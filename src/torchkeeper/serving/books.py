@@ -24,6 +24,9 @@ class Guard(Protocol):
     def check(self, need: Key, authorization: str | None, client: str) -> float:
         """Seconds to wait before the request goes on; raises the error that is the answer."""
 
+    def at_once(self, need: Key, authorization: str | None, client: str) -> bool:
+        """Whether `check` would let it on without a wait; nothing is held against anybody."""
+
 
 class Access(Protocol):
     """Who writes access lines."""
@@ -116,6 +119,10 @@ class Books:
     def guarded(self) -> bool:
         """Whether keys are asked for at all."""
         return self._guard is not None
+
+    def at_once(self, need: Key, authorization: str | None, client: str) -> bool:
+        """Whether the request may go on now; if not, `admit` has the say. Arguments are as there."""
+        return self._guard is None or self._guard.at_once(need, authorization, client)
 
     async def admit(self, need: Key, authorization: str | None, client: str) -> None:
         """Returns when the request may go on; a wrong key is answered later and later.
