@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import psutil
 import pytest
 import yaml
 
-from servers import BIN, EXAMPLE, Program, make_archive  # type: ignore[import-not-found]  # on pytest's path
+from servers import BIN, EXAMPLE, Program, Server, make_archive  # type: ignore[import-not-found]  # on pytest's path
 
 pytestmark = pytest.mark.slow
 
@@ -60,8 +61,10 @@ class Tuning(Program):
 
     def interrupt(self) -> int:
         """Ctrl-C; returns the exit code, once it has ended and left nothing behind."""
-        family = psutil.Process(self.process.pid).children(recursive=True)
-        self.process.send_signal(signal.SIGINT)
+        family = []
+        if self.process.poll() is None:
+            family = psutil.Process(self.process.pid).children(recursive=True)
+            self.process.send_signal(signal.SIGINT)
         code = self.process.wait(timeout=120)
         self._reader.join(timeout=60)
         assert self.process.stdout is not None
@@ -129,6 +132,37 @@ def test_an_interrupted_run_keeps_the_best_so_far_and_is_gone_on_with(
     other.wait_for("is of another check: 'same', now 'exact'")
     assert other.process.wait(timeout=60) == 1
     other.kill()
+
+
+def test_what_a_whole_run_finds_is_served_and_goes_into_the_archive(
+    mnist: Path, tmp_path: Path, tunings: list[Tuning]
+) -> None:
+    (tmp_path / "model_store").mkdir()
+    archive = mnist.rename(tmp_path / "model_store" / "mnist.mar")
+    shutil.copy(archive, tmp_path / "model_store" / "plain.mar")
+    flags = (archive, "--sample", EXAMPLE / "test_data", "--time", "45s", "--write")
+    tuning = begun(tunings, tmp_path, *flags)
+    tuning.wait_for(r"race: |final, ")
+    tuning.wait_for("model-config.yaml has the settings")
+    tuning.wait_for("samples in warmup/; its sha256 was ")
+    tuning.process.wait(timeout=60)
+    assert tuning.interrupt() == 0
+    assert "interrupted" not in tuning.output
+    found = yaml.safe_load((tmp_path / "model_store" / "mnist.model-config.yaml").read_text())
+    given = ("--disable-token-auth", "--model-config", "plain=model_store/mnist.model-config.yaml")
+    server = Server(tmp_path, ("plain=plain.mar", "mnist=mnist.mar"), {}, given)
+    for model in ("plain", "mnist"):
+        answer = server.client.put(
+            f"/predictions/{model}", content=(EXAMPLE / "test_data" / "7.png").read_bytes()
+        )
+        assert answer.text == "7"
+        (told,) = server.manage.get(f"/models/{model}").json()
+        assert (told["batchSize"], len(told["workers"])) == (found["batchSize"], found["minWorkers"])
+        assert told["execution"]["threads"] == found["execution"]["threads"]
+    (told,) = server.manage.get("/models/mnist").json()
+    assert told["execution"]["warmup"]["samples"] == 10
+    assert "settings were found for" not in server.output
+    server.stop()
 
 
 def test_without_a_measurement_nothing_is_written(mnist: Path, tmp_path: Path, tunings: list[Tuning]) -> None:

@@ -158,7 +158,7 @@ class TrialServer:
             "model_name": name,
             "initial_workers": workers,
             "synchronous": "true",
-            "startup_timeout": max(round(seconds), 1),
+            "startup_timeout": max(int(seconds), 1),
         }
         try:
             status, body = await self._manage("POST", f"/models?{urlencode(wanted)}", seconds + _QUESTION)

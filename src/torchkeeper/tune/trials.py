@@ -95,7 +95,8 @@ class Trials:
         """A candidate's model on the server, ready; it stays until `remove`.
 
         Raises:
-            Out: the server refuses it, or it takes longer than until that share of the time is over.
+            Out: the server refuses it.
+            OutOfTime: it is not loaded before that share of the time is over.
         """
         if candidate in self._placed:
             return self._placed[candidate]
@@ -105,10 +106,13 @@ class Trials:
         archive = self._server.store / f"{name}.mar"
         text = config_text(what.source.merged(candidate.config()))
         write_tuned(what.source, archive, text, what.warmup, packed=False)
-        begin = time.monotonic()
+        begin, seconds = time.monotonic(), self._seconds(share)
         try:
-            await self._server.register(archive, name, candidate.workers, self._seconds(share))
+            await self._server.register(archive, name, candidate.workers, seconds)
         except VariantRefused as error:
+            if time.monotonic() - begin >= int(seconds):
+                self._results.remark(f"{candidate} was not loaded within {seconds:.0f} s")
+                raise OutOfTime from None
             raise self.out(candidate, str(error)) from None
         finally:
             archive.unlink()
