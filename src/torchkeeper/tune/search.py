@@ -184,16 +184,28 @@ class Search:
         """What compiles comes last: it loads long, and the others' figures tell what it has to beat."""
         for variant in self._variants(compiled=True):
             await self._costed(msgspec.structs.replace(variant, threads=1), COMPILED)
-        await self._try(self._hopeful(compiled=True)[:_RECOMPILED], COMPILED)
+        hopeful = self._hopeful(compiled=True)
+        if not hopeful:
+            for rate, one in self._foretold(compiled=True)[:1]:
+                self.results.remark(
+                    f"{variant_name(one.execution)} was not raced: by a + b n it comes to {rate:,.0f} rows a "
+                    f"second at best, what is not compiled to {self._plain_rate():,.0f}"
+                )
+        await self._try(hopeful[:_RECOMPILED], COMPILED)
 
     def _hopeful(self, *, compiled: bool) -> list[Candidate]:
         """Those that may win by what was foretold, the best first."""
+        least = self._plain_rate() * (_COMPILED_GAIN if compiled else _HOPEFUL)
+        return [one for rate, one in self._foretold(compiled=compiled) if rate >= least]
+
+    def _plain_rate(self) -> float:
+        return max((rate for rate, _ in self._foretold(compiled=False)), default=0.0)
+
+    def _foretold(self, *, compiled: bool) -> list[tuple[float, Candidate]]:
+        """Set-ups of the best variants and the rates that their costs foretell, the best first."""
         costs = [(one.execution, one.cost) for one in self.results.costs if one.cost is not None]
-        foretold = entrants(costs, self.cores, MANY)
-        foretold = best_variants([pair for pair in foretold if pair[1].batch_size in self.batches], _RACED)
-        plain = max((rate for rate, one in foretold if not is_compiled(one.execution)), default=0.0)
-        least = plain * (_COMPILED_GAIN if compiled else _HOPEFUL)
-        return [one for rate, one in foretold if is_compiled(one.execution) == compiled and rate >= least]
+        found = [pair for pair in entrants(costs, self.cores, MANY) if pair[1].batch_size in self.batches]
+        return [pair for pair in best_variants(found, _RACED) if is_compiled(pair[1].execution) == compiled]
 
     def _right(self, rows: int) -> bool:
         return rows == 1 or len(self.batches) > 1
