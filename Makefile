@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 FUZZ := .venv-fuzz
 MUTANTS := .venv-mutants
 # Tests that play faults, platforms and examples, or compile models: long, and so a target of their own.
-LONG := tests/chaos tests/corpus tests/platforms tests/examples tests/export tests/test_export.py tests/tune/test_search.py \
+LONG := tests/chaos tests/corpus tests/platforms tests/examples tests/export tests/test_export.py $(addprefix tests/tune/,test_search.py test_trial_server.py) \
 	tests/engine/test_queue_machine.py tests/pool/test_pool_machine.py \
 	$(addprefix tests/server/,test_contract.py test_pod.py test_pt2.py test_hostile_clients.py test_grpc_hostile_clients.py \
 	test_odd_clients.py test_recycling.py test_drain.py test_image_bombs.py test_dossiers.py \

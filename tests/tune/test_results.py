@@ -66,11 +66,11 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_samples_count_where_they_were_answered_alone_and_in_batches() -> None:
     made = TuneResults(SUBJECT)
-    assert made.samples_of([ONE]) == 0
+    assert made.samples_of(ONE) == 0
     made.measurements += [measured(ONE, 64, 3), measured(ONE, 16, 2)]
-    assert made.samples_of([ONE]) == 3
+    assert made.samples_of(ONE) == 3
     made.measurements.append(measured(ONE, 1, 2, round_=1))
-    assert made.samples_of([ONE]) == 2
+    assert made.samples_of(ONE) == 2
 
 
 def test_a_remark_is_made_once() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -125,11 +124,8 @@ class TuneResults(msgspec.Struct, rename="camel"):
         if sentence not in self.remarks:
             self.remarks.append(sentence)
 
-    def samples_of(self, candidates: Iterable[Candidate]) -> int:
-        """Different samples that each of them answered alike, alone and in mixed batches."""
-        return min((self._samples(one) for one in candidates), default=0)
-
-    def _samples(self, candidate: Candidate) -> int:
+    def samples_of(self, candidate: Candidate) -> int:
+        """Different samples that a candidate answered alike, alone and in mixed batches."""
         ours = [one for one in self.measurements if one.candidate == candidate and not one.load.share]
         alone = [one.samples for one in ours if one.load.connections == 1]
         mixed = [one.samples for one in ours if one.load.connections > 1]

@@ -39,7 +39,7 @@ def conclude(results: TuneResults, target: Target | None, check: Check, how: str
     told = [*ended, *_won(winner, found, results.subject.cores, target)]
     if not any(one.round for one in served if one.candidate == winner.candidate):
         told.append("It was measured in the race only, once and shortly")
-    count = results.samples_of((winner.candidate,))
+    count = results.samples_of(winner.candidate)
     told.append(
         f"Answers as eager float32's ({check.told}): {proof(count)}"
         if check.kind != "none" and count
