@@ -42,7 +42,7 @@ _RACED, _FINALISTS, _ROUNDS = 5, 3, 3
 #: Of how many the neighbours are tried too, and how many are compiled once more for the race.
 _VARIED, _RECOMPILED = 2, 2
 #: Of the best plain rate foretold, what another one must have to be raced; and a compiled one.
-_HOPEFUL, _COMPILED_GAIN = 0.6, 1.03
+_HOPEFUL, _HOPEFUL_COMPILED = 0.6, 0.95
 #: Milliseconds that batches are waited for where the cost of a full one is measured.
 _GATHER = 10
 #: Seconds of a row below which compiling does not pay, and of the whole time below which nobody waits for it.
@@ -195,7 +195,7 @@ class Search:
 
     def _hopeful(self, *, compiled: bool) -> list[Candidate]:
         """Those that may win by what was foretold, the best first."""
-        least = self._plain_rate() * (_COMPILED_GAIN if compiled else _HOPEFUL)
+        least = self._plain_rate() * (_HOPEFUL_COMPILED if compiled else _HOPEFUL)
         return [one for rate, one in self._foretold(compiled=compiled) if rate >= least]
 
     def _plain_rate(self) -> float:
