@@ -16,6 +16,8 @@ async def echo(scope: dict[str, Any], receive: Any, send: Any) -> None:
     more = True
     while more:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return
         chunks.append(message["body"])
         more = message["more_body"]
     body = chunks[0] if len(chunks) == 1 else b"".join(chunks)

@@ -46,7 +46,9 @@ PATH = f"/predictions/{MODEL}"
 STORE = CACHE / "store"
 UVICORN = CACHE / "uvicorn"
 PACKAGES = ("uvicorn==0.54.0", f"uvloop=={version('uvloop')}", f"httptools=={version('httptools')}")
-BARE, OFF, ON = "uvicorn, bare", "torchkeeper, logs off", "torchkeeper, defaults"
+BARE = "uvicorn, bare"
+SET_UPS = ("logs off", "defaults")
+PARTS = ("memory", "cost", "cores")
 #: Bytes of the small body.
 SMALL = 272
 MEGABYTE = 1_000_000
@@ -268,57 +270,96 @@ def capacity_rows(rounds: int, seconds: float) -> Iterator[tuple[str, ...]]:
         yield workload, *(f"{time:.0f}" for time in times), f"{ratio:.1f}", tables.number(1e6 / times[0])
 
 
+def rate(ports: Sequence[int], body: Path, seconds: float) -> float:
+    """Answers per second of several servers together, 64 connections in all."""
+    options = ["--latency", "-t1", f"-c{64 // len(ports)}", f"-d{max(1, round(seconds))}s"]
+    options += ["-s", str(BENCH / "pipelined.lua")]
+    commands = [["wrk", *options, f"http://127.0.0.1:{port}", "--", str(body), PATH, "1"] for port in ports]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+    return sum(parse_wrk(process.communicate()[0]).rate for process in running)
+
+
+def split_rows(rounds: int, seconds: float) -> Iterator[tuple[str, ...]]:
+    """One front with two workers, and two fronts with one each: what the same cores answer."""
+    picture = inputs.pictures() / "0000.png"
+    kind = replace(TORCHKEEPER, tunable=True)  # one thread for each worker, logs off
+    for workload in ("echo", "mnist"):
+        question = Question(PATH, picture.read_bytes(), b"right", lambda body: b"right" if body else body)
+        with ExitStack() as stack:
+            ports = []
+            for workers in (2, 1, 1):
+                variant = Variant(workload, BATCH, workers=workers)
+                archive = inputs.build_archive(variant, TORCHKEEPER.archiver, STORE)
+                models = {MODEL: archive.name}
+                ports.append(stack.enter_context(serving(kind, STORE, models, True, question)).port)
+            pairs = [
+                (rate(ports[:1], picture, seconds), rate(ports[1:], picture, seconds)) for _ in range(rounds)
+            ]
+        medians = [statistics.median(rates) for rates in zip(*pairs, strict=True)]
+        ratios = sorted(two / one for one, two in pairs)
+        spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
+        yield workload, *map(tables.number, medians), f"{statistics.median(ratios):.2f}", spread
+
+
+def begun(stack: ExitStack, before: Path | None) -> list[Server]:
+    """All servers, uvicorn first; those of an earlier checkout, too."""
+    servers = [stack.enter_context(bare())]
+    checkouts = [] if before is None else [("before, ", before.resolve() / ".venv")]
+    for name, venv in (*checkouts, ("torchkeeper, ", OURS)):
+        servers += [stack.enter_context(ours(name + logs, venv, logs=logs != "logs off")) for logs in SET_UPS]
+    return servers
+
+
+def memory(servers: Sequence[Server]) -> Iterator[str]:
+    """What servers hold that have just been started: later they have memory left from before."""
+    yield "## Memory of the front\n"
+    yield tables.markdown((f"{IDLE} idle connections", "MB", "KB each"), list(idle_rows(servers)))
+    yield tables.markdown(("body", "server", "peak MB", "of the body"), list(peak_rows(servers[1:])))
+
+
+def cost(servers: Sequence[Server], rounds: int, seconds: float) -> Iterator[str]:
+    """Processor time."""
+    yield "## Processor time\n"
+    head = ("load", "server", "µs per request", "ms per MB", "of uvicorn's", "rounds")
+    yield tables.markdown(head, list(cost_rows(servers, LOADS, rounds, seconds)))
+
+
+def cores(rounds: int, seconds: float) -> Iterator[str]:
+    """How cores are filled."""
+    yield "## Front and workers, 64 connections, batchSize 16, defaults\n"
+    head = ("workload", "front µs", "workers µs", "workers ÷ front", "requests/s of one front's core")
+    yield tables.markdown(head, list(capacity_rows(rounds, seconds)))
+    yield "## One front or two on the same cores, answers per second, logs off\n"
+    head = ("workload", "one front, two workers", "two fronts, one worker each", "ratio", "rounds")
+    yield tables.markdown(head, list(split_rows(rounds, seconds)))
+
+
 def main(argv: list[str]) -> int:
     """Measures, prints and saves; 1 with one line when something is missing."""
     parser = argparse.ArgumentParser(prog="bench/front_cost.py", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--before", type=Path, help="folder of an earlier checkout, with its .venv")
-    parser.add_argument("--loads", type=int, default=len(LOADS), help="only so many, and no memory if fewer")
+    parser.add_argument("--only", choices=PARTS, help="print one part, save nothing")
     args = parser.parse_args(argv)
     parts: list[str] = []
     try:
         prepare_uvicorn()
         with ExitStack() as stack:
-            servers = [stack.enter_context(bare())]
-            if args.before is not None:
-                venv = args.before.resolve() / ".venv"
-                servers += [
-                    stack.enter_context(ours(f"before, {name}", venv, logs=name == "defaults"))
-                    for name in ("logs off", "defaults")
-                ]
-            servers.append(stack.enter_context(ours(OFF, OURS, logs=False)))
-            servers.append(stack.enter_context(ours(ON, OURS, logs=True)))
-            head = ("load", "server", "µs per request", "ms per MB", "of uvicorn's", "rounds")
-            loads = LOADS[: args.loads] if args.loads < len(LOADS) else LOADS
-            parts.append(tables.markdown(head, list(cost_rows(servers, loads, args.rounds, args.seconds))))
-            if loads == LOADS:
-                capacity = list(capacity_rows(args.rounds, args.seconds))
-                head = (
-                    "workload",
-                    "front µs",
-                    "workers µs",
-                    "workers ÷ front",
-                    "requests/s of one front's core",
-                )
-                parts.append("## Front and workers, 64 connections, batchSize 16, defaults\n")
-                parts.append(tables.markdown(head, capacity))
-                parts.append("## Memory of the front\n")
-                parts.append(
-                    tables.markdown(
-                        ("body", "server", "peak MB", "of the body"), list(peak_rows(servers[1:]))
-                    )
-                )
-                parts.append(
-                    tables.markdown((f"{IDLE} idle connections", "MB", "KB each"), list(idle_rows(servers)))
-                )
+            servers = begun(stack, args.before) if args.only != "cores" else []
+            if args.only in (None, "memory"):
+                parts += memory(servers)
+            if args.only in (None, "cost"):
+                parts += cost(servers, args.rounds, args.seconds)
+        if args.only in (None, "cores"):
+            parts += cores(args.rounds, args.seconds)
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     date = datetime.date.today().isoformat()
     text = "\n".join(
         (
-            f"# The front's processor time per request, {date}\n",
+            f"# The front's processor time and memory, {date}\n",
             f"`bench/front_cost.py --rounds {args.rounds} --seconds {args.seconds:g}`; a body of {SMALL} "
             "bytes where no other is named. What is measured and how: docs/performance.md.\n",
             *parts,
@@ -333,7 +374,7 @@ def main(argv: list[str]) -> int:
             ),
         )
     )
-    if loads == LOADS:
+    if args.only is None:
         RESULTS.mkdir(parents=True, exist_ok=True)
         (RESULTS / f"{date}-front-cost.md").write_text(text)
     Console().print(text)
