@@ -56,8 +56,8 @@ def net() -> Any:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """net.py, and its weights as net.pth and net.safetensors."""
-    (tmp_path / "net.py").write_text(SOURCE)
+    """tied_net.py, and its weights as net.pth and net.safetensors."""
+    (tmp_path / "tied_net.py").write_text(SOURCE)
     state = net().state_dict()
     torch.save(state, tmp_path / "net.pth")
     save_file({name: value.clone() for name, value in state.items()}, tmp_path / "net.safetensors")
@@ -77,7 +77,7 @@ def on_file(tensor: torch.Tensor, path: Path) -> bool:
 
 def load(folder: Path, name: str = "net.pth", *, shared: bool = True) -> Any:
     """The model of a folder."""
-    return load_eager(folder / "net.py", folder / name, CPU, mapped=shared).eval()
+    return load_eager(folder / "tied_net.py", folder / name, CPU, mapped=shared).eval()
 
 
 @pytest.mark.parametrize("name", ["net.pth", "net.safetensors"])
@@ -284,7 +284,7 @@ def test_a_model_that_loads_in_its_own_way_starts_from_filled_weights(folder: Pa
         return super().load_state_dict(state, strict=False)
 """
     )
-    (folder / "net.py").write_text(source)
+    (folder / "tied_net.py").write_text(source)
     weight = load(folder).inner.weight_ih_l0
     assert 0 < weight.abs().max() <= 2 / 8  # twice what LSTM draws, which is within 1 / sqrt(64)
 
