@@ -5,7 +5,7 @@ Owns the order of what is tried and why; what is measured stands in the results,
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -33,12 +33,15 @@ from torchkeeper.tune.trials import Out, Trials
 from torchkeeper.tune.verdict import untuned
 from torchkeeper.wire.execution import AS_IT_IS, Execution
 
-#: Closed loops and open ones that the finalists stand.
+#: Closed loops and open ones that the finalists stand, and those of further rounds, which decide.
+AGAIN = (FULL, LoadKind(1))
 LOADS = (FULL, LoadKind(16), LoadKind(4), LoadKind(1), LoadKind(MANY, 0.5), LoadKind(MANY, 0.8))
 #: Shares of a candidate's rate at which a target is looked for, one after the other until it is met.
 SHARES = (0.95, 0.85, 0.7, 0.5, 0.3, 0.1)
 #: How many variants are raced, set-ups come into the final, and rounds the final has.
 _RACED, _FINALISTS, _ROUNDS = 5, 3, 3
+#: What the best of a variant that is not among these must have of the best rate to come into it as well.
+_ALSO = 0.8
 #: Of how many the neighbours are tried too, and how many are compiled once more for the race.
 _VARIED, _RECOMPILED = 2, 2
 #: Of the best plain rate foretold, what another one must have to be raced; and a compiled one.
@@ -252,8 +255,7 @@ class Search:
     # --- the final -----------------------------------------------------------------------------------------
 
     async def _final(self) -> None:
-        finalists = [one.candidate for one in self._standings()[:_FINALISTS]]
-        finalists += [untuned(self.cores)] if untuned(self.cores) not in finalists else []
+        finalists = list(dict.fromkeys((*_finalists(self._standings()), untuned(self.cores))))
         for round_ in range(1, _ROUNDS + 1):
             begin = self.budget.spent
             for candidate in finalists:
@@ -274,7 +276,7 @@ class Search:
 
     async def _all_loads(self, candidate: Candidate, round_: int) -> None:
         full = 0.0
-        for kind in LOADS:
+        for kind in LOADS if round_ == 1 else AGAIN:
             found = await self.trials.measure(candidate, kind, round_, full * kind.share)
             full = found.rate if kind == FULL else full
 
@@ -306,6 +308,15 @@ class Search:
 
     async def _probe_full(self, candidate: Candidate) -> None:
         await self.trials.measure(candidate, FULL, 0)
+
+
+def _finalists(found: Sequence[Standing]) -> list[Candidate]:
+    """The first ones of the race, and the best of the next variant if it is near: races are short."""
+    first = [one.candidate for one in found[:_FINALISTS]]
+    names = {variant_name(one.execution) for one in first}
+    near = (one for one in found if found and one.rate >= found[0].rate * _ALSO)
+    others = [one.candidate for one in near if variant_name(one.candidate.execution) not in names]
+    return first + others[:1]
 
 
 def _told(rows: int, difference: str) -> str:
