@@ -78,6 +78,7 @@ class Outcome:
     arrived: list[float] = field(default_factory=list)
     answered: list[float] = field(default_factory=list)
     batches: int = 0
+    refused: int = 0
 
     def rate(self, skip: int) -> float:
         """Requests answered per second, but for the first ones."""
@@ -136,16 +137,22 @@ class Simulation:
             if kind == _ARRIVAL:
                 if who < self._oldest:
                     continue
-                self._queue.append((now, who))
-                self.policy.observe(_ARRIVED, now)
-                if not self.load.answered:
-                    self._again(who, now)
+                self._arrived(who, now)
             elif kind == _DONE:
                 self._finished(who, now)
             elif now != self._wake:
                 continue
             self._pump(now)
         return self.outcome
+
+    def _arrived(self, client: int, now: float) -> None:
+        if not self.load.answered:
+            self._again(client, now)
+        if self.policy.admit(LANE, len(self._queue), now) is not None:
+            self.outcome.refused += 1
+            return
+        self._queue.append((now, client))
+        self.policy.observe(_ARRIVED, now)
 
     def _again(self, client: int, now: float) -> None:
         if client >= self._oldest:

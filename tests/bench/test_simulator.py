@@ -10,6 +10,7 @@ from torchkeeper.engine.batching.adaptive import Adaptive
 from torchkeeper.engine.batching.delay import Delay
 from torchkeeper.engine.batching.greedy import Greedy
 from torchkeeper.engine.batching.policy import Policy
+from torchkeeper.engine.batching.targeted import Targeted
 
 #: 5 ms and 0.1 ms for each request, one worker, batches of 16.
 ACCELERATOR = Model(0.005, 0.0001, 1, 16)
@@ -76,3 +77,16 @@ def test_clients_at_random_are_waited_for_where_that_pays() -> None:
         for policy in (Greedy(16), Adaptive(16))
     )
     assert adaptive > 1.15 * greedy
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("overload", [1.5, 3.0])
+def test_under_overload_who_is_taken_is_answered_in_time(model: Model, overload: float) -> None:
+    target = 2.5 * (model.a + model.b * model.batch)
+    policy = Targeted(Adaptive(model.batch), model.batch, target)
+    outcome = Simulation(policy, model, poisson(overload * model.capacity), 1).run(8000)
+    latencies = outcome.latencies(1000)
+    in_time = sum(latency <= target for latency in latencies) / len(latencies)
+    assert in_time >= 0.99
+    assert outcome.rate(1000) * in_time >= 0.9 * model.capacity
+    assert outcome.refused / (outcome.refused + 8000) == pytest.approx(1.0 - 1.0 / overload, abs=0.05)

@@ -54,6 +54,7 @@ OTHER: dict[str, Any] = {
     "splitFailedBatches": False,
     "quarantineTimeInSec": 60,
     "batchPolicy": "delay",
+    "latencyTarget": 50,
     "preload": False,
     "autoscale": True,
     "sandbox": "strict",

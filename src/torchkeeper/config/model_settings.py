@@ -262,6 +262,14 @@ class ModelSettings:
         In.YAML,
         "adaptive: an idle worker waits where that pays; greedy: never; delay: as TorchServe",
     )
+    latency_target: int = _row(
+        milliseconds,
+        0,
+        "latencyTarget",
+        In.YAML,
+        "in how long 99 of 100 requests that are taken are to be answered; 0: no matter",
+        unit="ms",
+    )
     preload: bool = _row(boolean, True, "preload", In.YAML, "workers are forked from a process with torch")
     autoscale: bool = _row(
         boolean, False, "autoscale", In.YAML, "workers between minWorkers and maxWorkers by load"

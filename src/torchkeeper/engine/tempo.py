@@ -25,6 +25,18 @@ KEPT, KEPT_TIMES = 60.0, 20
 SHARE = 0.9
 
 
+def begins_in(ahead: int, most: int, busy: Sequence[float], full: float) -> float:
+    """Seconds until a worker takes the batch of a request that waits behind `ahead` others.
+
+    Args:
+        most: requests that a batch may have.
+        busy: in how many seconds each worker will have answered what it holds, the soonest first.
+        full: seconds of a full batch.
+    """
+    turns, place = divmod(ahead // most, len(busy))
+    return busy[place] + turns * full
+
+
 class Tempo:
     """What the last batches took; `now` is never before what it was."""
 
@@ -66,13 +78,11 @@ class Tempo:
         """
         if not busy:
             return 0.0
-        batches, company = divmod(ahead, most)
-        turns, place = divmod(batches, len(busy))
         if self._usual is None:  # others join its batch, if they are as many as they were
             self._usual = statistics.median_high(size for _, size, _ in self._batches) if self._batches else 1
-        own = max(company + 1, self._usual)
+        own = max(ahead % most + 1, self._usual)
         full = self.seconds(most)
-        return busy[place] + turns * full + (full if own >= most else self.seconds(own))
+        return begins_in(ahead, most, busy, full) + (full if own >= most else self.seconds(own))
 
     def check(self, ahead: int, most: int, busy: Sequence[float], patience: float) -> None:
         """Returns where a client that waits for `patience` seconds can be served; the rest is as above.

@@ -169,7 +169,7 @@ class Adaptive:
         worth = 1.0 - price * costs.b
         if workers > 1:
             # Who does not join goes to the next one that is free, and then there are two idle.
-            soonest = self._running.soonest(costs.seconds, now)
+            soonest = next(iter(self._running.left(costs.seconds, now)), 0.0)
             longest = min(longest, soonest)
             worth *= min(soonest / alone, 1.0)
         most, pause = 0.0, 0.0

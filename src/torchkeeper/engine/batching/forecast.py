@@ -53,7 +53,7 @@ class Forecast:
 
     def rate(self, now: float) -> float:
         """Requests answered per second, lately; 0: nobody knows."""
-        if len(self._answers) < 3:
+        if len(self._answers) < 3 or now <= self._answers[0][0]:
             return 0.0
         moment, answered = self._answers[0]
         return (self._answered - answered) / (now - moment)

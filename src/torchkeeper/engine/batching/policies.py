@@ -10,6 +10,7 @@ from torchkeeper.engine.batching.adaptive import Adaptive
 from torchkeeper.engine.batching.delay import Delay
 from torchkeeper.engine.batching.greedy import Greedy
 from torchkeeper.engine.batching.policy import Policy
+from torchkeeper.engine.batching.targeted import Targeted
 
 
 def _adaptive(settings: ModelSettings) -> Policy:
@@ -29,4 +30,7 @@ POLICIES: Mapping[str, Callable[[ModelSettings], Policy]] = {
 
 def make_policy(settings: ModelSettings) -> Policy:
     """The policy of one model version."""
-    return POLICIES[settings.batch_policy](settings)
+    policy = POLICIES[settings.batch_policy](settings)
+    if not settings.latency_target:
+        return policy
+    return Targeted(policy, settings.batch_size, settings.latency_target / 1000)

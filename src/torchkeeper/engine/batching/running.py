@@ -1,4 +1,4 @@
-"""What the workers have in hand, and since when: the soonest moment at which one is free again. Pure."""
+"""What the workers have in hand, and since when, and so when they are free again. Pure."""
 
 from __future__ import annotations
 
@@ -35,15 +35,14 @@ class Running:
         """A worker is gone."""
         self._held.pop(worker_id, None)
 
-    def soonest(self, seconds: Callable[[float], float], now: float) -> float:
-        """Seconds until a worker is free that computes now; 0: one may be any moment, or none computes.
+    def left(self, seconds: Callable[[int], float], now: float) -> list[float]:
+        """In how many seconds each worker that computes is free, the soonest first; 0: any moment.
 
         Args:
             seconds: what a batch of so many takes.
         """
-        left = (
-            self._since[worker_id] + sum(seconds(count) for _, count in held) - now
+        return sorted(
+            max(self._since[worker_id] + sum(seconds(count) for _, count in held) - now, 0.0)
             for worker_id, held in self._held.items()
             if held
         )
-        return max(min(left, default=0.0), 0.0)
