@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 from torchkeeper.config.layers import STRICT
-from torchkeeper.config.model_settings import TABLE, In, ModelKey
+from torchkeeper.config.model_key import In, ModelKey
+from torchkeeper.config.model_settings import TABLE
 from torchkeeper.config.setting_key import Effect, SettingKey
 from torchkeeper.config.table import KEYS
 from torchkeeper.wire import features

@@ -14,12 +14,11 @@ from hypothesis import strategies as st
 
 from torchkeeper.api.body import parse_parameters
 from torchkeeper.config.model_config import parse_model_config
+from torchkeeper.config.model_key import In, SettingSource
 from torchkeeper.config.model_settings import (
     TABLE,
     GivenSettings,
-    In,
     ModelSettings,
-    SettingSource,
     from_json,
     from_request,
     resolve,

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.versions import KEPT, kept
-from torchkeeper.config.model_settings import SettingSource
+from torchkeeper.config.model_key import SettingSource
 from torchkeeper.config.model_snapshot import (
     ModelSnapshot,
     VersionSnapshot,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from torchkeeper.config.model_settings import TABLE, In
+from torchkeeper.config.model_key import In
+from torchkeeper.config.model_settings import TABLE
 from torchkeeper.config.model_snapshot import VersionSnapshot
 
 KEPT = tuple(row.attribute for row in TABLE if In.SNAPSHOT in row.places)

@@ -14,7 +14,8 @@ import pytest
 
 from models.stand_in import House, archive, registered, request, said, turns
 from torchkeeper import TORCHSERVE_VERSION
-from torchkeeper.config.model_settings import TABLE, In
+from torchkeeper.config.model_key import In
+from torchkeeper.config.model_settings import TABLE
 from torchkeeper.models.registry import Wish
 from torchkeeper.pool.life import State
 from torchkeeper.serving.description import describe, model_metadata, server_metadata, setting_origins

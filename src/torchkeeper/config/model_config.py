@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from torchkeeper.config import execution_rules
-from torchkeeper.config.model_settings import TABLE, GivenSettings, In, SettingSource, Told
+from torchkeeper.config.model_key import In, SettingSource, Told
+from torchkeeper.config.model_settings import TABLE, GivenSettings
 from torchkeeper.wire.yaml_text import read_yaml
 
 #: The keys that the server reads.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from torchkeeper.config.model_key import SettingSource
 from torchkeeper.config.model_rules import read_limits
-from torchkeeper.config.model_settings import GivenSettings, SettingSource, from_json
+from torchkeeper.config.model_settings import GivenSettings, from_json
 from torchkeeper.config.model_snapshot import parse_model_snapshot, read_json
 from torchkeeper.config.types import Form, Instead, comma_list
 

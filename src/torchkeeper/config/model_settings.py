@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from enum import Enum, Flag, auto
 from typing import Any, TypeVar, cast
 
 from torchkeeper.config import execution_rules
 from torchkeeper.config import model_rules as rules
+from torchkeeper.config.model_key import In, ModelKey, SettingSource, Told
 from torchkeeper.config.model_rules import (
     Rule,
     boolean,
@@ -32,64 +32,6 @@ D = TypeVar("D")
 
 #: TorchServe's values of a manifest's `runtime`; here all of them mean Python.
 RUNTIMES = ("python", "python2", "python3")
-#: Characters of a bad value that a complaint repeats.
-_SHOWN = 100
-
-
-class In(Flag):
-    """Where a key may stand."""
-
-    YAML = auto()
-    MODELS = auto()
-    SNAPSHOT = auto()
-    DESCRIPTION = auto()
-
-
-class SettingSource(Enum):
-    """Who says something of a model."""
-
-    REQUEST = "request"
-    SNAPSHOT = "model_snapshot"
-    YAML = "model-config.yaml"
-    MODELS = "models"
-    SETTING = "setting"
-    DEFAULT = "default"
-
-
-@dataclass(frozen=True)
-class ModelKey:
-    """A row of the table."""
-
-    attribute: str
-    #: In files, JSON and descriptions.
-    name: str
-    rule: Rule[Any]
-    default: object
-    places: In
-    meaning: str
-    #: In registrations; empty where they cannot say it.
-    parameter: str = ""
-    unit: str = ""
-    #: The key of config.properties that holds where nobody says anything of the model.
-    setting: str = ""
-
-    def complaint(self, value: object) -> str:
-        """Why a value is not taken, with its name in front."""
-        shown = repr(value)
-        shown = shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "..."
-        return f"{self.name}: {shown} must be {self.rule.wanted}"
-
-
-@dataclass(frozen=True)
-class Told:
-    """What somebody says, and who; `place` is the file, or the path in the JSON."""
-
-    value: Any
-    source: SettingSource
-    place: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.source.value}/{self.place}" if self.place else self.source.value
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from torchkeeper.config.model_key import In, SettingSource, Told
 from torchkeeper.config.model_rules import moment
-from torchkeeper.config.model_settings import TABLE, GivenSettings, In, SettingSource, Told, from_json
+from torchkeeper.config.model_settings import TABLE, GivenSettings, from_json
 
 
 @dataclass(frozen=True)

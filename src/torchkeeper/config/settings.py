@@ -22,7 +22,7 @@ from torchkeeper.config.config_files import model_configs
 from torchkeeper.config.layers import Layers, Origin, SettingReader, hint
 from torchkeeper.config.log_config import LEVELS, LogConfig, LogLevels, parse_log_config
 from torchkeeper.config.model_config import ReplacingConfig
-from torchkeeper.config.model_settings import Told
+from torchkeeper.config.model_key import Told
 from torchkeeper.config.pods import exposure, make_room, says_nothing_of_tokens
 from torchkeeper.config.properties import parse_properties, properties_text, substitute
 from torchkeeper.config.setting_key import Effect

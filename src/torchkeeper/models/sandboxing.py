@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torchkeeper.config.model_settings import ModelSettings, SettingSource
+from torchkeeper.config.model_key import SettingSource
+from torchkeeper.config.model_settings import ModelSettings
 from torchkeeper.config.settings import Settings
 from torchkeeper.wire.messages import Sandbox
 

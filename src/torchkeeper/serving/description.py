@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 
 from torchkeeper import TORCHSERVE_VERSION
-from torchkeeper.config.model_settings import TABLE, In, SettingSource
+from torchkeeper.config.model_key import In, SettingSource
+from torchkeeper.config.model_settings import TABLE
 from torchkeeper.errors import outward
 from torchkeeper.models.registry import Models
 from torchkeeper.models.version import ModelVersion

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from torchkeeper.config.model_settings import ModelSettings, SettingSource
+from torchkeeper.config.model_key import SettingSource
+from torchkeeper.config.model_settings import ModelSettings
 from torchkeeper.engine.batching.adaptive import Adaptive
 from torchkeeper.engine.batching.delay import Delay
 from torchkeeper.engine.batching.greedy import Greedy
