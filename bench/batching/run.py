@@ -342,6 +342,15 @@ class Report:
         )
 
 
+SECTIONS: Mapping[str, Callable[[Report, argparse.Namespace], None]] = {
+    "closed": lambda report, arguments: report.closed_loops(),
+    "streams": lambda report, arguments: report.streams(),
+    "targets": lambda report, arguments: report.targets(),
+    "changes": lambda report, arguments: report.changes(arguments.changes),
+    "strangers": lambda report, arguments: report.strangers(arguments.models),
+}
+
+
 def main(argv: Sequence[str]) -> None:
     """Runs all sections, and saves."""
     parser = argparse.ArgumentParser(prog="bench/batching/run.py", description=__doc__)
@@ -350,8 +359,10 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--changes", type=int, default=500, help="seeds of each change of the load")
     parser.add_argument("--models", type=int, default=50, help="models at random")
     parser.add_argument("--processes", type=int)
+    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, comma separated")
+    parser.add_argument("--name", default="batching", help="of the result file")
     arguments = parser.parse_args(argv)
-    name = f"{datetime.date.today()}-batching"
+    name = f"{datetime.date.today()}-{arguments.name}"
     with ProcessPoolExecutor(arguments.processes) as pool:
         report = Report(
             lambda runs: list(pool.map(Run.measure, runs, chunksize=4)),
@@ -359,11 +370,8 @@ def main(argv: Sequence[str]) -> None:
             arguments.requests,
             name,
         )
-        report.closed_loops()
-        report.streams()
-        report.targets()
-        report.changes(arguments.changes)
-        report.strangers(arguments.models)
+        for section in arguments.only.split(","):
+            SECTIONS[section](report, arguments)
     command = shlex.join(("python", "bench/batching/run.py", *argv))
     head = HEAD.format(command=command, today=datetime.date.today(), **vars(arguments))
     (RESULTS / f"{name}.md").write_text(head + "".join(report.text))
