@@ -129,9 +129,12 @@ class Server(Program):
         self.manage = httpx.Client(base_url=f"http://127.0.0.1:{management}", timeout=60)
 
     def workers(self) -> list[psutil.Process]:
-        """The forked workers: the template's children."""
+        """The forked workers: children of the template, or of those which have imported handlers for them."""
         (template,) = psutil.Process(self.process.pid).children()
-        return template.children()
+        found = []
+        for child in template.children():
+            found += child.children() if child.name().startswith("imports:") else [child]
+        return found
 
     def ended(self, code: int) -> dict[str, int]:
         for client in (self.client, self.manage, self.metrics):

@@ -136,6 +136,14 @@ async def kill_template(target: Target) -> None:
         pass
 
 
+async def kill_importer(target: Target) -> None:
+    """kill -9 of the process that has imported the handler for the workers, if there is one; they live on."""
+    for process in psutil.Process(target.pid).children(recursive=True):
+        if called(process).startswith("imports:"):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
 async def scale(target: Target) -> None:
     """More workers, fewer, and as many as before."""
     async with target.clients() as (manage, _):
@@ -198,6 +206,7 @@ FAULTS: dict[Fault, int] = {
     storm: 1,
     stop: 1,
     kill_template: 1,
+    kill_importer: 1,
     scale: 1,
     scale_to_nothing: 1,
     come_and_go: 1,

@@ -55,6 +55,7 @@ OTHER: dict[str, Any] = {
     "batchPolicy": "delay",
     "latencyTarget": 50,
     "preload": False,
+    "shareImports": False,
     "autoscale": True,
     "sandbox": "strict",
     "sandboxNetwork": "none",

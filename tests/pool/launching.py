@@ -101,8 +101,8 @@ def state() -> tuple[set[str], set[int]]:
 
 def template_of() -> psutil.Process:
     """The template process of the launcher that runs."""
-    children = psutil.Process().children()
-    (found,) = (child for child in children if "torchkeeper.worker.template" in child.cmdline())
+    executed = [child for child in psutil.Process().children() if child.name().startswith("python")]
+    (found,) = (child for child in executed if "torchkeeper.worker.template" in child.cmdline())
     return found
 
 

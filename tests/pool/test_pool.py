@@ -7,6 +7,7 @@ import itertools
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import psutil
@@ -26,7 +27,8 @@ from torchkeeper.pool import pool as pool_module
 from torchkeeper.pool import process, template_link
 from torchkeeper.pool.launcher import Launcher
 from torchkeeper.pool.life import State
-from torchkeeper.pool.pool import Plan, Pool
+from torchkeeper.pool.plan import Plan
+from torchkeeper.pool.pool import Pool
 from torchkeeper.pool.worker import NOBODY, Loss, Refusal, Worker
 from torchkeeper.wire.frame_reader import FrameReader
 from torchkeeper.wire.frames import (
@@ -95,10 +97,13 @@ class Requests:
 class Scene:
     """A pool, who uses it, what its workers print, and the models that they can have."""
 
-    def __init__(self, folder: Path, launcher: Launcher, environ: dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path, launcher: Launcher, environ: dict[str, str], *, share_imports: bool
+    ) -> None:
         self.requests = Requests()
         self.lines: list[str] = []
-        plan = Plan("m_1.0", ModelSettings(startup_timeout=60.0), 1 << 20, launch_of(environ, forked=True))
+        settings = ModelSettings(startup_timeout=60.0, share_imports=share_imports)
+        plan = Plan("m_1.0", settings, 1 << 20, launch_of(environ, forked=True))
         ports = itertools.count(9000)
         self.pool = Pool(plan, launcher, self.requests, self._print, lambda: next(ports))
         self._folder = folder
@@ -115,18 +120,21 @@ class Scene:
         return self.pool.workers[0]
 
 
-Play = Callable[[Callable[[Scene], Awaitable[None]]], None]
+class Play(Protocol):
+    """Plays a scene."""
+
+    def __call__(self, act: Callable[[Scene], Awaitable[None]], *, share_imports: bool = True) -> None: ...
 
 
 @pytest.fixture
 def play(tmp_path: Path) -> Play:
     """Plays a scene to its end, after which no process may be left."""
 
-    def whole(act: Callable[[Scene], Awaitable[None]]) -> None:
+    def whole(act: Callable[[Scene], Awaitable[None]], *, share_imports: bool = True) -> None:
         environ = light_environ(tmp_path / "light")
 
         async def work(launcher: Launcher) -> None:
-            scene = Scene(tmp_path, launcher, environ)
+            scene = Scene(tmp_path, launcher, environ, share_imports=share_imports)
             try:
                 await act(scene)
             finally:
@@ -253,7 +261,7 @@ def test_a_stop_returns_although_nobody_tells_of_the_end(
         assert len(scene.requests.lost) == 1, "what it held can be answered"
         template.resume()
 
-    play(act)
+    play(act, share_imports=False)  # the template tells of the ends of its own children
     assert "is left to the kernel" in caplog.text
 
 

@@ -20,7 +20,8 @@ from models.stand_in import Clock, StandInLauncher, StandInProcess
 from torchkeeper.config.model_settings import ModelSettings
 from torchkeeper.pool.launcher import Launch
 from torchkeeper.pool.life import PROBE, State
-from torchkeeper.pool.pool import Plan, Pool
+from torchkeeper.pool.plan import Plan
+from torchkeeper.pool.pool import Pool
 from torchkeeper.pool.process import Owner
 from torchkeeper.pool.worker import NOBODY, Loss, Refusal, Worker
 from torchkeeper.wire.frames import Message, Replies, encode_batch

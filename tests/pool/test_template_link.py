@@ -110,7 +110,7 @@ class Linked:
 
     def __init__(self, environ: dict[str, str]) -> None:
         self.ends: list[tuple[WorkerProcess, int | None]] = []
-        self.link = TemplateLink(environ, lambda worker, code, peak: self.ends.append((worker, code)))
+        self.link = TemplateLink(environ, lambda worker, pid, code, peak: self.ends.append((worker, code)))
 
     async def fork(self, number: int) -> WorkerProcess:
         worker = WorkerProcess(number, Witness())

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import escapes
-from servers import EXAMPLE, Server, make_archive, mnist_server
+from servers import EXAMPLE, Server, eventually, make_archive, mnist_server
 from torchkeeper.sandbox import landlock
 
 ABI = landlock.version() if sys.platform == "linux" else 0
@@ -307,3 +307,47 @@ def test_under_root_workers_are_another_user(level: str) -> None:
             tried = prison.tried(name_of(level, preload))
             assert not succeeded(tried) & (NOT_AS_ANOTHER_USER if level == "default" else tried.keys())
         prison.server.stop()
+
+
+SIBLINGS = """
+import os
+
+def handle(data, context):
+    if data is None:
+        return None
+    answers = []
+    for row in data:
+        for pid in row["body"].get("others", ()):
+            for path in ("environ", "maps"):
+                try:
+                    open(f"/proc/{pid}/{path}").read()
+                    raise AssertionError(f"{path} can be read")
+                except PermissionError:
+                    pass
+            try:
+                os.kill(pid, 0)
+                raise AssertionError("it can be sent signals")
+            except PermissionError:
+                pass
+        answers.append(str(os.getpid()))
+    return answers
+"""
+
+
+def test_workers_that_share_an_import_are_as_far_from_each_other_as_any(tmp_path: Path) -> None:
+    (store := tmp_path / "model_store").mkdir()
+    make_archive(store, "m", SIBLINGS, config="minWorkers: 2\n")
+    server = Server(tmp_path, ("m=m-1.0.mar",), {})
+
+    def described() -> dict[str, Any]:
+        (version,) = server.manage.get("/models/m").json()
+        found: dict[str, Any] = version
+        return found
+
+    eventually(lambda: [one["status"] for one in described()["workers"]] == ["READY"] * 2)
+    pids = {one["pid"] for one in described()["workers"]}
+    asked = int(server.client.post("/predictions/m", json={}).text)
+    others = [*(pids - {asked}), described()["imports"]["pid"]]
+    answer = server.client.post("/predictions/m", json={"others": others})
+    assert (answer.status_code, answer.text) == (200, str(asked))
+    server.stop()

@@ -15,8 +15,9 @@ import pytest
 from stand_in_outbox import Outbox, request  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
 from handler_shapes import CLASS, SHAPES
+from torchkeeper.handler.weights import model_module
 from torchkeeper.wire.messages import Declared, Failure, Input, ModelSpec, Reply
-from torchkeeper.worker.loader import HandlerNotFound, load
+from torchkeeper.worker.loader import HandlerNotFound, import_handler, import_model_file, load
 from torchkeeper.worker.service import Service
 
 
@@ -187,3 +188,33 @@ def test_what_is_said_of_input_and_output_holds(loading: Loading, decode: bool, 
     large = "def handle(data, context):\n    return data and ['x' * 1001]\n"
     (failure,) = answer(loading({"large.py": large}, "large"))
     assert "max_response_size is 1000" in failure.cause
+
+
+NET = "import torch\nprint('imported')\nclass Net(torch.nn.Module):\n    pass\n"
+BASED = "from torchkeeper.handler.base import BaseHandler\nclass Own(BaseHandler):\n    pass\n"
+
+
+@pytest.mark.parametrize(
+    ("handler", "source", "net", "there"),
+    [
+        ("h.py", BASED, NET, True),
+        ("image_classifier", "", NET, True),
+        ("h.py", "def handle(data, context):\n    return data\n", NET, False),
+        ("h.py", BASED, "raise SystemExit('told where it is loaded')\n", False),
+        ("h.py", BASED, "", False),
+    ],
+    ids=["own", "built-in", "of no base", "that leaves", "missing"],
+)
+def test_the_file_of_a_models_class_is_imported_ahead_for_those_who_load_it(
+    loading: Loading, capsys: pytest.CaptureFixture[str], handler: str, source: str, net: str, there: bool
+) -> None:
+    (loading.folder / "h.py").write_text(source)
+    if net:
+        (loading.folder / "net_of_mine.py").write_text(net)
+    manifest = {"model": {"modelFile": "net_of_mine.py"}}
+    spec = ModelSpec("m", "1.0", str(loading.folder), manifest, handler, None, None, 4, None)
+    import_model_file(spec, import_handler(spec))
+    assert ("net_of_mine" in sys.modules) is there
+    if there:
+        model_module(loading.folder / "net_of_mine.py")
+        assert capsys.readouterr().out == "imported\n", "and not again where it is loaded"

@@ -28,7 +28,9 @@ from torchkeeper.wire.frames import (
     encode_batch,
 )
 from torchkeeper.wire.messages import Reply
-from torchkeeper.worker.main import EXIT_LOAD_FAILED, EXIT_ORPHANED, EXIT_STOPPED, Channel
+from torchkeeper.worker.channel import Channel
+from torchkeeper.worker.life_pipe import EXIT_ORPHANED
+from torchkeeper.worker.main import EXIT_LOAD_FAILED, EXIT_STOPPED
 from workers import Worker
 
 FINE = "def handle(data, context):\n    return data and [row['body'] for row in data]\n"

@@ -32,7 +32,7 @@ from torchkeeper.wire.frames import (
     encode_batch,
 )
 from torchkeeper.wire.messages import ModelSpec, Reply
-from torchkeeper.worker.main import EXIT_ORPHANED
+from torchkeeper.worker.life_pipe import EXIT_ORPHANED
 from workers import light_environ
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forked workers")

@@ -213,6 +213,9 @@ class ModelSettings:
         unit="ms",
     )
     preload: bool = _row(boolean, True, "preload", In.YAML, "workers are forked from a process with torch")
+    share_imports: bool = _row(
+        boolean, True, "shareImports", In.YAML, "workers are forked from one that has imported the handler"
+    )
     autoscale: bool = _row(
         boolean, False, "autoscale", In.YAML, "workers between minWorkers and maxWorkers by load"
     )

@@ -182,7 +182,7 @@ def load_eager(
     """
     if not source.is_file():
         raise RuntimeError(f"Missing the model.py file: {source}")
-    make = _model_class(_module(source))
+    make = _model_class(model_module(source))
     if weights is None:
         return make()
     with Postponed() as postponed:
@@ -197,7 +197,13 @@ def load_eager(
     return model
 
 
-def _module(source: Path) -> ModuleType:
+def model_module(source: Path) -> ModuleType:
+    """The module of a model's file, imported once.
+
+    Raises:
+        ImportError: it is no Python file.
+        Exception: whatever it raises.
+    """
     known = sys.modules.get(source.stem)
     if known is not None and Path(getattr(known, "__file__", None) or "").resolve() == source.resolve():
         return known

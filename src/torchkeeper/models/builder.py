@@ -30,7 +30,8 @@ from torchkeeper.metrics.instruments import Meter
 from torchkeeper.models.sandboxing import own_files, sandbox_of
 from torchkeeper.models.version import About, ModelVersion
 from torchkeeper.pool.launcher import Launch, Launcher
-from torchkeeper.pool.pool import Plan, Pool
+from torchkeeper.pool.plan import Plan
+from torchkeeper.pool.pool import Pool
 from torchkeeper.wire import features
 from torchkeeper.wire.entry_point import HandlerText, asynchronous_entry, read_handler_text
 from torchkeeper.wire.execution import AS_IT_IS

@@ -7,7 +7,8 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
-from torchkeeper.pool.template_link import OnEnd, TemplateLink
+from torchkeeper.pool.orphans import OnEnd
+from torchkeeper.pool.template_link import TemplateLink
 
 
 class Unwanted(OSError):

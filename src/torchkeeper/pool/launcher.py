@@ -1,7 +1,8 @@
-"""The two ways to get a worker process: forked from the template, or spawned.
+"""The ways to get a worker process: forked from the template or from its version's, or spawned.
 
 Owns the templates: strict workers have one of their own, which has never seen what they are not to know. A
-launch that fails or is cancelled leaves neither descriptors nor a process nor a folder behind.
+version's was one of its workers before, and was forked or spawned as any. A launch that fails or is cancelled
+leaves neither descriptors nor a process nor a folder behind.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from torchkeeper.deadlines import KILLED
 from torchkeeper.machine.process_group import kill_members
 from torchkeeper.machine.threads import at_any_rate
 from torchkeeper.pool.kept_template import KeptTemplate, Unwanted, seen
+from torchkeeper.pool.model_link import ModelLink
 from torchkeeper.pool.orphans import adopt_orphans, bury, reap_orphans
 from torchkeeper.pool.process import Ends, Owner, WorkerProcess, make_ends
+from torchkeeper.pool.shared_imports import SharedImports
 from torchkeeper.pool.template_link import TemplateDied
 from torchkeeper.sandbox.policy import environment
 from torchkeeper.wire.frames import Confine, encode
@@ -43,16 +46,18 @@ class Launch:
     #: Another interpreter than the server's own; such a worker is never forked.
     python: str | None = None
     sandbox: Sandbox = FREE
+    #: Those of the version; None: each worker imports for itself.
+    imports: SharedImports | None = None
 
     @property
     def strict(self) -> bool:
         """Whether it knows nothing of the server's environment and has a folder of its own."""
         return self.sandbox.level == "strict"
 
-    def for_worker(self, spec: ModelSpec) -> Launch:
+    def for_worker(self, spec: ModelSpec, imports: SharedImports | None = None) -> Launch:
         """The same for one of a model's workers."""
         sandbox = msgspec.structs.replace(self.sandbox, gpu=spec.gpu_id is not None)
-        return replace(self, threads=spec.threads, sandbox=sandbox)
+        return replace(self, threads=spec.threads, sandbox=sandbox, imports=imports)
 
 
 class Launcher:
@@ -69,6 +74,8 @@ class Launcher:
         self._told: set[str] = set()
         self._ids = itertools.count(1)
         self._reaper: asyncio.Task[None] | None = None
+        #: Processes that import for others, or may come to that, by their ids.
+        self._links: dict[int, ModelLink] = {}
         #: Ends that are waited for, adoptions, burials.
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
@@ -92,7 +99,8 @@ class Launcher:
         self._stopped = True
         if self._reaper is not None:
             self._reaper.cancel()
-        await asyncio.gather(*(template.stop() for template in self._templates.values()))
+        templates = (template.stop() for template in self._templates.values())
+        await asyncio.gather(*templates, *(link.stop() for link in self._links.values()))
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=KILLED)
         for task in self._tasks:
@@ -124,15 +132,15 @@ class Launcher:
             if launch.strict:
                 worker.scratch = _new_folder(sandbox)
             try:
-                ours = await self._begin(worker, launch)
+                ours, confined = await self._begin(worker, launch)
             except TemplateDied:
-                ours = await self._begin(worker, launch)
+                ours, confined = await self._begin(worker, launch)
             await worker.adopt(ours)
         except BaseException:
             worker.discard()
             self._tidy(worker)
             raise
-        if sandbox.level != "off":
+        if sandbox.level != "off" and not confined:
             worker.send(encode(Confine(msgspec.structs.replace(sandbox, scratch=worker.scratch))))
 
     def tell(self, found: Confinement | None, name: str, known: Mapping[str, str]) -> None:
@@ -152,56 +160,90 @@ class Launcher:
             worker.scratch = ""
             self._keep(at_any_rate(lambda: shutil.rmtree(scratch, ignore_errors=True)))
 
-    async def _begin(self, worker: WorkerProcess, launch: Launch) -> Ends:
-        """Makes the process; the front's ends of what it holds."""
-        ours, theirs = make_ends()
+    async def _begin(self, worker: WorkerProcess, launch: Launch) -> tuple[Ends, bool]:
+        """Makes the process; the front's ends of what it holds, and whether it is confined already."""
+        imports = launch.imports
+        model = None if imports is None else await imports.ready()
+        first = imports if imports is not None and imports.claim() else None
         try:
-            if launch.from_template and launch.python is None and sys.platform == "linux":
-                template = await self._templates[launch.strict].get()
-                self._check_wanted(worker)
-                await template.fork(worker, launch.title, theirs)
-            else:
-                self._check_wanted(worker)
-                await self._spawn(worker, launch, theirs)
+            ours, theirs = make_ends(link=first is not None)
+            try:
+                await self._fork_or_spawn(worker, launch, theirs, model)
+                if first is not None:
+                    self._follow(worker, ours, first)
+            except BaseException:
+                ours.close()
+                raise
+            finally:
+                theirs.close()
         except BaseException:
-            ours.close()
+            if first is not None:
+                first.failed()
             raise
-        finally:
-            theirs.close()
-        return ours
+        return ours, model is not None
+
+    async def _fork_or_spawn(
+        self, worker: WorkerProcess, launch: Launch, ends: Ends, model: ModelLink | None
+    ) -> None:
+        if model is not None:
+            self._check_wanted(worker)
+            await model.fork(worker, launch.title, ends)
+        elif launch.from_template and launch.python is None and sys.platform == "linux":
+            template = await self._templates[launch.strict].get()
+            self._check_wanted(worker)
+            await template.fork(worker, launch.title, ends)
+        else:
+            self._check_wanted(worker)
+            await self._spawn(worker, launch, ends)
+
+    def _follow(self, worker: WorkerProcess, ends: Ends, imports: SharedImports) -> None:
+        """Hears what becomes of the import of a version's first worker."""
+        assert ends.link is not None
+        assert worker.pid is not None
+        link = ModelLink(ends.link, worker, self._on_end, imports.settle, imports.lose)
+        self._links[link.pid] = link
+        if worker.has_ended:
+            self._links.pop(link.pid).ended()
 
     def _check_wanted(self, worker: WorkerProcess) -> None:
         if self._stopped or not worker.alive:
             raise Unwanted("the server stops" if self._stopped else "it is not wanted any more")
 
     async def _spawn(self, worker: WorkerProcess, launch: Launch, ends: Ends) -> None:
-        channel, out, err, life, crash = ends.filenos()
+        channel, out, err, life, crash, *link = ends.filenos()
         environ = environment(launch.environ) if launch.strict else dict(launch.environ)
         if launch.threads is not None:
             environ.setdefault("OMP_NUM_THREADS", str(launch.threads))
+        sharing: tuple[str, ...] = ()
+        if link:  # a process with a second thread is not forked
+            environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+            sharing = "--link", str(link[0]), "--title", launch.title
         child = await asyncio.create_subprocess_exec(
             launch.python or sys.executable,
             *("-m", "torchkeeper.worker.main", "--channel", str(channel)),
-            *("--life", str(life), "--crash", str(crash)),
+            *("--life", str(life), "--crash", str(crash), *sharing),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=out,
             stderr=err,
-            pass_fds=(channel, life, crash),
+            pass_fds=(channel, life, crash, *link),
             env=environ,
             start_new_session=True,
         )
         worker.pid = child.pid
 
         async def wait() -> None:
-            self._on_end(worker, await child.wait())
+            self._on_end(worker, child.pid, await child.wait())
 
         self._keep(wait())
 
-    def _on_end(self, worker: WorkerProcess, returncode: int | None, peak_rss: int = 0) -> None:
-        if worker.pid is not None and kill_members(worker.pid):
-            self._keep(bury(worker.pid))
-        self._tidy(worker)
-        worker.ended(returncode, peak_rss)
+    def _on_end(self, worker: WorkerProcess, pid: int, returncode: int | None, peak_rss: int = 0) -> None:
+        if (link := self._links.pop(pid, None)) is not None:
+            link.ended()  # the worker may live on in another process
+        if kill_members(pid):
+            self._keep(bury(pid))
+        if worker.pid == pid:
+            self._tidy(worker)
+            worker.ended(returncode, peak_rss)
 
     def _keep(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

@@ -1,8 +1,9 @@
-"""Descendants of workers that are gone: ended with their group, reaped as the front's children.
+"""Workers that are the front's own children, and descendants of those that are gone.
 
-A process that made a session of its own meant to stay, as it does under TorchServe: it is not sought, for
-once its parent is gone nothing tells it from others. It becomes a child of the front as well, which sees to
-it that no zombie stays.
+A worker that has lost its parent, by accident or on purpose, is waited for here. A dead one's descendants are
+ended with their group and reaped. A process that made a session of its own meant to stay, as it does under
+TorchServe: it is not sought, for once its parent is gone nothing tells it from others. It becomes a child of
+the front as well, which sees to it that no zombie stays.
 """
 
 from __future__ import annotations
@@ -13,15 +14,48 @@ import ctypes
 import os
 import sys
 import time
+from collections.abc import Callable
 
 from torchkeeper.deadlines import KILLED
 from torchkeeper.machine.process_group import kill_members
+from torchkeeper.pool.process import WorkerProcess
 
 _PR_SET_CHILD_SUBREAPER = 36
 #: Seconds between two looks at a group that is being ended: the first, and at most.
 _SOON, _LATE = 0.005, 0.5
 #: Seconds that a zombie is given to be waited for by whoever started it.
 _ROUND = 1.0
+#: Seconds after which a worker that could not be watched is looked for again.
+_LOOK_AGAIN = 0.5
+#: Told of the end of a worker's process: its id, its exit code or minus the signal's number (None: nobody
+#: knows), and the most memory that it held (0: unknown). A worker may live on in another process.
+OnEnd = Callable[[WorkerProcess, int, int | None, int], None]
+
+
+def watch_child(pid: int, worker: WorkerProcess, on_end: OnEnd) -> None:
+    """Waits, by pidfd, for a worker's process which is our child, and was made so by the kernel."""
+    loop = asyncio.get_running_loop()
+    try:
+        watch = os.pidfd_open(pid)
+    except ProcessLookupError:
+        on_end(worker, pid, None, 0)
+        return
+    except OSError:  # no descriptor is left: the next look will find one, or the process gone
+        loop.call_later(_LOOK_AGAIN, watch_child, pid, worker, on_end)
+        return
+
+    def reap() -> None:
+        loop.remove_reader(watch)
+        os.close(watch)
+        kill_members(pid)
+        try:
+            _, status, used = os.wait4(pid, os.WNOHANG)
+        except ChildProcessError:
+            on_end(worker, pid, None, 0)
+        else:
+            on_end(worker, pid, os.waitstatus_to_exitcode(status), used.ru_maxrss * 1024)
+
+    loop.add_reader(watch, reap)
 
 
 async def bury(group: int) -> None:

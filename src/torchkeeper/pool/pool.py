@@ -11,13 +11,13 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from torchkeeper.config.model_settings import ModelSettings
 from torchkeeper.deadlines import WORKER_STOP
 from torchkeeper.pool.failures import Failures, log_retry
-from torchkeeper.pool.launcher import Launch, Launcher
+from torchkeeper.pool.launcher import Launcher
 from torchkeeper.pool.life import Event, Life, State
+from torchkeeper.pool.plan import Plan
+from torchkeeper.pool.shared_imports import SharedImports
 from torchkeeper.pool.wear import Wear, worn
 from torchkeeper.pool.worker import NOBODY, Loss, Refusal, Worker, WorkerEvents
 from torchkeeper.wire.frames import Leaving, Load, Loaded, Message, Stop, WireError, encode
@@ -39,18 +39,6 @@ _NO_RESPONSE = (
 #: Seconds between two looks at how workers wear out.
 INSPECTION = 1.0
 _MEGABYTE = 10**6
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the pool needs to know of a model version."""
-
-    label: str
-    settings: ModelSettings
-    max_response_size: int
-    launch: Launch
-    #: Whether clients of a worker that does not answer in time are told of that by the status.
-    strict_statuses: bool = False
 
 
 class Pool:
@@ -82,6 +70,7 @@ class Pool:
         self._unanswered = 0
         #: What is known of those that were lost.
         self.failures = Failures(emit)
+        self.imports = SharedImports(plan.label, plan.imports_apart)
 
     @property
     def workers(self) -> tuple[Worker, ...]:
@@ -131,6 +120,8 @@ class Pool:
 
     def _notify(self) -> None:
         """Tells those who wait for the pool, and those who use it, that it has changed."""
+        if not self._workers and not self._leaving:
+            self.imports.rest()
         self._events.on_availability(self._nobody())
         self._changed.set()
         self._changed = asyncio.Event()
@@ -269,7 +260,7 @@ class Pool:
     async def _launch(self, worker: Worker) -> None:
         try:
             order = encode(Load(worker.spec, self._plan.max_response_size))
-            launch = self._plan.launch.for_worker(worker.spec)
+            launch = self._plan.launch.for_worker(worker.spec, self.imports)
             process = await self._launcher.launch(_Reports(self, worker), launch)
         except Exception as error:  # noqa: BLE001 - archives may hold what no frame can
             why = str(error) if isinstance(error, OSError) else repr(error)

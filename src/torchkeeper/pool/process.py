@@ -60,16 +60,21 @@ class Owner(Protocol):
 
 @dataclass(frozen=True)
 class Ends:
-    """One side's descriptors: of a worker's channel, log pipes, life pipe, and of the pipe of its crash."""
+    """One side's descriptors: of a worker's channel, log pipes, life pipe, and of the pipe of its crash.
+
+    `link` is the socket over which a worker that becomes its version's template is asked for forks.
+    """
 
     channel: socket.socket
     out: io.FileIO
     err: io.FileIO
     life: io.FileIO
     crash: io.FileIO
+    link: socket.socket | None = None
 
     def _all(self) -> tuple[socket.socket | io.FileIO, ...]:
-        return self.channel, self.out, self.err, self.life, self.crash
+        link = () if self.link is None else (self.link,)
+        return self.channel, self.out, self.err, self.life, self.crash, *link
 
     def filenos(self) -> list[int]:
         """The descriptors, in the order in which a worker takes them."""
@@ -81,14 +86,20 @@ class Ends:
             each.close()
 
 
-def make_ends() -> tuple[Ends, Ends]:
-    """The front's ends and the worker's.
+def make_ends(*, link: bool = False) -> tuple[Ends, Ends]:
+    """The front's ends and the worker's; with `link` also those of that socket.
 
     Raises:
         OSError: there are no more descriptors.
     """
     with contextlib.ExitStack() as stack:
         ours, theirs = (stack.enter_context(end) for end in socket.socketpair())
+        links: list[socket.socket] = []
+        if link:
+            links += socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            for end in links:
+                stack.enter_context(end)
+            links[0].setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         reads, writes = [], []
         for _ in range(4):
             read, write = os.pipe()
@@ -97,8 +108,8 @@ def make_ends() -> tuple[Ends, Ends]:
         stack.pop_all()
     ours.setblocking(False)
     return (
-        Ends(ours, reads[0], reads[1], writes[2], reads[3]),
-        Ends(theirs, writes[0], writes[1], reads[2], writes[3]),
+        Ends(ours, reads[0], reads[1], writes[2], reads[3], *links[:1]),
+        Ends(theirs, writes[0], writes[1], reads[2], writes[3], *links[1:]),
     )
 
 
@@ -167,6 +178,8 @@ class WorkerProcess(asyncio.Protocol):
         self._ends: Ends | None = None
         self._pipes: list[_Pipe] = []
         self._adopted = False
+        #: Whether its process is to be killed, or was.
+        self._condemned = False
         self._ended = False
         self._returncode: int | None = None
         self._fault: str | None = None
@@ -174,6 +187,17 @@ class WorkerProcess(asyncio.Protocol):
         self.peak_rss = 0
         self.crash = ""
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its process is known to be gone."""
+        return self._ended
+
+    def becomes(self, pid: int) -> None:
+        """It goes on in another process; one that is not wanted any more does not."""
+        self.pid = pid
+        if self._condemned or not self.alive:
+            self.kill()
 
     def send(self, *frame: bytes) -> None:
         """Hands one frame, or its pieces, to the channel; a dead worker swallows it: its end is reported."""
@@ -208,6 +232,7 @@ class WorkerProcess(asyncio.Protocol):
 
     def kill(self) -> None:
         """Ends the process and its descendants at once (SIGKILL); `on_exit` follows, whatever happens."""
+        self._condemned = True
         if self.pid is not None and not self._ended:
             kill_worker(self.pid)
             self._after(KILLED, self._given_up)

@@ -12,21 +12,15 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from torchkeeper.deadlines import FORK, KILLED, TEMPLATE_START, TEMPLATE_STOP
-from torchkeeper.machine.process_group import kill_members
+from torchkeeper.pool.orphans import OnEnd, watch_child
 from torchkeeper.pool.process import Ends, WorkerProcess
 from torchkeeper.wire.frame_reader import FrameReader
 from torchkeeper.wire.frames import Exited, Fork, Forked, Message, TemplateReady, encode
 
 logger = logging.getLogger(__name__)
-
-#: Seconds after which a worker that could not be watched is looked for again.
-_LOOK_AGAIN = 0.5
-#: Told of a worker's end: its exit code, or minus the signal's number (None: nobody knows), and the most
-#: memory that it held (0: unknown).
-OnEnd = Callable[[WorkerProcess, int | None, int], None]
 
 
 class TemplateFailed(OSError):
@@ -128,7 +122,7 @@ class TemplateLink:
             raise TemplateDied(self._verdict or "the template process is gone")
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._forks[worker.worker_id] = (answer, worker)
-        frame = encode(Fork(worker.worker_id, title))
+        frame = encode(Fork(worker.worker_id, title, ends.link is not None))
         try:
             socket.send_fds(self._sock, [frame], ends.filenos())
         except OSError as error:
@@ -174,7 +168,7 @@ class TemplateLink:
             if not worker.alive:  # nobody wants it any more
                 worker.kill()
         elif isinstance(message, Exited) and (ended := self._workers.pop(message.pid, None)) is not None:
-            self._on_end(ended, message.returncode, message.peak_rss)
+            self._on_end(ended, message.pid, message.returncode, message.peak_rss)
 
     # --- its end -----------------------------------------------------------------------------------------
 
@@ -202,7 +196,7 @@ class TemplateLink:
                 answer.set_exception(TemplateDied(self._verdict))
         self._forks.clear()
         for pid, worker in self._workers.items():
-            self._reap_ourselves(pid, worker)
+            watch_child(pid, worker, self._on_end)
         self._workers.clear()
 
     def _close(self) -> None:
@@ -210,28 +204,3 @@ class TemplateLink:
             asyncio.get_running_loop().remove_reader(self._sock)
             self._sock.close()
             self._sock = None
-
-    def _reap_ourselves(self, pid: int, worker: WorkerProcess) -> None:
-        """Waits, by pidfd, for a worker that the kernel has made our child."""
-        loop = asyncio.get_running_loop()
-        try:
-            watch = os.pidfd_open(pid)
-        except ProcessLookupError:
-            self._on_end(worker, None, 0)
-            return
-        except OSError:  # no descriptor is left: the next look will find one, or the process gone
-            loop.call_later(_LOOK_AGAIN, self._reap_ourselves, pid, worker)
-            return
-
-        def on_end() -> None:
-            loop.remove_reader(watch)
-            os.close(watch)
-            kill_members(pid)
-            try:
-                _, status, used = os.wait4(pid, os.WNOHANG)
-            except ChildProcessError:
-                self._on_end(worker, None, 0)
-            else:
-                self._on_end(worker, os.waitstatus_to_exitcode(status), used.ru_maxrss * 1024)
-
-        loop.add_reader(watch, on_end)

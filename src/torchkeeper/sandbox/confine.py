@@ -1,7 +1,8 @@
 """The one function that confines a worker's process, and tells what is in force then.
 
 It is called once, by the process's only thread, after the front's order and before anything of the model is
-there: of what it gives up nothing comes back. What the kernel does not have is left out and told.
+there: of what it gives up nothing comes back, also in forks. What the kernel does not have is left out and
+told.
 """
 
 from __future__ import annotations
@@ -63,6 +64,20 @@ def confine(sandbox: Sandbox) -> Confinement:
         if _filter(sandbox, lacking, attempt) and not sandbox.network:
             parts["network"] = "none"
     return Confinement(sandbox.level, {**_told_by_the_kernel(sandbox), **parts}, tuple(lacking))
+
+
+def separate(sandbox: Sandbox, found: Confinement | None) -> None:
+    """Keeps a fork of a confined process, and what it starts, from that one's other forks.
+
+    Args:
+        sandbox: that one's.
+        found: what is in force of it; None: nothing is.
+
+    Raises:
+        OSError: the kernel refuses it.
+    """
+    if found is not None and (abi := found.parts.get("landlock")):
+        landlock.restrict(policy.ruleset(sandbox, _interpreter(sandbox)), int(abi))
 
 
 def _landlock(

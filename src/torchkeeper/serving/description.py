@@ -122,6 +122,8 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     execution: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     #: Only there once the batching policy has learned something: that, in milliseconds and requests.
     batching: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    #: Only there once it is known: whether workers share what one process has imported, or why not.
+    imports: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     #: Only for those who ask: who says what holds.
     settingOrigins: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
@@ -160,6 +162,7 @@ def describe(
         torchWarning=found.torch_warning or msgspec.UNSET,
         execution=found.execution or msgspec.UNSET,
         batching=_batching(found) or msgspec.UNSET,
+        imports=found.pool.imports.described or msgspec.UNSET,
         settingOrigins=setting_origins(found) if origins else msgspec.UNSET,
         **shown,
     )

@@ -160,14 +160,18 @@ class Replies(_Message, frozen=True, array_like=True, tag=13):
     too_large: int = 0
 
 
-# --- front to template and back --------------------------------------------------------------------------
+# --- front to templates and back --------------------------------------------------------------------------
 
 
 class Fork(_Message, frozen=True, array_like=True, tag=20):
-    """Make a worker; its channel and pipes come with the frame: WORKER_FDS descriptors."""
+    """Make a worker; its channel and pipes come with the frame: WORKER_FDS descriptors.
+
+    One that may become the template of its version's workers gets a socket for that, too: one more.
+    """
 
     worker_id: int
     title: str
+    shares: bool = False
 
 
 class TemplateReady(_Message, frozen=True, array_like=True, tag=21):
@@ -178,7 +182,7 @@ class TemplateReady(_Message, frozen=True, array_like=True, tag=21):
 
 
 class Forked(_Message, frozen=True, array_like=True, tag=22):
-    """The worker asked for lives under this process id."""
+    """The worker asked for lives under this process id; 0: the one that became a version's template."""
 
     worker_id: int
     pid: int
@@ -191,6 +195,12 @@ class Exited(_Message, frozen=True, array_like=True, tag=23):
     returncode: int
     #: Bytes of memory that it held at most; 0: unknown.
     peak_rss: int = 0
+
+
+class NotShared(_Message, frozen=True, array_like=True, tag=24):
+    """A version's workers import for themselves: what one of them has imported cannot be shared."""
+
+    why: str
 
 
 Message: TypeAlias = (
@@ -208,6 +218,7 @@ Message: TypeAlias = (
     | TemplateReady
     | Forked
     | Exited
+    | NotShared
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -13,6 +13,7 @@ import inspect
 import os
 import sys
 import uuid
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -39,8 +40,64 @@ class HandlerNotFound(ValueError):
     """The handler text names nothing that can be called; the message says what was looked for."""
 
 
-def load(spec: ModelSpec, max_response_size: int) -> Service:
+@dataclass(frozen=True)
+class Imported:
+    """A handler as its text names it, and its module; None: it is one of the built-in ones."""
+
+    handler: HandlerText
+    module: ModuleType | None
+
+
+def import_handler(spec: ModelSpec) -> Imported:
+    """Imports the module of the model's handler, in the model's folder.
+
+    Raises:
+        HandlerNotFound: there is no such module.
+        Exception: whatever the user's module raises.
+    """
+    os.chdir(spec.model_dir)
+    if spec.max_image_pixels is not None:
+        _bound_pixels(spec.max_image_pixels)
+    return _imported(spec.handler, Path(spec.model_dir))
+
+
+def import_model_file(spec: ModelSpec, imported: Imported) -> None:
+    """Imports the file of the model's class for a BaseHandler, whose `initialize` finds it imported then.
+
+    What fails here fails there again, and is told then.
+    """
+    file = (spec.manifest.get("model") or {}).get("modelFile")
+    if not file or not _loads_model_files(imported):
+        return
+    source = Path(spec.model_dir, file)
+    try:
+        importlib.import_module("torchkeeper.handler.weights").model_module(source)
+    except (Exception, SystemExit):  # noqa: BLE001 - user code
+        sys.modules.pop(source.stem, None)
+
+
+def _loads_model_files(imported: Imported) -> bool:
+    base = getattr(sys.modules.get("torchkeeper.handler.base"), "BaseHandler", None)
+    if imported.module is None:
+        classes = [_builtin_class(imported.handler.module)]
+    else:
+        classes = [one for one in vars(imported.module).values() if isinstance(one, type) and one is not base]
+    return base is not None and any(base in one.__mro__ for one in classes)
+
+
+def _imported(text: str, model_dir: Path) -> Imported:
+    handler = read_handler_text(text)
+    module = _user_module(handler, model_dir)
+    if module is None:
+        _builtin_class(handler.module)
+    return Imported(handler, module)
+
+
+def load(spec: ModelSpec, max_response_size: int, imported: Imported | None = None) -> Service:
     """The model's service, in its folder: the handler initialised, `execution` applied, and warm.
+
+    Args:
+        imported: its handler, where that is imported already.
 
     Raises:
         HandlerNotFound: no such module, function or class.
@@ -48,9 +105,10 @@ def load(spec: ModelSpec, max_response_size: int) -> Service:
         WarmUpFailed: the model does not answer the samples that the archive brings.
         Exception: whatever the user's module or its initialize raises.
     """
-    os.chdir(spec.model_dir)
-    if spec.max_image_pixels is not None:
-        _bound_pixels(spec.max_image_pixels)
+    if imported is None:
+        imported = import_handler(spec)
+    else:
+        os.stat(spec.model_dir)  # the folder may be gone since
     answers.nan = spec.nan_in_answers
     recorder = Recorder(spec.name)
     recorder.declare(spec.metrics)
@@ -67,7 +125,7 @@ def load(spec: ModelSpec, max_response_size: int) -> Service:
         model_yaml_config=spec.model_config,
     )
     context.unpacked = spec.unpacked
-    entry = _initialised_entry(spec.handler, Path(spec.model_dir), context)
+    entry = _initialised_entry(imported, context)
     applied = _applied(spec.execution, entry, context)
     service = Service(
         _Entries(entry, spec.envelope),
@@ -117,12 +175,11 @@ def _bound_pixels(limit: int) -> None:
 
 def entry_point(handler: str, model_dir: Path, context: Context, envelope: str | None) -> Entry:
     """A handler's entry point, initialised, in an envelope; raises as `load` does."""
-    return _Entries(_initialised_entry(handler, model_dir, context), envelope)[None]
+    return _Entries(_initialised_entry(_imported(handler, model_dir), context), envelope)[None]
 
 
-def _initialised_entry(text: str, model_dir: Path, context: Context) -> Entry:
-    handler = read_handler_text(text)
-    module = _user_module(handler, model_dir)
+def _initialised_entry(imported: Imported, context: Context) -> Entry:
+    handler, module = imported.handler, imported.module
     if module is None:
         return _instance(_builtin_class(handler.module), context)
     found: Any = getattr(module, handler.function, None)

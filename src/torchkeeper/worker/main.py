@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import atexit
 import contextlib
-import faulthandler
 import logging
 import os
 import select
@@ -20,21 +19,15 @@ import sys
 import threading
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from torchkeeper.deadlines import WORKER_STOP
 from torchkeeper.handler.safe_text import safe_str
-from torchkeeper.machine.process_group import kill_members
-from torchkeeper.machine.signals import WHERE
-from torchkeeper.sandbox.confine import confine
-from torchkeeper.wire.frame_reader import FrameReader
+from torchkeeper.sandbox.confine import confine, separate
 from torchkeeper.wire.frames import (
-    ANY_HEADER,
     Batch,
-    Cancel,
     Confine,
     HandlerLeft,
     Load,
@@ -48,115 +41,101 @@ from torchkeeper.wire.frames import (
     encode_parts,
     encode_replies,
 )
-from torchkeeper.wire.messages import Reply
+from torchkeeper.wire.messages import FREE, ModelSpec, Reply
 from torchkeeper.worker.blame import Blame, cause_of, traceback_of
+from torchkeeper.worker.channel import Channel
+from torchkeeper.worker.crash_pipe import tell_of_crashes
+from torchkeeper.worker.life_pipe import EXIT_ORPHANED, end_with_the_front, watch_life
 from torchkeeper.worker.loader import load
+from torchkeeper.worker.model_template import ModelTemplate, Seat
 from torchkeeper.worker.printed import listening
 from torchkeeper.worker.replies import failure_of, log_traceback
 from torchkeeper.worker.service import Service, chosen, fault_in
 
-#: Exit codes of a worker, as the front reports them.
+#: Exit codes of a worker, as the front reports them; its channel and its life pipe have others.
 EXIT_STOPPED = 0
 EXIT_LOAD_FAILED = 3
-EXIT_ORPHANED = 4
-#: That of a process which a handler forked, and which came back from it.
-EXIT_FORKED = 5
 
-_CHUNK = 1 << 18
 #: Seconds of a worker's grace that executors get for what they have begun.
 _EXECUTORS = 1.0
 
-
-class Channel:
-    """The worker's end of the socket pair: blocking, one reader, frames in and out."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        #: False in processes that a handler forked.
-        self.ours = True
-        os.register_at_fork(after_in_child=self._disown)
-        self._poll = select.poll()
-        self._poll.register(sock, select.POLLIN)
-        self._reader = FrameReader(ANY_HEADER)
-        self._waiting: deque[tuple[Message, bytes]] = deque()
-
-    def send(self, frame: bytes) -> None:
-        """Writes one whole frame; a process that a handler forked has nothing to say, and ends."""
-        if not self.ours:
-            os._exit(EXIT_FORKED)
-        self._sock.sendall(frame)
-
-    def _disown(self) -> None:
-        self.ours = False
-
-    def receive(self) -> tuple[Message, bytes] | None:
-        """The next frame; None when the front has closed the channel."""
-        while not self._waiting:
-            data = self._sock.recv(_CHUNK)
-            if not data:
-                return None
-            self._waiting.extend(self._reader.feed(data))
-        return self._waiting.popleft()
-
-    def cancelled(self, batch_id: int) -> set[int]:
-        """Indexes of requests of this batch whose clients left, among the frames that already wait."""
-        while self._poll.poll(0):
-            data = self._sock.recv(_CHUNK)
-            if not data:
-                break
-            self._waiting.extend(self._reader.feed(data))
-        indexes: set[int] = set()
-        for message, _ in self._waiting:
-            if isinstance(message, Cancel) and message.batch_id == batch_id:
-                indexes.update(message.indexes)
-        return indexes
+T = TypeVar("T")
 
 
-def watch_life(life_fd: int) -> None:
-    """Starts the thread that ends this process and its descendants when the front closes the life pipe."""
-    threading.Thread(target=_end_with_the_front, args=(life_fd,), name="life", daemon=True).start()
+class _Ended(Exception):
+    """The worker's life is over before it has begun to answer."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
 
 
-def _end_with_the_front(life_fd: int) -> NoReturn:
-    os.read(life_fd, 1)
-    kill_members(os.getpid())  # if it is the group's leader, this process too
-    os._exit(EXIT_ORPHANED)
-
-
-def serve(channel: Channel, watch: Callable[[], None] = lambda: None) -> int:
+def serve(seat: Seat, template: ModelTemplate | None = None) -> int:
     """Loads the model that the front names and answers batches; returns the exit code.
 
-    `watch` is called once the process is confined: a thread from before would be free.
+    With a template this process may become that: then it is its forks that go on here.
     """
-    first, confinement = channel.receive(), None
+    first, sandbox, confinement = seat.channel.receive(), FREE, None
     if first is not None and isinstance(first[0], Confine):
-        confinement = confine(first[0].sandbox)
-    watch()
+        sandbox = first[0].sandbox
+        confinement = confine(sandbox)
+    if template is None:
+        watch_life(seat.life)  # a thread from before would be free
     if confinement is not None:
-        first = channel.receive()
-    if first is None or not isinstance(first[0], Load):
-        return EXIT_ORPHANED
-    spec, begin = first[0].spec, time.perf_counter()
+        first = seat.channel.receive()
+    try:
+        order, begin, imported = _order(first), time.perf_counter(), None
+        if template is not None:
+            imported = _tried(seat.channel, order, lambda: template.imported(order.spec, seat.life))
+            own = template.run(seat, lambda: separate(sandbox, confinement))
+            watch_life(own.life)
+            if own is not seat:
+                order, begin = _order(own.channel.receive()), time.perf_counter()
+            seat = own
+        if template is None or template.bounds_threads:
+            _bound_threads(order.spec)
+        service = _tried(seat.channel, order, lambda: load(order.spec, order.max_response_size, imported))
+    except _Ended as end:
+        return end.code
+    seconds = time.perf_counter() - begin
+    torch = str(getattr(sys.modules.get("torch"), "__version__", ""))
+    seat.channel.send(
+        encode(Loaded(os.getpid(), seconds, service.signature, torch, confinement, service.execution))
+    )
+    return _answer_batches(seat.channel, service, _blame(order.spec))
+
+
+def _order(frame: tuple[Message, bytes] | None) -> Load:
+    if frame is None or not isinstance(frame[0], Load):
+        raise _Ended(EXIT_ORPHANED)
+    return frame[0]
+
+
+def _bound_threads(spec: ModelSpec) -> None:
     if spec.threads is not None and "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(spec.threads)  # which may begin some
-    blame = Blame(Path(spec.model_dir), spec.ignored_requirements)
+
+
+def _blame(spec: ModelSpec) -> Blame:
+    return Blame(Path(spec.model_dir), spec.ignored_requirements)
+
+
+def _tried(channel: Channel, order: Load, step: Callable[[], T]) -> T:
+    """What a step of the load returns.
+
+    Raises:
+        _Ended: it failed, and the front knows why.
+    """
     try:
         with listening() as printed:
-            service = load(spec, first[0].max_response_size)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - user code is imported and called here
+            return step()
+    except (Exception, SystemExit) as error:
         cause = cause_of(error)
         if isinstance(error, SystemExit) and not isinstance(error.code, str) and (said := printed()):
             cause += f"; before that it printed: {safe_str(said, 500)}"
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.flush()
-        channel.send(encode(LoadFailed(cause, *blame.of(error), traceback_of(error))))
-        return EXIT_LOAD_FAILED
-    seconds = time.perf_counter() - begin
-    torch = str(getattr(sys.modules.get("torch"), "__version__", ""))
-    channel.send(
-        encode(Loaded(os.getpid(), seconds, service.signature, torch, confinement, service.execution))
-    )
-    return _answer_batches(channel, service, blame)
+        channel.send(encode(LoadFailed(cause, *_blame(order.spec).of(error), traceback_of(error))))
+        raise _Ended(EXIT_LOAD_FAILED) from error
 
 
 def _answer_batches(channel: Channel, service: Service, blame: Blame) -> int:
@@ -235,17 +214,26 @@ class _Outbox:
         return self._channel.cancelled(self._batch_id)
 
 
-def live(fds: Sequence[int], prepare: Callable[[], None] = lambda: None) -> NoReturn:
+def live(
+    fds: Sequence[int],
+    prepare: Callable[[], None] = lambda: None,
+    *,
+    title: str = "",
+    link: int | None = None,
+) -> NoReturn:
     """The whole life of a worker; ends the process, whatever happens.
 
     Args:
         fds: its ends of the channel, the life pipe and the pipe for its last traceback.
         prepare: what is to be done first.
+        title: the name of forks of it.
+        link: the socket over which it is asked for forks, if it may become the template of its version.
     """
     code = 1
     try:
         prepare()
-        code = _run(*fds)
+        template = None if link is None else ModelTemplate(socket.socket(fileno=link), title)
+        code = _run(Seat.at(*fds), template)
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
         if isinstance(leaving.code, str):
@@ -272,37 +260,16 @@ def _log() -> None:
         )
 
 
-def _tell_of_crashes(fd: int) -> None:
-    """Writes where the code is when a signal ends it or asks: what fits into the pipe, and nobody waits.
-
-    What a process that a handler forks has to say is not about the worker.
-    """
-    os.set_blocking(fd, False)
-    faulthandler.enable(fd)
-    faulthandler.register(WHERE, fd, all_threads=True)
-
-    def tell_in_the_log() -> None:
-        if faulthandler.is_enabled():
-            faulthandler.enable(2)
-
-    os.register_at_fork(after_in_child=tell_in_the_log)
-
-
-def _run(channel_fd: int, life_fd: int, crash_fd: int) -> int:
+def _run(seat: Seat, template: ModelTemplate | None) -> int:
     for stream in (sys.stdout, sys.stderr):
         # Both are TextIOWrapper here. A line that has no form in UTF-8 must not fail who prints it.
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     _log()
-    for fd in (channel_fd, life_fd, crash_fd):
-        os.set_inheritable(fd, False)
-    _tell_of_crashes(crash_fd)
-    # Closed with the process, not before: to the front a closed channel is a worker that can answer nobody.
-    sock = socket.socket(fileno=os.dup(channel_fd))
-    sock.setblocking(True)
+    tell_of_crashes(seat.crash)
     try:
-        if life_fd in select.select([sock.fileno(), life_fd], [], [])[0]:
-            _end_with_the_front(life_fd)
-        return serve(Channel(sock), lambda: watch_life(life_fd))
+        if seat.life in select.select([seat.kept, seat.life], [], [])[0]:
+            end_with_the_front(seat.life)
+        return serve(seat, template)
     except (BrokenPipeError, ConnectionResetError):
         return EXIT_ORPHANED
 
@@ -345,8 +312,11 @@ def main() -> None:
     parser.add_argument("--channel", type=int, required=True)
     parser.add_argument("--life", type=int, required=True)
     parser.add_argument("--crash", type=int, required=True)
+    parser.add_argument("--link", type=int)
+    parser.add_argument("--title", default="")
     arguments = parser.parse_args()
-    live((arguments.channel, arguments.life, arguments.crash))
+    fds = arguments.channel, arguments.life, arguments.crash
+    live(fds, title=arguments.title, link=arguments.link)
 
 
 if __name__ == "__main__":

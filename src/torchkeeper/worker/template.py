@@ -10,26 +10,25 @@ from __future__ import annotations
 
 import argparse
 import array
-import contextlib
 import ctypes
 import gc
 import importlib
 import io
 import os
-import random
 import select
 import signal
 import socket
 import sys
 import weakref
 
-from torchkeeper.machine.process_group import kill_members
 from torchkeeper.wire.frame_reader import FrameReader
-from torchkeeper.wire.frames import WORKER_FDS, Exited, Fork, Forked, TemplateReady, encode
+from torchkeeper.wire.frames import WORKER_FDS, Fork, Forked, TemplateReady, encode
 from torchkeeper.worker import main as worker_main
+from torchkeeper.worker.children import Children
+from torchkeeper.worker.fork import call_process, reseed
+from torchkeeper.worker.life_pipe import EXIT_ORPHANED
 
 _PR_SET_PDEATHSIG = 1
-_PR_SET_NAME = 15
 #: The front alone decides when workers end: the template does not hear these; its forks do, from the first.
 _UNHEARD = (signal.SIGINT, signal.SIGTERM)
 #: What workers share; absent ones are the handler's own business.
@@ -70,7 +69,7 @@ def die_with_parent(parent: int) -> None:
     """Asks the kernel to end this process when its parent ends (Linux); leaves if that is already so."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
-        sys.exit(worker_main.EXIT_ORPHANED)
+        sys.exit(EXIT_ORPHANED)
 
 
 class Template:
@@ -80,23 +79,18 @@ class Template:
         self._sock = sock
         self._reader = FrameReader()
         self._fds: list[int] = []
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
-        os.set_blocking(self._wake_write, False)
+        self._children = Children()
 
     def run(self, warnings: tuple[str, ...]) -> None:
         """Serves until the front closes the socket."""
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         for ignored in _UNHEARD:
             signal.signal(ignored, signal.SIG_IGN)
         self._sock.sendall(encode(TemplateReady(os.getpid(), warnings)))
         while True:
-            ready, _, _ = select.select([self._sock.fileno(), self._wake_read], [], [])
-            if self._wake_read in ready:
-                with contextlib.suppress(BlockingIOError):
-                    os.read(self._wake_read, 4096)
-                self._report_exits()
+            ready, _, _ = select.select([self._sock.fileno(), self._children.fd], [], [])
+            if self._children.fd in ready:
+                for exited in self._children.ended():
+                    self._sock.sendall(encode(exited))
             if self._sock.fileno() in ready and not self._take_orders():
                 return
 
@@ -109,17 +103,23 @@ class Template:
                 self._fds.extend(fds)
         for message, _ in self._reader.feed(data):
             if isinstance(message, Fork):
-                given = self._fds[:WORKER_FDS]
-                del self._fds[:WORKER_FDS]
+                count = WORKER_FDS + message.shares
+                given = self._fds[:count]
+                del self._fds[:count]
                 self._fork(message, given)
         return bool(data)
 
     def _fork(self, order: Fork, fds: list[int]) -> None:
-        channel, out, err, life, crash = fds
+        channel, out, err, life, crash, *link = fds
         signal.pthread_sigmask(signal.SIG_BLOCK, _UNHEARD)  # until the fork can hear them
         pid = os.fork()
         if pid == 0:
-            worker_main.live((channel, life, crash), lambda: self._become_worker(order, out, err))
+            worker_main.live(
+                (channel, life, crash),
+                lambda: self._become_worker(order, out, err),
+                title=order.title,
+                link=link[0] if link else None,
+            )
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _UNHEARD)
         for fd in fds:
             os.close(fd)
@@ -127,12 +127,11 @@ class Template:
 
     def _become_worker(self, order: Fork, out: int, err: int) -> None:
         os.setsid()
-        signal.set_wakeup_fd(-1)
-        for restored in (signal.SIGCHLD, signal.SIGTERM):
-            signal.signal(restored, signal.SIG_DFL)
+        self._children.forget()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self._sock.close()
-        for fd in (self._wake_read, self._wake_write, *self._fds):  # those of the next orders too
+        for fd in self._fds:  # those of the next orders too
             os.close(fd)
         os.dup2(out, 1)
         os.dup2(err, 2)
@@ -142,31 +141,10 @@ class Template:
         sys.stdout, sys.stderr = (
             io.TextIOWrapper(io.BufferedWriter(io.FileIO(fd, "w", closefd=False))) for fd in (1, 2)
         )
-        ctypes.CDLL(None).prctl(_PR_SET_NAME, order.title.encode()[:15])
-        _reseed()
+        call_process(order.title)
+        reseed()
         _leave_finalizers()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _UNHEARD)
-
-    def _report_exits(self) -> None:
-        while True:
-            try:
-                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                return
-            if ended is None:
-                return
-            kill_members(ended.si_pid)
-            pid, status, used = os.wait4(ended.si_pid, 0)
-            self._sock.sendall(encode(Exited(pid, os.waitstatus_to_exitcode(status), used.ru_maxrss * 1024)))
-
-
-def _reseed() -> None:
-    """Forks share the parent's generators; each worker needs its own stream."""
-    random.seed()
-    if (numpy := sys.modules.get("numpy")) is not None:
-        numpy.random.seed(int.from_bytes(os.urandom(4), "big"))
-    if (torch := sys.modules.get("torch")) is not None:
-        torch.default_generator.seed()
 
 
 def _leave_finalizers() -> None:

@@ -1,0 +1,183 @@
+"""The front's side of a process that imports a version's handler and then forks the version's workers.
+
+It runs its user's code, so it is not believed which process is a worker: each tells of itself, and the kernel
+says who speaks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import struct
+from collections.abc import Callable
+
+from torchkeeper.deadlines import FORK, KILLED, TEMPLATE_STOP
+from torchkeeper.machine.process_group import kill_worker
+from torchkeeper.pool.orphans import OnEnd, watch_child
+from torchkeeper.pool.process import Ends, WorkerProcess
+from torchkeeper.pool.template_link import TemplateDied
+from torchkeeper.wire.frame_reader import FrameReader
+from torchkeeper.wire.frames import Exited, Fork, Forked, Message, NotShared, WireError, encode
+
+logger = logging.getLogger(__name__)
+
+_PACKET = 1 << 16
+#: Who sent a packet, as the kernel says: process, user and group. There is no room for anything else to come.
+_CREDENTIALS = struct.Struct("3i")
+_GONE = "the process that has imported the handler is gone"
+
+
+class ModelLink:
+    """One such process, from when its import begins."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        first: WorkerProcess,
+        on_end: OnEnd,
+        settled: Callable[[ModelLink, str], None],
+        gone: Callable[[ModelLink], None],
+    ) -> None:
+        """
+        Args:
+            sock: a socket of packets, which is told who sends.
+            first: the worker as which the process begins.
+            on_end: told of the ends of the workers that it forks.
+            settled: told that it forks workers; or why it will not, and then it is gone, too.
+            gone: told once that no forks can be had of it.
+        """
+        assert first.pid is not None
+        self.pid = first.pid
+        self._sock: socket.socket | None = sock
+        self._on_end, self._settled, self._gone = on_end, settled, gone
+        self._forks: dict[int, tuple[asyncio.Future[None] | None, WorkerProcess]] = {0: (None, first)}
+        self._workers: dict[int, WorkerProcess] = {}
+        self._dismissed = False
+        self._end = asyncio.Event()
+        self._patience: asyncio.TimerHandle | None = None
+        sock.setblocking(False)
+        asyncio.get_running_loop().add_reader(sock, self._on_readable)
+
+    async def fork(self, worker: WorkerProcess, title: str, ends: Ends) -> None:
+        """Has a worker forked that holds these ends.
+
+        Raises:
+            TemplateDied: it is gone, or does not answer in time and is killed.
+        """
+        if self._sock is None or self._dismissed:
+            raise TemplateDied(_GONE)
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._forks[worker.worker_id] = (answer, worker)
+        try:
+            socket.send_fds(self._sock, [encode(Fork(worker.worker_id, title))], ends.filenos())
+            async with asyncio.timeout(FORK):
+                await answer
+        except TemplateDied:
+            raise
+        except OSError as error:  # a timeout is one
+            self._break(f"has not forked a worker: {error or f'not within {FORK:g} s'}")
+            raise TemplateDied(_GONE) from error
+
+    def dismiss(self) -> None:
+        """Lets it go: it leaves by itself once it has done what it was asked for, or is killed."""
+        if self._sock is None or self._dismissed:
+            return
+        self._dismissed = True
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+        self._patience = asyncio.get_running_loop().call_later(TEMPLATE_STOP, self._kill)
+        self._gone(self)
+
+    async def stop(self) -> None:
+        """Lets it go and waits for that; bounded."""
+        self.dismiss()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TEMPLATE_STOP + KILLED):
+                await self._end.wait()
+
+    def ended(self) -> None:
+        """The process has ended; what it and its forks said before is heard."""
+        self._end.set()
+        if self._patience is not None:
+            self._patience.cancel()
+        while self._on_readable():
+            pass
+        if self._sock is not None:
+            self._lose()
+        for pid, worker in self._workers.items():  # which are our children now
+            watch_child(pid, worker, self._on_end)
+        self._workers.clear()
+
+    def _kill(self) -> None:
+        if not self._end.is_set():
+            kill_worker(self.pid)
+
+    def _close(self) -> None:
+        """Hears nothing more."""
+        if self._sock is None:
+            return
+        asyncio.get_running_loop().remove_reader(self._sock)
+        self._sock.close()
+        self._sock = None
+        for answer, _ in self._forks.values():
+            if answer is not None and not answer.done():
+                answer.set_exception(TemplateDied(_GONE))
+        self._forks.clear()
+        if not self._dismissed:
+            self._gone(self)
+
+    # --- what is said ------------------------------------------------------------------------------------
+
+    def _on_readable(self) -> bool:
+        """Whether there was something to be heard."""
+        if self._sock is None:
+            return False
+        try:
+            data, said, *_ = self._sock.recvmsg(_PACKET, socket.CMSG_SPACE(_CREDENTIALS.size))
+            if not data:
+                self._lose()
+                return False
+            ((_, _, sender),) = said
+            pid, _, _ = _CREDENTIALS.unpack(sender)
+            ((message, _),) = FrameReader().feed(data)
+        except BlockingIOError:
+            return False
+        except (OSError, ValueError, struct.error, WireError) as error:
+            self._break(f"broke its socket's format: {error}")
+            return False
+        self._take(message, pid)
+        return True
+
+    def _take(self, message: Message, pid: int) -> None:
+        ours = pid == self.pid
+        if isinstance(message, NotShared) and ours:
+            self._settled(self, message.why)
+            self._close()
+        elif isinstance(message, Exited) and ours:
+            if (ended := self._workers.pop(message.pid, None)) is not None:
+                self._on_end(ended, message.pid, message.returncode, message.peak_rss)
+        elif isinstance(message, Forked) and not ours and message.worker_id in self._forks:
+            self._adopt(pid, *self._forks.pop(message.worker_id))
+        else:
+            self._break("said what it cannot say")
+
+    def _adopt(self, pid: int, answer: asyncio.Future[None] | None, worker: WorkerProcess) -> None:
+        self._workers[pid] = worker
+        worker.becomes(pid)
+        if answer is None:
+            self._settled(self, "")
+        elif not answer.done():
+            answer.set_result(None)
+
+    def _lose(self) -> None:
+        """It says nothing more."""
+        if not self._dismissed and 0 not in self._forks:
+            logger.warning("process %d, from which workers were forked, died; they go on", self.pid)
+        self._close()
+
+    def _break(self, what: str) -> None:
+        logger.error("the process that has imported a handler %s; it is killed (pid %d)", what, self.pid)
+        self._kill()
+        self._close()

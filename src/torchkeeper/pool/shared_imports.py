@@ -1,0 +1,74 @@
+"""The imports of one version's workers: made by the first, and shared with the others where that can be."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from torchkeeper.pool.model_link import ModelLink
+
+logger = logging.getLogger(__name__)
+
+
+class SharedImports:
+    """Who has imported the version's handler, or does so now; the workers that come meanwhile wait for it."""
+
+    def __init__(self, label: str, why_not: str = "") -> None:
+        """`why_not`: why each worker imports for itself from the outset; empty: it need not."""
+        self._label = label
+        self._why_not = why_not
+        self._link: ModelLink | None = None
+        self._importing: asyncio.Event | None = None
+        self._resting = False
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """For the description of the model; nothing while it is not known."""
+        if self._why_not:
+            return {"shared": False, "why": self._why_not}
+        return {} if self._link is None else {"shared": True, "pid": self._link.pid}
+
+    async def ready(self) -> ModelLink | None:
+        """The process to fork from, None where there is none; waits while one may become that."""
+        if self._importing is not None:
+            await self._importing.wait()
+        return self._link
+
+    def claim(self) -> bool:
+        """Whether the caller's worker is the first, whose import others wait for."""
+        if self._why_not or self._link is not None or self._importing is not None:
+            return False
+        self._importing, self._resting = asyncio.Event(), False
+        return True
+
+    def failed(self) -> None:
+        """The first worker could not be made, or nobody knows any more what became of its import."""
+        if self._importing is not None:
+            self._importing.set()
+            self._importing = None
+
+    def settle(self, link: ModelLink, why_not: str) -> None:
+        """A first worker's import is shared, or is not."""
+        self._why_not = why_not
+        if why_not:
+            logger.info("workers of %s import for themselves: %s", self._label, why_not)
+        else:
+            self._link = link
+            logger.info("workers of %s share what process %d has imported", self._label, link.pid)
+        self.failed()
+        if self._resting:
+            self.rest()
+
+    def lose(self, link: ModelLink) -> None:
+        """A process that imported forks no workers any more, or never will."""
+        if self._link is link:
+            self._link = None
+        else:
+            self.failed()
+
+    def rest(self) -> None:
+        """There are no workers: nobody keeps imports for them, until there are."""
+        self._resting = True
+        if self._link is not None:
+            self._link.dismiss()

@@ -1,0 +1,28 @@
+"""What a process does right after it was forked: a name and random numbers of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import random
+import sys
+
+_PR_SET_NAME = 15
+
+
+def call_process(name: str) -> None:
+    """Gives this process a name, of which the kernel keeps 15 bytes (Linux)."""
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode()[:15])
+
+
+def reseed(*, torchs: bool = True) -> None:
+    """Forks share the parent's generators; each worker needs its own stream.
+
+    Args:
+        torchs: whether torch's is among them.
+    """
+    random.seed()
+    if (numpy := sys.modules.get("numpy")) is not None:
+        numpy.random.seed(int.from_bytes(os.urandom(4), "big"))
+    if torchs and (torch := sys.modules.get("torch")) is not None:
+        torch.default_generator.seed()

@@ -1,0 +1,232 @@
+"""A process that has imported a model's handler, and forks the workers of one version.
+
+It begins as the version's first worker. Once the handler's module is there it looks at what the import left
+behind: where forks would be as good as imports of their own it stays as it is and goes on as a worker in its
+first fork, else it goes on itself. It tells how its workers end, and they outlive it, as with the template.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from torchkeeper.machine.process_group import kill_members
+from torchkeeper.wire.frame_reader import FrameReader
+from torchkeeper.wire.frames import WORKER_FDS, Fork, Forked, NotShared, encode
+from torchkeeper.wire.messages import ModelSpec
+from torchkeeper.worker.channel import Channel
+from torchkeeper.worker.children import Children
+from torchkeeper.worker.crash_pipe import aim, stay_silent
+from torchkeeper.worker.fork import call_process, reseed
+from torchkeeper.worker.life_pipe import killed_with_the_front
+from torchkeeper.worker.loader import Imported, import_handler, import_model_file
+from torchkeeper.worker.traces import Traces, threads
+
+#: The front alone decides when workers end: this process does not hear these; its forks do.
+_UNHEARD = (signal.SIGINT, signal.SIGTERM)
+_PACKET = 1 << 16
+
+
+class _CannotFork(Exception):
+    """The system gives no process."""
+
+
+@dataclass
+class Seat:
+    """What a worker holds of the front: its channel, and its ends of the pipes of its life and its crash."""
+
+    channel: Channel
+    #: Keeps the channel open as long as the process is there: to the front a closed one answers nobody.
+    kept: int
+    life: int
+    crash: int
+
+    @classmethod
+    def at(cls, channel: int, life: int, crash: int) -> Seat:
+        """The seat at these descriptors."""
+        for fd in (channel, life, crash):
+            os.set_inheritable(fd, False)
+        sock = socket.socket(fileno=os.dup(channel))
+        sock.setblocking(True)
+        return cls(Channel(sock), channel, life, crash)
+
+    def leave(self) -> None:
+        """Closes all of it."""
+        self.channel.close()
+        for fd in (self.kept, self.life, self.crash):
+            os.close(fd)
+
+
+class ModelTemplate:
+    """Imports, and forks what the front asks for over a socket of its own; each packet there is a frame."""
+
+    def __init__(self, link: socket.socket, title: str) -> None:
+        self._link = link
+        self._title = title
+        #: Why forks would not be as good as workers that import for themselves; empty: they are.
+        self._why_not = ""
+        #: Whether torch was there before the import, which left its threads' number alone, and its seed.
+        self.bounds_threads = False
+        self._seeds_torch = False
+
+    def imported(self, spec: ModelSpec, life: int) -> Imported:
+        """The handler's module; the file of the model's class is imported, too.
+
+        No thread is started for it: the kernel ends this process with the front meanwhile.
+
+        Raises:
+            Exception: whatever the user's module raises.
+        """
+        count, seed = _torchs()
+        with killed_with_the_front(life):
+            before = _traces()
+            found = import_handler(spec)
+            import_model_file(spec, found)
+            self._why_not = _obstacles(before)
+        count_then, seed_then = _torchs()
+        self.bounds_threads = count is not None and count == count_then
+        self._seeds_torch = seed is not None and seed == seed_then
+        return found
+
+    def run(self, seat: Seat, narrow: Callable[[], None]) -> Seat:
+        """Forks workers as long as the front is there, and returns in each of them: its seat.
+
+        In this process it returns only where its import cannot be shared: the seat that it had.
+
+        Args:
+            narrow: what keeps a worker from the others.
+        """
+        if self._why_not:
+            self._decline()
+            return seat
+        gc.freeze()
+        children = Children()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _UNHEARD)
+        try:
+            forked = self._fork(0)
+        except _CannotFork as error:
+            children.forget()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _UNHEARD)
+            self._why_not = str(error)
+            self._decline()
+            return seat
+        if not forked:
+            seat.leave()
+            self._retire()
+            seat = self._serve(children)
+        children.forget()
+        narrow()
+        seat.channel.ours = True
+        aim(seat.crash)
+        reseed(torchs=self._seeds_torch)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _UNHEARD)
+        return seat
+
+    def _decline(self) -> None:
+        self._link.sendall(encode(NotShared(self._why_not)))
+        self._link.close()
+
+    def _retire(self) -> None:
+        """Nothing of the worker that it was is left to it."""
+        stay_silent()
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for fd in (1, 2):
+            os.dup2(nothing, fd)
+        os.close(nothing)
+        call_process(f"imports:{self._title}")
+
+    def _serve(self, children: Children) -> Seat:
+        """Takes orders and tells of ends; returns in the workers, never here."""
+        while True:
+            ready, _, _ = select.select([self._link.fileno(), children.fd], [], [])
+            try:
+                if children.fd in ready:
+                    for exited in children.ended():
+                        self._link.sendall(encode(exited))
+                if self._link.fileno() in ready and (seat := self._obey()) is not None:
+                    return seat
+            except (ConnectionError, _CannotFork):
+                _end()
+
+    def _obey(self) -> Seat | None:
+        """Takes an order: the seat of the worker that it makes, in that one."""
+        data, fds, _, _ = socket.recv_fds(self._link, _PACKET, WORKER_FDS, socket.MSG_CMSG_CLOEXEC)
+        if not data:
+            _end()
+        if why_not := threads():  # what was imported may start some late
+            self._why_not = why_not
+            self._decline()
+            _end()
+        for order, _ in FrameReader().feed(data):
+            if isinstance(order, Fork):
+                self._title = order.title
+                if self._fork(order.worker_id):
+                    return _seated(fds)
+        for fd in fds:
+            os.close(fd)
+        return None
+
+    def _fork(self, worker_id: int) -> bool:
+        """Whether this is the new process, of which the front knows then.
+
+        Raises:
+            _CannotFork: there is none.
+        """
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            raise _CannotFork(f"no process can be forked: {error.strerror}") from error
+        if pid:
+            return False
+        os.setsid()
+        call_process(self._title)
+        with self._link:
+            self._link.sendall(encode(Forked(worker_id, os.getpid())))
+        return True
+
+
+def _traces() -> Traces | None:
+    with contextlib.suppress(OSError):
+        return Traces.now()
+    return None
+
+
+def _obstacles(before: Traces | None) -> str:
+    """Why an import cannot be shared; empty: it can."""
+    if before is not None:
+        with contextlib.suppress(OSError):
+            return "; ".join(before.obstacles())
+    return "what it left behind cannot be seen: there is no /proc"
+
+
+def _seated(fds: list[int]) -> Seat:
+    channel, out, err, life, crash = fds
+    os.dup2(out, 1)
+    os.dup2(err, 2)
+    os.close(out)
+    os.close(err)
+    return Seat.at(channel, life, crash)
+
+
+def _torchs() -> tuple[int | None, int | None]:
+    """The number of threads and the seed of torch, if it is there."""
+    torch = sys.modules.get("torch")
+    return (
+        (None, None) if torch is None else (torch.get_num_threads(), torch.default_generator.initial_seed())
+    )
+
+
+def _end() -> NoReturn:
+    kill_members(os.getpid())
+    os._exit(0)

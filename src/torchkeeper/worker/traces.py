@@ -1,0 +1,108 @@
+"""What an import leaves behind in its process, and whether forks of it could do without or share it.
+
+A fork has its parent's memory, but not its threads, children and timers; and descriptors, shared memory and
+temporary files would be the same ones in all forks, where each worker has its own otherwise.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import random
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+#: Devices that do not mind who else has them open.
+_HARMLESS = frozenset(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom"))
+#: Seconds that the system takes to end a thread that has been joined.
+_ENDING = 0.1
+_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+
+
+@dataclass(frozen=True)
+class Traces:
+    """A process as it is before an import."""
+
+    descriptors: frozenset[tuple[str, str]]
+    mappings: frozenset[str]
+    random: Any
+    numpy: Any
+
+    @classmethod
+    def now(cls) -> Traces:
+        """This process (Linux); numpy is imported, if it can be, for its generator is looked at."""
+        with suppress(Exception):  # a broken library raises anything, and will again where it is wanted
+            importlib.import_module("numpy")
+        # A name from it is taken by whoever makes a temporary file or folder, however that goes away again.
+        tempfile._name_sequence = None  # type: ignore[attr-defined]  # nothing public tells
+        return cls(_descriptors(), _mappings(), random.getstate(), _numpy_state())
+
+    def obstacles(self) -> Iterator[str]:
+        """Sentences about what has come since, for which forks would not be as good as imports."""
+        yield from _absent_in_forks()
+        for _, what in sorted(_descriptors() - self.descriptors):
+            if what not in _HARMLESS:
+                yield f"it opened {what}"
+        for what in sorted(_mappings() - self.mappings):
+            yield f"it made memory that processes share ({what})"
+        if tempfile._name_sequence is not None:  # type: ignore[attr-defined]
+            yield "it made temporary files or folders"
+        if random.getstate() != self.random:
+            yield "it seeded or used `random`"
+        if _numpy_state() != self.numpy:
+            yield "it seeded or used `numpy.random`"
+
+
+def _absent_in_forks() -> Iterator[str]:
+    if said := threads():
+        yield said
+    with suppress(ChildProcessError):
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        yield "it started a process"
+    if any(signal.getitimer(timer)[0] for timer in _TIMERS):
+        yield "it set a timer"
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    if cuda is not None and cuda.is_initialized():
+        yield "it used CUDA"
+
+
+def threads() -> str:
+    """A sentence if there are other threads than this one, also once those that end have ended."""
+    deadline = time.monotonic() + _ENDING
+    while (count := len(os.listdir("/proc/self/task")) - 1) and time.monotonic() < deadline:
+        time.sleep(_ENDING / 20)
+    if count == 0:
+        return ""
+    names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    named = f" ({', '.join(names)})" if names else ""
+    return f"it started {count} thread{'s' if count > 1 else ''}{named}"
+
+
+def _descriptors() -> frozenset[tuple[str, str]]:
+    found = set()
+    for fd in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # the one that lists them
+            found.add((fd, os.readlink(f"/proc/self/fd/{fd}")))
+    return frozenset(found)
+
+
+def _mappings() -> frozenset[str]:
+    """The memory that is written to and shared, by its file."""
+    with open("/proc/self/maps") as file:
+        fields = [line.split(maxsplit=5) for line in file]
+    return frozenset(field[5].strip() for field in fields if field[1].startswith("rw") and field[1][3] == "s")
+
+
+def _numpy_state() -> Any:
+    generator = getattr(sys.modules.get("numpy"), "random", None)
+    if generator is None:
+        return None
+    name, keys, *rest = generator.get_state()
+    return name, keys.tobytes(), *rest

@@ -1,0 +1,355 @@
+"""Workers whose handler is imported once, as real processes: what is shared, what not, and who dies when."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from launching import (  # type: ignore[import-not-found]  # pytest puts this folder on the path
+    FINE,
+    Witness,
+    become,
+    launch_of,
+    linux,
+    loaded,
+    spec_of,
+    state,
+    template_of,
+    with_launcher,
+)
+
+from torchkeeper.pool.launcher import Launcher
+from torchkeeper.pool.process import WorkerProcess
+from torchkeeper.pool.shared_imports import SharedImports
+from torchkeeper.wire.frames import Forked, Loaded, LoadFailed, Stop, encode
+
+pytestmark = linux
+
+#: A handler whose import says where it happens.
+SAYS = "import os\nprint('imported by', os.getpid(), flush=True)\n" + FINE
+
+
+class Version:
+    """A version's workers, and what each says."""
+
+    def __init__(
+        self, folder: Path, launcher: Launcher, environ: dict[str, str], source: str, *, forked: bool = True
+    ) -> None:
+        self.imports = SharedImports("m_1.0")
+        self.spec = spec_of(folder / "m", source)
+        self._launcher = launcher
+        self._launch = replace(launch_of(environ, forked=forked), imports=self.imports)
+        self.workers: list[tuple[WorkerProcess, Any]] = []
+
+    async def begin(self) -> tuple[WorkerProcess, Any]:
+        """A worker that has been told what to load."""
+        witness = Witness()
+        worker = await self._launcher.launch(witness, self._launch)
+        worker.send(loaded(self.spec))
+        self.workers.append((worker, witness))
+        return worker, witness
+
+    async def load(self) -> tuple[WorkerProcess, Any]:
+        """A worker that has loaded."""
+        worker, witness = await self.begin()
+        await witness.until(lambda: witness.frames)
+        assert isinstance(witness.frames[0], Loaded), witness.frames
+        assert witness.frames[0].pid == worker.pid
+        return worker, witness
+
+    async def end(self) -> None:
+        """All of them end in peace."""
+        for worker, witness in self.workers:
+            if worker.alive:
+                worker.send(encode(Stop()))
+                assert await witness.exit() == 0
+        self.imports.rest()
+
+
+Play = Callable[..., None]
+
+
+@pytest.fixture
+def play(environ: dict[str, str], tmp_path: Path) -> Play:
+    """Plays with a version whose handler has some source; no process and no descriptor may be left."""
+
+    def whole(source: str, act: Callable[[Version], Awaitable[None]], *, forked: bool = True) -> None:
+        async def work(launcher: Launcher) -> None:
+            before = len(state()[0])
+            version = Version(tmp_path, launcher, environ, source, forked=forked)
+            try:
+                await act(version)
+                await version.end()
+                await become(lambda: len(state()[0]) <= before)
+            finally:
+                for worker, _ in version.workers:
+                    worker.kill()
+
+        with_launcher(environ, work)
+
+    return whole
+
+
+def imported_by(version: Version) -> list[int]:
+    """The processes in which the handler was imported."""
+    lines = [line for _, witness in version.workers for line in witness.lines]
+    return [int(line.split()[-1]) for line in lines if line.startswith("imported by")]
+
+
+def name_of(pid: int) -> str:
+    """A process's name; empty once it is gone."""
+    try:
+        return str(psutil.Process(pid).name())
+    except psutil.NoSuchProcess:
+        return ""
+
+
+@pytest.mark.parametrize("forked", [True, False], ids=["forked", "spawned"])
+def test_one_process_imports_and_the_workers_are_its_forks(play: Play, forked: bool) -> None:
+    async def act(version: Version) -> None:
+        loads = await asyncio.gather(*(version.load() for _ in range(3)))
+        (importer,) = imported_by(version)
+        pids = {worker.pid for worker, _ in loads}
+        assert len(pids | {importer}) == 4
+        assert version.imports.described == {"shared": True, "pid": importer}
+        assert name_of(importer) == "imports:m"
+        for pid in pids:
+            assert pid is not None
+            assert psutil.Process(pid).ppid() == importer
+            assert (os.getsid(pid), name_of(pid)) == (pid, "m")
+
+    play(SAYS, act, forked=forked)
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        (
+            "import threading, time\nthreading.Thread(target=time.sleep, args=(99,), daemon=True).start()\n",
+            "it started 1 thread",
+        ),
+        ("import subprocess\nchild = subprocess.Popen(['sleep', '99'])\n", "it started a process"),
+        ("import socket\nkept = socket.socket()\n", "it opened socket:"),
+    ],
+)
+def test_an_import_that_cannot_be_shared_is_made_by_each_and_said_to_be(
+    play: Play, source: str, why: str
+) -> None:
+    async def act(version: Version) -> None:
+        loads = await asyncio.gather(*(version.load() for _ in range(2)))
+        loads.append(await version.load())
+        assert version.imports.described["shared"] is False
+        assert version.imports.described["why"].startswith(why)
+        assert sorted(imported_by(version)) == sorted(worker.pid for worker, _ in loads), "none does it twice"
+
+    play(source + SAYS, act)
+
+
+def test_an_import_that_fails_is_told_as_ever(play: Play, environ: dict[str, str], tmp_path: Path) -> None:
+    source = "import nothing_of_that_name\n"
+    told: list[object] = []
+
+    async def act(version: Version) -> None:
+        for imports in (version.imports, None):
+            witness = Witness()
+            launch = replace(launch_of(environ, forked=True), imports=imports)
+            worker = await version._launcher.launch(witness, launch)
+            worker.send(loaded(version.spec))
+            assert await witness.exit() == 3
+            (failed,) = witness.frames
+            assert isinstance(failed, LoadFailed)
+            told.append((failed.cause, failed.place, failed.do))
+        assert version.imports.described == {}
+
+    play(source, act)
+    assert told[0] == told[1]
+    assert "nothing_of_that_name" in str(told[0])
+
+
+def test_those_who_wait_import_for_themselves_where_the_first_one_is_killed(
+    play: Play, tmp_path: Path
+) -> None:
+    """And one of them for the others that come."""
+    go = tmp_path / "go"
+    waits = f"import pathlib, time\nwhile not pathlib.Path({str(go)!r}).exists():\n    time.sleep(0.01)\n"
+
+    async def act(version: Version) -> None:
+        first, _ = await version.begin()
+        waiting = [asyncio.ensure_future(version.load()) for _ in range(2)]
+        await asyncio.sleep(0)
+        assert first.pid is not None
+        os.kill(first.pid, signal.SIGKILL)
+        assert await version.workers[0][1].exit() == -signal.SIGKILL
+        go.touch()
+        await asyncio.gather(*waiting)
+        assert len(imported_by(version)) == 2
+        assert version.imports.described["shared"] is True
+        await version.load()
+        assert len(imported_by(version)) == 2
+
+    play(waits + SAYS, act)
+
+
+def test_workers_outlive_the_process_that_imported_and_the_next_one_is_a_new_one(
+    play: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def act(version: Version) -> None:
+        await version.load()
+        await version.load()
+        (importer,) = imported_by(version)
+        os.kill(importer, signal.SIGKILL)
+        await become(lambda: version.imports.described == {})
+        assert all(worker.alive for worker, _ in version.workers)
+        await version.load()
+        assert len(imported_by(version)) == 2
+        for worker, witness in version.workers:
+            worker.kill()
+            assert await witness.exit() == -signal.SIGKILL
+
+    play(SAYS, act)
+    assert "from which workers were forked, died; they go on" in caplog.text
+
+
+def test_the_end_of_a_forked_worker_is_told_with_its_signal_and_the_next_one_imports_nothing(
+    play: Play,
+) -> None:
+    async def act(version: Version) -> None:
+        first, witness = await version.load()
+        assert first.pid is not None
+        os.kill(first.pid, signal.SIGSEGV)
+        assert await witness.exit() == -signal.SIGSEGV
+        assert first.peak_rss > 1_000_000
+        assert "Current thread" in first.crash
+        await version.load()
+        assert len(imported_by(version)) == 1
+
+    play(SAYS, act)
+
+
+def test_both_templates_may_die(play: Play) -> None:
+    async def act(version: Version) -> None:
+        await version.load()
+        (importer,) = imported_by(version)
+        template_of().kill()
+        await become(lambda: psutil.Process(importer).ppid() == os.getpid())
+        await version.load()
+        assert len(imported_by(version)) == 1
+        os.kill(importer, signal.SIGKILL)
+        await become(lambda: version.imports.described == {})
+        await version.load()
+        assert len(imported_by(version)) == 2
+
+    play(SAYS, act)
+
+
+LIES = f"""
+import os, socket
+
+def link():
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found = socket.socket(fileno=os.dup(int(name)))
+        except OSError:
+            continue
+        if found.type == socket.SOCK_SEQPACKET:
+            return found
+
+link().send(bytes.fromhex({{frame!r}}))
+{FINE}
+"""
+
+
+@pytest.mark.parametrize(
+    ("frame", "said"),
+    [
+        (encode(Forked(0, 1)), "said what it cannot say"),
+        (b"nonsense", "broke its socket's format"),
+        (encode(Stop()), "said what it cannot say"),
+    ],
+    ids=["itself", "nonsense", "another word"],
+)
+def test_a_handler_that_speaks_on_that_socket_is_killed(
+    play: Play, caplog: pytest.LogCaptureFixture, frame: bytes, said: str
+) -> None:
+    async def act(version: Version) -> None:
+        _, witness = await version.begin()
+        assert await witness.exit() == -signal.SIGKILL
+        assert version.imports.described == {}
+
+    play(LIES.format(frame=frame.hex()), act)
+    assert f"the process that has imported a handler {said}" in caplog.text
+
+
+def test_a_thread_that_comes_late_ends_the_sharing(play: Play) -> None:
+    late = (
+        "import os, threading, time\n"
+        "def beat():\n    threading.Thread(target=time.sleep, args=(99,), daemon=True).start()\n"
+        "os.register_at_fork(after_in_parent=beat)\n"
+    )
+
+    async def act(version: Version) -> None:
+        await version.load()
+        await version.load()
+        assert version.imports.described == {"shared": False, "why": "it started 1 thread (Thread-1 (sleep))"}
+        assert len(imported_by(version)) == 2
+
+    play(late + SAYS, act)
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_a_cancelled_launch_leaves_nothing(play: Play, turns: int) -> None:
+    async def act(version: Version) -> None:
+        for warm in (False, True):
+            if warm:
+                await version.load()
+            task = asyncio.ensure_future(version.begin())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait({task})
+            assert task.cancelled()
+
+    play(SAYS, act)
+
+
+@pytest.mark.parametrize("turns", [0, 5, 50, 500])
+def test_a_worker_that_is_killed_while_it_becomes_another_process_does_not_come_back(
+    play: Play, turns: int
+) -> None:
+    """The signal reaches the process that imports; what it has forked by then goes, too."""
+
+    async def act(version: Version) -> None:
+        worker, witness = await version.begin()
+        await witness.until(lambda: witness.lines)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        worker.kill()
+        assert await witness.exit() == -signal.SIGKILL
+        version.imports.rest()
+        await become(lambda: "m" not in map(name_of, state()[1]))
+
+    play(SAYS, act)
+
+
+def test_what_a_worker_prints_is_its_own_and_so_are_its_random_numbers(play: Play) -> None:
+    source = (
+        "import random\nclass Handler:\n"
+        "    def initialize(self, context):\n        print('drawn', random.random())\n"
+        "    def handle(self, data, context):\n        return data\n"
+    )
+
+    async def act(version: Version) -> None:
+        loads = await asyncio.gather(*(version.load() for _ in range(3)))
+        await asyncio.gather(*(witness.until(lambda w=witness: w.lines) for _, witness in loads))
+        said = [witness.lines for _, witness in loads]
+        assert all(len(lines) == 1 for lines in said)
+        assert len({lines[0] for lines in said}) == 3
+
+    play(source, act)

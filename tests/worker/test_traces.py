@@ -1,0 +1,73 @@
+"""What an import leaves behind, in processes of their own: what forks could not do without is told."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workers import light_environ
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forked workers")
+
+THREAD = (
+    "import threading, time\nthreading.Thread(target=time.sleep, args=(9,), name='beat', daemon=True).start()"
+)
+
+
+def obstacles(folder: Path, source: str) -> str:
+    """What is said of a process once it has run some source, with heavy libraries where it wants them."""
+    whole = (
+        "import os, sys\nfrom torchkeeper.worker.traces import Traces\nbefore = Traces.now()\n"
+        f"exec({source!r}, {{}})\nprint(*before.obstacles(), sep='; ', flush=True)\nos._exit(0)"
+    )
+    heavy = "numpy" in source or "torch" in source
+    environ = {**(os.environ if heavy else light_environ(folder / "light")), "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", whole], env=environ, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (THREAD, r"it started 1 thread \(beat\)"),
+        ("import subprocess\nsubprocess.Popen(['sleep', '9'])", "it started a process"),
+        ("import signal\nsignal.alarm(9)", "it set a timer"),
+        ("import sys\nsys.kept = open('/proc/self/status')", r"it opened /proc/\d+/status"),
+        ("import sys, socket\nsys.kept = socket.socket()", r"it opened socket:\[\d+\]"),
+        (
+            "import asyncio\nasyncio.set_event_loop(asyncio.new_event_loop())",
+            r"(it opened (anon_inode:\[eventpoll\]|socket:\[\d+\])(; |$))+",
+        ),
+        ("import sys, mmap\nsys.kept = mmap.mmap(-1, 4096)", r"it made memory that processes share \(.*\)"),
+        ("import tempfile\ntempfile.mkdtemp()", "it made temporary files or folders"),
+        ("import random\nrandom.seed(1)", "it seeded or used `random`"),
+        ("import numpy\nnumpy.random.seed(1)", r"it seeded or used `numpy\.random`"),
+    ],
+)
+def test_what_forks_would_share_or_miss_is_told(tmp_path: Path, source: str, said: str) -> None:
+    assert re.fullmatch(said, obstacles(tmp_path, source))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "",
+        "import json, decimal, logging, concurrent.futures, multiprocessing",
+        "import subprocess\nsubprocess.run(['true'])",
+        "import threading\none = threading.Thread(target=int)\none.start()\none.join()",
+        "import tempfile\ntempfile.gettempdir()",
+        "import asyncio\nasyncio.run(asyncio.sleep(0))",
+        "import sys\nsys.kept = open('/dev/urandom', 'rb')",
+        "import torch\ntorch.manual_seed(1)\ntorch.set_num_threads(1)\ntorch.ones(2, 2) @ torch.ones(2, 2)",
+    ],
+)
+def test_what_passes_or_can_be_shared_is_not(tmp_path: Path, source: str) -> None:
+    assert obstacles(tmp_path, source) == ""
