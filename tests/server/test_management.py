@@ -142,6 +142,7 @@ def test_parameters_may_come_as_json(manage: httpx.Client) -> None:
 
 
 def test_the_description_has_every_field_in_torchserves_order(manage: httpx.Client) -> None:
+    eventually(lambda: describe(manage, "first")["workers"][0]["status"] == "READY")
     described = describe(manage, "first")
     assert list(described) == [
         *("modelName", "modelVersion", "modelUrl", "runtime", "minWorkers", "maxWorkers", "batchSize"),
@@ -149,6 +150,7 @@ def test_the_description_has_every_field_in_torchserves_order(manage: httpx.Clie
         *("clientTimeoutInMills", "parallelType", "parallelLevel", "deviceType", "continuousBatching"),
         *("useJobTicket", "useVenv", "stateful", "sequenceMaxIdleMSec", "sequenceTimeoutMSec"),
         *("maxNumSequence", "maxSequenceJobQueueSize", "loadedAtStartup", "workers", "jobQueueStatus"),
+        "imports",
     ]
     assert described["modelUrl"] == "first-1.0.mar"
     assert (described["minWorkers"], described["maxWorkers"], described["batchSize"]) == (1, 2, 4)
