@@ -88,7 +88,8 @@ def test_a_bound_that_loading_alone_passes_replaces_nobody(serve: Start) -> None
 def test_a_worn_worker_stays_until_another_one_can_load(serve: Start, tmp_path: Path) -> None:
     flag = tmp_path / "no more"
     raises = f"if os.path.exists({str(flag)!r}):\n    raise RuntimeError('cannot load any more')\n"
-    server = serve({"leaky": HANDLER + raises}, "minWorkers: 1\nmaxWorkers: 1\nmaxRequestsPerWorker: 5\n")
+    config = "minWorkers: 1\nmaxWorkers: 1\nmaxRequestsPerWorker: 5\nshareImports: false\n"
+    server = serve({"leaky": HANDLER + raises}, config)
     first = ask(server)
     flag.touch()
     for _ in range(5):
