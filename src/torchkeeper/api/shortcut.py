@@ -105,10 +105,15 @@ class Shortcut:
         request_id = new_request_id()
         try:
             parts = parse_parts(kind, body, self._forms)
-            request = Input(request_id, match.route.kind, parts, fields)
-            asked = self._ask.in_parts(match.model, match.version, request)
         except TorchkeeperError:  # the application is told the same, and answers it
             return False
+        request = Input(request_id, match.route.kind, parts, fields)
+        try:
+            asked = self._ask.in_parts(match.model, match.version, request)
+        except TorchkeeperError as error:  # nobody is asked twice: a refusal is counted where it is made
+            exchange.begin(asyncio.get_running_loop().create_future(), lambda: None)
+            self._go_on(exchange, request_id, self._books.enter(), error)
+            return True
         told = functools.partial(self._told, exchange, request_id, self._books.enter())
         exchange.begin(asked.then(told), asked.leave)
         return True
