@@ -50,6 +50,23 @@ SAME, EXACT, TOP1, CLOSE = Check(), Check("exact"), Check("top1"), Check("rel", 
         ("[Infinity]", "[1.0]", SAME, "is 1 instead of inf"),
         ("null", "null ", SAME, None),
         (f"[1.0, {10**400}]", f"[1.5, {10**400}]", SAME, "became"),
+        ('{"class": 7, "p": 0.98}', '{"class": 2, "p": 0.5}', SAME, ".class is another one"),
+        ('{"class": 7, "p": 0.98}', '{"class": 2, "p": 0.5}', TOP1, ".class is another one"),
+        ('{"a": 1, "b": 2}', '{"a": 0, "b": 5}', SAME, ".a is another one"),
+        ('{"a": 1, "b": 2}', '{"a": 0, "b": 5}', TOP1, ".a is another one"),
+        ("[300, 0.9]", "[302, 0.1]", SAME, "[0] is another one"),
+        ("[300, 0.9]", "[300, 0.1]", SAME, "[1] is 0.1 instead of 0.9"),
+        ("[300, 0.9]", "[302, 0.9]", TOP1, "[0] is another one"),
+        ("[3000, 0.9]", "[3001, 0.9]", CLOSE, "[0] is another one"),
+        ('{"price": 1203.5, "tax": 88.1}', '{"price": 5.0, "tax": 1.0}', SAME, ".price is 5"),
+        ('{"price": 1203.5, "tax": 88.1}', '{"price": 1203.6, "tax": 88.2}', SAME, None),
+        ('{"cat": 12.5, "dog": 3.5}', '{"cat": 11.5, "dog": 3.9}', TOP1, None),  # logits
+        ('{"cat": 12.5, "dog": 3.5}', '{"cat": 11.5, "dog": 3.9}', SAME, ".cat is 11.5 instead of 12.5"),
+        ('{"cat": 0.6, "dog": 0.4}', '{"cat": 1.6, "dog": 0.4}', SAME, ".cat is 1.6 instead of 0.6"),
+        ('{"cat": NaN, "dog": 0.4}', '{"cat": 0.6, "dog": 0.4}', SAME, "there is a NaN"),
+        ('{"cat": NaN, "dog": 0.4}', '{"cat": 0.4, "dog": NaN}', SAME, "there is a NaN"),
+        ("[NaN, 0.6, 0.4]", "[NaN, 0.4, 0.6]", TOP1, "the greatest is 2 instead of 1"),
+        ("[0.1, 0.9]", "[0.1, 0.9, 0.2]", TOP1, "has 3 values instead of 2"),
         ('{"a": [1.0]}', '{"a": {"b": 1.0}}', SAME, ".a is another one"),
         ("1", "2", Check("none"), None),
     ],
@@ -77,7 +94,16 @@ def test_an_answer_is_itself_however_it_is_written(value: object, check: Check) 
 @given(ANSWERS, ANSWERS)
 def test_whatever_comes_is_compared(one: object, other: object) -> None:
     first, second = json.dumps(one).encode(), json.dumps(other).encode()
-    assert (differs(first, second, SAME) is None) == (differs(second, first, SAME) is None)
+    for check in (SAME, TOP1, CLOSE):
+        assert (differs(first, second, check) is None) == (differs(second, first, check) is None)
+
+
+@given(st.dictionaries(st.text(), st.integers() | st.floats(0, 1), min_size=1), st.integers())
+def test_no_whole_number_of_a_map_may_change(scores: dict[str, float], other: int) -> None:
+    whole = next((key for key, value in scores.items() if isinstance(value, int) and value != other), None)
+    if whole is not None:
+        first, second = (json.dumps(one).encode() for one in (scores, scores | {whole: other}))
+        assert all(differs(first, second, check) for check in (SAME, TOP1, CLOSE, EXACT))
 
 
 @given(st.binary(), st.binary())

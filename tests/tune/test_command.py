@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import argparse
+import asyncio
+import dataclasses
+import os
 from pathlib import Path
 
+import psutil
 import pytest
+import uvloop
+from measuring import SUBJECT  # type: ignore[import-not-found]  # pytest puts this folder on the path
+from rich.console import Console
 
 from servers import make_archive  # type: ignore[import-not-found]  # pytest puts the tests' folder on the path
 from torchkeeper.cli import torchkeeper
+from torchkeeper.tune.agreement import Check
+from torchkeeper.tune.budget import Budget
+from torchkeeper.tune.command import read_plan, tune
+from torchkeeper.tune.flags import add_to
+from torchkeeper.tune.repacking import open_tuned
+from torchkeeper.tune.results import TuneResults
+from torchkeeper.tune.samples import TuneSample
+from torchkeeper.tune.search import TIME_UP, Search
+from torchkeeper.tune.trial_server import TrialServer
+from torchkeeper.tune.trials import Trialled, Trials
 
 HANDLER = "def handle(data, context):\n    return data\n"
 
@@ -64,3 +82,29 @@ def test_a_file_of_somebody_elses_is_not_overwritten(place: Path, capsys: pytest
     assert torchkeeper(["tune", "store/m-1.0.mar", "--sample", "one.txt"]) == 1
     assert "not of tune's making" in capsys.readouterr().err
     assert own.read_text() == "batchSize: 8\n"
+
+
+def test_a_time_that_is_over_is_told_and_no_server_is_left(place: Path) -> None:
+    parser = argparse.ArgumentParser()
+    add_to(parser.add_subparsers())
+    flags = parser.parse_args(["tune", "store/m-1.0.mar", "--sample", "one.txt"])
+    plan = read_plan(flags, place / "unpacked")
+    results = TuneResults(plan.subject)
+    server = TrialServer(place / "server", None, os.environ)
+    short = dataclasses.replace(plan, seconds=0.5)
+    assert uvloop.run(tune(short, results, server, Console(quiet=True))) == ""
+    assert results.remarks == [TIME_UP]
+    assert not results.measurements
+    assert not psutil.Process().children(recursive=True)
+
+
+def test_a_time_that_is_over_before_the_samples_are_answered_is_told(place: Path) -> None:
+    source = open_tuned(place / "store" / "m-1.0.mar", place / "unpacked")
+    what = Trialled(source, (TuneSample("one.txt", b"1", "text/plain"),), {}, "/predictions/m", Check())
+    results, over = TuneResults(SUBJECT), Budget(15.0, iter([0.0, *[15.0] * 9]).__next__)
+    trials = Trials(what, TrialServer(place / "server", None, {}), results, over)
+    said: list[str] = []
+    search = Search(trials, results, over, 1, None, None, samples_fit=False, say=said.append, keep=list)
+    asyncio.run(search.run())
+    assert results.remarks == [TIME_UP]
+    assert said == ["eager float32 answers the samples"]

@@ -42,6 +42,17 @@ def test_what_is_tuned_takes_the_place_of_the_archives_own_and_all_else_stays(
     assert source.merged({"batchSize": 1}) == {"handler": {"colour": "blue"}, "batchSize": 1}
 
 
+def test_a_trial_refuses_nothing_of_its_load(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    refusing = (
+        "useJobTicket: true\njobQueueSize: 1\njobQueueBytes: 1\nlatencyTarget: 1\nclientTimeoutInMills: 1\n"
+    )
+    made = make_archive(tmp_path / "store", "m", HANDLER, config=f"{refusing}handler: {{colour: blue}}\n")
+    source = open_tuned(made, tmp_path / "unpacked")
+    assert source.on_trial({"batchSize": 64}) == {"handler": {"colour": "blue"}, "batchSize": 64}
+    assert source.merged({"batchSize": 64}) == {**source.config, "batchSize": 64}
+
+
 def test_it_is_written_again_with_samples(archive: Path, tmp_path: Path) -> None:
     source = open_tuned(archive, tmp_path / "unpacked")
     target = tmp_path / "again.mar"

@@ -65,11 +65,16 @@ class Tuning(Program):
         if self.process.poll() is None:
             family = psutil.Process(self.process.pid).children(recursive=True)
             self.process.send_signal(signal.SIGINT)
+        return self.over(family)
+
+    def over(self, family: list[psutil.Process]) -> int:
+        """The exit code, once it has ended and of its descendants none is left."""
         code = self.process.wait(timeout=120)
         self._reader.join(timeout=60)
         assert self.process.stdout is not None
         self.process.stdout.close()
-        assert not [one for one in family if one.is_running()], "orphans"
+        _, left = psutil.wait_procs(family, timeout=60)
+        assert not left, "orphans"
         return code
 
 
@@ -173,11 +178,15 @@ def test_without_a_measurement_nothing_is_written(mnist: Path, tmp_path: Path, t
     assert not (tmp_path / "mnist.model-config.yaml").exists()
 
 
+#: What would have the server refuse most of a load.
+REFUSES = "useJobTicket: true\njobQueueSize: 1\njobQueueBytes: 1\nlatencyTarget: 1\nclientTimeoutInMills: 1\n"
+
+
 def layout(folder: Path, changed: str) -> Path:
     """An archive whose model does that where its input is channels_last; and a sample beside it."""
     (folder / "store").mkdir()
     (folder / "one.txt").write_bytes(b"1")
-    return make_archive(folder / "store", "layout", LAYOUT.replace("CHANGED", changed))
+    return make_archive(folder / "store", "layout", LAYOUT.replace("CHANGED", changed), config=REFUSES)
 
 
 def test_a_variant_that_answers_otherwise_is_out(tmp_path: Path, tunings: list[Tuning]) -> None:
@@ -187,6 +196,34 @@ def test_a_variant_that_answers_otherwise_is_out(tmp_path: Path, tunings: list[T
     tuning.race()
     assert tuning.interrupt() == 0
     assert "channels_last" not in (tmp_path / "store" / "layout-1.0.model-config.yaml").read_text()
+
+
+@pytest.mark.parametrize("end", [signal.SIGHUP, signal.SIGKILL])
+def test_no_server_is_left_by_a_terminal_that_is_closed_or_a_memory_that_is_full(
+    tmp_path: Path, tunings: list[Tuning], end: signal.Signals
+) -> None:
+    tuning = begun(tunings, tmp_path, layout(tmp_path, "pass"), "--sample", "one.txt", "--time", "2m")
+    tuning.wait_for("what a batch costs: ")
+    family = psutil.Process(tuning.process.pid).children(recursive=True)
+    assert family
+    tuning.process.send_signal(end)
+    code = tuning.over(family)
+    assert (code == -signal.SIGKILL) == (end == signal.SIGKILL)
+    assert ("It was interrupted" in tuning.output) == (end == signal.SIGHUP)
+
+
+def test_no_server_is_left_where_nobody_reads_on(tmp_path: Path) -> None:
+    command = [BIN / "torchkeeper", "tune", layout(tmp_path, "pass"), "--sample", "one.txt", "--time", "2m"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert any(b"what a batch costs: " in line for line in process.stdout)
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert family
+        process.stdout.close()
+        assert process.stderr is not None
+        assert not process.stderr.read()
+        assert process.wait(timeout=120) == 1
+    assert not psutil.wait_procs(family, timeout=60)[1], "orphans"
 
 
 def test_a_variant_that_crashes_is_out_with_the_servers_reason(tmp_path: Path, tunings: list[Tuning]) -> None:

@@ -9,11 +9,20 @@ from pathlib import Path
 
 import psutil
 import pytest
+from answering import answering  # type: ignore[import-not-found]  # pytest puts this folder on the path
+from measuring import SUBJECT  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
 from servers import make_archive  # type: ignore[import-not-found]  # pytest puts the tests' folder on the path
+from torchkeeper.tune.agreement import Check
 from torchkeeper.tune.asker import ask, request
+from torchkeeper.tune.budget import Budget
+from torchkeeper.tune.candidates import Candidate
 from torchkeeper.tune.refusal import TuneRefused
+from torchkeeper.tune.repacking import open_tuned
+from torchkeeper.tune.results import LoadKind, TuneResults
+from torchkeeper.tune.samples import TuneSample
 from torchkeeper.tune.trial_server import BatchFigures, ServerGone, TrialServer, VariantRefused, read_figures
+from torchkeeper.tune.trials import Trialled, Trials
 
 PAGE = """\
 # HELP torchkeeper_handler_seconds Seconds that a worker took for a batch, the handler in it
@@ -83,6 +92,48 @@ def test_a_model_is_placed_asked_and_taken_away_and_nothing_is_left(tmp_path: Pa
     assert not list((tmp_path / "server" / "temp").glob("torchkeeper*"))
 
 
+def test_who_does_not_answer_is_named() -> None:
+    async def never(body: bytes) -> bytes:
+        await asyncio.Event().wait()
+        return body
+
+    async def run() -> None:
+        server = TrialServer(Path("unused"), None, {})
+        async with answering(never) as place:
+            server._ports = {"Management": place.port}
+            await server._manage("GET", "/models/m", 0.05)
+
+    with pytest.raises(ServerGone, match=r"did not answer GET /models/m within 0\.05 s"):
+        asyncio.run(run())
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_under_a_load_is_gone_and_nobodys_fault(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    archive = make_archive(tmp_path / "store", "good", HANDLER)
+    source = open_tuned(archive, tmp_path / "unpacked")
+    samples = (TuneSample("1.txt", b"1", "text/plain"),)
+    what = Trialled(source, samples, {}, "/predictions/good", Check())
+    results = TuneResults(SUBJECT)
+
+    async def run() -> None:
+        server = TrialServer(tmp_path / "server", None, os.environ)
+        trials = Trials(what, server, results, Budget(600))
+        try:
+            await server.start()
+            await trials.place(Candidate())
+            server.kill()
+            assert server._process is not None
+            await server._process.wait()
+            await trials.measure(Candidate(), LoadKind(1), 1)
+        finally:
+            await server.stop()
+
+    with pytest.raises(ServerGone, match="it said: "):
+        asyncio.run(run())
+    assert not results.outs
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has workers of another user")
 def test_workers_of_another_user_get_at_their_model(tmp_path: Path) -> None:
@@ -108,7 +159,7 @@ def test_workers_of_another_user_get_at_their_model(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
     config = tmp_path / "user.properties"
-    config.write_text("job_queue_size=none\n")
+    config.write_text("max_header_size=none\n")
 
     async def run(ts_config: Path) -> None:
         server = TrialServer(tmp_path / f"of-{ts_config.name}", ts_config, os.environ)
@@ -117,7 +168,7 @@ def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
         finally:
             await server.stop()
 
-    with pytest.raises(TuneRefused, match="job_queue_size=none"):
+    with pytest.raises(TuneRefused, match="max_header_size=none"):
         asyncio.run(run(config))
     with pytest.raises(TuneRefused, match="No such file"):
         asyncio.run(run(tmp_path / "gone"))

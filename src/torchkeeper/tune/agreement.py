@@ -33,13 +33,13 @@ class Check:
     @property
     def told(self) -> str:
         """The rule in words."""
-        numbers = f"numbers to {self.relative:g}"
+        numbers = f"fractions to {self.relative:g}"
         return {
             "exact": "byte for byte",
-            "top1": "the same greatest number in each list or map of numbers, all else equal",
+            "top1": f"the same greatest in lists and maps of fractions, other {numbers}, all else equal",
             "rel": f"{numbers}, all else equal",
             "none": "not compared",
-        }.get(self.kind, f"the same greatest number in maps of labels, {numbers}, all else equal")
+        }.get(self.kind, f"the same greatest in maps of probabilities, other {numbers}, all else equal")
 
 
 def read_check(text: str) -> Check:
@@ -77,8 +77,7 @@ def differs(expected: bytes, found: bytes, check: Check) -> str | None:
 
 
 def _differs(one: Any, other: Any, check: Check, place: str) -> str | None:
-    numeric = _numbers(one)
-    if numeric and _numbers(other) and _ranked(one, check):
+    if _ranked(one, other, check):
         return _rank(one, other, place)
     if isinstance(one, dict) and isinstance(other, dict):
         if one.keys() != other.keys():
@@ -87,7 +86,7 @@ def _differs(one: Any, other: Any, check: Check, place: str) -> str | None:
     elif isinstance(one, list) and isinstance(other, list):
         if len(one) != len(other):
             return f"{place or 'the list'} has {len(other)} values instead of {len(one)}"
-        if numeric and _numbers(other) and not _whole(one):
+        if _floats(one) and _floats(other):
             return _far(one, other, check.relative, place)
         pairs = [(f"{place}[{at}]", *pair) for at, pair in enumerate(zip(one, other, strict=True))]
     elif _is_number(one) and _is_number(other) and not _whole([one, other]):
@@ -98,28 +97,41 @@ def _differs(one: Any, other: Any, check: Check, place: str) -> str | None:
     return next((why for path, *two in pairs if (why := _differs(two[0], two[1], check, path))), None)
 
 
-def _ranked(value: Any, check: Check) -> bool:
-    """Whether only the greatest of the numbers counts."""
-    if len(value) < 2 or check.kind == "rel":
+def _ranked(one: Any, other: Any, check: Check) -> bool:
+    """Whether only the greatest of the numbers counts: of both, which must be scores."""
+    if check.kind == "rel" or type(one) is not type(other) or not (_floats(one) and _floats(other)):
         return False
-    return isinstance(value, dict) or (check.kind == "top1" and not _whole(value))
+    if len(one) < 2:
+        return False
+    if isinstance(one, list):
+        return check.kind == "top1" and len(one) == len(other)
+    return check.kind == "top1" or all(map(_is_probability, (*one.values(), *other.values())))
+
+
+def _is_probability(value: float) -> bool:
+    """Whether it may be one: a NaN stands for one that could not be computed."""
+    return 0 <= value <= 1 or math.isnan(value)
 
 
 def _rank(one: Any, other: Any, place: str) -> str | None:
     where = f"{place}: " if place else ""
-    if _has_nan(other) and not _has_nan(one):  # which is neither greater nor smaller than anything
-        return f"{where}there is a NaN"
+    if _nans(one) != _nans(other):  # which are neither greater nor smaller than anything
+        return f"{where}there is a NaN in the place of a number"
     first, second = (_greatest(value) for value in (one, other))
     return None if first == second else f"{where}the greatest is {second!r} instead of {first!r}"
 
 
-def _has_nan(value: Any) -> bool:
-    return any(map(math.isnan, value.values() if isinstance(value, dict) else value))
+def _items(value: Any) -> list[tuple[Any, float]]:
+    return list(value.items() if isinstance(value, dict) else enumerate(value))
+
+
+def _nans(value: Any) -> set[Any]:
+    return {key for key, number in _items(value) if math.isnan(number)}
 
 
 def _greatest(value: Any) -> Any:
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    return max(items, key=lambda item: item[1])[0]
+    known = [(key, number) for key, number in _items(value) if not math.isnan(number)]
+    return max(known, key=lambda item: item[1], default=(None,))[0]
 
 
 def _far(one: Sequence[float], other: Sequence[float], relative: float, place: str) -> str | None:
@@ -137,11 +149,11 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _numbers(value: Any) -> bool:
-    """Whether it is a map or a list of numbers, and not empty."""
+def _floats(value: Any) -> bool:
+    """Whether it is a map or a list of numbers with fractions, none of them whole, and not empty."""
     if not isinstance(value, dict | list) or not value:
         return False
-    return all(map(_is_number, value.values() if isinstance(value, dict) else value))
+    return all(isinstance(one, float) for one in (value.values() if isinstance(value, dict) else value))
 
 
 def _whole(values: Sequence[Any]) -> bool:

@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 import tempfile
 import zipfile
@@ -19,6 +18,7 @@ from rich.console import Console
 
 from torchkeeper import __version__
 from torchkeeper.machine.hardware import cpu_count, features_of_speed, processor_name
+from torchkeeper.machine.signals import end_signals
 from torchkeeper.tune.agreement import Check, read_check
 from torchkeeper.tune.asker import request
 from torchkeeper.tune.budget import Budget, read_time
@@ -27,7 +27,7 @@ from torchkeeper.tune.refusal import TuneRefused
 from torchkeeper.tune.repacking import TunedArchive, open_tuned
 from torchkeeper.tune.results import Subject, TuneResults, resumed, save
 from torchkeeper.tune.samples import TuneSample, digest_of, read_samples, warmup_files
-from torchkeeper.tune.search import Search
+from torchkeeper.tune.search import TIME_UP, Search
 from torchkeeper.tune.show import Progress
 from torchkeeper.tune.target import Target, read_target
 from torchkeeper.tune.trial_server import ServerGone, TrialServer
@@ -170,15 +170,37 @@ async def tune(plan: TunePlan, results: TuneResults, server: TrialServer, consol
             keep=lambda: save(results, plan.output),
         )
         task = asyncio.create_task(_searched(search, server, progress))
-        with _signals(lambda: server.kill() if task.done() else task.cancel()):
-            await asyncio.wait({task}, timeout=budget.seconds)
-            for _ in range(_CANCELS):  # what it tidies up may hang as well
+        # Where nobody reads what is said, rich leaves by a SystemExit, which the loop raises already.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        interrupted = False
+
+        def interrupt() -> None:
+            nonlocal interrupted
+            interrupted = interrupted or (not task.done() and budget.left > 0)
+            if task.done():
+                server.kill()
+            else:
                 task.cancel()
-                await asyncio.wait({task}, timeout=_TIDYING)
-            progress.say("the server ends")
-            await server.stop()
+
+        with _signals(interrupt):
+            try:
+                await asyncio.wait({task}, timeout=budget.left)
+                for _ in range(_CANCELS):  # what it tidies up may hang as well
+                    task.cancel()
+                    await asyncio.wait({task}, timeout=_TIDYING)
+                progress.say("the server ends")
+            finally:  # also where nobody reads any more what is said
+                await server.stop()
+    return _ended(task, results, interrupted=interrupted)
+
+
+def _ended(task: asyncio.Task[None], results: TuneResults, *, interrupted: bool) -> str:
+    """How the search ended, empty where it is done or the time was up."""
     if not task.done() or task.cancelled():
-        return "it was interrupted" if budget.left else ""
+        if interrupted:
+            return "it was interrupted"
+        results.remark(TIME_UP)
+        return ""
     error = task.exception()
     if isinstance(error, ServerGone):
         return str(error)
@@ -195,9 +217,9 @@ async def _searched(search: Search, server: TrialServer, progress: Progress) -> 
 
 @contextlib.contextmanager
 def _signals(interrupt: Callable[[], object]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM mean that, and nothing else."""
+    """Ctrl-C, SIGTERM and a terminal that is closed mean that, and nothing else."""
     loop = asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = end_signals()
     for number in numbers:
         loop.add_signal_handler(number, interrupt)
     try:

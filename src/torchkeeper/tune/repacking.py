@@ -22,6 +22,8 @@ from torchkeeper.wire.yaml_text import read_yaml
 
 #: What a candidate sets, and no archive's own value may disturb.
 TUNED = ("batchSize", "batchPolicy", "maxBatchDelay", "minWorkers", "maxWorkers", "execution", "tunedFor")
+#: By which a model refuses requests: what is measured is how fast it answers.
+_REFUSING = ("latencyTarget", "jobQueueSize", "jobQueueBytes", "useJobTicket", "clientTimeoutInMills")
 _CONFIG = "model-config.yaml"
 _WARMUP = "warmup"
 
@@ -71,6 +73,10 @@ class TunedArchive:
         """Its own settings with those of a candidate in the place of all that is tuned."""
         own = {key: value for key, value in self.config.items() if key not in TUNED}
         return own | self.with_warmup(tuned)
+
+    def on_trial(self, tuned: Mapping[str, Any]) -> dict[str, Any]:
+        """`merged`, but for what would have the server refuse a part of the load."""
+        return {key: value for key, value in self.merged(tuned).items() if key not in _REFUSING}
 
     def with_warmup(self, tuned: Mapping[str, Any]) -> dict[str, Any]:
         """A candidate's settings with the samples that the archive itself names, which would be lost."""

@@ -33,6 +33,8 @@ from torchkeeper.tune.trials import Out, Trials
 from torchkeeper.tune.verdict import untuned
 from torchkeeper.wire.execution import AS_IT_IS, Execution
 
+#: What is said where it was.
+TIME_UP = "The time was up before all was tried"
 #: Closed loops and open ones that the finalists stand, and those of further rounds, which decide.
 AGAIN = (FULL, LoadKind(1))
 LOADS = (FULL, LoadKind(16), LoadKind(4), LoadKind(1), LoadKind(MANY, 0.5), LoadKind(MANY, 0.8))
@@ -80,12 +82,16 @@ class Search:
             TuneRefused: the archive or the samples cannot be used.
         """
         self.say("eager float32 answers the samples")
-        await self.trials.learn(Candidate(), self.budget.seconds / 20)
+        try:
+            await self.trials.learn(Candidate(), self.budget.seconds / 20)
+        except OutOfTime:  # and nothing could be compared
+            self.results.remark(TIME_UP)
+            return
         for phase in (self._costs, self._race, self._compiled, self._final, self._worths):
             try:
                 await phase()
             except OutOfTime:
-                self.results.remark("The time was up before all was tried")
+                self.results.remark(TIME_UP)
             self.keep()
 
     # --- what variants cost --------------------------------------------------------------------------------

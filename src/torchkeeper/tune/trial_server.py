@@ -23,6 +23,7 @@ import psutil
 from torchkeeper.config import kserve_pod, vertex_pod
 from torchkeeper.config.properties import parse_properties, properties_text, write_properties
 from torchkeeper.config.table import BY_NAME
+from torchkeeper.machine.parent import ends_with_this
 from torchkeeper.tune.asker import Socket, ask, request
 from torchkeeper.tune.refusal import TuneRefused
 
@@ -34,6 +35,9 @@ _OVER = {
     "grpc_management_port": "0",
     "load_models": "",
     "enable_metrics_api": "true",
+    # A load is to be answered, not refused: it never has more on their way than this.
+    "job_queue_size": "1000",
+    "job_queue_bytes": str(1 << 40),
 }
 _NOT_TAKEN = ("models", "model_snapshot", "model_store", "workflow_store")
 _BY_FLAGS = ("disable_token_authorization", "enable_model_api", "log_level")
@@ -52,6 +56,10 @@ _KEPT = 1 << 16
 
 class ServerGone(Exception):
     """The server's process has ended; the message has its last lines."""
+
+
+class Unanswered(ServerGone):
+    """The server has not answered in time; the message says what."""
 
 
 class VariantRefused(Exception):
@@ -104,9 +112,10 @@ class TrialServer:
                 passed.chmod(0o711)
         config.write_text(write_properties(properties))
         flags = ("--ncs", "--disable-token-auth", "--enable-model-api", "--log-level", "info")
+        command = [sys.executable, "-m", "torchkeeper.cli", "--start", "--foreground", *flags]
+        command += ["--ts-config", str(config), "--model-store", str(self.store)]
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "torchkeeper.cli", "--start", "--foreground", *flags),
-            *("--ts-config", str(config), "--model-store", str(self.store)),
+            *ends_with_this(command),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -131,8 +140,9 @@ class TrialServer:
             except TimeoutError:
                 self.kill()
                 await process.wait()
-        if self._reader is not None:
-            await self._reader
+        if self._reader is not None:  # which waits for all that have its output, whoever they are
+            await asyncio.wait({self._reader}, timeout=_END)
+            self._reader.cancel()
 
     def kill(self) -> None:
         """Ends it and all that it has started at once."""
@@ -162,7 +172,7 @@ class TrialServer:
         }
         try:
             status, body = await self._manage("POST", f"/models?{urlencode(wanted)}", seconds + _QUESTION)
-        except TimeoutError:
+        except Unanswered:
             raise VariantRefused(f"it was not loaded within {seconds:.0f} s") from None
         if status != 200:
             raise VariantRefused(_reason(body))
@@ -173,7 +183,7 @@ class TrialServer:
         Raises:
             ServerGone: nobody answers any more.
         """
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(Unanswered):
             await self._manage("DELETE", f"/models/{name}")
 
     async def memory(self, name: str) -> int:
@@ -204,9 +214,13 @@ class TrialServer:
         try:
             return await ask(place, request(method, target), seconds)
         except TimeoutError:
-            raise
+            raise Unanswered(f"the server did not answer {method} {target} within {seconds:g} s") from None
         except OSError as error:
-            raise ServerGone(f"the server is gone ({error}); it said: {self._last_lines()}") from None
+            raise self.gone(error) from None
+
+    def gone(self, error: OSError) -> ServerGone:
+        """What to raise where nobody answers any more."""
+        return ServerGone(f"the server is gone ({error}); it said: {self._last_lines()}")
 
     # --- the process ---------------------------------------------------------------------------------------
 

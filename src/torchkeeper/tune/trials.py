@@ -104,9 +104,10 @@ class Trials:
         self._count += 1
         name = f"{what.source.model_name}-trial{self._count}"
         archive = self._server.store / f"{name}.mar"
-        text = config_text(what.source.merged(candidate.config()))
+        text = config_text(what.source.on_trial(candidate.config()))
+        seconds = self._seconds(share)
         write_tuned(what.source, archive, text, what.warmup, packed=False)
-        begin, seconds = time.monotonic(), self._seconds(share)
+        begin = time.monotonic()
         try:
             await self._server.register(archive, name, candidate.workers, seconds)
         except VariantRefused as error:
@@ -261,12 +262,19 @@ class Trials:
         return await self._bounded(load.closed(questions, connections, seconds, least, longest))
 
     async def _bounded(self, run: Awaitable[LoadRun]) -> LoadRun:
-        """The run, which ends with the whole time at the latest."""
+        """The run, which ends with the whole time at the latest.
+
+        Raises:
+            OutOfTime: it did.
+            ServerGone: nobody listens any more.
+        """
         try:
             async with asyncio.timeout(self._budget.left):
                 return await run
         except TimeoutError:
             raise OutOfTime from None
+        except OSError as error:
+            raise self._server.gone(error) from None
 
     def _questions(self, placed: Placed, judge: Judge) -> Questions:
         return Questions(self._server.inference, placed.requests[: self.samples], judge)
