@@ -213,7 +213,7 @@ def test_a_hint_chooses_the_workers_of_a_start_up_model(
         hint = config.split("hint: ")[1].partition("}")[0]
         threads = max(cpu_count() // workers, 1)
         assert found.execution == {
-            "hint": {"for": hint, "workers": workers, "batchPolicy": "greedy", "threads": threads}
+            "hint": {"for": hint, "workers": workers, "batchPolicy": "adaptive", "threads": threads}
         }
 
     asyncio.run(run())
