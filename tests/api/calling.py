@@ -60,6 +60,8 @@ class Answering:
         self.whole_ones: list[tuple[str, str | None, Input]] = []
         self.ones_in_parts: list[tuple[str, str | None, Input]] = []
         self.left = 0
+        #: Why it takes no request; None: it does.
+        self.refuses: Exception | None = None
         self.patience: list[float | None] = []
 
     def whole(
@@ -74,6 +76,8 @@ class Answering:
     ) -> Asked[Any]:
         self.ones_in_parts.append((name, version, request))
         self.patience.append(patience)
+        if self.refuses is not None:
+            raise self.refuses
         return self._asked()
 
     def load(self, name: str, version: str | None) -> Busyness:

@@ -14,7 +14,7 @@ from torchkeeper.api.body import FormLimits
 from torchkeeper.api.call import Call, Handler
 from torchkeeper.api.routes import Endpoint, resolve
 from torchkeeper.api.shortcut import Shortcut
-from torchkeeper.errors import PredictionFailed
+from torchkeeper.errors import DeadlinePassed, PredictionFailed, QueueFull
 from torchkeeper.http.head import Head
 from torchkeeper.keys.key import Key
 from torchkeeper.metrics.ledger import Ledger
@@ -48,9 +48,13 @@ class Whole:
         self.on_gone: Callable[[], None] = lambda: None
         self.replied: list[tuple[Any, ...]] = []
         self.apps: list[Any] = []
+        self.taken = False
 
     def begin(self, ticket: asyncio.Future[Any], on_gone: Callable[[], None]) -> None:
         self.ticket, self.on_gone = ticket, on_gone
+
+    def take(self) -> None:
+        self.taken = True
 
     def reply(
         self, status: int, reason: bytes | None, fields: list[tuple[bytes, bytes]], body: bytes
@@ -140,6 +144,7 @@ def test_routes_that_are_taken(target: bytes, kind: Kind, version: str | None) -
         {"x_server_timeout": b"3"},
         {"body": b"a=%b" % bytes(1 << 16), "content_type": b"application/x-www-form-urlencoded"},
         {"body": b"a=1&" * 20_000, "content_type": b"application/x-www-form-urlencoded"},
+        {"body": bytes(70_000), "content_type": b"multipart/form-data" + b"; a=b" * 70},
     ],
 )
 def test_what_is_left_to_the_application(asked: dict[str, Any]) -> None:
@@ -178,25 +183,62 @@ def test_only_who_has_the_key_is_taken_and_a_wrong_one_is_no_guess_yet(
     asyncio.run(run())
 
 
+async def told(request: Whole) -> list[dict[str, Any]]:
+    """What the application sends that is to answer after all."""
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    assert not request.replied
+    (app,) = request.apps
+    await app({"raw_path": b"/predictions/m", "method": "POST"}, None, send)
+    return sent
+
+
 @pytest.mark.parametrize("outcome", [PredictionFailed("no", status=503), ValueError("a bug")])
 def test_what_is_no_reply_the_application_answers(outcome: Exception) -> None:
     async def run() -> None:
         door = Door(outcome)
         found = await door.post(b"/predictions/m")
         assert found is not None
-        assert not found.replied
-        sent: list[dict[str, Any]] = []
-
-        async def send(message: dict[str, Any]) -> None:
-            sent.append(message)
-
-        (app,) = found.apps
-        scope = {"raw_path": b"/predictions/m", "method": "POST"}
-        await app(scope, None, send)
+        sent = await told(found)
         assert sent[0]["status"] == (503 if isinstance(outcome, PredictionFailed) else 500)
         ((_, _, request),) = door.ask.ones_in_parts
         assert dict(sent[0]["headers"])[b"x-request-id"].decode() == request.request_id
         assert (door.ledger.accepted, door.ledger.failed) == (1, 1)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("why", "status"), [(QueueFull("full"), 503), (ValueError("a bug"), 500)])
+def test_who_is_not_taken_is_asked_for_once_and_told(why: Exception, status: int) -> None:
+    async def run() -> None:
+        door = Door(None)
+        door.ask.refuses = why
+        found = await door.post(b"/predictions/m")
+        assert found is not None
+        assert found.taken
+        assert (await told(found))[0]["status"] == status
+        assert len(door.ask.ones_in_parts) == 1
+        refused = isinstance(why, QueueFull)
+        assert (door.ledger.accepted, door.ledger.refused, door.ledger.failed) == (1, refused, not refused)
+
+    asyncio.run(run())
+
+
+def test_a_key_that_ends_meanwhile_does_not_cost_the_answer() -> None:
+    class Guard:
+        def check(self, need: Key, authorization: str | None, client: str) -> float:
+            raise AssertionError("it was looked at when the request came")
+
+        def at_once(self, need: Key, authorization: str | None, client: str) -> bool:
+            return True
+
+    async def run() -> None:
+        found = await Door(PredictionFailed("no", status=503), Guard()).post(b"/predictions/m")
+        assert found is not None
+        assert (await told(found))[0]["status"] == 503
 
     asyncio.run(run())
 
@@ -229,7 +271,10 @@ def test_a_client_that_left_is_told_apart_from_a_server_that_ends() -> None:
         asked.leave()
         other = Answering(None).in_parts("m", None, None)  # type: ignore[arg-type]  # nobody reads it
         other.then(told.append).cancel()
-        await asyncio.sleep(0)
-        assert [type(one) for one in told] == [ClientGone, asyncio.CancelledError]
+        late = Answering(None).in_parts("m", None, None)  # type: ignore[arg-type]  # nobody reads it
+        done = late.then(told.append)
+        late.within(0.0)
+        await asyncio.wait([done])
+        assert [type(one) for one in told] == [ClientGone, asyncio.CancelledError, DeadlinePassed]
 
     asyncio.run(run())

@@ -98,7 +98,7 @@ class Application:
             known = self.known.get(asked)
             match, handler = known or self._route(*asked)
             call = Call(match, scope, receive, request_id, self._max_body)
-            if self._books.guarded:
+            if begun is None and self._books.guarded:
                 await self._admit(call)
             if known is None:
                 self._meet(call, handler)

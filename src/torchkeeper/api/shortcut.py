@@ -56,6 +56,9 @@ class WholeRequest(Protocol):
     def begin(self, ticket: asyncio.Future[Any], on_gone: Callable[[], None]) -> None:
         """The request is taken; called back if its client leaves before the ticket is done."""
 
+    def take(self) -> None:
+        """The body is not needed any more."""
+
     def reply(
         self, status: int, reason: bytes | None, fields: list[tuple[bytes, bytes]], body: bytes
     ) -> None:
@@ -99,19 +102,21 @@ class Shortcut:
                     key = value.decode("latin-1")
                 else:
                     return False
-        if takes_long(kind, len(body)) or not self._books.at_once(match.route.key, key, exchange.client):
+        if not self._books.at_once(match.route.key, key, exchange.client):
             return False
-        fields = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.fields}
-        request_id = new_request_id()
         try:
+            if takes_long(kind, len(body)):
+                return False
             parts = parse_parts(kind, body, self._forms)
         except TorchkeeperError:  # the application is told the same, and answers it
             return False
+        fields = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.fields}
+        request_id = new_request_id()
         request = Input(request_id, match.route.kind, parts, fields)
         try:
             asked = self._ask.in_parts(match.model, match.version, request)
-        except TorchkeeperError as error:  # nobody is asked twice: a refusal is counted where it is made
-            exchange.begin(asyncio.get_running_loop().create_future(), lambda: None)
+        except Exception as error:  # noqa: BLE001 - also a bug of ours is answered, and nobody is asked twice
+            exchange.take()
             self._go_on(exchange, request_id, self._books.enter(), error)
             return True
         told = functools.partial(self._told, exchange, request_id, self._books.enter())

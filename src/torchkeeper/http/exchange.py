@@ -172,6 +172,10 @@ class Exchange:
         """
         self.task = ticket
         self._on_gone = on_gone
+        self.take()
+
+    def take(self) -> None:
+        """Somebody has taken the body, as far as it has come."""
         self._chunks = []
         if self.unread:
             self.unread = 0

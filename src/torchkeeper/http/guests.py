@@ -35,7 +35,7 @@ class Guest(Sender, Protocol):
 
     @property
     def task(self) -> asyncio.Future[Any] | None:
-        """The application at work for it, if one is."""
+        """What its next answer waits for, if it owes one."""
 
     def shutdown(self) -> float:
         """The server stops; returns the seconds that it waits for a request."""

@@ -55,12 +55,7 @@ class Asked(Generic[A]):
         try:
             return await self._ticket  # type: ignore[no-any-return]  # what the dispatcher was asked for
         except asyncio.CancelledError:
-            if self._left:
-                raise ClientGone from None
-            if self._late is not None:
-                raise DeadlinePassed(self._late) from None
-            self.leave()
-            raise
+            raise self._why() from None
 
     def then(self, tell: Callable[[A | BaseException], None]) -> asyncio.Future[Any]:
         """The same for those who do not await: `tell` is called with the answer, or what `answer` raises.
@@ -70,16 +65,19 @@ class Asked(Generic[A]):
         """
 
         def done(ticket: asyncio.Future[Any]) -> None:
-            if not ticket.cancelled():
-                tell(ticket.exception() or ticket.result())
-            elif self._left:
-                tell(ClientGone())
-            else:
-                self.leave()
-                tell(asyncio.CancelledError())
+            tell(self._why() if ticket.cancelled() else ticket.exception() or ticket.result())
 
         self._ticket.add_done_callback(done)
         return self._ticket
+
+    def _why(self) -> BaseException:
+        """Why the ticket was cancelled."""
+        if self._left:
+            return ClientGone()
+        if self._late is not None:
+            return DeadlinePassed(self._late)
+        self.leave()
+        return asyncio.CancelledError()
 
     def leave(self) -> None:
         """Nobody waits any more: what has not begun is not computed, and a running handler can see it."""
