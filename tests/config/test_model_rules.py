@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from torchkeeper.config.model_rules import (
     Rule,
-    another_machine,
     boolean,
     choice,
     count,
@@ -143,29 +142,6 @@ def test_anything_is_read_passed_over_or_refused(rule: Rule[Any], value: object)
     assert rule.fits(value) in (True, False)
     with contextlib.suppress(ValueError, TypeError):
         assert rule.fits(rule.read(value)) in (True, False)
-
-
-@pytest.mark.parametrize(
-    ("told", "cores", "features", "said"),
-    [
-        ({}, 2, {"avx2"}, None),
-        ({"cores": 2, "features": ["avx2"]}, 2, {"avx2"}, None),
-        ({"cores": 2}, 2, {"avx2"}, None),
-        ({"cores": 8}, 2, {"avx2"}, "its settings were found for 8 cores, not 2"),
-        (
-            {"cores": 8, "features": ["avx512f", "amx_bf16"]},
-            2,
-            {"avx2"},
-            "its settings were found for 8 cores, not 2, and a processor with amx_bf16, avx512f, "
-            "and a processor without avx2",
-        ),
-    ],
-)
-def test_another_machine_is_told_by_its_cores_and_features(
-    told: dict[str, Any], cores: int, features: set[str], said: str | None
-) -> None:
-    assert not told or machine.fits(told)
-    assert another_machine(told, cores, features) == said
 
 
 @pytest.mark.parametrize(

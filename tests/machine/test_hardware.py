@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from torchkeeper.config.model_rules import machine
 from torchkeeper.machine.hardware import (
+    another_machine,
     cpu_count,
     features_of_speed,
     gpu_count,
@@ -134,3 +137,26 @@ def test_the_processor_is_told_by_its_name_and_by_what_decides_about_speed(tmp_p
     assert processor_name(info) == "Some CPU @ 2 GHz"
     assert features_of_speed(tmp_path / "none") == ()
     assert processor_name(tmp_path / "none") == ""
+
+
+@pytest.mark.parametrize(
+    ("told", "cores", "features", "said"),
+    [
+        ({}, 2, {"avx2"}, None),
+        ({"cores": 2, "features": ["avx2"]}, 2, {"avx2"}, None),
+        ({"cores": 2}, 2, {"avx2"}, None),
+        ({"cores": 8}, 2, {"avx2"}, "its settings were found for 8 cores, not 2"),
+        (
+            {"cores": 8, "features": ["avx512f", "amx_bf16"]},
+            2,
+            {"avx2"},
+            "its settings were found for 8 cores, not 2, and a processor with amx_bf16, avx512f, "
+            "and a processor without avx2",
+        ),
+    ],
+)
+def test_another_machine_is_told_by_its_cores_and_features(
+    told: dict[str, Any], cores: int, features: set[str], said: str | None
+) -> None:
+    assert not told or machine.fits(told)
+    assert another_machine(told, cores, features) == said

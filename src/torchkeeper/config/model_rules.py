@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -226,23 +226,3 @@ def _is_machine(value: object) -> bool:
 machine = Rule[dict[str, Any]](
     "the number of `cores` and a list of the processor's `features`", _is_machine, never
 )
-
-
-def another_machine(tuned_for: Mapping[str, Any], cores: int, features: Collection[str]) -> str | None:
-    """How a machine is another one than settings were found for, in a sentence; None: it is not.
-
-    Args:
-        tuned_for: what the rule `machine` lets pass, or nothing.
-        cores: the machine's.
-        features: of its processor, those that decide about speed.
-    """
-    if not tuned_for:
-        return None
-    there, here = tuned_for["cores"], set(features)
-    told = set(tuned_for.get("features", here))
-    ways = [
-        *([f"{there} cores, not {cores}"] if there != cores else []),
-        *([f"a processor with {', '.join(sorted(told - here))}"] if told - here else []),
-        *([f"a processor without {', '.join(sorted(here - told))}"] if here - told else []),
-    ]
-    return f"its settings were found for {', and '.join(ways)}" if ways else None

@@ -131,7 +131,7 @@ def load_settings(
     opened, open_inference = None, _opens_inference(configured, given, environ)
     if _is_kserve(arguments, environ):
         configured, opened = _for_kserve(configured, origins, warnings, open_inference)
-        warnings += filter(None, (kserve.unknown_protocol(environ),))
+        warnings += [unknown] if (unknown := kserve.unknown_protocol(environ)) else []
     configured = _with_room(configured, origins, sagemaker.called_ports(environ), sagemaker.CALLER)
     configured, vertex_ai = _for_vertex(configured, open_inference, origins, warnings, environ)
     warnings += _without_effect(origins)

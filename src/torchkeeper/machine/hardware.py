@@ -9,8 +9,9 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 _CGROUP_MAX = Path("/sys/fs/cgroup/cpu.max")
 _NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
@@ -166,3 +167,23 @@ def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     except (OSError, UnicodeDecodeError):
         return ""
     return found[1].strip() if found else ""
+
+
+def another_machine(tuned_for: Mapping[str, Any], cores: int, features: Collection[str]) -> str | None:
+    """How a machine is another one than settings were found for, in a sentence; None: it is not.
+
+    Args:
+        tuned_for: `cores`, and `features` where they are known; or nothing.
+        cores: the machine's.
+        features: of its processor, those that decide about speed.
+    """
+    if not tuned_for:
+        return None
+    there, here = tuned_for["cores"], set(features)
+    told = set(tuned_for.get("features", here))
+    ways = [
+        *([f"{there} cores, not {cores}"] if there != cores else []),
+        *([f"a processor with {', '.join(sorted(told - here))}"] if told - here else []),
+        *([f"a processor without {', '.join(sorted(here - told))}"] if here - told else []),
+    ]
+    return f"its settings were found for {', and '.join(ways)}" if ways else None

@@ -17,13 +17,12 @@ import msgspec
 from torchkeeper.archive.archive import Archive
 from torchkeeper.archive.requirements import Place, install
 from torchkeeper.config.model_config import parse_model_config
-from torchkeeper.config.model_rules import another_machine
 from torchkeeper.config.model_settings import GivenSettings, ModelSettings
 from torchkeeper.config.settings import Settings, secret_variables
 from torchkeeper.engine.batching.policies import make_policy
 from torchkeeper.engine.dispatch import Dispatcher
 from torchkeeper.errors import ArchiveError, AsksForMissing, RequirementsFailed, system_error
-from torchkeeper.machine.hardware import cpu_count, features_of_speed
+from torchkeeper.machine.hardware import another_machine, cpu_count, features_of_speed
 from torchkeeper.machine.ownership import give
 from torchkeeper.machine.threads import in_thread
 from torchkeeper.metrics.instruments import Meter
