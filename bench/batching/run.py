@@ -140,8 +140,8 @@ class Run:
             simulation.run(self.settled)
             simulation.change(make_load(self.load, self.model))
         outcome = simulation.run(self.settled + self.requests)
-        answered, skip = outcome.answered, self.settled + self.skip
-        return (len(answered) - skip - 1) / (answered[-1] - answered[skip]), outcome.latencies(skip)
+        skip = self.settled + self.skip
+        return outcome.rate(skip), outcome.latencies(skip)
 
 
 @dataclass(frozen=True)
@@ -354,10 +354,10 @@ SECTIONS: Mapping[str, Callable[[Report, argparse.Namespace], None]] = {
 def main(argv: Sequence[str]) -> None:
     """Runs all sections, and saves."""
     parser = argparse.ArgumentParser(prog="bench/batching/run.py", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--requests", type=int, default=200_000, help="of each simulation")
-    parser.add_argument("--changes", type=int, default=500, help="seeds of each change of the load")
-    parser.add_argument("--models", type=int, default=50, help="models at random")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--requests", type=int, default=4000, help="of each simulation")
+    parser.add_argument("--changes", type=int, default=20, help="seeds of each change of the load")
+    parser.add_argument("--models", type=int, default=20, help="models at random")
     parser.add_argument("--processes", type=int)
     parser.add_argument("--only", default=",".join(SECTIONS), help="sections, comma separated")
     parser.add_argument("--name", default="batching", help="of the result file")

@@ -84,9 +84,9 @@ class Outcome:
         """Requests answered per second, but for the first ones."""
         return (len(self.answered) - skip - 1) / (self.answered[-1] - self.answered[skip])
 
-    def latencies(self, skip: int, until: int | None = None) -> list[float]:
-        """Seconds from each request to its answer, sorted."""
-        pairs = zip(self.arrived[skip:until], self.answered[skip:until], strict=True)
+    def latencies(self, skip: int) -> list[float]:
+        """Seconds from each request to its answer, sorted; but for the first ones."""
+        pairs = zip(self.arrived[skip:], self.answered[skip:], strict=True)
         return sorted(done - came for came, done in pairs)
 
 
@@ -148,7 +148,7 @@ class Simulation:
     def _arrived(self, client: int, now: float) -> None:
         if not self.load.answered:
             self._again(client, now)
-        if self.policy.admit(LANE, len(self._queue), now) is not None:
+        if self.policy.admit(LANE, len(self._queue), self._views, now) is not None:
             self.outcome.refused += 1
             return
         self._queue.append((now, client))
@@ -163,10 +163,12 @@ class Simulation:
         held, view = self._held[number], self._views[number]
         entries, seconds = held.popleft()
         view.batches -= 1
+        view.held.popleft()
+        view.begun = now
         view.idle_since = now
         if held:
             self._at(now + held[0][1], _DONE, number)
-        self.policy.observe(Done(number, len(entries), seconds), now)
+        self.policy.observe(Done(number, len(entries), seconds, LANE), now)
         outcome = self.outcome
         outcome.batches += 1
         for came, client in entries:
@@ -195,7 +197,10 @@ class Simulation:
         held = self._held[number]
         seconds = self.model.seconds(len(entries), self.random)
         held.append((entries, seconds))
-        self._views[number].batches += 1
+        view = self._views[number]
+        view.batches += 1
+        view.held.append(len(entries))
         if len(held) == 1:
+            view.begun = now
             self._at(now + seconds, _DONE, number)
         self.policy.observe(Sent(number, LANE, len(entries)), now)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
 
 from torchkeeper.config.model_settings import ModelSettings
 from torchkeeper.engine.batching.policies import make_policy
 from torchkeeper.engine.batching.policy import Event as PolicyEvent
-from torchkeeper.engine.batching.policy import Lane, Policy, Send, View
+from torchkeeper.engine.batching.policy import Lane, Policy, Send, View, WorkerView
 from torchkeeper.engine.dispatch import Dispatcher
 from torchkeeper.engine.stream import Stream
 from torchkeeper.metrics.instruments import Meter
@@ -132,8 +132,8 @@ class Told(Policy):
     def learned(self) -> Mapping[str, float]:
         return self._other.learned()
 
-    def admit(self, lane: Lane, waiting: int, now: float) -> str | None:
-        return self._other.admit(lane, waiting, now)
+    def admit(self, lane: Lane, waiting: int, workers: Sequence[WorkerView], now: float) -> str | None:
+        return self._other.admit(lane, waiting, workers, now)
 
     def decide(self, view: View, now: float) -> Send | float | None:
         return self.wants.pop(0) if self.wants else self._other.decide(view, now)

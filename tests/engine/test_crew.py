@@ -111,7 +111,7 @@ async def test_how_long_workers_are_busy_is_said_of_what_runs_and_of_what_is_pre
     for number, size in enumerate((3, 2)):
         first.take(InHand(number, [entry() for _ in range(size)]))
     second.take(InHand(2, [entry()]))
-    begun = second.batches[0].begun = first.batches[0].begun
+    begun = second.view.begun = first.view.begun
     assert crew.busy_for(begun + 0.5, float) == [], "one has nothing in hand"
     crew.dismiss(3)
     assert crew.busy_for(begun + 0.5, float) == pytest.approx([0.5, 2.5 + 2.0])

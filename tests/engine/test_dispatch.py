@@ -219,7 +219,7 @@ async def test_an_idle_worker_gets_a_request_however_little_time_its_client_has(
     assert (await ticket).body + (await other).body == b"ab"
 
 
-@pytest.mark.parametrize("policy", ["greedy", "delay"])
+@pytest.mark.parametrize("policy", ["adaptive", "greedy", "delay"])
 def test_a_batch_may_be_larger_than_the_queue(policy: str) -> None:
     """As in TorchServe, whose workers take requests out of the queue while they wait for a full batch."""
 
@@ -305,7 +305,7 @@ async def test_what_waits_goes_to_the_first_worker_that_is_ready() -> None:
 
 def short_batches(at_work: Dispatching) -> None:
     """Teaches the policy that a second batch may be prepared."""
-    at_work.policy.observe(Done(0, 1, PREPARE_BELOW / 2), 0.0)
+    at_work.policy.observe(Done(0, 1, PREPARE_BELOW / 2, "lane"), 0.0)
 
 
 @in_loop
@@ -589,7 +589,7 @@ async def test_who_waits_too_long_to_be_sent_again_is_told_so() -> None:
     assert at_work.policy.events[-2:] == [Arrived(lane), Left(lane)]
 
 
-@pytest.mark.parametrize("policy", ["greedy", "delay"])
+@pytest.mark.parametrize("policy", ["adaptive", "greedy", "delay"])
 @in_loop
 async def test_how_long_a_request_may_wait_counts_from_its_arrival(
     policy: str, monkeypatch: pytest.MonkeyPatch
@@ -881,7 +881,7 @@ async def test_the_policy_hears_of_each_request_and_batch() -> None:
         *[Arrived(lane)] * 3,
         Left(lane),
         Sent(0, lane, 2),
-        Done(0, 2, 0.0),
+        Done(0, 2, 0.0, lane),
     ]
     at_work.policy.events.clear()
     at_work.ask("c")

@@ -106,11 +106,15 @@ class Machine(RuleBasedStateMachine):
 
     # --- what happens ------------------------------------------------------------------------------------
 
-    @initialize(size=st.integers(1, 4), limit=st.integers(1, 12), name=st.sampled_from(["greedy", "delay"]))
+    @initialize(
+        size=st.integers(1, 4),
+        limit=st.integers(1, 12),
+        name=st.sampled_from(["adaptive", "greedy", "delay"]),
+    )
     def begin(self, size: int, limit: int, name: str) -> None:
         self.batch_size, self.limit = size, limit
         policy = make_policy(ModelSettings(batch_policy=name, batch_size=size, max_batch_delay=0))
-        policy.observe(Done(0, 1, PREPARE_BELOW / 2), 0.0)
+        policy.observe(Done(0, 1, PREPARE_BELOW / 2, "lane"), 0.0)
         self.work: Dispatching = self.do(
             lambda: Dispatching(workers=0, batch_size=size, limit=limit, policy=policy)
         )

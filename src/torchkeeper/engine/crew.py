@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from torchkeeper.engine.batch_bound import BatchBound
 from torchkeeper.engine.batching.policy import MOST_IN_HAND, WorkerView
+from torchkeeper.engine.batching.turns import free_in
 from torchkeeper.engine.in_hand import Hands, InHand
 from torchkeeper.engine.queue import Entry
 from torchkeeper.pool.worker import Worker
@@ -24,6 +25,8 @@ class Crew:
         #: Those that serve, by their workers' ids; changed here only.
         self.serving: dict[int, Hands] = {}
         self._leaving: dict[int, Hands] = {}
+        #: Of those that serve.
+        self._views: list[WorkerView] = []
         #: By the device whose memory did not suffice for a whole batch.
         self._bounds: dict[int | None, BatchBound] = {}
 
@@ -32,6 +35,7 @@ class Crew:
         if (bound := self._bounds.get(hands.worker.spec.gpu_id)) is not None:
             hands.view.most = bound.most
         self.serving[hands.worker.worker_id] = hands
+        self._look()
 
     def finished(self, worker: Worker, count: int, too_large: int) -> None:
         """A batch of `count` is answered; `too_large`: of so many at once, the memory did not suffice.
@@ -63,18 +67,24 @@ class Crew:
         hands = self.serving.pop(worker_id, None)
         if hands is not None:
             self._leaving[worker_id] = hands
+            self._look()
 
     def lose(self, worker_id: int) -> Hands | None:
         """A worker is gone; what it had in hand."""
-        return self.serving.pop(worker_id, None) or self._leaving.pop(worker_id, None)
+        hands = self.serving.pop(worker_id, None) or self._leaving.pop(worker_id, None)
+        self._look()
+        return hands
 
     def find(self, worker_id: int) -> Hands | None:
         """A worker that serves or leaves."""
         return self.serving.get(worker_id) or self._leaving.get(worker_id)
 
-    def views(self) -> list[WorkerView]:
+    def views(self) -> Sequence[WorkerView]:
         """What a policy may know of those that serve."""
-        return [hands.view for hands in self.serving.values()]
+        return self._views
+
+    def _look(self) -> None:
+        self._views = [hands.view for hands in self.serving.values()]
 
     def idle(self) -> Iterator[Hands]:
         """Those that serve and have nothing in hand."""
@@ -104,21 +114,9 @@ class Crew:
         Args:
             seconds: what a batch of so many requests takes.
         """
-        times = []
-        for hands in self.serving.values():
-            batches = hands.batches
-            if not batches:
-                return []
-            runs = batches[0]
-            left = seconds(len(runs.entries)) + runs.begun - now
-            if left < 0.0:  # it is late, and may be over any moment
-                left = 0.0
-            for place in range(1, len(batches)):
-                left += seconds(len(batches[place].entries))
-            times.append(left)
-        if len(times) > 1:
-            times.sort()
-        return times
+        if any(not view.batches for view in self._views):
+            return []
+        return free_in(self._views, seconds, now)
 
     @property
     def full(self) -> bool:

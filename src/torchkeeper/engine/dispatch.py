@@ -135,7 +135,7 @@ class Dispatcher:
                 crew, tempo = self._crew, self._tempo
                 tempo.forget(now)
                 tempo.check(waiting, crew.most, crew.busy_for(now, tempo.seconds), patience)
-            if (why := self._policy.admit(lane, waiting, now)) is not None:
+            if (why := self._policy.admit(lane, waiting, self._crew.views(), now)) is not None:
                 raise Full(why)
             self._queue.put(entry)
         except Full as full:
@@ -379,7 +379,8 @@ class Dispatcher:
         now = time.monotonic()
         told = hands.batches[0].told(message.replies, raw, whole=True)
         batch = hands.finish(now)
-        self._observe(Done(hands.worker.worker_id, len(batch.entries), message.seconds), now)
+        done = Done(hands.worker.worker_id, len(batch.entries), message.seconds, batch.entries[0].lane)
+        self._observe(done, now)
         self._tempo.took(len(batch.entries), now - batch.begun, now)
         self._crew.finished(hands.worker, len(batch.entries), message.too_large)
         meter = self._meter

@@ -92,11 +92,12 @@ class Hands:
     def take(self, batch: InHand) -> None:
         """One more batch; the worker has been sent it, or is about to be."""
         if not self.batches:
-            batch.begun = time.monotonic()
+            batch.begun = self.view.begun = time.monotonic()
             self.worker.took()
             self.arm()
         self.batches.append(batch)
         self.view.batches += 1
+        self.view.held.append(len(batch.entries))
 
     def finish(self, now: float) -> InHand:
         """The running batch, which is answered."""
@@ -104,9 +105,10 @@ class Hands:
         self.worker.answered += len(batch.entries)
         self._deadline = None
         self.view.batches -= 1
+        self.view.held.popleft()
         self.view.idle_since = now
         if self.batches:
-            self.batches[0].begun = now
+            self.batches[0].begun = self.view.begun = now
             self.arm()
         else:
             self.worker.freed()

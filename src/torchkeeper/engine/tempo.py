@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from torchkeeper.engine.admission import Full
+from torchkeeper.engine.batching.turns import begins_in
 
 #: Batches that are remembered.
 LAST = 15
@@ -23,18 +24,6 @@ KEPT, KEPT_TIMES = 60.0, 20
 #: The part of a client's time in which its answer must be expected: the rest is for what an estimate is wrong
 #: by. Under overload all who are taken are expected at the end of it, and some come later than that.
 SHARE = 0.9
-
-
-def begins_in(ahead: int, most: int, busy: Sequence[float], full: float) -> float:
-    """Seconds until a worker takes the batch of a request that waits behind `ahead` others.
-
-    Args:
-        most: requests that a batch may have.
-        busy: in how many seconds each worker will have answered what it holds, the soonest first.
-        full: seconds of a full batch.
-    """
-    turns, place = divmod(ahead // most, len(busy))
-    return busy[place] + turns * full
 
 
 class Tempo:

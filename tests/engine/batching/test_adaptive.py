@@ -36,7 +36,7 @@ def cycle(policy: Adaptive, clients: int, now: float, cost: float = A) -> float:
         policy.observe(Arrived("lane"), now)
     policy.observe(Sent(0, "lane", clients), now)
     done = now + cost + B * clients
-    policy.observe(Done(0, clients, cost + B * clients), done)
+    policy.observe(Done(0, clients, cost + B * clients, "lane"), done)
     policy.decide(view(0, 0), done)
     return done
 
@@ -133,8 +133,12 @@ def test_short_batches_are_not_waited_for() -> None:
 
 def test_it_does_not_wait_for_those_whom_another_worker_will_take_sooner() -> None:
     policy, now = practised()
-    policy.observe(Sent(1, "lane", 8), now - 2 * A)
-    assert policy.decide(seen(1, 0, 1), now) == Send(0, 16)
+    two = seen(1, 0, 1)
+    two.workers[1].held.append(8)
+    two.workers[1].begun = now - 2 * A
+    assert policy.decide(two, now) == Send(0, 16)
+    two.workers[1].begun = now
+    assert isinstance(policy.decide(two, now), float)
 
 
 def test_when_those_for_whom_it_waited_have_left_it_begins_anew() -> None:
@@ -144,6 +148,18 @@ def test_when_those_for_whom_it_waited_have_left_it_begins_anew() -> None:
     policy.observe(Left("lane"), now + THINK / 4)
     again = policy.decide(seen(1, 0, oldest=now + THINK / 2), now + THINK / 2)
     assert isinstance(again, float)
+
+
+def test_a_wait_that_nobody_was_left_for_is_no_wait() -> None:
+    policy, now = practised()
+    before = policy.learned()["wait"]
+    assert isinstance(policy.decide(seen(1, 0, oldest=now), now), float)
+    policy.observe(Left("lane"), now + THINK / 4)
+    later = now + 600.0
+    policy.observe(Arrived("lane"), later)
+    assert policy.decide(seen(1, 0, oldest=later), later) == Send(0, 16)
+    policy.observe(Sent(0, "lane", 1), later)
+    assert policy.learned()["wait"] <= before
 
 
 def test_what_it_learned_is_told() -> None:
@@ -159,15 +175,16 @@ def test_what_it_learned_is_told() -> None:
 
 
 def test_lanes_are_learned_apart_and_bounded() -> None:
+    """Descriptions of the model, each a lane of its own, do not push out what was learned of predictions."""
     policy, now = practised()
     for number in range(3 * LANES):
         for _ in range(3):
             now += 5.0
             policy.observe(Arrived(number), now - 5.0)
             policy.observe(Sent(0, number, 1), now - 5.0)
-            policy.observe(Done(0, 1, 5.0), now)
-    learned = policy.learned()
-    assert learned["fixed"] > 1.0, "the lane of long ago gave way"
+            policy.observe(Done(0, 1, 5.0, number), now)
+    assert policy.learned()["fixed"] == pytest.approx(A, rel=0.1)
+    assert len(policy._lanes) == LANES
 
 
 @given(
@@ -197,11 +214,14 @@ def test_whatever_happens_it_can_be_obeyed_and_nobody_waits_for_ever(steps: list
             for _ in range(number):
                 policy.observe(Left("lane"), now)
         elif what == "done" and held[number]:
-            policy.observe(Done(number, held[number].pop(0), 0.003), now)
+            policy.observe(Done(number, held[number].pop(0), 0.003, "lane"), now)
             workers[number].batches -= 1
+            workers[number].held.popleft()
+            workers[number].begun = now
         elif what == "lost":
             policy.observe(Lost(number, sum(held[number])), now)
             held[number], workers[number].batches = [], 0
+            workers[number].held.clear()
         elif what == "later":
             now += number / 1000
         asked = 0
@@ -216,6 +236,7 @@ def test_whatever_happens_it_can_be_obeyed_and_nobody_waits_for_ever(steps: list
             policy.observe(Sent(decision.worker_id, "lane", count), now)
             held[decision.worker_id].append(count)
             workers[decision.worker_id].batches += 1
+            workers[decision.worker_id].held.append(count)
             waiting -= count
             asked += 1
         assert asked <= 6

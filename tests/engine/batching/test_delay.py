@@ -35,7 +35,7 @@ def test_the_lane_whose_head_waits_longest_decides() -> None:
 def test_without_a_delay_nobody_waits() -> None:
     policy = Delay(batch_size=4, max_delay=0.0)
     assert policy.decide(View(lanes(1, 4.0), [WorkerView(0)]), now=4.0) == Send(0, 4)
-    policy.observe(Done(0, 1, 9.0), 0.0)
+    policy.observe(Done(0, 1, 9.0, "lane"), 0.0)
     assert policy.decide(View(lanes(1, 4.0), [WorkerView(0)]), now=4.0) == Send(0, 4)
 
 

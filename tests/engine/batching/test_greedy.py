@@ -36,23 +36,23 @@ from torchkeeper.engine.batching.policy import Done, Send, objection
 )
 def test_greedy(waiting: int, batches: tuple[int, ...], decision: Send | None) -> None:
     policy = Greedy(batch_size=4)
-    policy.observe(Done(0, 4, PREPARE_BELOW / 2), 0.0)
+    policy.observe(Done(0, 4, PREPARE_BELOW / 2, "lane"), 0.0)
     assert policy.decide(view(waiting, *batches), now=1.0) == decision
 
 
 def test_greedy_prepares_nothing_behind_long_batches() -> None:
     policy = Greedy(batch_size=1)
     assert policy.decide(view(5, 1), 0) is None, "no batch was measured yet"
-    policy.observe(Done(0, 1, PREPARE_BELOW * 10), 0.0)
+    policy.observe(Done(0, 1, PREPARE_BELOW * 10, "lane"), 0.0)
     assert policy.decide(view(5, 1), 0) is None
     for _ in range(30):
-        policy.observe(Done(0, 1, PREPARE_BELOW / 10), 0.0)
+        policy.observe(Done(0, 1, PREPARE_BELOW / 10, "lane"), 0.0)
     assert policy.decide(view(5, 1), 0) == Send(0, 1)
 
 
 def test_a_batch_is_full_at_what_the_workers_memory_suffices_for() -> None:
     policy = Greedy(batch_size=4)
-    policy.observe(Done(0, 4, PREPARE_BELOW / 2), 0.0)
+    policy.observe(Done(0, 4, PREPARE_BELOW / 2, "lane"), 0.0)
     seen = view(2, 1)
     assert policy.decide(seen, now=1.0) is None
     seen.workers[0].most = 2
@@ -61,7 +61,7 @@ def test_a_batch_is_full_at_what_the_workers_memory_suffices_for() -> None:
 
 def test_behind_the_only_worker_longer_batches_hide_the_turn_around_too() -> None:
     policy = Greedy(batch_size=1)
-    policy.observe(Done(0, 1, PREPARE_BELOW * 2), 0.0)
+    policy.observe(Done(0, 1, PREPARE_BELOW * 2, "lane"), 0.0)
     assert policy.decide(view(5, 1, 1), 0) is None, "the other one may be idle sooner"
     assert policy.decide(view(5, 1), 0) == Send(0, 1)
 
@@ -69,20 +69,20 @@ def test_behind_the_only_worker_longer_batches_hide_the_turn_around_too() -> Non
 def test_the_mean_follows_the_newest_batches() -> None:
     """One long batch among short ones ends preparing; as many short ones bring it back."""
     policy = Greedy(batch_size=1)
-    policy.observe(Done(0, 1, 0.0), 0.0)
-    policy.observe(Done(0, 1, PREPARE_BELOW * 4.9), 0.0)
+    policy.observe(Done(0, 1, 0.0, "lane"), 0.0)
+    policy.observe(Done(0, 1, PREPARE_BELOW * 4.9, "lane"), 0.0)
     assert policy.decide(view(1, 1, 1), 0) == Send(0, 1)
-    policy.observe(Done(0, 1, PREPARE_BELOW * 4.9), 0.0)
+    policy.observe(Done(0, 1, PREPARE_BELOW * 4.9, "lane"), 0.0)
     assert policy.decide(view(1, 1, 1), 0) is None
     for _ in range(10):
-        policy.observe(Done(0, 1, 0.0), 0.0)
+        policy.observe(Done(0, 1, 0.0, "lane"), 0.0)
     assert policy.decide(view(1, 1, 1), 0) == Send(0, 1)
 
 
 @given(st.lists(st.integers(0, 2), max_size=4), st.integers(1, 9), st.floats(0, 1))
 def test_no_worker_is_idle_while_a_request_waits(batches: list[int], waiting: int, seconds: float) -> None:
     policy = Greedy(batch_size=4)
-    policy.observe(Done(0, 4, seconds), 0.0)
+    policy.observe(Done(0, 4, seconds, "lane"), 0.0)
     seen = view(waiting, *batches)
     decision = policy.decide(seen, 0)
     assert objection(decision, seen, now=0) is None

@@ -26,11 +26,11 @@ def test_the_policy_is_chosen_by_name() -> None:
 @pytest.mark.parametrize("name", POLICIES)
 def test_every_policy_takes_every_event(name: str) -> None:
     policy = make_policy(said(name, 4, 100))
-    events = [Arrived("lane"), Left("lane"), Sent(0, "lane", 1), Done(0, 1, 0.1), Lost(0, 1)]
+    events = [Arrived("lane"), Left("lane"), Sent(0, "lane", 1), Done(0, 1, 0.1, "lane"), Lost(0, 1)]
     assert {type(event) for event in events} == set(get_args(Event))
     for event in events:
         policy.observe(event, 0.5)
-    assert policy.admit("lane", 10**6, now=1.0) is None
+    assert policy.admit("lane", 10**6, [WorkerView(0)], now=1.0) is None
     assert policy.decide(view(4, 0), now=1.0) == Send(0, 4)
 
 

@@ -6,6 +6,7 @@ That nobody is late under overload is shown in tests/bench, with the simulator.
 from __future__ import annotations
 
 import logging
+from collections import deque
 
 import pytest
 
@@ -20,15 +21,22 @@ from torchkeeper.engine.batching.targeted import Targeted
 A, B = 0.010, 0.001
 
 
-def practised(target: float, policy: Policy | None = None, size: int = 32, worker_id: int = 0) -> Targeted:
+def practised(target: float, policy: Policy | None = None, size: int = 32) -> Targeted:
     """A policy that has seen batches of all sizes, one after the other, until 1 s."""
     targeted = Targeted(policy or Greedy(size), size, target)
     for number in range(60):
         count = 1 + number % size
-        targeted.observe(Sent(worker_id, "lane", count), 0.0)
-        targeted.observe(Done(worker_id, count, A + B * count), 1.0)
-    targeted.decide(view(1, 0), 1.0)
+        targeted.observe(Sent(0, "lane", count), 0.0)
+        targeted.observe(Done(0, count, A + B * count, "lane"), 1.0)
     return targeted
+
+
+def busy(*counts: int, begun: float = 1.0) -> list[WorkerView]:
+    """Workers that compute so many requests each, since then; none: an idle one."""
+    return [
+        WorkerView(number, int(count > 0), held=deque([count] if count else []), begun=begun)
+        for number, count in enumerate(counts)
+    ]
 
 
 def sent(decision: Send | float | None) -> int:
@@ -43,26 +51,24 @@ def test_batches_are_as_large_as_the_target_has_room_for(target: float, most: in
 
 def test_who_would_be_late_is_refused_and_who_would_not_is_taken() -> None:
     policy = practised(0.060)
-    policy.observe(Sent(0, "lane", 20), 1.0)
-    policy.decide(view(1, 1), 1.0)
-    assert policy.admit("lane", 0, 1.028) is None, "the batch that runs is nearly over"
-    refused = policy.admit("lane", 0, 1.001)
+    assert policy.admit("lane", 0, busy(20), 1.028) is None, "the batch that runs is nearly over"
+    refused = policy.admit("lane", 0, busy(20), 1.001)
     assert refused is not None
     assert "0 requests wait already" in refused
     assert "latencyTarget is 60 ms" in refused
-    assert policy.admit("lane", 40, 1.028) is not None, "many are before it"
+    assert policy.admit("lane", 40, busy(20), 1.028) is not None, "many are before it"
 
 
 def test_an_idle_worker_takes_whoever_comes_even_if_it_is_late() -> None:
     policy = practised(0.005)
-    assert policy.admit("lane", 0, 1.0) is None
+    assert policy.admit("lane", 0, busy(0), 1.0) is None
+    assert policy.admit("lane", 0, busy(20), 1.0) is not None
+    assert policy.admit("lane", 0, busy(20, 0), 1.0) is None, "one that came a moment ago counts, too"
 
 
 def test_nothing_is_refused_as_long_as_nothing_is_known() -> None:
     policy = Targeted(Greedy(4), 4, 0.001)
-    policy.observe(Sent(0, "lane", 4), 0.0)
-    policy.decide(view(4, 1), 0.0)
-    assert policy.admit("lane", 100, 0.0) is None
+    assert policy.admit("lane", 100, busy(4), 0.0) is None
     assert sent(policy.decide(view(4, 0), 0.0)) == 1, "batches grow from one"
 
 
@@ -81,13 +87,12 @@ def test_nothing_is_prepared_behind_one_of_several() -> None:
     assert sent(policy.decide(view(99, 1), 1.0)) >= 1
 
 
-def test_a_lost_worker_is_not_waited_for() -> None:
+def test_a_new_workers_first_batches_are_left_out_again() -> None:
     policy = practised(0.060)
-    policy.observe(Sent(0, "lane", 20), 1.0)
-    policy.decide(view(1, 1), 1.0)
-    assert policy.admit("lane", 0, 1.001) is not None
-    policy.observe(Lost(0, 20), 1.001)
-    assert policy.admit("lane", 0, 1.001) is None
+    policy.observe(Lost(0, 0), 1.0)
+    for _ in range(2):
+        policy.observe(Done(0, 1, 9.0, "lane"), 1.0)
+    assert policy.admit("lane", 0, busy(20), 1.028) is None
 
 
 def test_a_target_that_cannot_be_met_is_told_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -12,7 +12,7 @@ even stream of arrivals never adds more than the mean, so nobody waits for it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torchkeeper.engine.batching.costs import Costs
 from torchkeeper.engine.batching.forecast import Forecast
@@ -30,15 +30,15 @@ from torchkeeper.engine.batching.policy import (
     WorkerView,
     lane_of,
 )
-from torchkeeper.engine.batching.running import Running
+from torchkeeper.engine.batching.turns import free_in
 
 #: Nobody waits for longer than this part of what any batch costs.
 PART = 0.9
 #: Waiting must be worth so many times what it costs: forecasts are wrong at times.
 MARGIN = 1.3
-#: Where any batch costs fewer seconds than this, deciding costs more than waiting gains.
-WORTH = 0.0005
-#: Lanes of which something is known at once.
+#: Where any batch costs fewer seconds than this nobody waits: the event loop's timers count milliseconds.
+WORTH = 0.002
+#: Lanes of which something is known at once; each description of a model is one of its own.
 LANES = 8
 #: Weight of the newest batch in what is told.
 _NEWEST = 1 / 16
@@ -47,13 +47,13 @@ _NEWEST = 1 / 16
 class Experience:
     """What was learned of the requests of one lane."""
 
-    __slots__ = ("answered", "costs", "forecast", "last")
+    __slots__ = ("answered", "costs", "forecast")
 
     def __init__(self) -> None:
         self.costs = Costs()
         self.forecast = Forecast()
-        #: Requests answered, and when the last ones were.
-        self.answered, self.last = 0, 0.0
+        #: Requests.
+        self.answered = 0
 
 
 class Adaptive:
@@ -70,14 +70,14 @@ class Adaptive:
         self._batch_size = batch_size
         self._max_delay = max_delay
         self._greedy = Greedy(batch_size)
-        self._running = Running()
         self._lanes: dict[Lane, Experience] = {}
         #: Since when it waits; None: it does not. Until when, unless so many are there before.
         self._since: float | None = None
         self._until, self._enough = 0.0, 0
         #: Requests that were not answered yet.
         self._here = 0
-        self._concurrency = self._wait = self._fill = 0.0
+        #: Means, by the names of what is learned.
+        self._means: dict[str, float] = {}
 
     def observe(self, event: Event, now: float) -> None:
         if isinstance(event, Arrived):
@@ -93,37 +93,37 @@ class Adaptive:
             self._here -= 1
         elif isinstance(event, Lost):
             self._here -= event.count
-            self._running.lost(event.worker_id)
             for lately in self._lanes.values():
                 lately.costs.lost(event.worker_id)
 
     def _lately(self, lane: Lane) -> Experience:
         if (lately := self._lanes.get(lane)) is None:
             if len(self._lanes) >= LANES:
-                del self._lanes[min(self._lanes, key=lambda known: self._lanes[known].last)]
+                del self._lanes[min(self._lanes, key=lambda known: self._lanes[known].answered)]
             lately = self._lanes[lane] = Experience()
         return lately
 
     def _sent(self, event: Sent, now: float) -> None:
-        self._running.sent(event.worker_id, event.lane, event.count, now)
-        waited = 0.0 if self._since is None else now - self._since
+        self._average("wait", 0.0 if self._since is None else now - self._since)
+        self._average("fill", event.count / self._batch_size)
         self._since, self._until = None, 0.0
-        self._wait += _NEWEST * (waited - self._wait)
-        self._fill += _NEWEST * (event.count / self._batch_size - self._fill)
+
+    def _average(self, what: str, newest: float) -> None:
+        mean = self._means.get(what, newest)
+        self._means[what] = mean + _NEWEST * (newest - mean)
 
     def _done(self, event: Done, now: float) -> None:
         self._greedy.observe(event, now)
-        self._concurrency += _NEWEST * (self._here - self._concurrency)
+        self._average("concurrency", self._here)
         self._here -= event.count
         self._until = 0.0
-        lately = self._lately(self._running.done(event.worker_id, now))
+        lately = self._lately(event.lane)
         lately.answered += event.count
-        lately.last = now
         lately.costs.took(event.worker_id, event.count, event.seconds)
         if lately.costs.a > WORTH:
             lately.forecast.answered(event.count, now)
 
-    def admit(self, lane: Lane, waiting: int, now: float) -> str | None:
+    def admit(self, lane: Lane, waiting: int, workers: Sequence[WorkerView], now: float) -> str | None:
         return None
 
     def learned(self) -> Mapping[str, float]:
@@ -132,8 +132,7 @@ class Adaptive:
         if not known:
             return {}
         lately = max(known, key=lambda one: one.answered)
-        own = {"concurrency": self._concurrency, "wait": self._wait, "fill": self._fill}
-        return {"fixed": lately.costs.a, "each": lately.costs.b, **own}
+        return {"fixed": lately.costs.a, "each": lately.costs.b, **self._means}
 
     def decide(self, view: View, now: float) -> Send | float | None:
         decision = self._greedy.decide(view, now)
@@ -145,11 +144,13 @@ class Adaptive:
         waiting = view.lanes[0].waiting
         if now < self._until and waiting < self._enough:
             return self._until
+        if self._since is not None and self._since < view.lanes[0].oldest:
+            self._since = None  # those with whom it waited have left
         pause = self._pause(view, idle[0], now)
         if now + pause <= now:
             return decision
-        if self._since is None or self._since < view.lanes[0].oldest:
-            self._since = now  # those for whom it waited before have left
+        if self._since is None:
+            self._since = now
         self._until, self._enough = now + pause, waiting + max(waiting // 4, 1)
         return self._until
 
@@ -169,7 +170,8 @@ class Adaptive:
         worth = 1.0 - price * costs.b
         if workers > 1:
             # Who does not join goes to the next one that is free, and then there are two idle.
-            soonest = next(iter(self._running.left(costs.seconds, now)), 0.0)
+            others = (worker for worker in view.workers if worker is not idle)
+            soonest = free_in(others, costs.seconds, now)[0]
             longest = min(longest, soonest)
             worth *= min(soonest / alone, 1.0)
         most, pause = 0.0, 0.0

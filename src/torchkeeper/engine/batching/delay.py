@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from torchkeeper.engine.batching.policy import Event, Lane, Send, View, lane_of
+from torchkeeper.engine.batching.policy import Event, Lane, Send, View, WorkerView, lane_of
 
 
 class Delay:
@@ -19,7 +19,7 @@ class Delay:
     def observe(self, event: Event, now: float) -> None:
         """Nothing to learn: the rule is fixed."""
 
-    def admit(self, lane: Lane, waiting: int, now: float) -> str | None:
+    def admit(self, lane: Lane, waiting: int, workers: Sequence[WorkerView], now: float) -> str | None:
         return None
 
     def learned(self) -> Mapping[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torchkeeper.engine.batching.policy import Done, Event, Lane, Send, View, WorkerView, lane_of
 
@@ -31,7 +31,7 @@ class Greedy:
             mean = self._seconds
             self._seconds = event.seconds if mean is None else mean + _NEWEST * (event.seconds - mean)
 
-    def admit(self, lane: Lane, waiting: int, now: float) -> str | None:
+    def admit(self, lane: Lane, waiting: int, workers: Sequence[WorkerView], now: float) -> str | None:
         return None
 
     def learned(self) -> Mapping[str, float]:

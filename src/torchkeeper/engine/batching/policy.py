@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import deque
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
@@ -49,6 +50,9 @@ class WorkerView:
     idle_since: float = 0.0
     #: Requests that a batch may have for it where its memory did not suffice for the model's batchSize.
     most: int = sys.maxsize
+    #: Requests of each of its batches, and since when the first one runs.
+    held: deque[int] = field(default_factory=deque)
+    begun: float = 0.0
 
 
 class View(msgspec.Struct, frozen=True, gc=False):
@@ -87,11 +91,12 @@ class Sent(msgspec.Struct, frozen=True, gc=False):
 
 
 class Done(msgspec.Struct, frozen=True, gc=False):
-    """A batch came back: its size and the worker's own seconds for it."""
+    """A batch came back: its size, the worker's own seconds for it, and its lane."""
 
     worker_id: int
     count: int
     seconds: float
+    lane: Lane
 
 
 class Lost(msgspec.Struct, frozen=True, gc=False):
@@ -121,7 +126,7 @@ class Policy(Protocol):
         kept waiting; `fill`, requests of a batch over batchSize.
         """
 
-    def admit(self, lane: Lane, waiting: int, now: float) -> str | None:
+    def admit(self, lane: Lane, waiting: int, workers: Sequence[WorkerView], now: float) -> str | None:
         """Why one more request may not wait behind `waiting` others; None: the policy does not mind."""
 
     def decide(self, view: View, now: float) -> Send | float | None:

@@ -81,17 +81,16 @@ class Returns:
         """How many of those away will be back in how many seconds from now: growing, up to `longest`."""
         if self._below is None:
             self._below = self._summed()
-        away = []
+        below, away = self._below, []
         for moment, count in self._groups:
             age = now - moment
-            back = self._share(age)
+            back = _share(age, below)
             if back < 1.0:
                 away.append((age, back, count / (1.0 - back)))
         if not away:
             return []
-        share = self._share
         return [
-            (edge, sum(count * (share(age + edge) - back) for age, back, count in away))
+            (edge, sum(count * (_share(age + edge, below) - back) for age, back, count in away))
             for edge in EDGES
             if edge <= longest
         ]
@@ -103,12 +102,12 @@ class Returns:
             below.append(total / self._total if self._total else 0.0)
         return below
 
-    def _share(self, seconds: float) -> float:
-        """The part of the times that are shorter; even within a bin."""
-        below = self._below or self._summed()
-        number = bin_of(seconds)
-        if number == 0:
-            return below[0] * max(seconds, 0.0) / SHORTEST
-        low, before = EDGES[number - 1], below[number - 1]
-        part = (seconds - low) / (EDGES[number] - low)
-        return before + (below[number] - before) * min(part, 1.0)
+
+def _share(seconds: float, below: list[float]) -> float:
+    """The part of the times that are shorter; even within a bin."""
+    number = bin_of(seconds)
+    if number == 0:
+        return below[0] * max(seconds, 0.0) / SHORTEST
+    low, before = EDGES[number - 1], below[number - 1]
+    part = (seconds - low) / (EDGES[number] - low)
+    return before + (below[number] - before) * min(part, 1.0)

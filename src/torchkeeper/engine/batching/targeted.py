@@ -8,12 +8,12 @@ and the next one after it fit into the target, nearly.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torchkeeper.engine.batching.costs import Costs
-from torchkeeper.engine.batching.policy import Done, Event, Lane, Lost, Policy, Send, Sent, View
-from torchkeeper.engine.batching.running import Running
-from torchkeeper.engine.tempo import SHARE, begins_in
+from torchkeeper.engine.batching.policy import Done, Event, Lane, Lost, Policy, Send, View, WorkerView
+from torchkeeper.engine.batching.turns import begins_in, free_in
+from torchkeeper.engine.tempo import SHARE
 
 logger = logging.getLogger(__name__)
 
@@ -38,22 +38,17 @@ class Targeted:
         self._policy = policy
         self.lane = policy.lane
         self._batch_size, self._target = batch_size, target
-        self._costs, self._running = Costs(), Running()
+        self._costs = Costs()
         #: Requests of the largest batch that was seen, and those that one may have.
         self._largest, self._most = 1, 1
-        self._workers = 0
         self._told = False
 
     def observe(self, event: Event, now: float) -> None:
         self._policy.observe(event, now)
-        if isinstance(event, Sent):
-            self._running.sent(event.worker_id, event.lane, event.count, now)
-        elif isinstance(event, Done):
-            self._running.done(event.worker_id, now)
+        if isinstance(event, Done):
             self._costs.took(event.worker_id, event.count, event.seconds)
             self._learn(event.count)
         elif isinstance(event, Lost):
-            self._running.lost(event.worker_id)
             self._costs.lost(event.worker_id)
 
     def _learn(self, count: int) -> None:
@@ -72,14 +67,13 @@ class Targeted:
     def learned(self) -> Mapping[str, float]:
         return self._policy.learned()
 
-    def admit(self, lane: Lane, waiting: int, now: float) -> str | None:
-        if (why := self._policy.admit(lane, waiting, now)) is not None:
+    def admit(self, lane: Lane, waiting: int, workers: Sequence[WorkerView], now: float) -> str | None:
+        if (why := self._policy.admit(lane, waiting, workers, now)) is not None:
             return why
-        busy = self._running.left(self._costs.seconds, now)
-        if not self._costs.known or not busy or len(busy) < self._workers:
+        if not self._costs.known or not workers or any(not worker.batches for worker in workers):
             return None  # nobody knows, or a worker takes it at once
         full = self._costs.seconds(self._most)
-        wait = begins_in(waiting, self._most, busy, full) + full
+        wait = begins_in(waiting, self._most, free_in(workers, self._costs.seconds, now), full) + full
         if wait <= SHARE * self._target:
             return None
         return (
@@ -88,7 +82,6 @@ class Targeted:
         )
 
     def decide(self, view: View, now: float) -> Send | float | None:
-        self._workers = len(view.workers)
         decision = self._policy.decide(view, now)
         most = self._most
         idle = next((worker for worker in view.workers if worker.batches == 0), None)
