@@ -210,3 +210,35 @@ def test_a_generator_of_ones_own_is_used_at_once() -> None:
 def test_a_change_that_gradients_forbid_is_refused_at_once() -> None:
     with Postponed(), pytest.raises(RuntimeError, match="a leaf Variable that requires grad"):
         nn.Parameter(torch.empty(3)).uniform_()
+
+
+@pytest.mark.filterwarnings("ignore:To copy construct from a tensor")
+@pytest.mark.parametrize(
+    "copy",
+    [lambda one: one.new_tensor(one), lambda one: one.new_full((2,), one[0])],
+    ids=["new_tensor", "new_full"],
+)
+def test_a_new_tensor_of_unfilled_values_has_the_filled_ones(
+    copy: Callable[[torch.Tensor], torch.Tensor],
+) -> None:
+    with Postponed():
+        bias = nn.Linear(3, 3).bias.detach()
+        made = copy(bias)
+    assert bias.abs().sum() > 0
+    assert made.equal(copy(bias))
+
+
+def test_what_cannot_be_filled_later_is_filled_at_once() -> None:
+    """Tensors of inference mode may not be changed outside, and those of vmap are not there any more."""
+
+    def drawn(_: torch.Tensor) -> torch.Tensor:
+        return torch.empty(3).uniform_(1, 2)
+
+    with Postponed() as postponed:
+        with torch.inference_mode():
+            layer = nn.Linear(3, 3)
+        rows = torch.func.vmap(drawn, randomness="different")(torch.zeros(2))
+    postponed.settle(())
+    with torch.no_grad():
+        assert layer.weight.count_nonzero() > 0
+    assert rows.ge(1).all()

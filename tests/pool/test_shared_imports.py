@@ -353,3 +353,75 @@ def test_what_a_worker_prints_is_its_own_and_so_are_its_random_numbers(play: Pla
         assert len({lines[0] for lines in said}) == 3
 
     play(source, act)
+
+
+DRAWS = """
+import torch
+{seed}
+class Handler:
+    def initialize(self, context):
+        print("drawn", torch.rand(1).item(), flush=True)
+    def handle(self, data, context):
+        return data
+"""
+
+
+@pytest.mark.parametrize(
+    ("seed", "kinds"), [("", 2), ("torch.manual_seed(7)", 1)], ids=["unseeded", "seeded"]
+)
+def test_torch_that_comes_with_the_handler_draws_for_each_worker_unless_the_module_seeds_it(
+    tmp_path: Path, environ: dict[str, str], seed: str, kinds: int
+) -> None:
+    async def work(launcher: Launcher) -> None:
+        version = Version(tmp_path, launcher, dict(os.environ), DRAWS.format(seed=seed), forked=False)
+        loads = await asyncio.gather(*(version.load() for _ in range(2)))
+        await asyncio.gather(*(witness.until(lambda w=witness: w.lines) for _, witness in loads))
+        assert version.imports.described["shared"]
+        assert len({witness.lines[0] for _, witness in loads}) == kinds
+        await version.end()
+
+    with_launcher(environ, work)
+
+
+def test_a_library_of_the_archive_is_the_one_that_is_imported(
+    play: Play, tmp_path: Path, environ: dict[str, str]
+) -> None:
+    """Whoever shares imports looks at NumPy, and so imports it before the handler does."""
+    (tmp_path / "light" / "numpy.py").write_text("where = 'the server'\n")
+
+    async def act(version: Version) -> None:
+        Path(version.spec.model_dir, "numpy.py").write_text("where = 'the archive'\n")
+        loads = await asyncio.gather(*(version.load() for _ in range(2)))
+        assert version.imports.described["shared"]
+        assert [line for _, witness in loads for line in witness.lines] == ["numpy of the archive"]
+
+    play("import numpy\nprint('numpy of', numpy.where, flush=True)\n" + FINE, act, forked=False)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["n" * 200, os.fsdecode(b"n\xff")],
+    ids=["long", "no text"],
+)
+def test_a_reason_is_bounded_text(play: Play, tmp_path: Path, name: str) -> None:
+    source = f"kept = [open({str(tmp_path / name)!r}, 'w') for _ in range(600)]\n"
+
+    async def act(version: Version) -> None:
+        await version.load()
+        why = version.imports.described["why"]
+        assert why.startswith("it opened ")
+        assert why.encode()
+        assert len(why) < 1100
+
+    play(source + FINE, act)
+
+
+@pytest.mark.parametrize("forked", [True, False], ids=["forked", "spawned"])
+def test_a_model_may_be_called_like_an_option(play: Play, forked: bool) -> None:
+    async def act(version: Version) -> None:
+        version._launch = replace(version._launch, title="-m")
+        worker, _ = await version.load()
+        assert worker.pid is not None
+        assert name_of(worker.pid) == "-m"
+
+    play(FINE, act, forked=forked)

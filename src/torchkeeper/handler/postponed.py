@@ -17,6 +17,8 @@ import torch
 from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
+from torchkeeper.handler.seed import is_chosen
+
 #: What fills at random.
 _FILLS: set[Any] = {
     *(init.uniform_, init.normal_, init.kaiming_uniform_),
@@ -47,8 +49,6 @@ _LOOKS: set[Any] = {
     ),
     torch.Tensor.requires_grad.__set__,  # type: ignore[attr-defined]
 }
-#: A seed below is one that somebody chose; torch's own have 64 bits.
-_CHOSEN = 1 << 32
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Postponed(TorchFunctionMode):
         tensors = list(_tensors((args, kwargs)))
         if func in _FILLS and kwargs.get("generator") is None and self._may_wait(tensors[0]):
             self._untouched.add(_address(tensors[0]))
-        if func in _LOOKS or self._untouched.isdisjoint(map(_address, tensors)):
+        if (func in _LOOKS and len(tensors) == 1) or self._untouched.isdisjoint(map(_address, tensors)):
             return func(*args, **kwargs)
         if len(tensors) == 1:
             (tensor,) = tensors
@@ -101,8 +101,11 @@ class Postponed(TorchFunctionMode):
             and tensor.device.type == "cpu"
             and tensor.layout == torch.strided
             and tensor.numel() > 0
+            and not tensor.is_inference()
+            and _address(tensor) != 0  # else it only stands for others
             and tensor.untyped_storage().resizable()  # else NumPy or another process has it, too
-            and torch.initial_seed() == self._seed >= _CHOSEN
+            and torch.initial_seed() == self._seed
+            and not is_chosen(self._seed)
         )
 
     def _cloned(self, tensor: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:

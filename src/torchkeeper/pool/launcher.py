@@ -217,7 +217,7 @@ class Launcher:
         sharing: tuple[str, ...] = ()
         if link:  # a process with a second thread is not forked
             environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-            sharing = "--link", str(link[0]), "--title", launch.title
+            sharing = "--link", str(link[0]), f"--title={launch.title}"
         child = await asyncio.create_subprocess_exec(
             launch.python or sys.executable,
             *("-m", "torchkeeper.worker.main", "--channel", str(channel)),

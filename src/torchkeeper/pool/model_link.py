@@ -77,7 +77,7 @@ class ModelLink:
         except TemplateDied:
             raise
         except OSError as error:  # a timeout is one
-            self._break(f"has not forked a worker: {error or f'not within {FORK:g} s'}")
+            self._break(f"has not forked a worker: {str(error) or f'not within {FORK:g} s'}")
             raise TemplateDied(_GONE) from error
 
     def dismiss(self) -> None:

@@ -22,7 +22,7 @@ def reseed(*, torchs: bool = True) -> None:
         torchs: whether torch's is among them.
     """
     random.seed()
-    if (numpy := sys.modules.get("numpy")) is not None:
-        numpy.random.seed(int.from_bytes(os.urandom(4), "big"))
+    if (numpys := getattr(sys.modules.get("numpy"), "random", None)) is not None:
+        numpys.seed(int.from_bytes(os.urandom(4), "big"))
     if torchs and (torch := sys.modules.get("torch")) is not None:
         torch.default_generator.seed()

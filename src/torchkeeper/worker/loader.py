@@ -13,6 +13,7 @@ import inspect
 import os
 import sys
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -48,6 +49,12 @@ class Imported:
     module: ModuleType | None
 
 
+def enter(spec: ModelSpec) -> None:
+    """Goes to the model's folder, whose modules come before others of their names from now on."""
+    os.chdir(spec.model_dir)
+    _look_in(read_handler_text(spec.handler).folders(Path(spec.model_dir)))
+
+
 def import_handler(spec: ModelSpec) -> Imported:
     """Imports the module of the model's handler, in the model's folder.
 
@@ -55,7 +62,7 @@ def import_handler(spec: ModelSpec) -> Imported:
         HandlerNotFound: there is no such module.
         Exception: whatever the user's module raises.
     """
-    os.chdir(spec.model_dir)
+    enter(spec)
     if spec.max_image_pixels is not None:
         _bound_pixels(spec.max_image_pixels)
     return _imported(spec.handler, Path(spec.model_dir))
@@ -192,10 +199,14 @@ def _initialised_entry(imported: Imported, context: Context) -> Entry:
     return _instance(_own_class(module, handler.function), context)
 
 
+def _look_in(wanted: Iterable[Path]) -> None:
+    folders = [str(folder) for folder in wanted if folder.is_dir()]
+    sys.path[:] = folders + [entry for entry in sys.path if entry not in folders]
+
+
 def _user_module(handler: HandlerText, model_dir: Path) -> ModuleType | None:
     """The module of the archive or of the folder that the text names, or an installed one; None: neither."""
-    folders = [str(folder) for folder in handler.folders(model_dir) if folder.is_dir()]
-    sys.path[:] = folders + [entry for entry in sys.path if entry not in folders]
+    _look_in(handler.folders(model_dir))
     path = handler.file(model_dir)
     if path is not None:
         return import_file(path)  # the template may have imported another module of the same name

@@ -18,6 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
+from torchkeeper.handler.safe_text import safe_str
+from torchkeeper.handler.seed import is_chosen
 from torchkeeper.machine.process_group import kill_members
 from torchkeeper.wire.frame_reader import FrameReader
 from torchkeeper.wire.frames import WORKER_FDS, Fork, Forked, NotShared, encode
@@ -27,12 +29,14 @@ from torchkeeper.worker.children import Children
 from torchkeeper.worker.crash_pipe import aim, stay_silent
 from torchkeeper.worker.fork import call_process, reseed
 from torchkeeper.worker.life_pipe import killed_with_the_front
-from torchkeeper.worker.loader import Imported, import_handler, import_model_file
+from torchkeeper.worker.loader import Imported, enter, import_handler, import_model_file
 from torchkeeper.worker.traces import Traces, threads
 
 #: The front alone decides when workers end: this process does not hear these; its forks do.
 _UNHEARD = (signal.SIGINT, signal.SIGTERM)
 _PACKET = 1 << 16
+#: Characters of a reason for the log and the description.
+_LONGEST_WHY = 1000
 
 
 class _CannotFork(Exception):
@@ -73,8 +77,9 @@ class ModelTemplate:
         self._title = title
         #: Why forks would not be as good as workers that import for themselves; empty: they are.
         self._why_not = ""
-        #: Whether torch was there before the import, which left its threads' number alone, and its seed.
+        #: Whether torch was there before the import, which left its threads' number alone.
         self.bounds_threads = False
+        #: Whether the import left torch's seed to each worker.
         self._seeds_torch = False
 
     def imported(self, spec: ModelSpec, life: int) -> Imported:
@@ -85,15 +90,15 @@ class ModelTemplate:
         Raises:
             Exception: whatever the user's module raises.
         """
-        count, seed = _torchs()
+        count = _torchs_threads()
         with killed_with_the_front(life):
+            enter(spec)  # what comes with the archive is found before what the server has of that name
             before = _traces()
             found = import_handler(spec)
             import_model_file(spec, found)
             self._why_not = _obstacles(before)
-        count_then, seed_then = _torchs()
-        self.bounds_threads = count is not None and count == count_then
-        self._seeds_torch = seed is not None and seed == seed_then
+        self.bounds_threads = count is not None and count == _torchs_threads()
+        self._seeds_torch = not _torchs_seed_is_chosen()
         return found
 
     def run(self, seat: Seat, narrow: Callable[[], None]) -> Seat:
@@ -131,7 +136,7 @@ class ModelTemplate:
         return seat
 
     def _decline(self) -> None:
-        self._link.sendall(encode(NotShared(self._why_not)))
+        self._link.sendall(encode(NotShared(safe_str(self._why_not, _LONGEST_WHY))))
         self._link.close()
 
     def _retire(self) -> None:
@@ -219,12 +224,15 @@ def _seated(fds: list[int]) -> Seat:
     return Seat.at(channel, life, crash)
 
 
-def _torchs() -> tuple[int | None, int | None]:
-    """The number of threads and the seed of torch, if it is there."""
+def _torchs_threads() -> int | None:
+    """The number of torch's threads, if it is there."""
     torch = sys.modules.get("torch")
-    return (
-        (None, None) if torch is None else (torch.get_num_threads(), torch.default_generator.initial_seed())
-    )
+    return None if torch is None else torch.get_num_threads()
+
+
+def _torchs_seed_is_chosen() -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and is_chosen(torch.default_generator.initial_seed())
 
 
 def _end() -> NoReturn:
