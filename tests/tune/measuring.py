@@ -6,7 +6,8 @@ from torchkeeper.tune.candidates import Candidate
 from torchkeeper.tune.results import LoadKind, Measurement, Subject
 
 SUBJECT = Subject(
-    "m.mar", "m", "abc", 3, "def", "/predictions/m", "same", ("50", "99"), 2, "a processor", ("avx2",), "0.1"
+    *("m.mar", "m", "abc", 3, "def", "/predictions/m", "same", ("50", "99"), 2, "a processor", ("avx2",)),
+    *("0.1", "2.13.0", "ghi"),
 )
 
 

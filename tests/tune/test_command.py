@@ -51,6 +51,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["--sample", "one.txt", "--target", "fast"], "--target fast: write a percentile and a time"),
         (["--sample", "one.txt", "--time", "1s"], "--time 1s: nothing can be measured in less than 15 s"),
         (["--sample", "one.txt", "--check", "top5"], "--check top5: there are same, exact, top1"),
+        (["--sample", "one.txt", "--ts-config", "gone"], "--ts-config gone: No such file"),
         (["--sample", "one.txt", "--route", "/predictions/n"], "must name the model: /predictions/m"),
     ],
 )

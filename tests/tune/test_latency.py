@@ -20,6 +20,8 @@ from torchkeeper.tune.latency import arrivals, percentile, spread
         ([float(n) for n in range(1, 101)], 0.99, 99.0),
         ([1.0, math.inf], 0.99, math.inf),
         ([1.0, 2.0], 0.0, 1.0),
+        ([float(n) for n in range(1, 1001)], 99.9 / 100, 999.0),
+        ([float(n) for n in range(1, 101)], 0.07, 7.0),  # 0.07 * 100 is a little more than 7
     ],
 )
 def test_a_percentile_is_one_of_the_values(values: list[float], share: float, expected: float) -> None:

@@ -46,7 +46,7 @@ def written(
 def test_a_winner_leaves_settings_results_and_a_report(archive: Path) -> None:
     before = archive.read_bytes()
     said = written(archive, [measured(FAST, 64, 3)])
-    assert any("--model-config m=m.yaml" in one for one in said)
+    assert any(f"--model-config m={archive.parent / 'm.yaml'}" in one for one in said)
     assert yaml.safe_load((archive.parent / "m.yaml").read_text()) == {
         **FAST.config(),
         "tunedFor": {"cores": 2, "features": ["avx2"]},
@@ -79,6 +79,15 @@ def test_the_archive_gets_settings_and_samples_and_keeps_all_else(archive: Path,
     assert (config["batchSize"], config["execution"]) == (16, {"threads": 1, "memoryFormat": "channels_last"})
     assert (again.model_dir / "warmup" / "1.txt").read_bytes() == b"one"
     assert (again.model_dir / "m_handler.py").read_text() == HANDLER
+
+
+def test_an_archive_that_is_a_link_stays_one(archive: Path) -> None:
+    place = archive.rename(archive.parent.parent / "elsewhere.mar")
+    archive.symlink_to(place)
+    before = digest_of_file(place)
+    written(archive, [measured(FAST, 64, 3)], write=True)
+    assert archive.is_symlink()
+    assert digest_of_file(place) != before
 
 
 def test_an_archive_that_was_changed_meanwhile_is_left_as_it_is(archive: Path) -> None:

@@ -66,6 +66,26 @@ def test_it_is_written_again_with_samples(archive: Path, tmp_path: Path) -> None
         assert {entry.compress_type for entry in packed.infolist()} == {zipfile.ZIP_DEFLATED}
 
 
+def test_its_own_files_stay_beside_samples_of_the_same_names(archive: Path, tmp_path: Path) -> None:
+    own = {"warmup/1.txt": b"its own", "warmup/00-1.txt": b"too", "MAR-INF/notes.txt": b"notes"}
+    with zipfile.ZipFile(archive, "a") as packed:
+        for name, content in own.items():
+            packed.writestr(name, content)
+    source = open_tuned(archive, tmp_path / "unpacked")
+    target = tmp_path / "again.mar"
+    write_tuned(source, target, "batchSize: 2\n", {"1.txt": b"one", "2.txt": b"two"}, packed=True)
+    with zipfile.ZipFile(target) as packed:
+        added = {"warmup/01-1.txt": b"one", "warmup/2.txt": b"two"}
+        assert {name: packed.read(name) for name in own | added} == own | added
+        assert len(set(packed.namelist())) == len(packed.namelist())
+    again = open_tuned(target, tmp_path / "unpacked-again")
+    write_tuned(again, target, "batchSize: 2\n", {"2.txt": b"two"}, packed=True)
+    with zipfile.ZipFile(target) as packed:
+        assert sorted(name for name in packed.namelist() if name.startswith("warmup/")) == sorted(
+            name for name in own | added if name.startswith("warmup/")
+        )
+
+
 def test_an_archive_without_settings_gets_some(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     source = open_tuned(make_archive(tmp_path / "store", "m", HANDLER), tmp_path / "unpacked")

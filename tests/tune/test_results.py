@@ -20,6 +20,7 @@ from torchkeeper.tune.results import (
     Winner,
     resumed,
     save,
+    write_whole,
 )
 from torchkeeper.wire.execution import Execution
 
@@ -35,7 +36,9 @@ def test_what_is_kept_comes_back(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
     again = resumed(tmp_path, SUBJECT)
     assert again.winner is None
+    assert again.remarks == []
     made.winner = None
+    made.remarks = []
     assert again == made
     assert again.measured(ONE, LoadKind(64), 0) == made.measurements[0]
     assert again.measured(ONE, LoadKind(64), 1) is None
@@ -78,3 +81,16 @@ def test_a_remark_is_made_once() -> None:
     made.remark("so")
     made.remark("so")
     assert made.remarks == ["so"]
+
+
+def test_a_file_is_written_whole_and_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    write_whole(tmp_path / "link", b"one")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_bytes() == b"one"
+    with pytest.raises(OSError, match="gone"):
+        write_whole(tmp_path / "gone" / "file", b"two")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="folder"):
+        write_whole(tmp_path / "folder", b"two")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder", "link"]

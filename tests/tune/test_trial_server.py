@@ -22,7 +22,7 @@ from torchkeeper.tune.repacking import open_tuned
 from torchkeeper.tune.results import LoadKind, TuneResults
 from torchkeeper.tune.samples import TuneSample
 from torchkeeper.tune.trial_server import BatchFigures, ServerGone, TrialServer, VariantRefused, read_figures
-from torchkeeper.tune.trials import Trialled, Trials
+from torchkeeper.tune.trials import Out, Trialled, Trials
 
 PAGE = """\
 # HELP torchkeeper_handler_seconds Seconds that a worker took for a batch, the handler in it
@@ -36,6 +36,15 @@ torchkeeper_batch_size_sum{model_name="m2",model_version="1.0",} 1.0
 
 HANDLER = """
 def handle(data, context):
+    return data and [bytes(row.get("body") or row.get("data")) for row in data]
+"""
+GROWING = """
+kept = []
+
+def handle(data, context):
+    if data and not kept:
+        kept.append(b"1" * (1 << 28))
+        return [b"the first"]
     return data and [bytes(row.get("body") or row.get("data")) for row in data]
 """
 FAILING = """
@@ -108,20 +117,25 @@ def test_who_does_not_answer_is_named() -> None:
 
 
 @pytest.mark.slow
-def test_a_server_that_dies_under_a_load_is_gone_and_nobodys_fault(tmp_path: Path) -> None:
+def test_what_a_load_tells_and_that_a_server_that_dies_is_nobodys_fault(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
-    archive = make_archive(tmp_path / "store", "good", HANDLER)
+    archive = make_archive(tmp_path / "store", "good", GROWING)
     source = open_tuned(archive, tmp_path / "unpacked")
-    samples = (TuneSample("1.txt", b"1", "text/plain"),)
+    samples = (TuneSample("1.bin", b"1", "application/octet-stream"),)
     what = Trialled(source, samples, {}, "/predictions/good", Check())
     results = TuneResults(SUBJECT)
 
     async def run() -> None:
         server = TrialServer(tmp_path / "server", None, os.environ)
-        trials = Trials(what, server, results, Budget(600))
+        trials = Trials(what, server, results, Budget(75))
         try:
             await server.start()
             await trials.place(Candidate())
+            found = await trials.measure(Candidate(), LoadKind(1), 0)
+            assert found.memory > 256 << 20  # which the model has since its first request
+            trials.expected[0] = b"1"
+            with pytest.raises(Out, match="'1' became 'the first'"):  # before anything was measured
+                await trials.measure(Candidate(batch_size=2), LoadKind(1), 0)
             server.kill()
             assert server._process is not None
             await server._process.wait()
@@ -131,7 +145,7 @@ def test_a_server_that_dies_under_a_load_is_gone_and_nobodys_fault(tmp_path: Pat
 
     with pytest.raises(ServerGone, match="it said: "):
         asyncio.run(run())
-    assert not results.outs
+    assert [one.candidate.batch_size for one in results.outs] == [2]
 
 
 @pytest.mark.slow

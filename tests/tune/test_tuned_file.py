@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +18,17 @@ from torchkeeper.wire.execution import Execution
 WON = Candidate(execution=Execution(threads=1, memory_format="channels_last"), workers=2, batch_size=16)
 
 
+#: What differs in more than one thing tells nothing of any.
+UNLIKE: tuple[tuple[Candidate, dict[str, object]], ...] = (
+    (
+        WON,
+        {"workers": 1, "policy": "greedy", "execution": Execution(threads=2, memory_format="channels_last")},
+    ),
+    (WON, {"workers": 1, "policy": "delay", "delay": 1}),
+    (WON, {"workers": 1, "execution": Execution(threads=2)}),
+)
+
+
 def at(candidate: Candidate, rate: float, round_: int = 0) -> Measurement:
     return Measurement(candidate, FULL, round_, rate, 0.0, {"50": 0.1, "99": 0.2}, 1, 0.1, 0.0, 3)
 
@@ -29,6 +41,7 @@ def test_each_line_says_what_it_is_worth() -> None:
         SUBJECT,
         measurements=[
             *(at(WON, 999.0), at(WON, 400.0, 1), at(other, 200.0), at(waiting, 320.0)),
+            *(at(msgspec.structs.replace(one, **changed), 390.0) for one, changed in UNLIKE),
             at(without["batchSize"], 100.0),
         ],
         outs=[CandidateOut(without["memoryFormat"], "it fails")],
@@ -39,7 +52,7 @@ def test_each_line_says_what_it_is_worth() -> None:
     assert said["minWorkers"] == "2.00 times the rate with 1 x 2 (400 instead of 200 a second)"
     assert said["threads"] == "2 x 1 of 2 cores"
     if WON.policy == DEFAULT_POLICY:
-        assert said["batchPolicy"].startswith("1.25 times the rate with delay ")
+        assert said["batchPolicy"].startswith("1.25 times the rate with delay of 5 ms ")
     standing = best(standings(made.measurements, None))
     assert standing is not None
     text = tuned_text(made, standing, WON.config() | {"tunedFor": tuned_for(SUBJECT)}, ["It won"])

@@ -110,6 +110,8 @@ def choice(*known: str) -> Rule[str]:
     return Rule(wanted, lambda value: value in known, read, str)
 
 
+#: How batches are formed.
+BATCH_POLICIES = ("adaptive", "greedy", "delay")
 #: What workers may do, the freest first.
 SANDBOXES = ("off", "default", "strict")
 NETWORKS = ("any", "none")

@@ -15,6 +15,7 @@ from torchkeeper.config import execution_rules
 from torchkeeper.config import model_rules as rules
 from torchkeeper.config.model_key import In, ModelKey, SettingSource, Told
 from torchkeeper.config.model_rules import (
+    BATCH_POLICIES,
     Rule,
     boolean,
     choice,
@@ -198,7 +199,7 @@ class ModelSettings:
         unit="s",
     )
     batch_policy: str = _row(
-        choice("adaptive", "greedy", "delay"),
+        choice(*BATCH_POLICIES),
         "adaptive",
         "batchPolicy",
         In.YAML,

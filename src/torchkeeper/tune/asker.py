@@ -24,15 +24,13 @@ class Socket:
     port: int
 
 
-def request(
-    method: str, target: str, body: bytes = b"", content_type: str | None = None, host: str = "localhost"
-) -> bytes:
+def request(method: str, target: str, body: bytes = b"", content_type: str | None = None) -> bytes:
     """The bytes of a request.
 
     Raises:
         ValueError: the target or the content type cannot stand in one.
     """
-    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}"]
+    lines = [f"{method} {target} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}"]
     lines += [f"Content-Type: {content_type}"] if content_type else []
     if not all(line.isprintable() and line.isascii() for line in lines) or " " in target:
         raise ValueError(f"{target!r} or {content_type!r} has characters that no request may have")
@@ -86,7 +84,6 @@ class Asker(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio's."""
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
         self._transport = transport  # type: ignore[assignment]  # uvloop's inherits from nothing
         self._parser = httptools.HttpResponseParser(self)
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from torchkeeper.config.model_settings import TABLE
+from torchkeeper.config.model_rules import BATCH_POLICIES
+from torchkeeper.config.model_settings import ModelSettings
 from torchkeeper.tune.cost import BatchCost
 from torchkeeper.wire.execution import AS_IT_IS, Execution
 
@@ -18,10 +19,9 @@ from torchkeeper.wire.execution import AS_IT_IS, Execution
 BATCHES = (1, 4, 16, 64)
 #: Milliseconds that `batchPolicy: delay` waits.
 DELAYS = (1, 5)
-(_POLICIES,) = (row for row in TABLE if row.attribute == "batch_policy")
 #: The batching policies, and the one that holds by itself.
-POLICIES = tuple(_POLICIES.rule.wanted.replace(", ", " or ").split(" or "))
-DEFAULT_POLICY = str(_POLICIES.default)
+POLICIES = BATCH_POLICIES
+DEFAULT_POLICY = ModelSettings().batch_policy
 #: Variants whose workers compile while they load.
 _COMPILED = ("aot",)
 
@@ -50,14 +50,17 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         }
 
     def __str__(self) -> str:
-        waits = "" if self.delay is None else f" of {self.delay} ms"
         threads = self.execution.threads
         each = "" if threads is None else f" of {threads} {'thread' if threads == 1 else 'threads'}"
         workers = "1 worker" if self.workers == 1 else f"{self.workers} workers"
         return (
-            f"{variant_name(self.execution)}, {workers}{each}, batches of {self.batch_size}, "
-            f"{self.policy}{waits}"
+            f"{variant_name(self.execution)}, {workers}{each}, batches of {self.batch_size}, {self.batching}"
         )
+
+    @property
+    def batching(self) -> str:
+        """Its batching policy, for people."""
+        return self.policy if self.delay is None else f"{self.policy} of {self.delay} ms"
 
 
 def variant_name(execution: Execution) -> str:
@@ -152,14 +155,14 @@ def best_variants(foretold: Sequence[tuple[float, Candidate]], count: int) -> li
 
 
 def neighbours(candidate: Candidate) -> list[Candidate]:
-    """The same with another policy, or with batches of half and twice the size."""
+    """The same with another policy, which batches of one do not feel, or with half and twice the size."""
     replace = msgspec.structs.replace
     found = []
-    for policy in POLICIES:
+    for policy in POLICIES if candidate.batch_size > 1 else ():
         for delay in DELAYS if policy == "delay" else (None,):
             found.append(replace(candidate, policy=policy, delay=delay))
     for rows in (candidate.batch_size // 2, candidate.batch_size * 2):
-        if 1 <= rows <= 2 * BATCHES[-1]:
+        if 1 <= rows <= BATCHES[-1]:
             found.append(replace(candidate, batch_size=rows))
     return [one for one in found if one != candidate]
 

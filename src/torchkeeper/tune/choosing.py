@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torchkeeper.tune.candidates import Candidate
 from torchkeeper.tune.latency import spread
-from torchkeeper.tune.results import LoadKind, Measurement
+from torchkeeper.tune.results import LoadKind, Measurement, of_final
 from torchkeeper.tune.target import Target
 
 #: Connections at which throughput counts.
@@ -47,7 +47,7 @@ def standings(measurements: Iterable[Measurement], target: Target | None) -> lis
 
 
 def _standing(candidate: Candidate, ours: Sequence[Measurement], target: Target | None) -> Standing:
-    final = [one for one in ours if one.round] or list(ours)
+    final = of_final(ours)
     counted = _counted(final, target)
     rates = [one.rate for one in counted]
     least = min(final, key=lambda one: (one.load.share > 0, one.load.share or one.load.connections))
@@ -59,7 +59,7 @@ def _standing(candidate: Candidate, ours: Sequence[Measurement], target: Target 
         sum(rates) / len(rates) if rates else 0.0,
         spread(rates),
         least.latencies.get("50") or float("inf"),
-        min(one.memory for one in ours),
+        max(one.memory for one in ours),
         len({one.round for one in final} - {0}),
         max(known) if known and len(known) == len(tails) else None,
     )

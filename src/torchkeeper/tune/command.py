@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import hashlib
 import os
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from rich.console import Console
 from torchkeeper import __version__
 from torchkeeper.machine.hardware import cpu_count, features_of_speed, processor_name
 from torchkeeper.machine.signals import end_signals
+from torchkeeper.machine.torch_release import installed_torch
 from torchkeeper.tune.agreement import Check, read_check
 from torchkeeper.tune.asker import request
 from torchkeeper.tune.budget import Budget, read_time
@@ -57,6 +59,8 @@ class TunePlan:
     config: Path
     resume: bool
     write: bool
+    #: SHA-256 of the server's configuration; empty where there is none.
+    ts_config: str
 
     @property
     def percentiles(self) -> tuple[str, ...]:
@@ -80,6 +84,8 @@ class TunePlan:
             processor=processor_name(),
             features=features_of_speed(),
             version=__version__,
+            torch=installed_torch() or "",
+            ts_config=self.ts_config,
         )
 
 
@@ -131,7 +137,15 @@ def read_plan(arguments: argparse.Namespace, scratch: Path) -> TunePlan:
         config=config,
         resume=arguments.resume,
         write=arguments.write,
+        ts_config=_digest(arguments.ts_config),
     )
+
+
+def _digest(ts_config: Path | None) -> str:
+    try:
+        return "" if ts_config is None else hashlib.sha256(ts_config.read_bytes()).hexdigest()
+    except OSError as error:
+        raise TuneRefused(f"--ts-config {ts_config}: {error.strerror}") from None
 
 
 def _check_requests(route: str, samples: Iterable[TuneSample]) -> None:

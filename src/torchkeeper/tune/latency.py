@@ -16,7 +16,7 @@ def percentile(ordered: Sequence[float], share: float) -> float:
     """
     if not ordered:
         return math.nan
-    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]
+    return ordered[max(math.ceil(round(share * len(ordered), 9)) - 1, 0)]
 
 
 def spread(values: Sequence[float]) -> float:

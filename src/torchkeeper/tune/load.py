@@ -72,42 +72,55 @@ async def closed(
     Raises:
         OSError: the server does not listen.
     """
-    loop = _ClosedLoop(questions, seconds, least, longest)
-    await loop.open(connections)
-    begin = time.process_time()
-    try:
-        return await loop.run(begin)
-    finally:
-        loop.close()
+    return await _ClosedLoop(questions, seconds, least, longest).over(connections)
 
 
-class _ClosedLoop:
-    def __init__(self, questions: Questions, seconds: float, least: int, longest: float) -> None:
+class _Loop:
+    """Connections, and what came of a load; `over` runs it."""
+
+    def __init__(self, questions: Questions) -> None:
         self._questions = questions
-        self._seconds, self._least, self._longest = seconds, least, longest
         self._askers: list[Asker] = []
-        self._next = 0
-        self._begin = self._last = 0.0
-        self._over = False
+        self._begin = 0.0
         self._latencies: list[float] = []
         self._done = asyncio.Event()
 
-    async def open(self, connections: int) -> None:
-        for _ in range(connections):
-            self._askers.append(await Asker.to(self._questions.place, self._told))
+    async def over(self, connections: int) -> LoadRun:
+        try:
+            for _ in range(connections):
+                self._askers.append(await Asker.to(self._questions.place, self._told))
+            processor, self._begin = time.process_time(), time.monotonic()
+            end = await self._run()
+            elapsed, used = end - self._begin, time.process_time() - processor
+            return LoadRun(sorted(self._latencies), elapsed, used / max(elapsed, 1e-9), self._lag())
+        finally:
+            for asker in self._askers:
+                asker.close()
 
-    async def run(self, processor: float) -> LoadRun:
-        self._begin = time.monotonic()
+    async def _run(self) -> float:
+        """The moment when it was over."""
+        raise NotImplementedError
+
+    def _lag(self) -> float:
+        return 0.0
+
+    def _told(self, asker: Asker, status: int, body: bytes) -> None:
+        raise NotImplementedError
+
+
+class _ClosedLoop(_Loop):
+    def __init__(self, questions: Questions, seconds: float, least: int, longest: float) -> None:
+        super().__init__(questions)
+        self._seconds, self._least, self._longest = seconds, least, longest
+        self._next = 0
+        self._last = 0.0
+        self._over = False
+
+    async def _run(self) -> float:
         for asker in self._askers:
             self._ask(asker)
         await self._done.wait()
-        elapsed = self._last - self._begin
-        used = time.process_time() - processor
-        return LoadRun(sorted(self._latencies), elapsed, used / max(elapsed, 1e-9))
-
-    def close(self) -> None:
-        for asker in self._askers:
-            asker.close()
+        return self._last
 
     def _ask(self, asker: Asker) -> None:
         requests = self._questions.requests
@@ -142,36 +155,21 @@ async def opened(
     Raises:
         OSError: the server does not listen.
     """
-    loop = _OpenLoop(questions, moments)
-    await loop.open(connections)
-    begin = time.process_time()
-    try:
-        return await loop.run(begin)
-    finally:
-        loop.close()
+    return await _OpenLoop(questions, moments).over(connections)
 
 
-class _OpenLoop:
+class _OpenLoop(_Loop):
     def __init__(self, questions: Questions, moments: Sequence[float]) -> None:
-        self._questions = questions
+        super().__init__(questions)
         self._moments = moments
         self._next = 0
         self._idle: list[Asker] = []
-        self._all: list[Asker] = []
         #: Numbers of requests whose moment has come.
         self._backlog: deque[int] = deque()
-        self._begin = 0.0
-        self._latencies: list[float] = []
         self._lags: list[float] = []
-        self._done = asyncio.Event()
 
-    async def open(self, connections: int) -> None:
-        for _ in range(connections):
-            self._all.append(await Asker.to(self._questions.place, self._told))
-        self._idle = list(self._all)
-
-    async def run(self, processor: float) -> LoadRun:
-        self._begin = time.monotonic()
+    async def _run(self) -> float:
+        self._idle = list(self._askers)
         if self._moments:
             self._arrive()
             try:
@@ -179,15 +177,10 @@ class _OpenLoop:
             except TimeoutError:
                 missing = len(self._moments) - len(self._latencies)
                 self._latencies += [math.inf] * missing
-        elapsed = time.monotonic() - self._begin
-        used = time.process_time() - processor
-        return LoadRun(
-            sorted(self._latencies), elapsed, used / max(elapsed, 1e-9), percentile(sorted(self._lags), 0.99)
-        )
+        return time.monotonic()
 
-    def close(self) -> None:
-        for asker in self._all:
-            asker.close()
+    def _lag(self) -> float:
+        return percentile(sorted(self._lags), 0.99)
 
     def _arrive(self) -> None:
         """Takes in what is due, and comes again when the next one is."""

@@ -10,7 +10,7 @@ from torchkeeper.tune.candidates import is_compiled
 from torchkeeper.tune.choosing import Standing
 from torchkeeper.tune.page import PAGE, page
 from torchkeeper.tune.repacking import TunedArchive, digest_of_file, write_tuned
-from torchkeeper.tune.results import FILE, TuneResults, Winner, save
+from torchkeeper.tune.results import FILE, TuneResults, Winner, save, write_whole
 from torchkeeper.tune.tuned_file import tuned_for, tuned_text
 from torchkeeper.tune.verdict import Conclusion
 
@@ -43,7 +43,7 @@ def write_outputs(where: Outputs, results: TuneResults, conclusion: Conclusion) 
     if standing is not None:
         results.winner = Winner(standing.candidate, tuple(conclusion.told))
     save(results, where.folder)
-    (where.folder / PAGE).write_text(page(results, conclusion.told), encoding="utf-8")
+    write_whole(where.folder / PAGE, page(results, conclusion.told).encode())
     said = [f"{where.folder / FILE} and {PAGE} there have all that was measured"]
     if standing is None:
         return said
@@ -53,9 +53,9 @@ def write_outputs(where: Outputs, results: TuneResults, conclusion: Conclusion) 
         head.append(_NEEDS_SAMPLES)
         said.append(_NEEDS_SAMPLES)
     keys = {**where.source.with_warmup(config), "tunedFor": tuned_for(results.subject)}
-    where.config.write_text(tuned_text(results, standing, keys, head), encoding="utf-8")
+    write_whole(where.config, tuned_text(results, standing, keys, head).encode())
     model = where.source.model_name
-    said.append(f"{where.config} has the settings: torchserve --model-config {model}={where.config.name}")
+    said.append(f"{where.config} has the settings: torchserve --model-config {model}={where.config}")
     return said + (_into_the_archive(where, results, standing, head) if where.write else [])
 
 
@@ -66,7 +66,8 @@ def _into_the_archive(where: Outputs, results: TuneResults, standing: Standing, 
         return [f"{source.path} was changed meanwhile, and so is left as it is"]
     keys = {**source.merged(standing.candidate.config()), "tunedFor": tuned_for(results.subject)}
     mode = source.path.stat().st_mode
-    write_tuned(source, source.path, tuned_text(results, standing, keys, head), where.warmup, packed=True)
+    place = source.path.resolve()  # a link stays one
+    write_tuned(source, place, tuned_text(results, standing, keys, head), where.warmup, packed=True)
     source.path.chmod(mode & 0o7777)
     said = [
         f"{source.path} has the settings and {len(where.warmup)} samples in warmup/; its sha256 was "

@@ -8,7 +8,7 @@ from html import escape
 
 from torchkeeper.tune.candidates import Candidate, variant_name
 from torchkeeper.tune.choosing import FULL
-from torchkeeper.tune.results import LoadKind, Measurement, TuneResults
+from torchkeeper.tune.results import LoadKind, Measurement, TuneResults, of_final
 
 #: The file's name in the output folder.
 PAGE = "report.html"
@@ -139,7 +139,7 @@ def _points(measurements: Iterable[Measurement], cost: Callable[[Measurement], f
             groups.setdefault((one.candidate, one.load), []).append(one)
     found = []
     for (candidate, load), ours in groups.items():
-        counted = [one for one in ours if one.round] or ours
+        counted = of_final(ours)
         rate = sum(one.rate for one in counted) / len(counted)
         each = sum(cost(one) or 0.0 for one in counted) / len(counted)
         told = f"{candidate}; {load}: {rate:,.0f} requests a second, {_short(each)}"

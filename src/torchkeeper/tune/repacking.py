@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -64,10 +65,9 @@ class TunedArchive:
         return named or any(name.startswith(f"{_WARMUP}/") for name in self.files())
 
     def files(self) -> dict[str, Path]:
-        """Its files by their names in it, without the manifest's folder."""
+        """Its files by their names in it."""
         top = self.archive.model_dir
-        found = {path.relative_to(top).as_posix(): path for path in top.rglob("*") if path.is_file()}
-        return {name: path for name, path in found.items() if not name.startswith("MAR-INF/")}
+        return {path.relative_to(top).as_posix(): path for path in top.rglob("*") if path.is_file()}
 
     def merged(self, tuned: Mapping[str, Any]) -> dict[str, Any]:
         """Its own settings with those of a candidate in the place of all that is tuned."""
@@ -137,6 +137,8 @@ def write_tuned(
 ) -> None:
     """Writes the archive again, with this model-config.yaml and these files in its folder `warmup`.
 
+    A file of its own there stays: another one of the same name gets a number.
+
     Args:
         source: what all else is from.
         target: a .mar file.
@@ -150,9 +152,24 @@ def write_tuned(
     name = source.archive.manifest.config_file or _CONFIG
     manifest = dict(source.archive.raw_manifest)
     manifest["model"] = {**manifest["model"], "configFile": name}
-    with _made({name: config.encode(), **{f"{_WARMUP}/{key}": warmup[key] for key in warmup}}) as made:
-        package = Package(target.name, json.dumps(manifest, indent=2), {**source.files(), **made})
+    files = source.files()
+    with _made({name: config.encode(), **_beside(files, warmup)}) as made:
+        package = Package(target.name, json.dumps(manifest, indent=2), {**files, **made})
         write_archive(package, target, "default" if packed else "zip-store", created_on(None))
+
+
+def _beside(files: Mapping[str, Path], warmup: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The samples by names in the archive under which it has no other file."""
+    found: dict[str, bytes] = {}
+    for name, content in warmup.items():
+        numbered = (f"{_WARMUP}/{number:02}-{name}" for number in itertools.count())
+        free = (
+            one
+            for one in itertools.chain([f"{_WARMUP}/{name}"], numbered)
+            if one not in found and (one not in files or files[one].read_bytes() == content)
+        )
+        found[next(free)] = content
+    return found
 
 
 @contextmanager

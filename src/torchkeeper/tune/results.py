@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -42,6 +43,9 @@ class Subject(msgspec.Struct, frozen=True, rename="camel"):
     processor: str
     features: tuple[str, ...]
     version: str
+    #: Torch's version, and the SHA-256 of `--ts-config`; empty where there is none.
+    torch: str
+    ts_config: str
 
 
 class VariantCost(msgspec.Struct, frozen=True, rename="camel"):
@@ -77,6 +81,11 @@ class Measurement(msgspec.Struct, frozen=True, rename="camel"):
     lag: float
     #: Different samples that were answered.
     samples: int
+
+
+def of_final(ours: Sequence[Measurement]) -> Sequence[Measurement]:
+    """Of a candidate's measurements those of the final; all where it was not in it."""
+    return [one for one in ours if one.round] or ours
 
 
 class CandidateOut(msgspec.Struct, frozen=True):
@@ -135,9 +144,22 @@ class TuneResults(msgspec.Struct, rename="camel"):
 def save(results: TuneResults, folder: Path) -> None:
     """Writes the results, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".{FILE}.part"
-    part.write_bytes(msgspec.json.format(msgspec.json.encode(results)))
-    os.replace(part, folder / FILE)
+    write_whole(folder / FILE, msgspec.json.format(msgspec.json.encode(results)))
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file, whole or not at all; a link stays one.
+
+    Raises:
+        OSError: it cannot be written; what was there still is.
+    """
+    place = path.resolve()
+    part = place.with_name(f".{place.name}.part")
+    try:
+        part.write_bytes(data)
+        os.replace(part, place)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def resumed(folder: Path, subject: Subject) -> TuneResults:
@@ -161,4 +183,5 @@ def resumed(folder: Path, subject: Subject) -> TuneResults:
                 "without --resume it is written anew"
             )
     found.winner = None
+    found.remarks.clear()  # they were about the run before
     return found

@@ -124,7 +124,15 @@ class Search:
             if found.out:
                 self.say(f"out: {name}: {found.out}")
             self.keep()
+        self._tell_alone(self.results.cost_of(execution))
         return True
+
+    def _tell_alone(self, known: VariantCost | None) -> None:
+        if known is not None and known.alone_only:
+            self.results.remark(
+                "The handler itself answers otherwise in batches than alone, so that only batches of one "
+                f"were tried: {known.alone_only}"
+            )
 
     def _passed_over(self, execution: Execution) -> bool:
         """Whether a variant is not tried; said why."""
@@ -158,7 +166,7 @@ class Search:
         alone_only = ""
         try:
             async with self.trials.placing(candidate, max(share, RACE)) as placed:
-                await self.trials.warm(placed, self.batches[-1])
+                await self.trials.warm(candidate, placed, self.batches[-1])
                 for rows in self.batches:
                     point, difference = await self.trials.batches(candidate, placed, rows)
                     if difference and rows > 1 and _is_eager(execution):
@@ -171,11 +179,6 @@ class Search:
                         break  # the next larger batch would take too long
         except Out as out:
             return VariantCost(execution, out=str(out))
-        if alone_only:
-            self.results.remark(
-                "The handler itself answers otherwise in batches than alone, so that only batches of one "
-                f"were tried: {alone_only}"
-            )
         cost = fitted(points) if points else None
         return VariantCost(
             execution, cost, tuple(points), placed.load_seconds, placed.memory, alone_only=alone_only
@@ -244,7 +247,7 @@ class Search:
         compiles = candidate.workers if is_compiled(candidate.execution) else 1
         return max(loads, default=1.0) * compiles + self.budget.each * 1.5
 
-    async def _out_or(self, work: Awaitable[None]) -> None:
+    async def _out_or(self, work: Awaitable[object]) -> None:
         try:
             await work
         except Out as out:
@@ -310,10 +313,7 @@ class Search:
         for key, candidate in plainer(winner.candidate).items():
             if self.budget.fits(self._needed(candidate)):
                 self.say(f"what {key} is worth: {candidate}")
-                await self._out_or(self._probe_full(candidate))
-
-    async def _probe_full(self, candidate: Candidate) -> None:
-        await self.trials.measure(candidate, FULL, 0)
+                await self._out_or(self.trials.measure(candidate, FULL, 0))
 
 
 def _finalists(found: Sequence[Standing]) -> list[Candidate]:

@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torchkeeper.tune import load
 from torchkeeper.tune.agreement import Check, Judge
@@ -47,8 +47,8 @@ class Placed:
     name: str
     requests: list[bytes]
     load_seconds: float
+    #: The most bytes of its workers, of those that were seen after a load.
     memory: int = 0
-    judges: list[Judge] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -119,10 +119,8 @@ class Trials:
             archive.unlink()
         path = routed(what.route, what.source.model_name, name)
         requests = [request("POST", path, one.content, one.content_type) for one in what.samples]
-        placed = Placed(name, requests, time.monotonic() - begin)
-        self._placed[candidate] = placed
-        placed.memory = await self._server.memory(name)
-        return placed
+        self._placed[candidate] = Placed(name, requests, time.monotonic() - begin)
+        return self._placed[candidate]
 
     async def remove(self, candidate: Candidate) -> None:
         """Takes it away, if it is there."""
@@ -177,10 +175,17 @@ class Trials:
                 "compares nothing, --check rel=0.1 less strictly"
             )
 
-    async def warm(self, placed: Placed, connections: int) -> None:
-        """Asks for a moment: what is slow at first is not measured."""
-        each = self._budget.each
-        await self._closed(placed, self._judge(), connections, each / 5, connections, each)
+    async def warm(self, candidate: Candidate, placed: Placed, connections: int) -> str:
+        """Asks for a moment, since what is slow at first is not measured; a difference, if there is one.
+
+        Raises:
+            Out: requests fail.
+        """
+        each, judge = self._budget.each, self._judge()
+        await self._closed(placed, judge, connections, each / 5, connections, each)
+        if judge.failure:
+            raise self.out(candidate, judge.failure)
+        return judge.difference
 
     async def batches(
         self, candidate: Candidate, placed: Placed, connections: int
@@ -197,6 +202,7 @@ class Trials:
         after = await self._server.figures(placed.name)
         if judge.failure:
             raise self.out(candidate, judge.failure)
+        await self._weigh(placed)
         return mean_batch(before, after), judge.difference
 
     async def measure(
@@ -213,15 +219,19 @@ class Trials:
         if self._results.is_out(candidate):
             raise Out("it is out")
         async with self.placing(candidate) as placed:
-            if not kind.share:
-                await self.warm(placed, kind.connections)
+            if not kind.share and (why := await self.warm(candidate, placed, kind.connections)):
+                raise self.out(candidate, why)
             judge = self._judge()
             run = await self._run((placed, judge), kind, rate, round_)
             if why := judge.failure or judge.difference:
                 raise self.out(candidate, why)
+            await self._weigh(placed)
             found = self._measurement(candidate, kind, round_, rate, (placed, judge, run))
         self._results.measurements.append(found)
         return found
+
+    async def _weigh(self, placed: Placed) -> None:
+        placed.memory = max(placed.memory, await self._server.memory(placed.name))
 
     async def _run(self, asked: tuple[Placed, Judge], kind: LoadKind, rate: float, round_: int) -> LoadRun:
         """All candidates of a round are asked at the same moments, for the same rate."""

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import yaml
+from msgspec.structs import replace
 
 from torchkeeper.tune.candidates import Candidate, plainer, splits
 from torchkeeper.tune.choosing import FULL, Standing
-from torchkeeper.tune.results import Measurement, Subject, TuneResults
+from torchkeeper.tune.results import Subject, TuneResults, of_final
 
 #: How the text begins, by which it is known again.
 MARK = "# Written by torchkeeper tune"
@@ -65,42 +66,21 @@ def worths(results: TuneResults, winner: Candidate) -> dict[str, str]:
 
 
 def _policies(results: TuneResults, winner: Candidate, rate: float) -> str:
-    """How the default policy did against the others."""
-    others = [
-        (one.candidate, one.rate)
-        for one in results.measurements
-        if one.load == FULL and _same_but_policy(one.candidate, winner)
-    ]
-    best = max(others, key=lambda pair: pair[1], default=None)
-    return _gain(rate, best[1], f"with {best[0].policy}") if best else ""
-
-
-def _same_but_policy(one: Candidate, other: Candidate) -> bool:
-    alike = (one.execution, one.workers, one.batch_size) == (
-        other.execution,
-        other.workers,
-        other.batch_size,
-    )
-    return alike and one.policy != other.policy
+    """How the best of the other policies did with all else the same."""
+    tried = dict.fromkeys(one.candidate for one in results.measurements if one.candidate != winner)
+    others = [one for one in tried if replace(one, policy=winner.policy, delay=winner.delay) == winner]
+    best = max(others, key=lambda one: _rate(results, one), default=None)
+    return _gain(rate, _rate(results, best), f"with {best.batching}") if best else ""
 
 
 def _workers(results: TuneResults, winner: Candidate, rate: float) -> str:
-    """How other divisions of the cores did with the same variant and batch."""
+    """How other divisions of the cores did with all else the same."""
     said = []
     for workers, threads in splits(results.subject.cores):
-        for one in results.measurements:
-            same = (one.candidate.batch_size, one.candidate.policy) == (winner.batch_size, winner.policy)
-            alike = _without_threads(one.candidate) == _without_threads(winner)
-            here = (one.candidate.workers, one.candidate.execution.threads) == (workers, threads)
-            if same and alike and here and workers != winner.workers and one.load == FULL:
-                said.append(_gain(rate, one.rate, f"with {workers} x {threads}"))
-                break
+        other = replace(winner, workers=workers, execution=replace(winner.execution, threads=threads))
+        if workers != winner.workers:
+            said.append(_gain(rate, _rate(results, other), f"with {workers} x {threads}"))
     return "; ".join(filter(None, said))
-
-
-def _without_threads(candidate: Candidate) -> tuple[Any, ...]:
-    execution = candidate.execution
-    return execution.memory_format, execution.dtype, execution.freeze, execution.aot
 
 
 def _gain(rate: float, other: float | None, than: str) -> str:
@@ -112,7 +92,7 @@ def _gain(rate: float, other: float | None, than: str) -> str:
 def _rate(results: TuneResults, candidate: Candidate) -> float:
     """Answers a second at all connections; of the final if it was in it. 0: never measured."""
     ours = [one for one in results.measurements if one.candidate == candidate and one.load == FULL]
-    counted: list[Measurement] = [one for one in ours if one.round] or ours
+    counted = of_final(ours)
     return sum(one.rate for one in counted) / len(counted) if counted else 0.0
 
 
