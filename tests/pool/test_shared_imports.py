@@ -82,12 +82,16 @@ def play(environ: dict[str, str], tmp_path: Path) -> Play:
 
     def whole(source: str, act: Callable[[Version], Awaitable[None]], *, forked: bool = True) -> None:
         async def work(launcher: Launcher) -> None:
-            before = len(state()[0])
+            before = [len(kind) for kind in state()]
+
+            def nothing_is_left() -> bool:
+                return all(len(kind) <= were for kind, were in zip(state(), before, strict=True))
+
             version = Version(tmp_path, launcher, environ, source, forked=forked)
             try:
                 await act(version)
                 await version.end()
-                await become(lambda: len(state()[0]) <= before)
+                await become(nothing_is_left)
             finally:
                 for worker, _ in version.workers:
                     worker.kill()
