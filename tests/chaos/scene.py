@@ -102,8 +102,8 @@ def _descriptors(process: psutil.Process) -> Counter[str]:
     """How many descriptors a process has, by what they are.
 
     Log files are opened with their first line, and the event loop's reserve is one of two. Connections are
-    left out, for clients come and go, and so are the handles of workers that have outlived their template:
-    there are some as long as these serve.
+    left out, for clients come and go, and so are the handles of workers: those that import for others have
+    more.
     """
     found: Counter[str] = Counter()
     for entry in os.scandir(f"/proc/{process.pid}/fd"):

@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable
 
-import pytest
-
-from torchkeeper.machine.process_group import kill_members, kill_worker
+from torchkeeper.machine.process_group import kill_members
 
 
 def sleeper(group: int | None) -> subprocess.Popen[bytes]:
@@ -17,10 +14,9 @@ def sleeper(group: int | None) -> subprocess.Popen[bytes]:
     return subprocess.Popen(["sleep", "1000"], process_group=group)
 
 
-@pytest.mark.parametrize("end", [kill_members, kill_worker])
-def test_a_leader_and_its_members_end_but_nobody_else(end: Callable[[int], object]) -> None:
+def test_a_leader_and_its_members_end_but_nobody_else() -> None:
     with sleeper(0) as leader, sleeper(leader.pid) as member, sleeper(0) as other, sleeper(None) as stranger:
-        end(leader.pid)
+        kill_members(leader.pid)
         assert leader.wait(60) == member.wait(60) == -signal.SIGKILL
         for left in (other, stranger):
             left.terminate()
@@ -40,14 +36,5 @@ def test_a_group_has_members_until_the_last_zombie_is_waited_for() -> None:
     with subprocess.Popen(["true"], process_group=0) as leader:
         os.waitid(os.P_PID, leader.pid, os.WEXITED | os.WNOWAIT)
         assert kill_members(leader.pid)
-        kill_worker(leader.pid)
     assert leader.returncode == 0, "a zombie has ended in its own way"
     assert not kill_members(leader.pid)
-    kill_worker(leader.pid)  # nobody is there, and nobody is hit
-
-
-def test_a_worker_is_ended_also_before_it_leads_a_group() -> None:
-    with sleeper(None) as child:
-        assert not kill_members(child.pid)
-        kill_worker(child.pid)
-        assert child.wait(60) == -signal.SIGKILL

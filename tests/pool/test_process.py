@@ -28,6 +28,7 @@ from launching import (  # type: ignore[import-not-found]  # pytest puts this fo
     with_launcher,
 )
 
+from torchkeeper.machine.held_process import HeldProcess
 from torchkeeper.pool import process
 from torchkeeper.pool.launcher import Launcher
 from torchkeeper.pool.process import Ends, WorkerProcess, make_ends
@@ -252,7 +253,7 @@ def test_ends_that_the_event_loop_does_not_take_are_closed(taken: int) -> None:
 def test_a_worker_that_breaks_the_format_is_killed(caplog: pytest.LogCaptureFixture) -> None:
     async def work(worker: WorkerProcess, witness: Witness, theirs: Ends) -> None:
         with subprocess.Popen(["sleep", "1000"], start_new_session=True) as child:
-            worker.pid = child.pid
+            worker.becomes(HeldProcess(child.pid))
             theirs.channel.sendall(b"\xff" * 8)
             async with asyncio.timeout(60):
                 while child.poll() is None:
@@ -278,7 +279,7 @@ def test_a_worker_that_says_what_it_cannot_say_is_killed_and_not_heard_any_more(
     async def work(worker: WorkerProcess, witness: Witness, theirs: Ends) -> None:
         witness.on_frame = on_frame  # type: ignore[method-assign]
         with subprocess.Popen(["sleep", "1000"], start_new_session=True) as child:
-            worker.pid = child.pid
+            worker.becomes(HeldProcess(child.pid))
             theirs.channel.sendall(encode(Stop()) * 2)
             await asyncio.to_thread(child.wait, 60)
             theirs.channel.sendall(encode(Stop()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from launching import (  # type: ignore[import-not-found]  # pytest puts this fo
     FINE,
     Witness,
     become,
+    child_in,
     launch_of,
     linux,
     loaded,
@@ -253,7 +255,7 @@ def test_both_templates_may_die(play: Play) -> None:
     play(SAYS, act)
 
 
-LIES = f"""
+LINK = """
 import os, socket
 
 def link():
@@ -265,8 +267,6 @@ def link():
         if found.type == socket.SOCK_SEQPACKET:
             return found
 
-link().send(bytes.fromhex({{frame!r}}))
-{FINE}
 """
 
 
@@ -285,10 +285,92 @@ def test_a_handler_that_speaks_on_that_socket_is_killed(
     async def act(version: Version) -> None:
         _, witness = await version.begin()
         assert await witness.exit() == -signal.SIGKILL
-        assert version.imports.described == {}
+        assert version.imports.described["why"].startswith(f"the process that has imported it {said}")
 
-    play(LIES.format(frame=frame.hex()), act)
+    play(f"{LINK}link().send({frame!r})\n{FINE}", act)
     assert f"the process that has imported a handler {said}" in caplog.text
+
+
+def test_only_a_child_of_the_process_that_imports_is_taken_for_a_worker_and_no_other_is_killed(
+    play: Play,
+) -> None:
+    says = (
+        "import time\nif os.fork() == 0:\n"
+        "    if os.fork() == 0:\n"
+        "        os.setsid()\n"
+        f"        while os.getppid() != {os.getpid()}:\n            pass\n"
+        "        print('child', os.getpid(), flush=True)\n"
+        f"        link().send({encode(Forked(0, 1))!r})\n"
+        "        time.sleep(1000)\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+        "time.sleep(1000)\n"
+    )
+
+    async def act(version: Version) -> None:
+        _, witness = await version.begin()
+        assert await witness.exit() == -signal.SIGKILL
+        why = version.imports.described["why"]
+        assert "said of a process that it has not forked that it is a worker" in why
+        other = psutil.Process(child_in(witness))
+        assert other.ppid() == os.getpid(), "it lives"
+        other.kill()
+        other.wait(60)
+
+    play(LINK + says, act)
+
+
+def test_a_worker_that_lives_has_not_ended_whatever_the_process_that_forked_it_says(
+    play: Play, tmp_path: Path
+) -> None:
+    told = tmp_path / "told"
+    says = (
+        "import pathlib\nfrom torchkeeper.wire.frames import Exited, encode\n"
+        f"told = pathlib.Path({str(told)!r})\n"
+        "def lie():\n"
+        "    if told.exists():\n"
+        "        link().send(encode(Exited(int(told.read_text()), 0, 0)))\n"
+        "os.register_at_fork(after_in_parent=lie)\n"
+    )
+
+    async def act(version: Version) -> None:
+        worker, _ = await version.load()
+        told.write_text(str(worker.pid))
+        await version.load()
+        await become(lambda: version.imports.described["shared"] is False)
+        assert version.imports.described["why"].endswith("said of a worker that lives that it has ended")
+        assert worker.alive
+        assert name_of(worker.pid or 0) == "m"
+
+    play(LINK + says + SAYS, act)
+
+
+def test_a_fork_that_has_ended_before_it_is_looked_for_has_ended_as_it_did(
+    play: Play, tmp_path: Path
+) -> None:
+    go, gone = tmp_path / "go", tmp_path / "gone"
+    source = (
+        f"import os, pathlib, time\nprint('imported', flush=True)\ngo = pathlib.Path({str(go)!r})\n"
+        "while not go.exists():\n    time.sleep(0.01)\n"
+        "def handle(data, context):\n"
+        f"    pathlib.Path({str(gone)!r}).write_text(f'{{os.getpid()}}.')\n"
+        "    os._exit(7)\n"
+    )
+
+    async def act(version: Version) -> None:
+        _, witness = await version.begin()
+        await witness.until(lambda: witness.lines)
+        go.touch()
+        deadline = time.monotonic() + 60
+        while not (gone.exists() and (pid := gone.read_text()).endswith(".")):  # the event loop waits, too
+            assert time.monotonic() < deadline
+        while psutil.pid_exists(int(pid[:-1])):
+            assert time.monotonic() < deadline
+        assert await witness.exit() == 7
+        assert version.imports.described["shared"] is True
+        version.imports.rest()
+
+    play(source, act)
 
 
 def test_a_thread_that_comes_late_ends_the_sharing(play: Play) -> None:

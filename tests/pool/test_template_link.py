@@ -180,7 +180,7 @@ def test_workers_outlive_their_template_and_their_end_is_still_told(environ: dic
 def test_a_worker_outlives_its_template_also_where_no_descriptor_is_left(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    none_left = [OSError(errno.EMFILE, "Too many open files")] * 2
+    none_left = [OSError(errno.EMFILE, "Too many open files")] * 4
     real = os.pidfd_open
 
     def pidfd_open(pid: int) -> int:
@@ -190,8 +190,8 @@ def test_a_worker_outlives_its_template_also_where_no_descriptor_is_left(
 
     async def work(launcher: Launcher) -> None:
         witnesses = [Witness(), Witness()]
-        workers = [await launcher.launch(witness, launch_of(environ, forked=True)) for witness in witnesses]
         monkeypatch.setattr(os, "pidfd_open", pidfd_open)
+        workers = [await launcher.launch(witness, launch_of(environ, forked=True)) for witness in witnesses]
         template_of().kill()
         await become(lambda: not none_left)
         for worker, witness in zip(workers, witnesses, strict=True):

@@ -6,7 +6,6 @@ subprocess) can be ended by one call, and a Ctrl-C in the server's terminal reac
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 
@@ -24,10 +23,3 @@ def kill_members(group: int) -> bool:
     except PermissionError:  # another user's, or on macOS a zombie
         return False
     return True
-
-
-def kill_worker(pid: int) -> None:
-    """Ends a worker, which lives or is a zombie, and its descendants at once."""
-    kill_members(pid)
-    with contextlib.suppress(ProcessLookupError):  # the leader also before it made its group
-        os.kill(pid, signal.SIGKILL)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from torchkeeper.deadlines import KILLED
+from torchkeeper.machine.held_process import HeldProcess
 from torchkeeper.machine.process_group import kill_members
 from torchkeeper.machine.threads import at_any_rate
 from torchkeeper.pool.kept_template import KeptTemplate, Unwanted, seen
@@ -199,7 +200,6 @@ class Launcher:
     def _follow(self, worker: WorkerProcess, ends: Ends, imports: SharedImports) -> None:
         """Hears what becomes of the import of a version's first worker."""
         assert ends.link is not None
-        assert worker.pid is not None
         link = ModelLink(ends.link, worker, self._on_end, imports.settle, imports.lose)
         self._links[link.pid] = link
         if worker.has_ended:
@@ -229,7 +229,7 @@ class Launcher:
             env=environ,
             start_new_session=True,
         )
-        worker.pid = child.pid
+        worker.becomes(HeldProcess(child.pid))
 
         async def wait() -> None:
             self._on_end(worker, child.pid, await child.wait())

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import struct
 from collections.abc import Callable
 
 from torchkeeper.deadlines import FORK, KILLED, TEMPLATE_STOP
-from torchkeeper.machine.process_group import kill_worker
+from torchkeeper.machine.held_process import HeldProcess
 from torchkeeper.pool.orphans import OnEnd, watch_child
 from torchkeeper.pool.process import Ends, WorkerProcess
 from torchkeeper.pool.template_link import TemplateDied
@@ -48,12 +49,13 @@ class ModelLink:
             settled: told that it forks workers; or why it will not, and then it is gone, too.
             gone: told once that no forks can be had of it.
         """
-        assert first.pid is not None
-        self.pid = first.pid
+        assert first.process is not None
+        self._process = first.process
+        self.pid = self._process.pid
         self._sock: socket.socket | None = sock
         self._on_end, self._settled, self._gone = on_end, settled, gone
         self._forks: dict[int, tuple[asyncio.Future[None] | None, WorkerProcess]] = {0: (None, first)}
-        self._workers: dict[int, WorkerProcess] = {}
+        self._workers: dict[int, tuple[HeldProcess, WorkerProcess]] = {}
         self._dismissed = False
         self._end = asyncio.Event()
         self._patience: asyncio.TimerHandle | None = None
@@ -76,8 +78,14 @@ class ModelLink:
                 await answer
         except TemplateDied:
             raise
-        except OSError as error:  # a timeout is one
-            self._break(f"has not forked a worker: {str(error) or f'not within {FORK:g} s'}")
+        except ConnectionError as error:
+            self._lose()
+            raise TemplateDied(_GONE) from error
+        except TimeoutError:
+            self._break(f"has not forked a worker within {FORK:g} s")
+            raise TemplateDied(_GONE) from None
+        except OSError as error:
+            self._break(f"takes no orders: {error}")
             raise TemplateDied(_GONE) from error
 
     def dismiss(self) -> None:
@@ -100,19 +108,20 @@ class ModelLink:
     def ended(self) -> None:
         """The process has ended; what it and its forks said before is heard."""
         self._end.set()
+        self._process.close()
         if self._patience is not None:
             self._patience.cancel()
         while self._on_readable():
             pass
         if self._sock is not None:
             self._lose()
-        for pid, worker in self._workers.items():  # which are our children now
-            watch_child(pid, worker, self._on_end)
+        for process, worker in self._workers.values():  # which are our children now
+            watch_child(process, worker, self._on_end)
         self._workers.clear()
 
     def _kill(self) -> None:
         if not self._end.is_set():
-            kill_worker(self.pid)
+            self._process.kill()
 
     def _close(self) -> None:
         """Hears nothing more."""
@@ -144,6 +153,9 @@ class ModelLink:
             ((message, _),) = FrameReader().feed(data)
         except BlockingIOError:
             return False
+        except ConnectionError:  # it has ended with orders that it had not read
+            self._lose()
+            return False
         except (OSError, ValueError, struct.error, WireError) as error:
             self._break(f"broke its socket's format: {error}")
             return False
@@ -156,20 +168,51 @@ class ModelLink:
             self._settled(self, message.why)
             self._close()
         elif isinstance(message, Exited) and ours:
-            if (ended := self._workers.pop(message.pid, None)) is not None:
-                self._on_end(ended, message.pid, message.returncode, message.peak_rss)
+            self._take_end(message)
         elif isinstance(message, Forked) and not ours and message.worker_id in self._forks:
             self._adopt(pid, *self._forks.pop(message.worker_id))
         else:
             self._break("said what it cannot say")
 
+    def _take_end(self, said: Exited) -> None:
+        if said.pid not in self._workers:
+            return
+        process, worker = self._workers[said.pid]
+        if not process.has_ended:
+            self._break("said of a worker that lives that it has ended")
+            return
+        del self._workers[said.pid]
+        self._on_end(worker, said.pid, said.returncode, said.peak_rss)
+
     def _adopt(self, pid: int, answer: asyncio.Future[None] | None, worker: WorkerProcess) -> None:
-        self._workers[pid] = worker
-        worker.becomes(pid)
+        process = HeldProcess(pid)
+        try:
+            ours = self._is_fork(process)
+        except OSError as error:
+            process.close()
+            self._break(f"has forked a worker of which nothing can be known: {error}")
+            return
+        if not ours:
+            process.close()
+            self._break(f"said of a process that it has not forked that it is a worker ({pid})")
+            return
+        self._workers[pid] = process, worker
+        worker.becomes(process)
         if answer is None:
             self._settled(self, "")
         elif not answer.done():
             answer.set_result(None)
+
+    def _is_fork(self, process: HeldProcess) -> bool:
+        """Whether it is this one's child, or was it when it ended or when this one did.
+
+        Raises:
+            OSError: that cannot be known.
+        """
+        parent = process.parent
+        if parent == os.getpid():  # which takes over what a dead one leaves
+            return self._process.has_ended
+        return parent is None or parent == self.pid
 
     def _lose(self) -> None:
         """It says nothing more."""
@@ -180,4 +223,5 @@ class ModelLink:
     def _break(self, what: str) -> None:
         logger.error("the process that has imported a handler %s; it is killed (pid %d)", what, self.pid)
         self._kill()
+        self._settled(self, f"the process that has imported it {what}")
         self._close()

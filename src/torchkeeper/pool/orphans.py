@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 
 from torchkeeper.deadlines import KILLED
+from torchkeeper.machine.held_process import HeldProcess
 from torchkeeper.machine.process_group import kill_members
 from torchkeeper.pool.process import WorkerProcess
 
@@ -32,21 +33,18 @@ _LOOK_AGAIN = 0.5
 OnEnd = Callable[[WorkerProcess, int, int | None, int], None]
 
 
-def watch_child(pid: int, worker: WorkerProcess, on_end: OnEnd) -> None:
-    """Waits, by pidfd, for a worker's process which is our child, and was made so by the kernel."""
-    loop = asyncio.get_running_loop()
-    try:
-        watch = os.pidfd_open(pid)
-    except ProcessLookupError:
-        on_end(worker, pid, None, 0)
+def watch_child(process: HeldProcess, worker: WorkerProcess, on_end: OnEnd) -> None:
+    """Waits for a worker's process which is our child, and was made so by the kernel."""
+    loop, pid = asyncio.get_running_loop(), process.pid
+    if not process.hold():  # no descriptor is left: the next look will find one, or the process gone
+        loop.call_later(_LOOK_AGAIN, watch_child, process, worker, on_end)
         return
-    except OSError:  # no descriptor is left: the next look will find one, or the process gone
-        loop.call_later(_LOOK_AGAIN, watch_child, pid, worker, on_end)
+    if (watch := process.fd) is None:
+        on_end(worker, pid, None, 0)
         return
 
     def reap() -> None:
         loop.remove_reader(watch)
-        os.close(watch)
         kill_members(pid)
         try:
             _, status, used = os.wait4(pid, os.WNOHANG)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from torchkeeper.deadlines import KILLED
-from torchkeeper.machine.process_group import kill_worker
+from torchkeeper.machine.held_process import HeldProcess
 from torchkeeper.machine.signals import WHERE
 from torchkeeper.wire.frame_reader import FrameReader
 from torchkeeper.wire.frames import Message, WireError
@@ -168,7 +168,8 @@ class WorkerProcess(asyncio.Protocol):
 
     def __init__(self, worker_id: int, owner: Owner) -> None:
         self.worker_id = worker_id
-        self.pid: int | None = None
+        #: None before it is made.
+        self.process: HeldProcess | None = None
         self.alive = True
         #: The folder that is its alone, if it has one; the launcher's.
         self.scratch = ""
@@ -193,9 +194,14 @@ class WorkerProcess(asyncio.Protocol):
         """Whether its process is known to be gone."""
         return self._ended
 
-    def becomes(self, pid: int) -> None:
-        """It goes on in another process; one that is not wanted any more does not."""
-        self.pid = pid
+    @property
+    def pid(self) -> int | None:
+        """Its process's number; None before that is made."""
+        return None if self.process is None else self.process.pid
+
+    def becomes(self, process: HeldProcess) -> None:
+        """It is in this process from now on; one that is not wanted any more is ended."""
+        self.process = process
         if self._condemned or not self.alive:
             self.kill()
 
@@ -219,22 +225,20 @@ class WorkerProcess(asyncio.Protocol):
 
     def terminate(self) -> None:
         """Asks the process to leave (SIGTERM)."""
-        if self.pid is not None and not self._ended:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGTERM)
+        if self.process is not None and not self._ended:
+            self.process.signal(signal.SIGTERM)
 
     def kill_soon(self) -> None:
         """Ends the process once it has had a moment to write down where it is."""
-        if self.pid is not None and not self._ended:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, WHERE)
+        if self.process is not None and not self._ended:
+            self.process.signal(WHERE)
             self._after(_MOMENT, self.kill)
 
     def kill(self) -> None:
         """Ends the process and its descendants at once (SIGKILL); `on_exit` follows, whatever happens."""
         self._condemned = True
-        if self.pid is not None and not self._ended:
-            kill_worker(self.pid)
+        if self.process is not None and not self._ended:
+            self.process.kill()
             self._after(KILLED, self._given_up)
 
     def discard(self) -> None:
@@ -245,6 +249,11 @@ class WorkerProcess(asyncio.Protocol):
 
     def ended(self, returncode: int | None, peak_rss: int = 0) -> None:
         """The process is gone; what it wrote before is read, then its end is reported."""
+        if self.process is not None:
+            self.process.close()
+        self._end(returncode, peak_rss)
+
+    def _end(self, returncode: int | None, peak_rss: int = 0) -> None:
         if not self._ended:
             self._ended, self._returncode, self.peak_rss = True, returncode, peak_rss
             if self._timer is not None:
@@ -311,7 +320,7 @@ class WorkerProcess(asyncio.Protocol):
     def _given_up(self) -> None:
         text = "worker %s was killed, but has not ended after %g s; it is left to the kernel"
         logger.error(text, self.pid, KILLED)
-        self.ended(-signal.SIGKILL)
+        self._end(-signal.SIGKILL)
 
     def _settle(self) -> None:
         if not self.alive:

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Mapping
 
 from torchkeeper.deadlines import FORK, KILLED, TEMPLATE_START, TEMPLATE_STOP
+from torchkeeper.machine.held_process import HeldProcess
 from torchkeeper.pool.orphans import OnEnd, watch_child
 from torchkeeper.pool.process import Ends, WorkerProcess
 from torchkeeper.wire.frame_reader import FrameReader
@@ -43,7 +44,7 @@ class TemplateLink:
         self._executing: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._forks: dict[int, tuple[asyncio.Future[None], WorkerProcess]] = {}
-        self._workers: dict[int, WorkerProcess] = {}
+        self._workers: dict[int, tuple[HeldProcess, WorkerProcess]] = {}
         self._ready: asyncio.Future[None] | None = None
         #: Why it is no good any more, if that is so.
         self._verdict: str | None = None
@@ -161,14 +162,13 @@ class TemplateLink:
                 self._ready.set_result(None)
         elif isinstance(message, Forked):
             answer, worker = self._forks.pop(message.worker_id)
-            self._workers[message.pid] = worker
-            worker.pid = message.pid
+            process = HeldProcess(message.pid)
+            self._workers[message.pid] = process, worker
+            worker.becomes(process)
             if not answer.done():
                 answer.set_result(None)
-            if not worker.alive:  # nobody wants it any more
-                worker.kill()
         elif isinstance(message, Exited) and (ended := self._workers.pop(message.pid, None)) is not None:
-            self._on_end(ended, message.pid, message.returncode, message.peak_rss)
+            self._on_end(ended[1], message.pid, message.returncode, message.peak_rss)
 
     # --- its end -----------------------------------------------------------------------------------------
 
@@ -195,8 +195,8 @@ class TemplateLink:
             if not answer.done():
                 answer.set_exception(TemplateDied(self._verdict))
         self._forks.clear()
-        for pid, worker in self._workers.items():
-            watch_child(pid, worker, self._on_end)
+        for held, worker in self._workers.values():
+            watch_child(held, worker, self._on_end)
         self._workers.clear()
 
     def _close(self) -> None:
