@@ -389,6 +389,43 @@ def test_a_thread_that_comes_late_ends_the_sharing(play: Play) -> None:
     play(late + SAYS, act)
 
 
+@pytest.mark.parametrize(
+    ("end", "how"),
+    [("os._exit(7)", "exit code 7"), ("os.kill(os.getpid(), 9)", "killed by signal 9")],
+)
+def test_whose_forks_end_at_once_imports_for_itself(play: Play, end: str, how: str) -> None:
+    ends = f"import os\nos.register_at_fork(after_in_child=lambda: {end})\n"
+
+    async def act(version: Version) -> None:
+        loads = [await version.load() for _ in range(2)]
+        assert version.imports.described == {"shared": False, "why": f"its forks end at once ({how})"}
+        assert imported_by(version) == [worker.pid for worker, _ in loads], "none does it twice"
+
+    play(ends + SAYS, act)
+
+
+def test_forks_that_end_at_once_later_on_end_the_sharing_but_no_worker(play: Play, tmp_path: Path) -> None:
+    late = tmp_path / "late"
+    ends = (
+        f"import os, time\nlate = {str(late)!r}\nparent = os.getpid()\n"
+        "def end():\n"
+        "    if os.path.exists(late) and os.getppid() == parent:\n"
+        "        os.fork() and os._exit(7)  # and what it held is held on\n"
+        "        time.sleep(1000)\n"
+        "os.register_at_fork(after_in_child=end)\n"
+    )
+
+    async def act(version: Version) -> None:
+        await version.load()
+        late.touch()
+        await version.load()
+        assert version.imports.described == {"shared": False, "why": "its forks end at once (exit code 7)"}
+        assert len(imported_by(version)) == 2
+        assert all(worker.alive for worker, _ in version.workers)
+
+    play(ends + SAYS, act)
+
+
 @pytest.mark.parametrize("turns", range(8))
 def test_a_cancelled_launch_leaves_nothing(play: Play, turns: int) -> None:
     async def act(version: Version) -> None:

@@ -20,6 +20,7 @@ from typing import NoReturn
 
 from torchkeeper.handler.safe_text import safe_str
 from torchkeeper.handler.seed import is_chosen
+from torchkeeper.machine.held_process import HeldProcess
 from torchkeeper.machine.process_group import kill_members
 from torchkeeper.wire.frame_reader import FrameReader
 from torchkeeper.wire.frames import WORKER_FDS, Fork, Forked, NotShared, encode
@@ -41,6 +42,10 @@ _LONGEST_WHY = 1000
 
 class _CannotFork(Exception):
     """The system gives no process."""
+
+
+class _ForksEnd(Exception):
+    """A fork has ended before it could say of itself; the text says how."""
 
 
 @dataclass
@@ -117,7 +122,7 @@ class ModelTemplate:
         signal.pthread_sigmask(signal.SIG_BLOCK, _UNHEARD)
         try:
             forked = self._fork(0)
-        except _CannotFork as error:
+        except (_CannotFork, _ForksEnd) as error:
             children.forget()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _UNHEARD)
             self._why_not = str(error)
@@ -158,6 +163,10 @@ class ModelTemplate:
                         self._link.sendall(encode(exited))
                 if self._link.fileno() in ready and (seat := self._obey()) is not None:
                     return seat
+            except _ForksEnd as error:
+                self._why_not = str(error)
+                self._decline()
+                _end()
             except (ConnectionError, _CannotFork):
                 _end()
 
@@ -184,21 +193,55 @@ class ModelTemplate:
 
         Raises:
             _CannotFork: there is none.
+            _ForksEnd: it has ended without a word to the front.
         """
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
         try:
-            pid = os.fork()
+            hears, says = os.pipe()
+            try:
+                pid = os.fork()
+            except OSError:
+                os.close(hears)
+                os.close(says)
+                raise
         except OSError as error:
             raise _CannotFork(f"no process can be forked: {error.strerror}") from error
         if pid:
+            os.close(says)
+            _hear(pid, hears)
             return False
+        os.close(hears)
         os.setsid()
         call_process(self._title)
         with self._link:
             self._link.sendall(encode(Forked(worker_id, os.getpid())))
+        os.write(says, b"!")
+        os.close(says)
         return True
+
+
+def _hear(pid: int, hears: int) -> None:
+    """Waits until a fork has told the front of itself; what libraries do in each fork may keep it from that.
+
+    Raises:
+        _ForksEnd: it has ended before, and was waited for.
+    """
+    fork = HeldProcess(pid)
+    try:
+        waits = select.poll()
+        waits.register(hears, select.POLLIN)
+        if fork.fd is not None:  # the pipe's other end may be held by what the fork has forked
+            waits.register(fork.fd, select.POLLIN)
+        if hears in dict(waits.poll()) and os.read(hears, 1):
+            return
+    finally:
+        os.close(hears)
+        fork.close()
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+    raise _ForksEnd(f"its forks end at once ({how})")
 
 
 def _traces() -> Traces | None:
