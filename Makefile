@@ -3,15 +3,18 @@ PYTHON ?= python3
 PORT ?= 8080
 MINUTES ?= 10
 SECONDS ?= 60
+# Test files that run at the same time.
+JOBS ?= 2
 # Where pip takes torch from; empty: the default index. PyTorch's own CPU index spares gigabytes of CUDA.
 TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 FUZZ := .venv-fuzz
 MUTANTS := .venv-mutants
 # Tests that play faults, platforms and examples, or compile models: long, and so a target of their own.
-LONG := tests/chaos tests/corpus tests/platforms tests/examples tests/export tests/test_export.py $(addprefix tests/tune/,test_search.py test_trial_server.py) \
+LONG := tests/corpus tests/platforms tests/examples tests/export tests/test_export.py $(addprefix tests/tune/,test_search.py test_trial_server.py) \
 	tests/engine/test_queue_machine.py tests/pool/test_pool_machine.py \
 	$(addprefix tests/server/,test_contract.py test_pod.py test_pt2.py test_hostile_clients.py test_grpc_hostile_clients.py \
 	test_odd_clients.py test_recycling.py test_drain.py test_image_bombs.py test_dossiers.py \
@@ -35,7 +38,7 @@ help:
 	@echo "make mutants  whether the tests of some core modules notice small changes of them, and their branches"
 	@echo "make check  ruff and mypy"
 	@echo "make bench  measure against the real TorchServe (needs Java 17 and wrk)"
-	@echo "variables: PYTHON=$(PYTHON) PORT=$(PORT) TORCH_INDEX=$(TORCH_INDEX)"
+	@echo "variables: PYTHON=$(PYTHON) PORT=$(PORT) JOBS=$(JOBS) TORCH_INDEX=$(TORCH_INDEX)"
 
 $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "missing: Python >= 3.11 (set PYTHON=...)"; exit 1; }
@@ -54,13 +57,15 @@ serve: $(STAMP)
 	@$(BIN)/python scripts/demo.py --port $(PORT) --keep
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(addprefix --ignore=,tests/clients $(LONG))
+	$(PYTEST) $(addprefix --ignore=,tests/clients tests/chaos $(LONG))
 
 test-clients: $(STAMP)
 	$(BIN)/python -m pytest tests/clients
 
+# What is measured of faults under load is measured alone.
 test-long: $(STAMP)
-	$(BIN)/python -m pytest $(LONG)
+	$(PYTEST) $(LONG)
+	$(BIN)/python -m pytest tests/chaos
 
 chaos: $(STAMP)
 	CHAOS_SECONDS=$$(($(MINUTES) * 60)) $(BIN)/python -m pytest tests/chaos -s
