@@ -110,6 +110,9 @@ class RpcFront:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(deadline):
                     await self._calls.drained()
+                    # grpc's core may hold calls that came before the stop and have not begun here.
+                    await asyncio.wait(stops, timeout=LAST_WORDS)
+                    await self._calls.drained()
         stops += [asyncio.ensure_future(door.listener.stop(LAST_WORDS)) for door in self._doors]
         await asyncio.gather(*stops)
 
