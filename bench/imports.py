@@ -28,6 +28,8 @@ from typing import Any
 
 import psutil
 
+from servebench.servers import pss
+
 BIN = Path(sys.executable).parent
 HANDLER = """
 {imports}
@@ -82,11 +84,6 @@ def ready(described: Callable[[], dict[str, Any]], *, without: int = 0) -> list[
         if len(pids) == WORKERS and without not in pids:
             return pids
         time.sleep(0.005)
-
-
-def pss(pid: int) -> float:
-    """Memory of a process in MB; what it shares with others is counted in parts."""
-    return float(psutil.Process(pid).memory_full_info().pss) / 1e6
 
 
 def measure(imports: str, share: bool) -> list[float]:

@@ -29,7 +29,7 @@ from servebench import tables
 from servebench.errors import BenchError
 from servebench.machine import machine, versions
 from servebench.paths import OURS, RESULTS
-from servebench.servers import TORCHKEEPER, Question, Running, serving
+from servebench.servers import TORCHKEEPER, Question, Running, pss, serving
 
 MODEL = """
 import torch
@@ -110,12 +110,6 @@ def load_rows(folder: Path, rounds: int) -> list[tuple[str, ...]]:
         seconds = (statistics.median(loads), statistics.median(answers), ratio)
         rows.append((name, *(f"{one:.2f}" for one in seconds)))
     return rows
-
-
-def pss(pid: int) -> float:
-    """A process's proportional share of memory, MB."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1000
 
 
 def ask(port: int, method: str, path: str) -> bytes:

@@ -14,9 +14,11 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from servebench.errors import BenchError
 from servebench.paths import OURS, THEIRS
@@ -278,13 +280,15 @@ def descendants(pid: int) -> list[int]:
     return [pid, *(below for child in children(pid) for below in descendants(child))]
 
 
+def pss(pid: int) -> float:
+    """The proportional set size of a process in MB (10^6 bytes)."""
+    return float(psutil.Process(pid).memory_full_info().pss) / 1e6
+
+
 def tree_memory(pid: int, itself: bool = True) -> float:
     """PSS of the process tree in MB (10^6 bytes), with or without its root."""
-    total = 0
+    total = 0.0
     for member in descendants(pid)[0 if itself else 1 :]:
-        try:
-            text = Path(f"/proc/{member}/smaps_rollup").read_text()
-        except OSError:
-            continue
-        total += next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")), 0)
-    return total * 1024 / 1e6
+        with suppress(psutil.Error):
+            total += pss(member)
+    return total

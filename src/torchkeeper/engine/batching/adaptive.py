@@ -37,7 +37,9 @@ PART = 0.9
 #: Waiting must be worth so many times what it costs: forecasts are wrong at times.
 MARGIN = 1.3
 #: Where any batch costs fewer seconds than this nobody waits: the event loop's timers count milliseconds.
-WORTH = 0.002
+WORTH = 0.001
+#: It looks again once this part of those who were expected have come: each look takes time of the front.
+LOOK = 0.75
 #: Lanes of which something is known at once; each description of a model is one of its own.
 LANES = 8
 #: Weight of the newest batch in what is told.
@@ -146,22 +148,25 @@ class Adaptive:
             return self._until
         if self._since is not None and self._since < view.lanes[0].oldest:
             self._since = None  # those with whom it waited have left
-        pause = self._pause(view, idle[0], now)
+        pause, joining = self._pause(view, idle[0], now)
         if now + pause <= now:
             return decision
         if self._since is None:
             self._since = now
-        self._until, self._enough = now + pause, waiting + max(waiting // 4, 1)
+        self._until, self._enough = now + pause, waiting + max(int(LOOK * joining), 1)
         return self._until
 
-    def _pause(self, view: View, idle: WorkerView, now: float) -> float:
-        """Seconds for which it pays to wait with this worker, the others being at work; 0: it goes now."""
+    def _pause(self, view: View, idle: WorkerView, now: float) -> tuple[float, float]:
+        """Seconds for which it pays to wait with this worker, the others being at work; 0: it goes now.
+
+        And how many are expected to have joined by then.
+        """
         waiting, workers = view.lanes[0].waiting, len(view.workers)
         lately = self._lately(view.lanes[0].lane)
         costs, forecast = lately.costs, lately.forecast
         room = min(self._batch_size, idle.most) - waiting
         if costs.a <= WORTH or room <= 0:
-            return 0.0
+            return 0.0, 0.0
         waited = 0.0 if self._since is None else now - self._since
         longest = min(PART * costs.a, self._max_delay) - waited
         alone = costs.seconds(waiting)
@@ -174,9 +179,9 @@ class Adaptive:
             soonest = free_in(others, costs.seconds, now)[0]
             longest = min(longest, soonest)
             worth *= min(soonest / alone, 1.0)
-        most, pause = 0.0, 0.0
+        most, pause, joining = 0.0, 0.0, 0.0
         for seconds, number in forecast.expected(now, longest):
             gain = min(number, room) * worth - MARGIN * price * seconds
             if gain > most:
-                most, pause = gain, seconds
-        return pause
+                most, pause, joining = gain, seconds, min(number, room)
+        return pause, joining

@@ -6,8 +6,9 @@ request is taken for one of those who have been away for longest.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import deque
-from math import log2
+from itertools import accumulate
 
 #: Seconds at the end of the first bin; each further one ends at sqrt(2) times as many: the last at 37 s.
 SHORTEST = 50e-6
@@ -18,13 +19,13 @@ REMEMBERED = 64.0
 TURNS = 4
 #: Answered batches at most whose clients are waited for.
 MOST = 32
+#: Times below this part of the longest one are not looked at: each takes time of the front.
+FINE = 1 / 32
 
 
 def bin_of(seconds: float) -> int:
     """The bin of a time; what is longer than all of them is in the last one."""
-    if seconds <= SHORTEST:
-        return 0
-    return min(int(2.0 * log2(seconds / SHORTEST)) + 1, len(EDGES) - 1)
+    return min(bisect_left(EDGES, seconds), len(EDGES) - 1)
 
 
 class Returns:
@@ -80,7 +81,8 @@ class Returns:
     def expected(self, now: float, longest: float) -> list[tuple[float, float]]:
         """How many of those away will be back in how many seconds from now: growing, up to `longest`."""
         if self._below is None:
-            self._below = self._summed()
+            total = self._total or 1.0
+            self._below = [count / total for count in accumulate(self._counts)]
         below, away = self._below, []
         for moment, count in self._groups:
             age = now - moment
@@ -89,18 +91,11 @@ class Returns:
                 away.append((age, back, count / (1.0 - back)))
         if not away:
             return []
+        edges = EDGES[bisect_left(EDGES, FINE * longest) : bisect_right(EDGES, longest)]
         return [
             (edge, sum(count * (_share(age + edge, below) - back) for age, back, count in away))
-            for edge in EDGES
-            if edge <= longest
+            for edge in edges
         ]
-
-    def _summed(self) -> list[float]:
-        total, below = 0.0, []
-        for count in self._counts:
-            total += count
-            below.append(total / self._total if self._total else 0.0)
-        return below
 
 
 def _share(seconds: float, below: list[float]) -> float:
