@@ -291,6 +291,21 @@ def test_a_handler_that_speaks_on_that_socket_is_killed(
     assert f"the process that has imported a handler {said}" in caplog.text
 
 
+@pytest.mark.parametrize("forked", [True, False], ids=["forked", "spawned"])
+def test_what_a_handler_starts_has_not_that_socket(play: Play, forked: bool) -> None:
+    asks = (
+        f"import subprocess, sys\nsource = {LINK!r} + 'print(link())'\n"
+        "said = subprocess.check_output([sys.executable, '-ISc', source], close_fds=False, text=True)\n"
+        "print('here', link().type.name, 'there', said, flush=True)\n"
+    )
+
+    async def act(version: Version) -> None:
+        _, witness = await version.load()
+        assert witness.lines[0] == "here SOCK_SEQPACKET there None"
+
+    play(LINK + asks + FINE, act, forked=forked)
+
+
 def test_only_a_child_of_the_process_that_imports_is_taken_for_a_worker_and_no_other_is_killed(
     play: Play,
 ) -> None:

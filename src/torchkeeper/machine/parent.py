@@ -21,12 +21,17 @@ def ends_with_this(command: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", __name__, str(os.getpid()), *command]
 
 
+def end_with(parent: int, number: int) -> bool:
+    """Has the kernel send this process a signal when its parent ends (Linux); False: that has ended."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
+    return os.getppid() == parent  # else it has ended before it could be noticed
+
+
 def main() -> None:
     """Entry of the child."""
     parent, *command = sys.argv[1:]
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() == int(parent):  # else it has ended before it could be noticed
+    if end_with(int(parent), signal.SIGTERM):
         os.execv(command[0], command)
 
 

@@ -179,7 +179,7 @@ class Launcher:
                 theirs.close()
         except BaseException:
             if first is not None:
-                first.failed()
+                first.release()
             raise
         return ours, model is not None
 

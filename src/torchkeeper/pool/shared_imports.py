@@ -42,8 +42,8 @@ class SharedImports:
         self._importing, self._resting = asyncio.Event(), False
         return True
 
-    def failed(self) -> None:
-        """The first worker could not be made, or nobody knows any more what became of its import."""
+    def release(self) -> None:
+        """Those who wait for a first worker's import wait no longer: it is settled, or will never be."""
         if self._importing is not None:
             self._importing.set()
             self._importing = None
@@ -56,7 +56,7 @@ class SharedImports:
         else:
             self._link = link
             logger.info("workers of %s share what process %d has imported", self._label, link.pid)
-        self.failed()
+        self.release()
         if self._resting:
             self.rest()
 
@@ -65,7 +65,7 @@ class SharedImports:
         if self._link is link:
             self._link = None
         else:
-            self.failed()
+            self.release()
 
     def rest(self) -> None:
         """There are no workers: nobody keeps imports for them, until there are."""

@@ -1,13 +1,16 @@
-"""What a process does right after it was forked: a name and random numbers of its own."""
+"""What those who fork workers do not hear, and what a fork has at once: a name and random numbers."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import random
+import signal
 import sys
 
 _PR_SET_NAME = 15
+#: The front alone decides when workers end: who forks them does not hear these; its forks do, from the first.
+UNHEARD = (signal.SIGINT, signal.SIGTERM)
 
 
 def call_process(name: str) -> None:

@@ -28,13 +28,11 @@ from torchkeeper.wire.messages import ModelSpec
 from torchkeeper.worker.channel import Channel
 from torchkeeper.worker.children import Children
 from torchkeeper.worker.crash_pipe import aim, stay_silent
-from torchkeeper.worker.fork import call_process, reseed
+from torchkeeper.worker.fork import UNHEARD, call_process, reseed
 from torchkeeper.worker.life_pipe import killed_with_the_front
 from torchkeeper.worker.loader import Imported, enter, import_handler, import_model_file
 from torchkeeper.worker.traces import Traces, threads
 
-#: The front alone decides when workers end: this process does not hear these; its forks do.
-_UNHEARD = (signal.SIGINT, signal.SIGTERM)
 _PACKET = 1 << 16
 #: Characters of a reason for the log and the description.
 _LONGEST_WHY = 1000
@@ -78,6 +76,7 @@ class ModelTemplate:
     """Imports, and forks what the front asks for over a socket of its own; each packet there is a frame."""
 
     def __init__(self, link: socket.socket, title: str) -> None:
+        link.set_inheritable(False)  # what the handler starts is not asked for forks
         self._link = link
         self._title = title
         #: Why forks would not be as good as workers that import for themselves; empty: they are.
@@ -119,12 +118,12 @@ class ModelTemplate:
             return seat
         gc.freeze()
         children = Children()
-        signal.pthread_sigmask(signal.SIG_BLOCK, _UNHEARD)
+        signal.pthread_sigmask(signal.SIG_BLOCK, UNHEARD)
         try:
             forked = self._fork(0)
         except (_CannotFork, _ForksEnd) as error:
             children.forget()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _UNHEARD)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, UNHEARD)
             self._why_not = str(error)
             self._decline()
             return seat
@@ -137,7 +136,7 @@ class ModelTemplate:
         seat.channel.ours = True
         aim(seat.crash)
         reseed(torchs=self._seeds_torch)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _UNHEARD)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, UNHEARD)
         return seat
 
     def _decline(self) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import array
-import ctypes
 import gc
 import importlib
 import io
@@ -21,16 +20,14 @@ import socket
 import sys
 import weakref
 
+from torchkeeper.machine.parent import end_with
 from torchkeeper.wire.frame_reader import FrameReader
 from torchkeeper.wire.frames import WORKER_FDS, Fork, Forked, TemplateReady, encode
 from torchkeeper.worker import main as worker_main
 from torchkeeper.worker.children import Children
-from torchkeeper.worker.fork import call_process, reseed
+from torchkeeper.worker.fork import UNHEARD, call_process, reseed
 from torchkeeper.worker.life_pipe import EXIT_ORPHANED
 
-_PR_SET_PDEATHSIG = 1
-#: The front alone decides when workers end: the template does not hear these; its forks do, from the first.
-_UNHEARD = (signal.SIGINT, signal.SIGTERM)
 #: What workers share; absent ones are the handler's own business.
 _SHARED_IMPORTS = (
     "numpy",
@@ -65,13 +62,6 @@ def _thread_count() -> int:
         return 1
 
 
-def die_with_parent(parent: int) -> None:
-    """Asks the kernel to end this process when its parent ends (Linux); leaves if that is already so."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit(EXIT_ORPHANED)
-
-
 class Template:
     """Forks on request and reports exits, over one socket to the front."""
 
@@ -83,7 +73,7 @@ class Template:
 
     def run(self, warnings: tuple[str, ...]) -> None:
         """Serves until the front closes the socket."""
-        for ignored in _UNHEARD:
+        for ignored in UNHEARD:
             signal.signal(ignored, signal.SIG_IGN)
         self._sock.sendall(encode(TemplateReady(os.getpid(), warnings)))
         while True:
@@ -111,7 +101,7 @@ class Template:
 
     def _fork(self, order: Fork, fds: list[int]) -> None:
         channel, out, err, life, crash, *link = fds
-        signal.pthread_sigmask(signal.SIG_BLOCK, _UNHEARD)  # until the fork can hear them
+        signal.pthread_sigmask(signal.SIG_BLOCK, UNHEARD)  # until the fork can hear them
         pid = os.fork()
         if pid == 0:
             worker_main.live(
@@ -120,7 +110,7 @@ class Template:
                 title=order.title,
                 link=link[0] if link else None,
             )
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _UNHEARD)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, UNHEARD)
         for fd in fds:
             os.close(fd)
         self._sock.sendall(encode(Forked(order.worker_id, pid)))
@@ -144,7 +134,7 @@ class Template:
         call_process(order.title)
         reseed()
         _leave_finalizers()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _UNHEARD)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, UNHEARD)
 
 
 def _leave_finalizers() -> None:
@@ -159,7 +149,8 @@ def main() -> None:
     parser.add_argument("--socket", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
     arguments = parser.parse_args()
-    die_with_parent(arguments.parent)
+    if not end_with(arguments.parent, signal.SIGKILL):
+        sys.exit(EXIT_ORPHANED)
     os.set_inheritable(arguments.socket, False)
     warnings = import_shared()
     with socket.socket(fileno=arguments.socket) as sock:
