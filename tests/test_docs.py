@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import msgspec
+
 from torchkeeper.config.layers import STRICT
 from torchkeeper.config.model_key import In, ModelKey
 from torchkeeper.config.model_settings import TABLE
 from torchkeeper.config.setting_key import Effect, SettingKey
 from torchkeeper.config.table import KEYS
+from torchkeeper.serving.description import Description, WorkerDescription
 from torchkeeper.wire import features
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -55,6 +58,18 @@ def test_the_configuration_page_says_what_can_be_set_for_a_model() -> None:
     page = (DOCS / "configuration.md").read_text()
     _, _, rows = page.partition("| key | default | meaning | said in | described |\n|---|---|---|---|---|\n")
     assert rows.partition("\n\n")[0].splitlines() == [model_row(row) for row in TABLE]
+
+
+def test_the_page_on_models_has_every_key_of_a_description_that_is_not_torchserves() -> None:
+    page = (DOCS / "management.md").read_text()
+    said = page.partition("## What a description says\n")[2].partition("\n## ")[0]
+    ours = [
+        field.encode_name
+        for kind in (Description, WorkerDescription)
+        for field in msgspec.structs.fields(kind)
+        if field.default is msgspec.UNSET and field.name not in ("deviceIds", "customizedMetadata")
+    ]
+    assert [name for name in ours if f"`{name}`" not in said] == []
 
 
 def test_the_compatibility_page_lists_the_settings_without_effect() -> None:

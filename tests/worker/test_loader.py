@@ -191,6 +191,7 @@ def test_what_is_said_of_input_and_output_holds(loading: Loading, decode: bool, 
 
 
 NET = "import torch\nprint('imported')\nclass Net(torch.nn.Module):\n    pass\n"
+INITIALISES = "    def initialize(self, context):\n        pass\n"
 BASED = "from torchkeeper.handler.base import BaseHandler\nclass Own(BaseHandler):\n    pass\n"
 
 
@@ -200,10 +201,12 @@ BASED = "from torchkeeper.handler.base import BaseHandler\nclass Own(BaseHandler
         ("h.py", BASED, NET, True),
         ("image_classifier", "", NET, True),
         ("h.py", "def handle(data, context):\n    return data\n", NET, False),
+        ("h.py", BASED + INITIALISES, NET, False),
+        ("h.py", "from torchkeeper.handler.vision import VisionHandler\n" + BASED + INITIALISES, NET, False),
         ("h.py", BASED, "raise SystemExit('told where it is loaded')\n", False),
         ("h.py", BASED, "", False),
     ],
-    ids=["own", "built-in", "of no base", "that leaves", "missing"],
+    ids=["own", "built-in", "of no base", "initialises itself", "knows others", "that leaves", "missing"],
 )
 def test_the_file_of_a_models_class_is_imported_ahead_for_those_who_load_it(
     loading: Loading, capsys: pytest.CaptureFixture[str], handler: str, source: str, net: str, there: bool

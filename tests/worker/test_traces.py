@@ -19,13 +19,20 @@ THREAD = (
 )
 
 
-def obstacles(folder: Path, source: str) -> str:
-    """What is said of a process once it has run some source, with heavy libraries where it wants them."""
+def obstacles(folder: Path, source: str, *, names: bool = False) -> str:
+    """What is said of a process once it has run some source, with heavy libraries where it wants them.
+
+    With `names` it is a module, and what it holds is looked at.
+    """
+    looks, said = "", source
+    if names:
+        (folder / "mine.py").write_text(source)
+        source, looks = f"import sys\nsys.path.insert(0, {str(folder)!r})\nimport mine", repr(str(folder))
     whole = (
         "import os, sys\nfrom torchkeeper.worker.traces import Traces\nbefore = Traces.now()\n"
-        f"exec({source!r}, {{}})\nprint(*before.obstacles(), sep='; ', flush=True)\nos._exit(0)"
+        f"exec({source!r}, {{}})\nprint(*before.obstacles({looks}), sep='; ', flush=True)\nos._exit(0)"
     )
-    heavy = "numpy" in source or "torch" in source
+    heavy = "numpy" in said or "torch" in said
     environ = {**(os.environ if heavy else light_environ(folder / "light")), "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", whole], env=environ, capture_output=True, text=True, timeout=60
@@ -71,3 +78,28 @@ def test_what_forks_would_share_or_miss_is_told(tmp_path: Path, source: str, sai
 )
 def test_what_passes_or_can_be_shared_is_not(tmp_path: Path, source: str) -> None:
     assert obstacles(tmp_path, source) == ""
+
+
+def test_generators_that_a_handler_keeps_are_told_of(tmp_path: Path) -> None:
+    source = (
+        "import random\nimport numpy\nimport torch\nfrom random import Random\n"
+        "one, two, three, four = (\n"
+        "    random.Random(), numpy.random.default_rng(), numpy.random.RandomState(), torch.Generator()\n)\n"
+    )
+    told = "; ".join(
+        f"it made a generator of random numbers (mine.{name})" for name in ("four", "one", "three", "two")
+    )
+    assert obstacles(tmp_path, source, names=True) == told
+    assert obstacles(tmp_path, source) == "", "only of modules of its folder"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import random\nkind, system, function = random.Random, random.SystemRandom(), random.random",
+        "import random\nthe_one_of_all = random.random.__self__",
+        "import numpy, torch\none, other = numpy.random.mtrand._rand, torch.default_generator",
+    ],
+)
+def test_those_that_are_seeded_anew_in_each_fork_or_are_nobodys_are_not(tmp_path: Path, source: str) -> None:
+    assert obstacles(tmp_path, source, names=True) == ""

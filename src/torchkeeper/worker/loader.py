@@ -69,9 +69,10 @@ def import_handler(spec: ModelSpec) -> Imported:
 
 
 def import_model_file(spec: ModelSpec, imported: Imported) -> None:
-    """Imports the file of the model's class for a BaseHandler, whose `initialize` finds it imported then.
+    """Imports the file of the model's class ahead of BaseHandler's `initialize`, which finds it imported.
 
-    What fails here fails there again, and is told then.
+    A handler's own `initialize` may do so by another rule, or not at all. What fails here fails there again,
+    and is told then.
     """
     file = (spec.manifest.get("model") or {}).get("modelFile")
     if not file or not _loads_model_files(imported):
@@ -88,8 +89,13 @@ def _loads_model_files(imported: Imported) -> bool:
     if imported.module is None:
         classes = [_builtin_class(imported.handler.module)]
     else:
-        classes = [one for one in vars(imported.module).values() if isinstance(one, type) and one is not base]
-    return base is not None and any(base in one.__mro__ for one in classes)
+        named = getattr(imported.module, imported.handler.function, None)
+        classes = [named] if isinstance(named, type) else _own_classes(imported.module)
+    return base is not None and any(base in one.__mro__ and _initialised_here(one) for one in classes)
+
+
+def _initialised_here(handler: Any) -> bool:
+    return str(getattr(handler.initialize, "__module__", "")).startswith("torchkeeper.")
 
 
 def _imported(text: str, model_dir: Path) -> Imported:
@@ -220,13 +226,15 @@ def _user_module(handler: HandlerText, model_dir: Path) -> ModuleType | None:
         raise
 
 
+def _own_classes(module: ModuleType) -> list[type]:
+    """The classes that the module itself defines."""
+    name = module.__name__
+    return [one for one in vars(module).values() if isinstance(one, type) and one.__module__ == name]
+
+
 def _own_class(module: ModuleType, function: str) -> type:
     """The handler class that the module itself defines: the only one, else the only one with `handle`."""
-    own = [
-        member
-        for member in vars(module).values()
-        if isinstance(member, type) and member.__module__ == module.__name__
-    ]
+    own = _own_classes(module)
     found = handler_classes(own, lambda one: callable(getattr(one, DEFAULT_FUNCTION, None)))
     if len(found) != 1:
         raise HandlerNotFound(

@@ -100,7 +100,7 @@ class ModelTemplate:
             before = _traces()
             found = import_handler(spec)
             import_model_file(spec, found)
-            self._why_not = _obstacles(before)
+            self._why_not = _obstacles(before, found)
         self.bounds_threads = count is not None and count == _torchs_threads()
         self._seeds_torch = not _torchs_seed_is_chosen()
         return found
@@ -249,11 +249,12 @@ def _traces() -> Traces | None:
     return None
 
 
-def _obstacles(before: Traces | None) -> str:
+def _obstacles(before: Traces | None, found: Imported) -> str:
     """Why an import cannot be shared; empty: it can."""
+    file = getattr(found.module, "__file__", None)
     if before is not None:
         with contextlib.suppress(OSError):
-            return "; ".join(before.obstacles())
+            return "; ".join(before.obstacles(os.path.dirname(file) if file else None))
     return "what it left behind cannot be seen: there is no /proc"
 
 

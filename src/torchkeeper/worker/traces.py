@@ -1,7 +1,8 @@
 """What an import leaves behind in its process, and whether forks of it could do without or share it.
 
 A fork has its parent's memory, but not its threads, children and timers; and descriptors, shared memory and
-temporary files would be the same ones in all forks, where each worker has its own otherwise.
+temporary files would be the same ones in all forks, where each worker has its own otherwise. So would
+generators of random numbers that the handler keeps.
 """
 
 from __future__ import annotations
@@ -44,8 +45,12 @@ class Traces:
         tempfile._name_sequence = None  # type: ignore[attr-defined]  # nothing public tells
         return cls(_descriptors(), _mappings(), random.getstate(), _numpy_state())
 
-    def obstacles(self) -> Iterator[str]:
-        """Sentences about what has come since, for which forks would not be as good as imports."""
+    def obstacles(self, folder: str | None = None) -> Iterator[str]:
+        """Sentences about what has come since, for which forks would not be as good as imports.
+
+        Args:
+            folder: where the handler's modules lie, if they are user's: what these hold is looked at.
+        """
         yield from _absent_in_forks()
         for _, what in sorted(_descriptors() - self.descriptors):
             if what not in _HARMLESS:
@@ -58,6 +63,9 @@ class Traces:
             yield "it seeded or used `random`"
         if _numpy_state() != self.numpy:
             yield "it seeded or used `numpy.random`"
+        if folder is not None:
+            for name in sorted(_generators(folder)):
+                yield f"it made a generator of random numbers ({name})"
 
 
 def _absent_in_forks() -> Iterator[str]:
@@ -98,6 +106,26 @@ def _mappings() -> frozenset[str]:
     with open("/proc/self/maps") as file:
         fields = [line.split(maxsplit=5) for line in file]
     return frozenset(field[5].strip() for field in fields if field[1].startswith("rw") and field[1][3] == "s")
+
+
+def _generators(folder: str) -> Iterator[str]:
+    """The names of generators in the modules of a folder; forks would all draw the same from each."""
+    numpys, torch = getattr(sys.modules.get("numpy"), "random", None), sys.modules.get("torch")
+    known = [
+        *(getattr(numpys, name, None) for name in ("Generator", "RandomState")),
+        *(random.Random, getattr(torch, "Generator", None)),
+    ]
+    kinds = tuple(kind for kind in known if isinstance(kind, type))
+    # Those of the libraries themselves, of which each fork has its own.
+    numpys_own = getattr(getattr(numpys, "mtrand", None), "_rand", None)
+    own = getattr(random.seed, "__self__", None), numpys_own, getattr(torch, "default_generator", None)
+    for module in tuple(sys.modules.values()):
+        if os.path.dirname(getattr(module, "__file__", None) or "") != folder:
+            continue
+        for name, value in tuple(vars(module).items()):
+            drawn = issubclass(type(value), kinds) and not issubclass(type(value), random.SystemRandom)
+            if drawn and not any(value is one for one in own):
+                yield f"{module.__name__}.{name}"
 
 
 def _numpy_state() -> Any:
