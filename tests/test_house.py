@@ -78,8 +78,10 @@ PURE = (
         "pool.life",
         "engine.batching",
         "engine.retry",
+        "engine.weighing",
     ),
     *(
+        "config.batch_rules",
         "config.exposure",
         "config.kserve_pod",
         "config.pods",

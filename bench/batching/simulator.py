@@ -148,7 +148,8 @@ class Simulation:
     def _arrived(self, client: int, now: float) -> None:
         if not self.load.answered:
             self._again(client, now)
-        if self.policy.admit(LANE, len(self._queue), self._views, now) is not None:
+        waiting, most = len(self._queue), self.model.batch
+        if self.policy.admit(LANE, waiting, self._views, now, most) is not None:
             self.outcome.refused += 1
             return
         self._queue.append((now, client))

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from torchkeeper.config.batch_rules import unreadable
 from torchkeeper.config.model_config import ReplacingConfig, parse_model_config, read_replacing
 from torchkeeper.config.model_settings import GivenSettings
 
@@ -130,3 +131,74 @@ def test_an_unreadable_file_of_the_archives_leaves_the_operators() -> None:
 def test_the_operators_file_is_strict(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         read_replacing(text, "their.yaml")
+
+
+COSTS = "items, bytes, elements or the name of a request header"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("batchCost: bytes\n", "batchCost: bytes needs maxBatchCost, the most that a batch may cost"),
+        ("batchCost: X-Tokens\n", "batchCost: X-Tokens needs maxBatchCost"),
+        ("maxBatchCost: 7\n", f"maxBatchCost needs batchCost, which says what requests cost: {COSTS}"),
+        ("batchCost: two words\nmaxBatchCost: 7\n", f"batchCost: 'two words' must be {COSTS}"),
+        ("batchCost: Bytes\nmaxBatchCost: 7\n", f"batchCost: 'Bytes' must be {COSTS}"),
+        ("batchCost: [bytes]\nmaxBatchCost: 7\n", "batchCost: ['bytes'] must be"),
+        ("batchCost: 3\nmaxBatchCost: 7\n", "batchCost: 3 must be"),
+        ("batchCost: ''\nmaxBatchCost: 7\n", "batchCost: '' must be"),
+        *[
+            (f"batchCost: bytes\nmaxBatchCost: {bound}\n", "must be a number above 0")
+            for bound in ("0", "-1", ".inf", ".nan", "many", "true", "[7]", "9007199254740993", "''")
+        ],
+        ("batchBy: size\n", "batchBy: 'size' must be shape"),
+        ("batchBy: [shape]\n", "batchBy: ['shape'] must be shape"),
+    ],
+)
+def test_what_is_wrong_with_costs_refuses_the_model(text: str, why: str) -> None:
+    given, complaints = parse_model_config(text, FILE)
+    assert why in given.refused[0]
+    assert given.refused[0].startswith(f"{FILE}: ")
+    assert not complaints
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "batchCost: items\n",
+        "batchCost: items\nmaxBatchCost: 4\n",
+        "batchCost: X-Tokens\nmaxBatchCost: 0.5\nbatchBy: shape\n",
+        "batchBy: shape\n",
+    ],
+)
+def test_costs_and_shapes(text: str) -> None:
+    given, complaints = parse_model_config(text, FILE)
+    assert not given.refused
+    assert not complaints
+
+
+def test_a_cost_and_its_bound_may_stand_in_two_files() -> None:
+    over = read_replacing("maxBatchCost: 8\n", "their.yaml")
+    assert not parse_model_config("batchCost: bytes\nmaxBatchCost: 4\n", FILE, over)[0].refused
+    (sentence,) = parse_model_config("", FILE, over)[0].refused
+    assert "maxBatchCost needs batchCost" in sentence
+    with pytest.raises(ValueError, match="batchBy: 'size' must be shape"):
+        read_replacing("batchBy: size\n", "their.yaml")
+
+
+@pytest.mark.parametrize(
+    ("cost", "by", "envelope", "why"),
+    [
+        ("elements", None, None, None),
+        ("elements", "shape", "kservev2", None),
+        ("bytes", None, "json", None),
+        ("elements", None, "json", "batchCost: elements needs requests with tensors"),
+        ("items", "shape", "body", "batchBy: shape needs requests with tensors"),
+        ("bytes", "shape", "kserve", "those of this server come as kserve"),
+    ],
+)
+def test_whose_requests_have_tensors(
+    cost: str, by: str | None, envelope: str | None, why: str | None
+) -> None:
+    said = unreadable(cost, by, envelope)
+    assert said is None if why is None else why in str(said)

@@ -54,6 +54,9 @@ OTHER: dict[str, Any] = {
     "quarantineTimeInSec": 60,
     "batchPolicy": "delay",
     "latencyTarget": 50,
+    "batchCost": "bytes",
+    "maxBatchCost": 12.5,
+    "batchBy": "shape",
     "preload": False,
     "shareImports": False,
     "autoscale": True,
@@ -122,7 +125,7 @@ def test_a_value_of_no_type_costs_the_key_in_yaml_and_names_it(row: Any) -> None
     found = {"batchSize": 2, row.name: {"no": "value"}}
     told, warnings = parse_model_config(json.dumps(found), "m.yaml")
     assert told.raw == found
-    if row.rule.refuses is not None:
+    if row.rule.refuses is not None or row.rule.strict:
         assert (told.values(), warnings) == ({"batch_size": 2}, ())
         assert told.refused[0].startswith(f"m.yaml: {row.name}")
     elif In.YAML in row.places:

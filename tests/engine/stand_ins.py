@@ -14,6 +14,7 @@ from torchkeeper.engine.batching.policy import Event as PolicyEvent
 from torchkeeper.engine.batching.policy import Lane, Policy, Send, View, WorkerView
 from torchkeeper.engine.dispatch import Dispatcher
 from torchkeeper.engine.stream import Stream
+from torchkeeper.engine.weighing import weigher
 from torchkeeper.metrics.instruments import Meter
 from torchkeeper.pool.life import Event, Life
 from torchkeeper.pool.process import WorkerProcess
@@ -132,8 +133,10 @@ class Told(Policy):
     def learned(self) -> Mapping[str, float]:
         return self._other.learned()
 
-    def admit(self, lane: Lane, waiting: int, workers: Sequence[WorkerView], now: float) -> str | None:
-        return self._other.admit(lane, waiting, workers, now)
+    def admit(
+        self, lane: Lane, waiting: int, workers: Sequence[WorkerView], now: float, most: int
+    ) -> str | None:
+        return self._other.admit(lane, waiting, workers, now, most)
 
     def decide(self, view: View, now: float) -> Send | float | None:
         return self.wants.pop(0) if self.wants else self._other.decide(view, now)
@@ -155,8 +158,10 @@ class Dispatching:
         retry: bool = True,
         job_ticket: bool = False,
         max_response_size: int = 1000,
+        **costs: Any,
     ) -> None:
         settings = ModelSettings(
+            **costs,
             batch_size=batch_size,
             job_queue_size=limit,
             job_queue_bytes=limit_bytes,
@@ -176,6 +181,7 @@ class Dispatching:
             lambda named: "No worker is available",
             lambda: self.times,
             self.samples.append,
+            weigher(settings, None),
         )
         self.dispatcher.measure()
         self.dispatcher.on_availability(None)

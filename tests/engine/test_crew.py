@@ -103,6 +103,22 @@ async def test_a_batch_whose_memory_did_not_suffice_even_for_one_has_not_fitted(
 
 
 @in_loop
+async def test_batches_that_leave_others_waiting_say_how_many_go_together() -> None:
+    crew = Crew(8)
+    crew.join(hands_of(1))
+    crew.took(1, more=False)
+    assert crew.usual == crew.most == 8, "nobody else was there"
+    for _ in range(60):
+        crew.took(3, more=True)
+    assert crew.usual == crew.most == 3
+    crew.took(1, more=False)
+    assert crew.usual == 3
+    for _ in range(60):
+        crew.took(8, more=False)
+    assert crew.usual == 8, "so many went together"
+
+
+@in_loop
 async def test_how_long_workers_are_busy_is_said_of_what_runs_and_of_what_is_prepared() -> None:
     crew = Crew(4)
     first, second, idle = hands_of(1), hands_of(2), hands_of(3)

@@ -23,7 +23,14 @@ from torchkeeper.engine.batching.greedy import PREPARE_BELOW
 from torchkeeper.engine.batching.policies import make_policy
 from torchkeeper.engine.batching.policy import Arrived, Done, Left, Lost, Send, Sent
 from torchkeeper.engine.stream import FULL, OVERFULL, Closed
-from torchkeeper.errors import PredictionFailed, Quarantined, QueueFull, ServiceUnavailable, WorkerDied
+from torchkeeper.errors import (
+    BadRequest,
+    PredictionFailed,
+    Quarantined,
+    QueueFull,
+    ServiceUnavailable,
+    WorkerDied,
+)
 from torchkeeper.pool.worker import NOBODY, Loss, Refusal
 from torchkeeper.wire.frames import WireError, encode_parts, encode_replies
 from torchkeeper.wire.messages import Failure, Kind, Reply, Sample
@@ -61,6 +68,62 @@ async def test_descriptions_go_one_by_one() -> None:
         at_work.ask(name, Kind.DESCRIBE)
     await turns()
     assert at_work.batches()[0] == ["a"]
+
+
+@in_loop
+async def test_a_batch_costs_no_more_than_it_may() -> None:
+    at_work = Dispatching(batch_size=4, batch_cost="bytes", max_batch_cost=6.0)
+    at_work.ask("first")
+    await turns()
+    for name in ("aa", "bbbb", "c", "0123456789", "d", "e"):
+        at_work.ask(name)
+    for _ in range(5):
+        await turns()
+        at_work.answer()
+    assert at_work.batches() == [["first"], ["aa", "bbbb"], ["c"], ["0123456789"], ["d", "e"]]
+
+
+@in_loop
+async def test_a_request_whose_cost_is_not_known_is_refused_and_leaves_nothing() -> None:
+    at_work = Dispatching(batch_size=4, batch_cost="X-Tokens", max_batch_cost=6.0)
+    with pytest.raises(BadRequest, match="needs a header X-Tokens"):
+        at_work.ask("a")
+    assert at_work.dispatcher.waiting == 0
+    assert at_work.policy.events == []
+
+
+@in_loop
+async def test_what_was_put_back_costs_what_it_did() -> None:
+    at_work = Dispatching(workers=2, batch_size=4, batch_cost="bytes", max_batch_cost=2.0)
+    for name in "abcd":
+        at_work.ask(name)
+    await turns()
+    assert (at_work.batches(0), at_work.batches(1)) == ([["a", "b"]], [["c", "d"]])
+    at_work.ask("e")
+    at_work.die(0)
+    at_work.answer(place=1)
+    for _ in range(3):
+        await turns()
+        at_work.answer(place=1)
+    assert at_work.batches(1) == [["c", "d"], ["a"], ["b"], ["e"]]
+
+
+@in_loop
+async def test_who_waits_for_small_batches_is_expected_late(clock: Clock) -> None:
+    """Of four that may be in a batch two fit: those ahead take twice as many batches."""
+    at_work = Dispatching(batch_size=4, limit=200, batch_cost="bytes", max_batch_cost=2.0)
+    for _ in range(160):
+        at_work.ask("x")
+    await turns()
+    for _ in range(76):
+        clock.now += 1.0
+        at_work.answer()
+        await turns()
+    assert at_work.dispatcher.waiting == 4, "behind one batch that runs and one that is prepared"
+    with pytest.raises(QueueFull) as refused:
+        at_work.ask("y", patience=5.0)
+    assert "would be answered in about 5 s" in str(refused.value.cause)
+    at_work.ask("y", patience=6.0)
 
 
 @in_loop

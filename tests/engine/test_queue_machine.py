@@ -57,10 +57,22 @@ class Machine(RuleBasedStateMachine):
 
     # --- what is asked -----------------------------------------------------------------------------------
 
-    @initialize(limit=st.integers(0, 9), beyond=st.integers(0, 2), size=st.integers(5, 60))
-    def begin(self, limit: int, beyond: int, size: int) -> None:
+    @initialize(
+        limit=st.integers(0, 9),
+        beyond=st.integers(0, 2),
+        size=st.integers(5, 60),
+        cost=st.none() | st.integers(1, 20),
+    )
+    def begin(self, limit: int, beyond: int, size: int, cost: int | None) -> None:
         self.bounds = Bounds(limit, beyond, size)
-        self.queue = EntryQueue(limit, size, self.told.append, lambda: self.bounds.beyond)
+        self.cost = cost
+        self.queue = EntryQueue(limit, size, self.told.append, lambda: self.bounds.beyond, (4, cost))
+
+    def affordable(self, entries: list[Entry]) -> list[Entry]:
+        """As many of the first ones as may cost what a batch may, but one."""
+        while self.cost is not None and len(entries) > 1 and sum(one.cost for one in entries) > self.cost:
+            entries = entries[:-1]
+        return entries
 
     @rule(lane=LANES, sizes=st.lists(st.integers(0, 12), min_size=1, max_size=4))
     def put(self, lane: str, sizes: list[int]) -> None:
@@ -70,6 +82,7 @@ class Machine(RuleBasedStateMachine):
     def put_one(self, lane: str, size: int) -> None:
         self.now += 1
         entry = Entry(Input("", Kind.PREDICT, (), {}), self.loop.create_future(), self.now, size, lane)
+        entry.cost = size
         count, bounds = len(self.line), self.bounds
         full = count >= bounds.limit + bounds.beyond
         heavy = count > 0 and sum(one.size for one in self.line) + size > bounds.size
@@ -98,7 +111,8 @@ class Machine(RuleBasedStateMachine):
     @rule(lane=LANES, limit=COUNTS, then_look=st.booleans())
     def take(self, lane: str, limit: int, then_look: bool) -> None:
         taken = self.queue.take(lane, limit)
-        assert taken == self.waiting(lambda entry: entry.lane == lane and not entry.retried)[:limit]
+        first = self.waiting(lambda entry: entry.lane == lane and not entry.retried)[:limit]
+        assert taken == self.affordable(first)
         self.remove(taken)
         self.taken += taken
         if then_look:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from models.stand_in import House, archive, said
-from torchkeeper.errors import ArchiveError, RequirementsFailed
+from models.stand_in import House, archive, request, said
+from torchkeeper.errors import ArchiveError, BadRequest, RequirementsFailed
 from torchkeeper.machine.hardware import cpu_count
 from torchkeeper.models.builder import worker_environ
 from torchkeeper.models.registry import Wish
+from torchkeeper.serving.description import describe
 
 
 async def scaled(house: House, *counts: int) -> list[int | None]:
@@ -171,6 +172,35 @@ def test_what_is_wrong_with_execution_refuses_the_model(tmp_path: Path) -> None:
         "model-config.yaml: execution.thread is no key of it; did you mean threads?" in raised.value.message
     )
     assert not house.models.names()
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        ("batchCost: bytes\n", "model-config.yaml: batchCost: bytes needs maxBatchCost"),
+        ("batchCost: elements\nmaxBatchCost: 9\n", "those of this server come as json"),
+    ],
+)
+def test_costs_that_cannot_be_known_refuse_the_model(tmp_path: Path, config: str, why: str) -> None:
+    house = House(tmp_path, "service_envelope=json\n")
+    archive(house.store, "m", config=config)
+    with pytest.raises(ArchiveError, match=why):
+        asyncio.run(house.models.register(Wish("m-1.0.mar", given=said(initial_workers=1))))
+
+
+def test_costs_are_described_and_weighed(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    archive(house.store, "m", config="batchCost: X-Tokens\nmaxBatchCost: 9\nbatchSize: 4\n")
+
+    async def run() -> None:
+        found = await house.models.register(Wish("m-1.0.mar", given=said(initial_workers=1)))
+        await found.pool.settled()
+        assert describe(found).batching == {"policy": "adaptive", "batchCost": "X-Tokens", "maxBatchCost": 9}
+        with pytest.raises(BadRequest, match="needs a header X-Tokens"):
+            found.dispatcher.submit(request())
+        await house.models.unregister("m", None, 1.0)
+
+    asyncio.run(run())
 
 
 def test_threads_of_a_model_are_what_it_says(tmp_path: Path) -> None:

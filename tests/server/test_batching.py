@@ -1,8 +1,10 @@
-"""Batches of a real worker: what adaptive batching learns of them is told."""
+"""Batches of a real worker: what adaptive batching learns of them is told, and what they may cost holds."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+
+import httpx
 
 from conftest import Start, eventually  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
@@ -18,17 +20,32 @@ def handle(data, context):
 """
 
 
-def test_what_was_learned_is_in_the_description_and_the_metrics(serve: Start) -> None:
-    server = serve({"slow": HANDLER}, "batchSize: 8\nminWorkers: 1\nmaxWorkers: 1\n")
+def test_what_was_learned_and_what_batches_cost_is_in_the_description_and_the_metrics(serve: Start) -> None:
+    config = "batchSize: 8\nminWorkers: 1\nmaxWorkers: 1\nbatchCost: X-Tokens\nmaxBatchCost: 6\n"
+    server = serve({"slow": HANDLER}, config)
+    together = set()
+
+    def ask(tokens: str | None) -> httpx.Response:
+        headers = {} if tokens is None else {"x-tokens": tokens}
+        return server.client.post("/predictions/slow", content=b"x", headers=headers)
 
     def asked() -> bool:
         with ThreadPoolExecutor(4) as threads:
-            list(threads.map(lambda _: server.client.post("/predictions/slow", content=b"x"), range(40)))
-        return "batching" in server.manage.get("/models/slow").json()[0]
+            together.update(answer.text for answer in threads.map(ask, ["2"] * 40))
+        return "fixedMs" in server.manage.get("/models/slow").json()[0]["batching"]
 
     eventually(asked)
+    assert together <= {"1", "2", "3"}, "four of two cost more than six"
+    with ThreadPoolExecutor(8) as threads:
+        assert {answer.text for answer in threads.map(ask, ["9"] * 8)} == {"1"}
+    for tokens, why in ((None, "needs a header X-Tokens"), ("many", "must be a number from 0")):
+        refused = ask(tokens)
+        assert refused.status_code == 400
+        assert why in refused.json()["message"]
     (told,) = server.manage.get("/models/slow").json()
-    assert told["batching"]["policy"] == "adaptive"
+    assert (
+        told["batching"].items() >= {"policy": "adaptive", "maxBatchCost": 6, "batchCost": "X-Tokens"}.items()
+    )
     assert told["batching"]["fixedMs"] + told["batching"]["eachMs"] >= 5
     assert 0 < told["batching"]["meanFill"] <= 1
     page = server.metrics.get("/metrics").text

@@ -6,12 +6,12 @@ Source of keys and meanings: TorchServe's model-config.yaml. Pure; the text come
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
-from torchkeeper.config import execution_rules
+from torchkeeper.config import batch_rules, execution_rules
 from torchkeeper.config.model_key import In, SettingSource, Told
 from torchkeeper.config.model_settings import TABLE, GivenSettings
 from torchkeeper.wire.yaml_text import read_yaml
@@ -38,19 +38,19 @@ def read_replacing(text: str, where: str) -> ReplacingConfig:
     found = read_yaml(text)
     if not isinstance(found, dict):
         raise ValueError("it is not a mapping")
-    given, complaints = parse_model_config(text, where)
+    given, complaints = parse_model_config(text, where, whole=False)
     if said := (*given.refused, *complaints):
         raise ValueError(said[0].removeprefix(f"{where}: ").removesuffix(" and is ignored"))
     return ReplacingConfig(where, found)
 
 
 def parse_model_config(
-    text: str, where: str, over: ReplacingConfig | None = None
+    text: str, where: str, over: ReplacingConfig | None = None, *, whole: bool = True
 ) -> tuple[GivenSettings, tuple[str, ...]]:
     """The server's part of a model-config.yaml, and sentences about what was ignored.
 
     As in TorchServe a wrong type costs the key and an unreadable file the whole; both are said. Keys of
-    `over` take the place of its own, whole sections too.
+    `over` take the place of its own, whole sections too. Without `whole` it may lack what another file says.
     """
     found, unread = _mapping(text, where)
     places = dict.fromkeys(found, where)
@@ -58,6 +58,8 @@ def parse_model_config(
         found, places = {**found, **over.found}, {**places, **dict.fromkeys(over.found, over.where)}
     kept, lost = _sendable(found)
     given, complaints = _given(kept, where, places)
+    if whole and (sentence := batch_rules.unpaired(kept)) is not None:
+        given = replace(given, refused=(*given.refused, f"{where}: {sentence}"))
     return given, (*unread, *complaints, *(f"{where}: {sentence} and is ignored" for sentence in lost))
 
 
@@ -89,6 +91,8 @@ def _given(
             told[row.attribute] = Told(row.rule.plain(value), SettingSource.YAML, places[row.name])
         elif row.rule.refuses is not None:
             refused.append(str(row.rule.refuses(value)))
+        elif row.rule.strict:
+            refused.append(row.complaint(value))
         else:
             complaints.append(f"{where}: {row.complaint(value)} and is ignored")
     low, high = told.get("min_workers"), told.get("max_workers")

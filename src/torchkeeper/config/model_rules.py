@@ -39,8 +39,10 @@ class Rule(Generic[T]):
     #: What holds of the operator's word and the archive's, where neither simply wins.
     meet: Callable[[T, T], T] | None = None
     #: What is wrong with a value, in a sentence that refuses the model; without such a function a wrong value
-    #: costs the key alone, as in TorchServe.
+    #: costs the key alone, as in TorchServe, unless the rule is strict.
     refuses: Callable[[Any], str | None] | None = None
+    #: Whether a wrong value refuses the model where there is no such function.
+    strict: bool = False
 
 
 def _is_whole(value: object, low: int, high: int) -> bool:

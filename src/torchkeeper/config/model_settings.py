@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar, cast
 
-from torchkeeper.config import execution_rules
+from torchkeeper.config import batch_rules, execution_rules
 from torchkeeper.config import model_rules as rules
 from torchkeeper.config.model_key import In, ModelKey, SettingSource, Told
 from torchkeeper.config.model_rules import (
@@ -212,6 +212,23 @@ class ModelSettings:
         In.YAML,
         "in how long 99 of 100 requests that are taken are to be answered; 0: no matter",
         unit="ms",
+    )
+    batch_cost: str = _row(
+        batch_rules.batch_cost,
+        batch_rules.ITEMS,
+        "batchCost",
+        In.YAML,
+        "what a request costs: items (1), bytes, elements of its tensors, or what a request header says",
+    )
+    max_batch_cost: float | None = _row(
+        batch_rules.max_batch_cost,
+        None,
+        "maxBatchCost",
+        In.YAML,
+        "what a batch of several requests costs at most",
+    )
+    batch_by: str | None = _row(
+        batch_rules.batch_by, None, "batchBy", In.YAML, "shape: a batch has tensors of equal shapes only"
     )
     preload: bool = _row(boolean, True, "preload", In.YAML, "workers are forked from a process with torch")
     share_imports: bool = _row(

@@ -16,6 +16,9 @@ from torchkeeper.pool.worker import Worker
 
 logger = logging.getLogger(__name__)
 
+#: Weight of the newest batch in the mean of those behind which others waited.
+_NEWEST = 0.1
+
 
 class Crew:
     """Hands by worker; `batch_size` requests may be in a batch."""
@@ -29,6 +32,9 @@ class Crew:
         self._views: list[WorkerView] = []
         #: By the device whose memory did not suffice for a whole batch.
         self._bounds: dict[int | None, BatchBound] = {}
+        #: Requests of a batch behind which others wait, lately: costs and shapes may keep it small.
+        self.usual = batch_size
+        self._lately = float(batch_size)
 
     def join(self, hands: Hands) -> None:
         """A worker serves from now on."""
@@ -36,6 +42,12 @@ class Crew:
             hands.view.most = bound.most
         self.serving[hands.worker.worker_id] = hands
         self._look()
+
+    def took(self, count: int, *, more: bool) -> None:
+        """A batch of `count` was taken, of requests that may not go all together; `more` wait."""
+        if more or count > self._lately:
+            self._lately += _NEWEST * (count - self._lately)
+            self.usual = max(round(self._lately), 1)
 
     def finished(self, worker: Worker, count: int, too_large: int) -> None:
         """A batch of `count` is answered; `too_large`: of so many at once, the memory did not suffice.
@@ -100,11 +112,11 @@ class Crew:
 
     @property
     def most(self) -> int:
-        """Requests that a batch may have, where the memory suffices for most."""
+        """Requests that a batch may have, where the memory suffices for most; as many as they had lately."""
         if not self._bounds:
-            return self._batch_size
-        mosts = (min(hands.view.most, self._batch_size) for hands in self.serving.values())
-        return max(mosts, default=self._batch_size)
+            return self.usual
+        mosts = (min(hands.view.most, self.usual) for hands in self.serving.values())
+        return max(mosts, default=self.usual)
 
     def busy_for(self, now: float, seconds: Callable[[int], float]) -> list[float]:
         """In how many seconds each that serves will have answered what it holds, the soonest first.

@@ -3,8 +3,7 @@
 Owns the queue and what is in the workers' hands. It obeys the batching policy, counts the response timeout
 from the moment a batch is the first in its worker's hands, and sees to it that every accepted request gets
 exactly one answer, whatever becomes of the worker: what was prepared goes elsewhere, what ran is sent again
-once, alone. Times are time.monotonic(), which is the event loop's clock, but finer: uvloop's counts
-milliseconds.
+once, alone. Times are time.monotonic(): the event loop's clock, but finer than uvloop's milliseconds.
 """
 
 from __future__ import annotations
@@ -24,20 +23,14 @@ from torchkeeper.engine.crew import Crew
 from torchkeeper.engine.in_hand import Hands, InHand
 from torchkeeper.engine.quarantine import Held, Quarantine
 from torchkeeper.engine.queue import Entry, EntryQueue, size_of
-from torchkeeper.engine.retry import Fate, fate_of
+from torchkeeper.engine.retry import Fate, fate_of, tell
 from torchkeeper.engine.stream import Stream
 from torchkeeper.engine.tempo import Tempo
+from torchkeeper.engine.weighing import Weigh
 from torchkeeper.errors import PredictionFailed, WorkerDied
 from torchkeeper.metrics.instruments import Meter
 from torchkeeper.pool.worker import Loss, Refusal, Worker
-from torchkeeper.wire.frames import (
-    Cancel,
-    Intermediate,
-    Message,
-    Replies,
-    batch_pieces,
-    encode,
-)
+from torchkeeper.wire.frames import Cancel, Intermediate, Message, Replies, batch_pieces, encode
 from torchkeeper.wire.messages import Failure, Input, Reply, Sample
 
 logger = logging.getLogger(__name__)
@@ -53,6 +46,7 @@ class Dispatcher:
         sentence: as `Admission` takes it.
         make_meter: makes what measures this version, at its start.
         record: takes the numbers that a handler recorded.
+        weigh: as `weighing.weigher` gives it.
     """
 
     def __init__(
@@ -63,6 +57,7 @@ class Dispatcher:
         sentence: Callable[[bool], str],
         make_meter: Callable[[], Meter],
         record: Callable[[Sample], None],
+        weigh: Weigh | None = None,
     ) -> None:
         self._settings = settings
         self._max_response_size = max_response_size
@@ -76,11 +71,13 @@ class Dispatcher:
         self._make_meter = make_meter
         self._meter = Meter()
         self._record = record
+        self._weigh = weigh
         self._queue = EntryQueue(
             settings.job_queue_size,
             settings.job_queue_bytes,
             on_left=lambda lane: policy.observe(Left(lane), time.monotonic()),
             beyond=self._beyond,
+            bound=(settings.batch_size, settings.max_batch_cost),
         )
         self._quarantine = Quarantine(settings.quarantine_time)
         self._crew = Crew(settings.batch_size)
@@ -114,6 +111,7 @@ class Dispatcher:
         as soon as its first part has come. The client waits for `patience` seconds, where it says so.
 
         Raises:
+            BadRequest: what it costs, or what keeps it apart, cannot be known.
             Quarantined: the same request has ended two workers.
             QueueFull: too many wait, or too many for this client.
             ServiceUnavailable: nobody can take it now (closed, scaled to 0, given up).
@@ -127,20 +125,22 @@ class Dispatcher:
         lane, ticket = self._policy.lane(request), loop.create_future()
         size = size_of(request)
         entry = Entry(request, ticket, now, size, lane, named=explicit_version, in_parts=in_parts)
-        waiting = len(self._queue)
+        if self._weigh is not None:
+            self._weigh(entry)
+        waiting, crew = len(self._queue), self._crew
         try:
             if self._settings.use_job_ticket and waiting >= self.idle():
                 raise Full("no idle worker can take it at once (useJobTicket)")
             if patience is not None:
-                crew, tempo = self._crew, self._tempo
+                tempo = self._tempo
                 tempo.forget(now)
                 tempo.check(waiting, crew.most, crew.busy_for(now, tempo.seconds), patience)
-            if (why := self._policy.admit(lane, waiting, self._crew.views(), now)) is not None:
+            if (why := self._policy.admit(entry.lane, waiting, crew.views(), now, crew.usual)) is not None:
                 raise Full(why)
             self._queue.put(entry)
         except Full as full:
             raise self._admission.full(str(full), explicit_version, self._retry_after(now)) from None
-        self._observe(Arrived(lane), now)
+        self._observe(Arrived(entry.lane), now)
         self._meter.accepted(explicit_version)
         if not self._pumping:
             self._pumping = True
@@ -158,8 +158,7 @@ class Dispatcher:
             ticket.result().close()
         if self._admission.closed:
             asyncio.get_running_loop().call_soon(self._pump)
-        held = self._crew.holder(ticket)
-        if held is not None:
+        if (held := self._crew.holder(ticket)) is not None:
             hands, batch, place = held
             hands.worker.send(encode(Cancel(batch.batch_id, (place,))))
             hands.regulate()
@@ -236,7 +235,10 @@ class Dispatcher:
             if isinstance(decision, Send):
                 lane = lanes[0].lane if decision.lane is None else decision.lane
                 hands = self._crew.serving[decision.worker_id]
-                self._send(hands, self._queue.take(lane, min(decision.count, hands.view.most)))
+                entries = self._queue.take(lane, min(decision.count, hands.view.most))
+                if self._weigh is not None:
+                    self._crew.took(len(entries), more=len(self._queue) > 0)
+                self._send(hands, entries)
                 continue
             if decision is not None:
                 self._wake_at(min(decision, late))
@@ -311,8 +313,7 @@ class Dispatcher:
     def on_lost(self, worker: Worker, loss: Loss) -> None:
         """A worker is gone: what it held is sent again or answered with the cause."""
         self._meter.lost(worker.name, loss.replaced)
-        hands = self._crew.lose(worker.worker_id)
-        if hands is not None:
+        if (hands := self._crew.lose(worker.worker_id)) is not None:
             held = hands.drop()
             lost = Lost(worker.worker_id, sum(len(batch.entries) for batch in held))
             self._observe(lost, time.monotonic())
@@ -340,9 +341,7 @@ class Dispatcher:
             if entry.gone:
                 continue
             fate = fate_of(entry, loss, allowed=self._settings.retry_on_worker_death, anybody=anybody)
-            request_id = entry.input.request_id
-            known = {**worker.known, "request_id": request_id}
-            logger.warning("%s was lost: request %s %s", worker.name, request_id, fate.value, extra=known)
+            tell(fate, entry, worker)
             if fate is Fate.AGAIN:
                 entry.begin_again(crashed=loss.crashed)
                 again.append(entry)

@@ -8,6 +8,7 @@ goes first, and alone.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -22,6 +23,8 @@ from torchkeeper.wire.messages import Input, Reply
 
 #: So many whose clients have left may stay in line although they are more than those who wait.
 FEW = 16
+#: What fractions may be off by, in numbers of entries.
+_INEXACT = 1e-6
 
 
 class Entry(msgspec.Struct, eq=False):
@@ -46,6 +49,8 @@ class Entry(msgspec.Struct, eq=False):
     #: Parts that wait to be joined, and their bytes.
     parts: list[Reply] = []
     joined: int = 0
+    #: What it costs in a batch, where the costs of batches are bounded.
+    cost: float = 0
 
     @property
     def gone(self) -> bool:
@@ -106,6 +111,7 @@ class EntryQueue:
         max_bytes: how many bytes of payload they may have.
         beyond: how many more may wait, asked only where there is no room; it may take from the queue itself.
         on_left: told the lane of each entry that is dropped because its client has left.
+        bound: entries that a batch may have, and what they may cost if it has several; None: no matter.
     """
 
     def __init__(
@@ -114,8 +120,10 @@ class EntryQueue:
         max_bytes: int,
         on_left: Callable[[Lane], None] = lambda lane: None,
         beyond: Callable[[], int] = lambda: 0,
+        bound: tuple[int, float | None] = (sys.maxsize, None),
     ) -> None:
         self.limit = limit
+        self._most, self._max_cost = bound
         self._beyond = beyond
         self._max_bytes = max_bytes
         self._on_left = on_left
@@ -179,7 +187,10 @@ class EntryQueue:
             lane = self._lanes[key]
             self._drop_heads(lane)
             if lane:
-                views.append(LaneView(key, len(lane), lane[0].arrived))
+                most = (
+                    sys.maxsize if self._max_cost is None else self._fitting(lane, self._most, self._max_cost)
+                )
+                views.append(LaneView(key, len(lane), lane[0].arrived, most))
             else:
                 del self._lanes[key]
         if len(views) > 1:
@@ -192,8 +203,10 @@ class EntryQueue:
         return min(moments, default=None)
 
     def take(self, lane: Lane, limit: int) -> list[Entry]:
-        """Up to `limit` entries of a lane, in their order."""
+        """Up to `limit` entries of a lane, in their order; as many as their costs allow, but at least one."""
         waiting = self._lanes.get(lane)
+        if waiting and self._max_cost is not None:
+            limit = min(limit, self._fitting(waiting, limit, self._max_cost))
         taken: list[Entry] = []
         while waiting and len(taken) < limit:
             entry = waiting.popleft()
@@ -233,6 +246,26 @@ class EntryQueue:
                 old.append(lane.popleft())
         self._drop_empty()
         return self._living(old)
+
+    @staticmethod
+    def _fitting(lane: Iterable[Entry], most: int, max_cost: float) -> int:
+        """Entries that a batch of a lane may have if it has no more than `most`, as `LaneView.most`.
+
+        It ends before the first one that would cost too much, and nobody behind that one overtakes it.
+        """
+        count, cost = 0, 0.0
+        for entry in lane:
+            if entry.gone:
+                continue
+            cost += entry.cost
+            if count and cost > max_cost:
+                return count
+            count += 1
+            if count >= most:
+                return sys.maxsize
+        if not cost:
+            return sys.maxsize
+        return count + int(min(max(max_cost - cost, 0.0) * count / cost + _INEXACT, most))
 
     def _lane(self, entry: Entry) -> deque[Entry]:
         lane = self._lanes.get(entry.lane)

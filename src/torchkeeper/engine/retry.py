@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import enum
+import logging
 
 from torchkeeper.engine.queue import Entry
-from torchkeeper.pool.worker import Loss
+from torchkeeper.pool.worker import Loss, Worker
+
+logger = logging.getLogger(__name__)
 
 
 class Fate(enum.Enum):
@@ -30,3 +33,10 @@ def fate_of(entry: Entry, loss: Loss, *, allowed: bool, anybody: bool) -> Fate:
     if entry.retried:
         return Fate.QUARANTINED if entry.crashed and loss.crashed else Fate.FAILS
     return Fate.AGAIN if allowed and anybody and not loss.timed_out and entry.stream is None else Fate.FAILS
+
+
+def tell(fate: Fate, entry: Entry, worker: Worker) -> None:
+    """Says in the log what becomes of a request."""
+    request_id = entry.input.request_id
+    known = {**worker.known, "request_id": request_id}
+    logger.warning("%s was lost: request %s %s", worker.name, request_id, fate.value, extra=known)

@@ -16,11 +16,13 @@ import msgspec
 
 from torchkeeper.archive.archive import Archive
 from torchkeeper.archive.requirements import Place, install
+from torchkeeper.config import batch_rules
 from torchkeeper.config.model_config import parse_model_config
 from torchkeeper.config.model_settings import GivenSettings, ModelSettings
 from torchkeeper.config.settings import Settings, secret_variables
 from torchkeeper.engine.batching.policies import make_policy
 from torchkeeper.engine.dispatch import Dispatcher
+from torchkeeper.engine.weighing import weigher
 from torchkeeper.errors import ArchiveError, AsksForMissing, RequirementsFailed, system_error
 from torchkeeper.machine.hardware import another_machine, cpu_count, features_of_speed
 from torchkeeper.machine.ownership import give
@@ -129,7 +131,9 @@ class Builder:
             for name in (about.config.execution or AS_IT_IS).warmup
             if not (archive.model_dir / name).is_file()
         ]
-        if refused := (*about.config.refused, *absent):
+        envelope = self._settings.service_envelope
+        unread = batch_rules.unreadable(about.config.batch_cost, about.config.batch_by, envelope)
+        if refused := (*about.config.refused, *absent, *(() if unread is None else (unread,))):
             raise ArchiveError(f"{about.url}: {'. '.join(refused)}")
         named = read_handler_text(self._handler(archive, handler) or "")
         if self._settings.verify_models == "require":
@@ -191,6 +195,7 @@ class Builder:
             lambda explicit: refusal_text(about.name, about.version, explicit),
             lambda: self._sinks.meter(about.name, about.version, config.batch_size),
             self._sinks.sample,
+            weigher(config, self._settings.service_envelope),
         )
         sandbox = sandbox_of(self._settings, config, Path(spec.model_dir), self._own)
         plan = Plan(

@@ -120,7 +120,8 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     torchWarning: str | msgspec.UnsetType = msgspec.UNSET
     #: Only there once it was applied: how the model is run.
     execution: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
-    #: Only there once the batching policy has learned something: that, in milliseconds and requests.
+    #: Only there once the batching policy has learned something: that, in milliseconds and requests; or where
+    #: costs or shapes bound batches: how.
     batching: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     #: Only there once it is known: whether workers share what one process has imported, or why not.
     imports: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
@@ -182,11 +183,16 @@ def _last_failure(found: ModelVersion) -> dict[str, Any]:
 
 
 def _batching(found: ModelVersion) -> dict[str, Any]:
-    learned = found.dispatcher.learned()
+    config, learned = found.about.config, found.dispatcher.learned()
+    said = {"batchBy": config.batch_by, "maxBatchCost": _whole(config.max_batch_cost)}
+    said = {key: value for key, value in said.items() if value is not None}
+    if "maxBatchCost" in said:
+        said["batchCost"] = config.batch_cost
     if not learned:
-        return {}
+        return {"policy": config.batch_policy, **said} if said else {}
     return {
-        "policy": found.about.config.batch_policy,
+        "policy": config.batch_policy,
+        **said,
         "fixedMs": round(learned["fixed"] * 1000, 3),
         "eachMs": round(learned["each"] * 1000, 3),
         "concurrency": round(learned["concurrency"], 1),

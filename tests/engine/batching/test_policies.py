@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import replace
 from typing import get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.batching.views import lanes, view
 from torchkeeper.config.model_settings import TABLE, ModelSettings
 from torchkeeper.engine.batching.delay import Delay
 from torchkeeper.engine.batching.greedy import Greedy
 from torchkeeper.engine.batching.policies import POLICIES, make_policy
-from torchkeeper.engine.batching.policy import Arrived, Done, Event, Left, Lost, Send, Sent, View, WorkerView
+from torchkeeper.engine.batching.policy import (
+    Arrived,
+    Done,
+    Event,
+    LaneView,
+    Left,
+    Lost,
+    Send,
+    Sent,
+    View,
+    WorkerView,
+)
 
 
 def said(name: str, size: int, delay: int) -> ModelSettings:
@@ -30,8 +45,43 @@ def test_every_policy_takes_every_event(name: str) -> None:
     assert {type(event) for event in events} == set(get_args(Event))
     for event in events:
         policy.observe(event, 0.5)
-    assert policy.admit("lane", 10**6, [WorkerView(0)], now=1.0) is None
+    assert policy.admit("lane", 10**6, [WorkerView(0)], now=1.0, most=9) is None
     assert policy.decide(view(4, 0), now=1.0) == Send(0, 4)
+
+
+@pytest.mark.parametrize("target", [0, 60_000])
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_batch_that_nobody_fits_into_any_more_is_full(name: str, target: int) -> None:
+    """Costs are the queue's; a policy sees how many requests a batch may have."""
+    policy = make_policy(replace(said(name, 8, 100), latency_target=target))
+    for _ in range(9):
+        policy.observe(Sent(0, "lane", 8), 0.5)
+        policy.observe(Done(0, 8, 0.01, "lane"), 1.0)
+    idle, busy = WorkerView(0, 0, 1.0), WorkerView(0, 1, held=deque([8]))
+    for waiting, most in ((3, 3), (5, 3), (1, 1)):
+        full = policy.decide(View([LaneView("lane", waiting, 1.0, most)], [idle]), now=1.0)
+        assert isinstance(full, Send)
+        assert full.worker_id == 0
+    behind = policy.decide(View([LaneView("lane", 3, 1.0, 3)], [busy]), now=1.0)
+    assert isinstance(behind, Send) or name == "delay"
+    assert policy.decide(View([LaneView("lane", 3, 1.0, 4)], [busy]), now=1.0) is None
+
+
+@pytest.mark.parametrize("target", [0, 5])
+@pytest.mark.parametrize("name", POLICIES)
+@given(
+    st.lists(st.builds(LaneView, st.uuids(), st.integers(1, 9), st.floats(0, 9), st.integers(1, 9))),
+    st.lists(st.integers(0, 2), max_size=3),
+)
+def test_no_lane_goes_before_the_one_whose_head_waits_longest(
+    name: str, target: int, found: list[LaneView], batches: list[int]
+) -> None:
+    policy = make_policy(replace(said(name, 4, 100), latency_target=target))
+    policy.observe(Done(0, 1, 0.001, "lane"), 1.0)
+    workers = [WorkerView(number, held, held=deque([1] * held)) for number, held in enumerate(batches)]
+    ordered = sorted(found, key=lambda lane: lane.oldest)
+    decision = policy.decide(View(ordered, workers), now=9.0)
+    assert not isinstance(decision, Send) or decision.lane in (None, ordered[0].lane)
 
 
 def test_settings_reach_the_policy() -> None:

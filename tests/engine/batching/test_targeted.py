@@ -51,24 +51,24 @@ def test_batches_are_as_large_as_the_target_has_room_for(target: float, most: in
 
 def test_who_would_be_late_is_refused_and_who_would_not_is_taken() -> None:
     policy = practised(0.060)
-    assert policy.admit("lane", 0, busy(20), 1.028) is None, "the batch that runs is nearly over"
-    refused = policy.admit("lane", 0, busy(20), 1.001)
+    assert policy.admit("lane", 0, busy(20), 1.028, 32) is None, "the batch that runs is nearly over"
+    refused = policy.admit("lane", 0, busy(20), 1.001, 32)
     assert refused is not None
     assert "0 requests wait already" in refused
     assert "latencyTarget is 60 ms" in refused
-    assert policy.admit("lane", 40, busy(20), 1.028) is not None, "many are before it"
+    assert policy.admit("lane", 40, busy(20), 1.028, 32) is not None, "many are before it"
 
 
 def test_an_idle_worker_takes_whoever_comes_even_if_it_is_late() -> None:
     policy = practised(0.005)
-    assert policy.admit("lane", 0, busy(0), 1.0) is None
-    assert policy.admit("lane", 0, busy(20), 1.0) is not None
-    assert policy.admit("lane", 0, busy(20, 0), 1.0) is None, "one that came a moment ago counts, too"
+    assert policy.admit("lane", 0, busy(0), 1.0, 32) is None
+    assert policy.admit("lane", 0, busy(20), 1.0, 32) is not None
+    assert policy.admit("lane", 0, busy(20, 0), 1.0, 32) is None, "one that came a moment ago counts, too"
 
 
 def test_nothing_is_refused_as_long_as_nothing_is_known() -> None:
     policy = Targeted(Greedy(4), 4, 0.001)
-    assert policy.admit("lane", 100, busy(4), 0.0) is None
+    assert policy.admit("lane", 100, busy(4), 0.0, 32) is None
     assert sent(policy.decide(view(4, 0), 0.0)) == 1, "batches grow from one"
 
 
@@ -92,7 +92,7 @@ def test_a_new_workers_first_batches_are_left_out_again() -> None:
     policy.observe(Lost(0, 0), 1.0)
     for _ in range(2):
         policy.observe(Done(0, 1, 9.0, "lane"), 1.0)
-    assert policy.admit("lane", 0, busy(20), 1.028) is None
+    assert policy.admit("lane", 0, busy(20), 1.028, 32) is None
 
 
 def test_a_target_that_cannot_be_met_is_told_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -125,7 +125,9 @@ class Adaptive:
         if lately.costs.a > WORTH:
             lately.forecast.answered(event.count, now)
 
-    def admit(self, lane: Lane, waiting: int, workers: Sequence[WorkerView], now: float) -> str | None:
+    def admit(
+        self, lane: Lane, waiting: int, workers: Sequence[WorkerView], now: float, most: int
+    ) -> str | None:
         return None
 
     def learned(self) -> Mapping[str, float]:
@@ -144,7 +146,7 @@ class Adaptive:
         if len(idle) != 1:
             return decision
         waiting = view.lanes[0].waiting
-        if now < self._until and waiting < self._enough:
+        if now < self._until and waiting < min(self._enough, view.lanes[0].most):
             return self._until
         if self._since is not None and self._since < view.lanes[0].oldest:
             self._since = None  # those with whom it waited have left
@@ -161,10 +163,10 @@ class Adaptive:
 
         And how many are expected to have joined by then.
         """
-        waiting, workers = view.lanes[0].waiting, len(view.workers)
-        lately = self._lately(view.lanes[0].lane)
+        lane, workers = view.lanes[0], len(view.workers)
+        waiting, lately = lane.waiting, self._lately(lane.lane)
         costs, forecast = lately.costs, lately.forecast
-        room = min(self._batch_size, idle.most) - waiting
+        room = min(self._batch_size, idle.most, lane.most) - waiting
         if costs.a <= WORTH or room <= 0:
             return 0.0, 0.0
         waited = 0.0 if self._since is None else now - self._since

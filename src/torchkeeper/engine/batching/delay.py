@@ -19,7 +19,9 @@ class Delay:
     def observe(self, event: Event, now: float) -> None:
         """Nothing to learn: the rule is fixed."""
 
-    def admit(self, lane: Lane, waiting: int, workers: Sequence[WorkerView], now: float) -> str | None:
+    def admit(
+        self, lane: Lane, waiting: int, workers: Sequence[WorkerView], now: float, most: int
+    ) -> str | None:
         return None
 
     def learned(self) -> Mapping[str, float]:
@@ -31,7 +33,7 @@ class Delay:
             return None
         first = view.lanes[0]
         due = max(first.oldest, idle.idle_since) + self._max_delay
-        size = min(self._batch_size, idle.most)
+        size = min(self._batch_size, idle.most, first.most)
         if first.waiting >= size or now >= due:
             return Send(idle.worker_id, size)
         return due

@@ -31,7 +31,9 @@ class Greedy:
             mean = self._seconds
             self._seconds = event.seconds if mean is None else mean + _NEWEST * (event.seconds - mean)
 
-    def admit(self, lane: Lane, waiting: int, workers: Sequence[WorkerView], now: float) -> str | None:
+    def admit(
+        self, lane: Lane, waiting: int, workers: Sequence[WorkerView], now: float, most: int
+    ) -> str | None:
         return None
 
     def learned(self) -> Mapping[str, float]:
@@ -49,7 +51,7 @@ class Greedy:
         below = PREPARE_BELOW if len(view.workers) > 1 else PREPARE_ALONE
         short = self._seconds is not None and self._seconds < below
         if second is not None and short:
-            size = min(self._batch_size, second.most)
+            size = min(self._batch_size, second.most, view.lanes[0].most)
             if view.lanes[0].waiting >= size:
                 return Send(second.worker_id, size)
         return None

@@ -39,6 +39,9 @@ class LaneView(msgspec.Struct, frozen=True, gc=False):
     lane: Lane
     waiting: int
     oldest: float
+    #: Requests that a batch of it may have where their costs are bounded: of those who wait as many as fit,
+    #: and if all do, as many more as would with the mean of their costs.
+    most: int = sys.maxsize
 
 
 @dataclass(slots=True)
@@ -126,8 +129,13 @@ class Policy(Protocol):
         kept waiting; `fill`, requests of a batch over batchSize.
         """
 
-    def admit(self, lane: Lane, waiting: int, workers: Sequence[WorkerView], now: float) -> str | None:
-        """Why one more request may not wait behind `waiting` others; None: the policy does not mind."""
+    def admit(
+        self, lane: Lane, waiting: int, workers: Sequence[WorkerView], now: float, most: int
+    ) -> str | None:
+        """Why one more request may not wait behind `waiting` others; None: the policy does not mind.
+
+        Lately batches had `most` requests where costs and shapes kept more from joining.
+        """
 
     def decide(self, view: View, now: float) -> Send | float | None:
         """The next batch to send, the time to ask again, or None: only an event can change the answer."""

@@ -67,13 +67,16 @@ class Targeted:
     def learned(self) -> Mapping[str, float]:
         return self._policy.learned()
 
-    def admit(self, lane: Lane, waiting: int, workers: Sequence[WorkerView], now: float) -> str | None:
-        if (why := self._policy.admit(lane, waiting, workers, now)) is not None:
+    def admit(
+        self, lane: Lane, waiting: int, workers: Sequence[WorkerView], now: float, most: int
+    ) -> str | None:
+        if (why := self._policy.admit(lane, waiting, workers, now, most)) is not None:
             return why
         if not self._costs.known or not workers or any(not worker.batches for worker in workers):
             return None  # nobody knows, or a worker takes it at once
-        full = self._costs.seconds(self._most)
-        wait = begins_in(waiting, self._most, free_in(workers, self._costs.seconds, now), full) + full
+        most = min(self._most, most)
+        full = self._costs.seconds(most)
+        wait = begins_in(waiting, most, free_in(workers, self._costs.seconds, now), full) + full
         if wait <= SHARE * self._target:
             return None
         return (
@@ -94,6 +97,6 @@ class Targeted:
         # It would wait with an idle worker: not for more than fit, and not until the first one is late.
         first = view.lanes[0]
         latest = first.oldest + PART * self._target
-        if idle is not None and (first.waiting >= most or now >= latest):
+        if idle is not None and (first.waiting >= min(most, first.most) or now >= latest):
             return Send(idle.worker_id, most)
         return min(decision, latest) if latest > now else decision

@@ -1,0 +1,167 @@
+"""What a request costs in a batch, and the shapes of its tensors: known before it is queued. Pure.
+
+Of tensors only what is said of them is read: datatypes and shapes, never their data. Source: the Open
+Inference Protocol v2 with its binary tensor data extension.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from torchkeeper.config.batch_rules import BYTES, ELEMENTS, ITEMS, TENSORS
+from torchkeeper.config.model_settings import ModelSettings
+from torchkeeper.engine.queue import Entry
+from torchkeeper.errors import BadRequest
+from torchkeeper.wire.messages import Input, Kind
+from torchkeeper.wire.raw_tensors import LENGTH_HEADER, MAX_TENSORS
+
+#: What unequal requests differ in: of each tensor its name, datatype and shape.
+Shapes = tuple[tuple[str, str, tuple[int, ...]], ...]
+#: Gives an entry its cost, and where its shapes keep it apart its own lane; raises BadRequest.
+Weigh = Callable[[Entry], None]
+
+#: Dimensions that an array may have, and elements of all that a request has.
+_MOST_DIMENSIONS = 64
+_MOST_ELEMENTS = 2**53
+_NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,15})?", re.ASCII)
+_DESCRIBE = Kind.DESCRIBE
+
+
+class _Tensor(msgspec.Struct):
+    """What is said of an input. TorchServe's own requests have a number in place of a shape of one."""
+
+    name: str
+    datatype: str
+    shape: list[int] | int
+
+
+class _Request(msgspec.Struct):
+    inputs: list[_Tensor]
+
+
+_decoder = msgspec.json.Decoder(_Request)
+
+
+def weigher(settings: ModelSettings, envelope: str | None) -> Weigh | None:
+    """What weighs the requests of a model; None: all are alike.
+
+    A request whose cost or shapes are not known is a BadRequest; a description of the model costs nothing.
+
+    Args:
+        envelope: of requests that name none.
+    """
+    bounded, apart = settings.max_batch_cost is not None, settings.batch_by is not None
+    if not bounded and not apart:
+        return None
+    cost = settings.batch_cost if bounded else ITEMS
+    key = f"batchCost: {ELEMENTS}" if cost == ELEMENTS else f"batchBy: {settings.batch_by}"
+
+    def weigh(entry: Entry) -> None:
+        request = entry.input
+        if request.kind is _DESCRIBE:
+            return
+        shapes: Shapes = ()
+        if apart or cost == ELEMENTS:
+            if (request.envelope or envelope) != TENSORS:
+                raise BadRequest(_NO_TENSORS.format(key=key))
+            try:
+                shapes = shapes_of(request)
+            except ValueError as error:
+                raise BadRequest(f"The tensors cannot be weighed ({key}): {error}.") from None
+        entry.cost = _cost(cost, request, shapes)
+        if apart:
+            entry.lane = entry.lane, shapes
+
+    return weigh
+
+
+_NO_TENSORS = (
+    "The model takes requests with tensors only ({key}): ask it by KServe v2 (/v2/models/NAME/infer) or by "
+    "gRPC's Open Inference Protocol."
+)
+
+
+def _cost(cost: str, request: Input, shapes: Shapes) -> float:
+    if cost == ITEMS:
+        return 1
+    if cost == BYTES:
+        return sum(part.size for part in request.parts)
+    if cost == ELEMENTS:
+        return sum(_elements(shape) for _, _, shape in shapes)
+    return cost_said(cost, request.headers)
+
+
+def cost_said(name: str, headers: Mapping[str, str]) -> float:
+    """What a request header says that the request costs.
+
+    Raises:
+        BadRequest: it is not there, or no number.
+    """
+    said = _field(name, headers)
+    if said is None:
+        raise BadRequest(f"The request needs a header {name} that says what it costs (batchCost).")
+    if _NUMBER.fullmatch(said.strip()) is None:
+        raise BadRequest(f"The header {name} must be a number from 0 (batchCost), not {said[:100]!r}.")
+    return float(said)
+
+
+def _field(name: str, headers: Mapping[str, str]) -> str | None:
+    """A header field, whatever its case."""
+    lowered = name.lower()
+    return next((value for given, value in headers.items() if given.lower() == lowered), None)
+
+
+def shapes_of(request: Input) -> Shapes:
+    """The name, datatype and shape of each of a KServe v2 request's inputs.
+
+    Raises:
+        ValueError: the request is none, or a shape leaves a size to its data; the message says which.
+    """
+    try:
+        found = _decoder.decode(_json_of(request))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"the body is no infer request: {error}") from None
+    except RecursionError:
+        raise ValueError("the body is nested too deeply") from None
+    if not found.inputs or len(found.inputs) > MAX_TENSORS:
+        raise ValueError(f"inputs has {len(found.inputs)} tensors; a request has 1 to {MAX_TENSORS}")
+    return tuple(
+        (one.name, one.datatype, _checked(one.shape, number)) for number, one in enumerate(found.inputs)
+    )
+
+
+def _json_of(request: Input) -> memoryview:
+    """The JSON of a request, without the raw tensors behind it."""
+    parts = {part.name: part for part in request.parts if part.size}
+    part = parts.get("data") or parts.get("body")
+    if part is None:
+        raise ValueError("the request has no body")
+    body = memoryview(b"".join((part.value, *part.rest)) if part.rest else part.value)
+    length = _field(LENGTH_HEADER, request.headers)
+    if length is None:
+        return body
+    if not length.isascii() or not length.isdigit() or len(length) > 15 or int(length) > len(body):
+        raise ValueError(f"{LENGTH_HEADER} must be a number of at most {len(body)} bytes")
+    return body[: int(length)]
+
+
+def _checked(shape: list[int] | int, number: int) -> tuple[int, ...]:
+    sizes = tuple(shape) if isinstance(shape, list) else (shape,)
+    if len(sizes) > _MOST_DIMENSIONS:
+        raise ValueError(f"the shape of inputs[{number}] has more than {_MOST_DIMENSIONS} dimensions")
+    if any(size < 0 for size in sizes):
+        raise ValueError(f"the shape of inputs[{number}] must say all sizes, from 0")
+    if _elements(sizes) > _MOST_ELEMENTS:
+        raise ValueError(f"the shape of inputs[{number}] has more than {_MOST_ELEMENTS} elements")
+    return sizes
+
+
+def _elements(shape: tuple[int, ...]) -> int:
+    """The product of the sizes; of more elements than there may be any number beyond that."""
+    count = 1
+    for size in shape:
+        count = min(count * min(size, _MOST_ELEMENTS + 1), _MOST_ELEMENTS + 1)
+    return count
