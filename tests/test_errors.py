@@ -42,6 +42,7 @@ from torchkeeper.errors import (
     UnknownCoding,
     WorkerDied,
     outward,
+    reason_of,
     system_error,
 )
 
@@ -304,3 +305,16 @@ def test_clients_are_told_no_folders_and_no_addresses(cause: str, told: str) -> 
 def test_what_is_told_takes_no_time() -> None:
     for text in ("/" * 100_000, "/a" * 50_000, "'/a" * 30_000, "'" + "/a" * 50_000, "0x" * 50_000):
         outward(text)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (FileNotFoundError(2, "No such file or directory", "/srv/x"), "No such file or directory"),
+        (OSError("no such thing"), "no such thing"),
+        (ValueError("two\n  lines"), "two lines"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_an_error_has_a_reason_without_its_path_and_never_none(error: Exception, said: str) -> None:
+    assert reason_of(error) == said

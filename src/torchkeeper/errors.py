@@ -354,6 +354,12 @@ def system_error(error: BaseException, what: str) -> NoRoom | SystemFailed | Non
     return None
 
 
+def reason_of(error: BaseException) -> str:
+    """What an error says in one line, without the path that it is about; its type, if it says nothing."""
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(said.split()) or type(error).__name__
+
+
 class AsksForMissing(ArchiveError):
     """An archive that asks for what torchkeeper does not have; `message` says for what."""
 

@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from torchkeeper.archive.unpack import unpack
-from torchkeeper.errors import ArchiveError, system_error
+from torchkeeper.errors import ArchiveError, reason_of, system_error
 
 MANIFEST = "MAR-INF/MANIFEST.json"
 #: Format -> the ending of its archives.
@@ -85,8 +85,7 @@ def read_manifest(folder: Path, where: str) -> tuple[Manifest, dict[str, Any]]:
     except (ValueError, OSError, RecursionError) as error:
         if (failed := system_error(error, f"{where}: {MANIFEST} cannot be read")) is not None:
             raise failed from None
-        why = error.strerror if isinstance(error, OSError) else error  # its path is nobody's business
-        raise ArchiveError(f"{where}: {MANIFEST} cannot be read: {why}") from None
+        raise ArchiveError(f"{where}: {MANIFEST} cannot be read: {reason_of(error)}") from None
     model = raw.get("model") if isinstance(raw, dict) else None
     if not isinstance(model, dict):
         raise ArchiveError(f"{where}: {MANIFEST} has no object `model`")

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from torchkeeper.archive.store import SIGNATURE
 from torchkeeper.config.table import Configured
-from torchkeeper.errors import ArchiveError, SettingsError
+from torchkeeper.errors import ArchiveError, SettingsError, reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -137,8 +137,7 @@ class Verifier:
                     raise ValueError(f"it has more than {LARGEST} bytes")
                 signer.verification().verify(path.resolve(), signature)
             except Exception as error:  # noqa: BLE001 - whatever a strange signature makes the library raise
-                text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-                said = " ".join(text.split())[:_LONGEST] or type(error).__name__
+                said = reason_of(error)[:_LONGEST]
                 if said.startswith(_TAMPERED):
                     told = f"it is not what {signer.name} has signed: {said}"
                     return Provenance(SignatureState.INVALID, told)
@@ -193,8 +192,7 @@ def _told(setting: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 - a key of another kind is an AttributeError of the library's
-        why = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise SettingsError(f"{setting} cannot be used: {why}") from None
+        raise SettingsError(f"{setting} cannot be used: {reason_of(error)}") from None
 
 
 def _digest_of_key(path: Path) -> str:

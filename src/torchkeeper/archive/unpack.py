@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-from torchkeeper.errors import ArchiveError, NoRoom, system_error
+from torchkeeper.errors import ArchiveError, NoRoom, reason_of, system_error
 
 #: Files and folders of an archive, and how deep they lie.
 MAX_ENTRIES = 10_000
@@ -83,8 +83,7 @@ def unpack(path: Path, into: Path, check: Check = lambda: None, called: str | No
         if (failed := system_error(error, f"{name}: cannot be unpacked")) is not None:
             raise failed from None
         if isinstance(error, (OSError, *_DAMAGED)):
-            why = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise ArchiveError(f"{name}: cannot be unpacked: {why}") from None
+            raise ArchiveError(f"{name}: cannot be unpacked: {reason_of(error)}") from None
         raise
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from torchkeeper.config.model_config import ReplacingConfig, read_replacing
-from torchkeeper.errors import SettingsError
+from torchkeeper.errors import SettingsError, reason_of
 
 
 def model_configs(given: Iterable[str], cwd: Path) -> Mapping[str, ReplacingConfig]:
@@ -28,6 +28,5 @@ def model_configs(given: Iterable[str], cwd: Path) -> Mapping[str, ReplacingConf
         except FileNotFoundError:
             raise SettingsError(f"{flag}: there is no such file") from None
         except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) else error
-            raise SettingsError(f"{flag}: {why}") from None
+            raise SettingsError(f"{flag}: {reason_of(error)}") from None
     return found

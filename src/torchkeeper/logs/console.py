@@ -13,6 +13,8 @@ import select
 import sys
 import threading
 
+from torchkeeper.errors import reason_of
+
 #: Pieces of text that may wait, each of them what was gathered at one time.
 _MAX_WAITING = 100
 #: Seconds that `flush` and `close` wait for a reader.
@@ -61,7 +63,7 @@ class Console:
                     _emit(item)
             except OSError as error:
                 self.lost += item.count("\n")
-                self.fault = error.strerror or str(error)
+                self.fault = reason_of(error)
 
 
 def _emit(text: str) -> None:

@@ -18,6 +18,8 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
+from torchkeeper.errors import reason_of
+
 MAX_BYTES = 100 * 1024 * 1024
 KEPT = 5
 #: Seconds until it is tried again to roll a file over: that reads all of it.
@@ -53,7 +55,7 @@ class RollingFile:
             written = self._append(data)
         except OSError as error:  # the folder may be back next time
             self.close()
-            self.fault = error.strerror or str(error)
+            self.fault = reason_of(error)
             written = 0
         if written == len(data):
             return 0
@@ -78,7 +80,7 @@ class RollingFile:
             while written < len(data):
                 written += os.write(self._file, memoryview(data)[written:])
         except OSError as error:
-            self.fault = error.strerror or str(error)
+            self.fault = reason_of(error)
             whole = data.rfind(b"\n", 0, written) + 1
             if written > whole and (size := _size(self._file)) >= written - whole:
                 os.ftruncate(self._file, size - (written - whole))

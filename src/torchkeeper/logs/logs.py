@@ -22,7 +22,7 @@ from typing import Any
 
 from torchkeeper.config.log_config import LEVELS
 from torchkeeper.config.settings import Settings
-from torchkeeper.errors import SettingsError
+from torchkeeper.errors import SettingsError, reason_of
 from torchkeeper.logs.console import Console
 from torchkeeper.logs.files import MAX_BYTES, RollingFile
 from torchkeeper.logs.lines import JSON, PLAIN, timestamp
@@ -274,4 +274,4 @@ def _refusal(folder: Path) -> str | None:
         with tempfile.TemporaryFile(dir=folder):
             return None
     except OSError as error:
-        return None if error.errno == errno.ENOSPC else error.strerror or str(error)
+        return None if error.errno == errno.ENOSPC else reason_of(error)
