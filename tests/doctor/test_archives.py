@@ -403,6 +403,8 @@ def test_further_pickles_are_named(tmp_path: Path, weights: dict[str, bytes]) ->
         ("sequenceBatching: false\n", []),
         ("execution: {threads: 2}\n", []),
         ("execution: {thread: 2}\n", [("config file", BROKEN)]),
+        ("batchCost: bytes\nmaxBatchCost: 9\nbatchBy: shape\n", []),
+        ("batchCost: bytes\n", [("config file", BROKEN)]),
         *(
             (f"execution: {{{key}: x}}\n", [("model-config.yaml execution", BROKEN)])
             for key in features.EXECUTION
@@ -418,6 +420,17 @@ def test_model_configs(tmp_path: Path, text: str, expected: list[tuple[str, Verd
         tmp_path, {"handler": "h.py", "configFile": "c.yaml"}, {"h.py": FUNCTION, "c.yaml": text}
     )
     assert told(findings) == expected
+
+
+def test_costs_that_cannot_be_known_of_the_requests_of_an_envelope(tmp_path: Path) -> None:
+    files: dict[str, str | bytes] = {
+        "h.py": FUNCTION,
+        "c.yaml": "batchCost: elements\nmaxBatchCost: 9\n",
+    }
+    manifest = {"handler": "h.py", "configFile": "c.yaml"}
+    (found,) = examine(tmp_path / "json", manifest, files, "service_envelope=json\n")
+    assert (found.verdict, "come as json" in found.why) == (BROKEN, True)
+    assert not told(examine(tmp_path / "v2", manifest, files, "service_envelope=kservev2\n"))
 
 
 def test_timeouts_that_torchserve_would_reset(tmp_path: Path) -> None:

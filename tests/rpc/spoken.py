@@ -29,8 +29,8 @@ OPTIONS = Options(max_request=1_000_000)
 class OneModel:
     """A registry with one model, `m`, which has one version and one worker; what that does, the test does."""
 
-    def __init__(self) -> None:
-        self.dispatching = Dispatching()
+    def __init__(self, **settings: Any) -> None:
+        self.dispatching = Dispatching(**settings)
 
     def find(self, name: str, version: str | None = None) -> Any:
         if name != "m":
@@ -65,8 +65,11 @@ class Client:
         )
 
     def begin(self, service: str, name: str, requests: Any = None, /, **fields: Any) -> Any:
-        """A call with a request of these fields, or an iterator of requests; `timeout`: with a deadline."""
-        timeout = fields.pop("timeout", None)
+        """A call with a request of these fields, or an iterator of requests.
+
+        `timeout`: with a deadline; `metadata`: with these.
+        """
+        beside = {name: fields.pop(name, None) for name in ("timeout", "metadata")}
         (method,) = (found for found in methods(service) if found.name == name)
         make = {
             (False, False): self.channel.unary_unary,
@@ -74,7 +77,7 @@ class Client:
             (True, True): self.channel.stream_stream,
         }[method.streams_in, method.streams_out]
         call: Any = make(f"/{method.path}", method.request.SerializeToString, method.reply.FromString)
-        return call(method.request(**fields) if requests is None else requests, timeout=timeout)
+        return call(method.request(**fields) if requests is None else requests, **beside)
 
     async def refusal(self, service: str, name: str, /, **fields: Any) -> tuple[str, str]:
         """Code and details of the error that a call ends in."""

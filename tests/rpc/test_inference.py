@@ -26,8 +26,8 @@ JAVA = "org.pytorch.serve"
 class Desk(spoken.OneModel):
     """One model, the service that leads to it, and its client."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
         self.ledger = Ledger()
         self.stopping = asyncio.Event()
         self.well = True
@@ -49,11 +49,11 @@ class Desk(spoken.OneModel):
         return code, *details.split("\n")
 
 
-def run(scene: Callable[[Desk], Awaitable[None]]) -> Ledger:
+def run(scene: Callable[[Desk], Awaitable[None]], **settings: Any) -> Ledger:
     ledger = Ledger()
 
     async def main() -> None:
-        desk = Desk()
+        desk = Desk(**settings)
         desk.ledger = ledger
         async with spoken.served(desk.services, ledger) as desk.client:
             await scene(desk)
@@ -96,6 +96,28 @@ def test_named_parts_go_in_and_the_handlers_bytes_come_out() -> None:
         assert dict(await call.trailing_metadata())["x-request-id"] == request.request_id
 
     assert outcome(run(scene)) == {"answered": 1}
+
+
+@pytest.mark.parametrize("name", ["Predictions", "StreamPredictions", "StreamPredictions2"])
+def test_metadata_say_what_a_request_costs_and_the_handler_sees_it_as_a_header(name: str) -> None:
+    async def scene(desk: Desk) -> None:
+        if name == "StreamPredictions2":
+            requests = sending(sequence(b"1"))
+            metadata = (("x-tokens", "9"), ("x-tokens", "3"), ("other", "1"))
+            call = desk.client.begin(INFERENCE, name, requests, metadata=metadata)
+        else:
+            call = desk.begin(name, metadata=(("x-tokens", "9"), ("x-tokens", "3"), ("other", "1")))
+        headers = (await desk.asked()).headers
+        assert {key: headers[key] for key in headers if key != SEQUENCE_HEADER} == {"X-Tokens": "3"}
+        desk.dispatching.answer(b"7")
+        await (call if name == "Predictions" else rest(call))
+        if name != "StreamPredictions2":
+            code, *text = await desk.refused(name, metadata=(("x-tokens", "many"),))
+            assert (code, "must be a number from 0" in text[0]) == ("INVALID_ARGUMENT", True)
+            code, *text = await desk.refused(name)
+            assert (code, "needs a header X-Tokens" in text[0]) == ("INVALID_ARGUMENT", True)
+
+    run(scene, batch_cost="X-Tokens", max_batch_cost=9.0)
 
 
 @pytest.mark.parametrize("name", ["Predictions", "StreamPredictions"])

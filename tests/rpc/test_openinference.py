@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from engine.stand_ins import until
 from models.stand_in import House, archive, said
 from rpc import spoken
 from torchkeeper.metrics.ledger import Ledger
@@ -117,12 +118,14 @@ v2Outputs: [{name: digit, datatype: INT64, shape: [1]}]
 # --- inference -------------------------------------------------------------------------------------------
 
 
-def asking(scene: Callable[[spoken.OneModel, Callable[..., Any]], Awaitable[None]]) -> Ledger:
+def asking(
+    scene: Callable[[spoken.OneModel, Callable[..., Any]], Awaitable[None]], **settings: Any
+) -> Ledger:
     """Runs a scene with one model and what asks it with one tensor or another."""
     ledger = Ledger()
 
     async def main() -> None:
-        model: Any = spoken.OneModel()
+        model: Any = spoken.OneModel(**settings)
         operations: Any = None  # not asked by inference
         service = OpenInferenceService(Ask(Traffic(model)), model, operations)
         async with spoken.served(
@@ -254,3 +257,30 @@ def test_a_client_that_leaves_takes_its_request_back() -> None:
             await call
 
     assert asking(scene).gone == 1
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_tensors_say_what_requests_cost_and_who_shares_a_batch(raw: bool) -> None:
+    def fields(size: int) -> dict[str, Any]:
+        if not raw:
+            return {"inputs": [tensor(*[0.5] * size)]}
+        return {"inputs": [tensor(shape=[size])], "raw_input_contents": [bytes(4 * size)]}
+
+    async def scene(model: spoken.OneModel, infer: Any) -> None:
+        dispatcher = model.dispatching.dispatcher
+        calls = [infer(**fields(1))]
+        await model.asked()
+        for number, size in enumerate((2, 3, 2, 2)):
+            calls.append(infer(**fields(size)))
+            await until(lambda number=number: dispatcher.waiting > number)
+        for number, count in enumerate((1, 2, 1, 1), 1):
+            await model.asked(number)
+            assert len(model.dispatching.channel().batches[number - 1][1]) == count
+            model.dispatching.answer()
+        for call in calls:
+            assert (await call.code()).name == "INTERNAL", "the stand-in answers no tensors"
+        refused = infer(inputs=[tensor(0.5, shape=[-1])])
+        assert (await refused.code()).name == "INVALID_ARGUMENT"
+        assert "must say all sizes" in await refused.details()
+
+    asking(scene, batch_size=4, batch_cost="elements", max_batch_cost=4.0, batch_by="shape")

@@ -34,6 +34,7 @@ def test_what_the_server_says_of_itself(serve: Start, tmp_path: Path) -> None:
         "minWorkers: 1\nmaxWorkers: 1\n"
         "v2Inputs: [{name: a, datatype: FP32, shape: [-1, 2]}]\n"
         "v2Outputs: [{name: a, datatype: INT64, shape: [1]}]\n"
+        "batchSize: 8\nbatchCost: elements\nmaxBatchCost: 4\nbatchBy: shape\n"
     )
     server = serve({"echo": ECHO}, config=config)
     get = server.client.get
@@ -56,6 +57,22 @@ def test_what_the_server_says_of_itself(serve: Start, tmp_path: Path) -> None:
     eventually(lambda: get("/v2/health/ready").json() == {"ready": True})
     for path in ("/v1/models/echo", "/v2/models/echo/ready", "/v2/models/echo/versions/1.0/ready"):
         assert get(path).json() == {"name": "echo", "ready": True}
+    costs_of_tensors(server)
+
+
+def costs_of_tensors(server: Server) -> None:
+    """Costs are known of KServe v2's tensors; what has none, or does not say its shape, is refused."""
+    post = server.client.post
+    bodies = [infer(tensor("a", "FP32", [size], list(map(float, range(size))))) for size in (1, 2, 9) * 8]
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda body: post("/v2/models/echo/infer", json=body), bodies))
+    assert [answer.json()["outputs"][0]["data"] for answer in answers] == [
+        body["inputs"][0]["data"] for body in bodies
+    ]
+    refused = post("/v2/models/echo/infer", json=infer(tensor("a", "FP32", [-1], [1.0])))
+    assert (refused.status_code, "must say all sizes" in refused.json()["error"]) == (400, True)
+    refused = post("/predictions/echo", content=b"1")
+    assert (refused.status_code, "tensors only" in refused.json()["message"]) == (400, True)
 
 
 def test_ready_is_who_serves_as_he_should(serve: Start) -> None:

@@ -46,6 +46,7 @@ def test_a_trial_refuses_nothing_of_its_load(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     refusing = (
         "useJobTicket: true\njobQueueSize: 1\njobQueueBytes: 1\nlatencyTarget: 1\nclientTimeoutInMills: 1\n"
+        "batchCost: X-Tokens\nmaxBatchCost: 1\nbatchBy: shape\n"
     )
     made = make_archive(tmp_path / "store", "m", HANDLER, config=f"{refusing}handler: {{colour: blue}}\n")
     source = open_tuned(made, tmp_path / "unpacked")

@@ -11,6 +11,7 @@ from pathlib import Path
 from torchkeeper.archive.archive import Archive, Manifest, open_archive
 from torchkeeper.archive.signatures import SignatureState, Verifier, beside
 from torchkeeper.archive.store import name_of
+from torchkeeper.config import batch_rules
 from torchkeeper.config.model_config import KNOWN, parse_model_config
 from torchkeeper.config.model_settings import RUNTIMES
 from torchkeeper.config.table import Configured
@@ -319,6 +320,10 @@ def examine_model_config(content: bytes, setup: Configured) -> Iterator[_Check]:
         yield "config file", Verdict.IGNORED, warning.removeprefix("model-config.yaml").lstrip(": ")
     for sentence in config.refused:
         yield "config file", Verdict.BROKEN, sentence.removeprefix("model-config.yaml").lstrip(": ")
+    said = config.values()
+    cost, apart = said.get("batch_cost", batch_rules.ITEMS), said.get("batch_by")
+    if (why := batch_rules.unreadable(cost, apart, setup.service_envelope)) is not None:
+        yield "config file", Verdict.BROKEN, why
     missing = {one.key: one.sentence for one in features.missing_in_config(config.raw)}
     for key in config.raw:
         what = f"model-config.yaml {key}"

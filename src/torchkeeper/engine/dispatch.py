@@ -26,7 +26,7 @@ from torchkeeper.engine.queue import Entry, EntryQueue, size_of
 from torchkeeper.engine.retry import Fate, fate_of, tell
 from torchkeeper.engine.stream import Stream
 from torchkeeper.engine.tempo import Tempo
-from torchkeeper.engine.weighing import Weigh
+from torchkeeper.engine.weighing import Weigh, header_of
 from torchkeeper.errors import PredictionFailed, WorkerDied
 from torchkeeper.metrics.instruments import Meter
 from torchkeeper.pool.worker import Loss, Refusal, Worker
@@ -71,7 +71,7 @@ class Dispatcher:
         self._make_meter = make_meter
         self._meter = Meter()
         self._record = record
-        self._weigh = weigh
+        self._weigh, self.cost_header = weigh, header_of(settings)
         self._queue = EntryQueue(
             settings.job_queue_size,
             settings.job_queue_bytes,

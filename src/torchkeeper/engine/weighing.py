@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from torchkeeper.config.batch_rules import BYTES, ELEMENTS, ITEMS, TENSORS
+from torchkeeper.config.batch_rules import BYTES, COSTS, ELEMENTS, ITEMS, TENSORS
 from torchkeeper.config.model_settings import ModelSettings
 from torchkeeper.engine.queue import Entry
 from torchkeeper.errors import BadRequest
@@ -43,6 +43,12 @@ class _Request(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(_Request)
+
+
+def header_of(settings: ModelSettings) -> str | None:
+    """The request header that says what a model's requests cost, if one does."""
+    named = settings.max_batch_cost is not None and settings.batch_cost not in COSTS
+    return settings.batch_cost if named else None
 
 
 def weigher(settings: ModelSettings, envelope: str | None) -> Weigh | None:
@@ -102,7 +108,9 @@ def cost_said(name: str, headers: Mapping[str, str]) -> float:
     """
     said = _field(name, headers)
     if said is None:
-        raise BadRequest(f"The request needs a header {name} that says what it costs (batchCost).")
+        raise BadRequest(
+            f"The request needs a header {name} that says what it costs (batchCost); in gRPC, metadata."
+        )
     if _NUMBER.fullmatch(said.strip()) is None:
         raise BadRequest(f"The header {name} must be a number from 0 (batchCost), not {said[:100]!r}.")
     return float(said)

@@ -52,6 +52,14 @@ class RpcCall:
                 return str(value)
         return None
 
+    def metadata(self, name: str) -> str | None:
+        """What the client says in metadata of that name, whose case does not matter; the last one counts."""
+        lowered, found = name.lower(), None
+        for given, value in self.context.invocation_metadata() or ():
+            if given == lowered:
+                found = str(value)
+        return found
+
     @property
     def patience(self) -> float | None:
         """Seconds that are left until the client's deadline, if it has one."""

@@ -107,11 +107,15 @@ class InferenceService:
         return TorchServeHealthResponse(health=f'{{\n  "status": "{word}"\n}}\n')
 
     async def _predictions(self, call: RpcCall, request: Any) -> Any:
-        asked = self._ask.whole(*_target(request), _input(request, call.request_id), call.patience)
+        asked = self._ask.whole(
+            *_target(request), _input(request, call.request_id), call.patience, call.metadata
+        )
         return _response(request, checked(await asked.answer()))
 
     async def _stream(self, call: RpcCall, request: Any) -> None:
-        asked = self._ask.in_parts(*_target(request), _input(request, call.request_id), call.patience)
+        asked = self._ask.in_parts(
+            *_target(request), _input(request, call.request_id), call.patience, call.metadata
+        )
         async with aclosing(_parts(asked)) as parts:
             async for part in parts:
                 await call.write(_response(request, part))
@@ -119,7 +123,7 @@ class InferenceService:
     async def _stream_many(self, call: RpcCall, requests: AsyncIterator[Any]) -> None:
         """Answers in the order of the requests; the last ones also after the client has half-closed."""
         pending: asyncio.Queue[_Begun | None] = asyncio.Queue(PIPELINE)
-        reader = asyncio.ensure_future(self._read(requests, pending))
+        reader = asyncio.ensure_future(self._read(call, requests, pending))
         try:
             while (begun := await pending.get()) is not None:
                 await self._answer_one(call, begun)
@@ -131,12 +135,14 @@ class InferenceService:
                 if (begun := pending.get_nowait()) is not None:
                     begun.give_up()
 
-    async def _read(self, requests: AsyncIterator[Any], pending: asyncio.Queue[_Begun | None]) -> None:
+    async def _read(
+        self, call: RpcCall, requests: AsyncIterator[Any], pending: asyncio.Queue[_Begun | None]
+    ) -> None:
         """Begins the requests as they come; None ends the queue, also where no more can be read."""
         try:
             async with aclosing(_until(self._stopping, requests)) as coming:
                 async for request in coming:
-                    begun = self._begun(request)
+                    begun = self._begun(call, request)
                     try:
                         await pending.put(begun)
                     except asyncio.CancelledError:
@@ -147,12 +153,14 @@ class InferenceService:
             raise
         await pending.put(None)
 
-    def _begun(self, request: Any) -> _Begun:
+    def _begun(self, call: RpcCall, request: Any) -> _Begun:
         record = self._books.enter()
         try:
             if not request.sequence_id.strip():
                 raise SequenceRequired
-            asked = self._ask.in_parts(*_target(request), _input(request, new_request_id()))
+            asked = self._ask.in_parts(
+                *_target(request), _input(request, new_request_id()), metadata=call.metadata
+            )
         except TorchkeeperError as error:
             return _Begun(request, record, error)
         return _Begun(request, record, asked)

@@ -73,7 +73,7 @@ class OpenInferenceService:
         self._models.find(name, version)  # a model that is not here is said before its tensors are read
         body, headers = await offload(request.ByteSize(), body_of, request)
         asked = Input(call.request_id, Kind.PREDICT, (Part("body", body),), headers, ENVELOPE)
-        reply = checked(await self._ask.whole(name, version, asked, call.patience).answer())
+        reply = checked(await self._ask.whole(name, version, asked, call.patience, call.metadata).answer())
         return await offload(len(reply.body), response_of, reply, raw=is_raw(request))
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import msgspec
+
 from torchkeeper.engine.dispatch import Dispatcher
 from torchkeeper.engine.stream import Stream
 from torchkeeper.errors import DeadlinePassed, TorchkeeperError
@@ -17,6 +19,8 @@ from torchkeeper.serving.traffic import Traffic
 from torchkeeper.wire.messages import Input, Reply
 
 A = TypeVar("A", Reply, Reply | Stream)
+#: What a client says beside its request, by a name.
+Metadata = Callable[[str], str | None]
 
 
 class ClientGone(Exception):
@@ -107,26 +111,42 @@ class Ask:
         self._traffic = traffic
 
     def whole(
-        self, name: str, version: str | None, request: Input, patience: float | None = None
+        self,
+        name: str,
+        version: str | None,
+        request: Input,
+        patience: float | None = None,
+        metadata: Metadata | None = None,
     ) -> Asked[Reply]:
         """Queues a request at a version of a model (None: its default); a streamed answer is joined.
 
         Args:
             patience: seconds that the client waits, if it says so.
+            metadata: what it says beside the request, where requests have no headers of their own.
 
         Raises:
             ModelNotFound, ModelVersionNotFound: it is not here.
             QueueFull, ServiceUnavailable: nobody can take it now.
+            BadRequest: the model must know what it costs, and does not.
         """
         dispatcher = self._traffic.version_for(name, version).dispatcher
+        if metadata is not None and dispatcher.cost_header is not None:
+            request = _with_header(request, dispatcher.cost_header, metadata)
         ticket = dispatcher.submit(request, explicit_version=version is not None, patience=patience)
         return Asked(dispatcher, ticket)
 
     def in_parts(
-        self, name: str, version: str | None, request: Input, patience: float | None = None
+        self,
+        name: str,
+        version: str | None,
+        request: Input,
+        patience: float | None = None,
+        metadata: Metadata | None = None,
     ) -> Asked[Reply | Stream]:
         """The same, but a streamed answer comes as the Stream of its parts. Raises what `whole` does."""
         dispatcher = self._traffic.version_for(name, version).dispatcher
+        if metadata is not None and dispatcher.cost_header is not None:
+            request = _with_header(request, dispatcher.cost_header, metadata)
         named = version is not None
         ticket = dispatcher.submit(request, explicit_version=named, in_parts=True, patience=patience)
         return Asked(dispatcher, ticket)
@@ -140,3 +160,11 @@ class Ask:
         serving = found.loaded_workers()
         busy = max(serving - found.dispatcher.idle(), 0)
         return Busyness(serving, busy, found.dispatcher.waiting, found.about.config.batch_size)
+
+
+def _with_header(request: Input, name: str, metadata: Metadata) -> Input:
+    """The request with what metadata of that name say, as if it were a header."""
+    said = metadata(name)
+    return (
+        request if said is None else msgspec.structs.replace(request, headers={**request.headers, name: said})
+    )

@@ -23,8 +23,11 @@ from torchkeeper.wire.yaml_text import read_yaml
 
 #: What a candidate sets, and no archive's own value may disturb.
 TUNED = ("batchSize", "batchPolicy", "maxBatchDelay", "minWorkers", "maxWorkers", "execution", "tunedFor")
-#: By which a model refuses requests: what is measured is how fast it answers.
-_REFUSING = ("latencyTarget", "jobQueueSize", "jobQueueBytes", "useJobTicket", "clientTimeoutInMills")
+#: By which a model refuses requests, samples among them: what is measured is how fast it answers.
+_REFUSING = (
+    *("latencyTarget", "jobQueueSize", "jobQueueBytes", "useJobTicket", "clientTimeoutInMills"),
+    *("batchCost", "maxBatchCost", "batchBy"),
+)
 _CONFIG = "model-config.yaml"
 _WARMUP = "warmup"
 
