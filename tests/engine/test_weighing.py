@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torchkeeper.config.model_settings import ModelSettings
 from torchkeeper.engine.batching.policy import lane_of
 from torchkeeper.engine.queue import Entry
-from torchkeeper.engine.weighing import Weigh, shapes_of, weigher
+from torchkeeper.engine.weighing import Weigher, shapes_of, weigher
 from torchkeeper.errors import BadRequest
 from torchkeeper.wire.messages import Input, Kind, Part
 
@@ -29,14 +29,14 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop.close()
 
 
-def weighed(loop: asyncio.AbstractEventLoop, weigh: Weigh | None, request: Input) -> Entry:
+def weighed(loop: asyncio.AbstractEventLoop, weigh: Weigher | None, request: Input) -> Entry:
     entry = Entry(request, loop.create_future(), 0, 0, lane_of(request))
     assert weigh is not None
-    weigh(entry)
+    weigh.weigh(entry)
     return entry
 
 
-def by(cost: str, envelope: str | None = None) -> Weigh | None:
+def by(cost: str, envelope: str | None = None) -> Weigher | None:
     return weigher(ModelSettings(batch_cost=cost, max_batch_cost=9.0), envelope)
 
 
@@ -169,6 +169,20 @@ def test_a_header_that_is_missing_or_no_number_is_a_bad_request(
 ) -> None:
     with pytest.raises(BadRequest, match=why):
         weighed(loop, by("X-Tokens"), Input("r", Kind.PREDICT, (), headers))
+
+
+def test_shapes_that_have_been_read_are_not_read_again(loop: asyncio.AbstractEventLoop) -> None:
+    weigh = weigher(ModelSettings(batch_cost="elements", max_batch_cost=9.0, batch_by="shape"), None)
+    assert weigh is not None
+    request = v2(tensor([2, 3]))
+    shapes = weigh.shapes(request)
+    unreadable = Input("r", Kind.PREDICT, (Part("body", b"{"),), {}, V2)
+    entry = Entry(unreadable, loop.create_future(), 0, 0, "lane")
+    weigh.weigh(entry, shapes)
+    assert (entry.cost, entry.lane) == (6, ("lane", shapes))
+    by_header = by("X-Tokens")
+    assert by_header is not None
+    assert by_header.shapes(unreadable) == (), "nobody needs them"
 
 
 @pytest.mark.parametrize("cost", ["bytes", "elements", "X-Tokens"])

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from torchkeeper.errors import ModelNotFound, PredictionFailed, QueueFull
+from torchkeeper.config.model_settings import ModelSettings
+from torchkeeper.engine.weighing import Shapes, Weigher
+from torchkeeper.errors import BadRequest, ModelNotFound, PredictionFailed, QueueFull
 from torchkeeper.serving.ask import Ask, ClientGone
 from torchkeeper.serving.traffic import Traffic
-from torchkeeper.wire.messages import Input, Kind, Reply
+from torchkeeper.wire.messages import Input, Kind, Part, Reply
 
 REQUEST = Input("1", Kind.PREDICT, (), {})
 REPLY = Reply(b"7", 200, "", {}, None)
@@ -25,6 +27,9 @@ class Queue:
         self.ticket: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.taken: list[tuple[Input, bool, bool, float | None]] = []
         self.left: list[asyncio.Future[Any]] = []
+        self.shapes: list[Shapes | None] = []
+        #: What its model's requests cost; the first version's are all alike.
+        self.weigher: Weigher | None = None
 
     def submit(
         self,
@@ -33,7 +38,9 @@ class Queue:
         explicit_version: bool,
         in_parts: bool = False,
         patience: float | None = None,
+        shapes: Shapes | None = None,
     ) -> asyncio.Future[Any]:
+        self.shapes.append(shapes)
         self.taken.append((request, explicit_version, in_parts, patience))
         return self.ticket
 
@@ -47,6 +54,7 @@ class Registry:
 
     def __init__(self) -> None:
         self.queues = {"1": Queue(), "2": Queue()}
+        self.queues["2"].weigher = Weigher(ModelSettings(batch_cost="X-Tokens", max_batch_cost=9.0), None)
 
     def find(self, name: str, version: str | None) -> Any:
         if name != "m":
@@ -120,5 +128,38 @@ def test_a_caller_that_is_cancelled_stays_cancelled_and_takes_its_request_back()
         with pytest.raises(asyncio.CancelledError):
             await waiting
         assert registry.queues["1"].left == [registry.queues["1"].ticket]
+
+    run(scene)
+
+
+@pytest.mark.parametrize("way", ["whole", "in_parts"])
+def test_metadata_of_the_cost_headers_name_are_a_header_for_models_that_have_one(way: str) -> None:
+    async def scene(ask: Ask, registry: Registry) -> None:
+        for version in "12":
+            getattr(ask, way)("m", version, REQUEST, metadata={"X-Tokens": "3"}.get)
+        getattr(ask, way)("m", "2", REQUEST, metadata={"Other": "3"}.get)
+        assert [queue.taken[0][0].headers for queue in registry.queues.values()] == [{}, {"X-Tokens": "3"}]
+        assert registry.queues["2"].taken[1][0] is REQUEST
+
+    run(scene)
+
+
+def test_shapes_are_read_for_models_that_need_them_and_go_with_the_request() -> None:
+    body = b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [2, 3]}]}'
+    request = Input("1", Kind.PREDICT, (Part("body", body),), {}, "kservev2")
+
+    async def scene(ask: Ask, registry: Registry) -> None:
+        assert await ask.shapes("m", None, request) is None
+        assert await ask.shapes("m", "2", request) == ()
+        registry.queues["2"].weigher = Weigher(ModelSettings(batch_by="shape"), None)
+        shapes = await ask.shapes("m", "2", request)
+        assert shapes == (("x", "FP32", (2, 3)),)
+        with pytest.raises(BadRequest, match="tensors only"):
+            await ask.shapes("m", "2", REQUEST)
+        with pytest.raises(ModelNotFound):
+            await ask.shapes("other", None, request)
+        ask.whole("m", "2", request, shapes=shapes)
+        ask.in_parts("m", "2", request, shapes=shapes)
+        assert registry.queues["2"].shapes == [shapes] * 2
 
     run(scene)

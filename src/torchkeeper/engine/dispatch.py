@@ -26,7 +26,7 @@ from torchkeeper.engine.queue import Entry, EntryQueue, size_of
 from torchkeeper.engine.retry import Fate, fate_of, tell
 from torchkeeper.engine.stream import Stream
 from torchkeeper.engine.tempo import Tempo
-from torchkeeper.engine.weighing import Weigh, header_of
+from torchkeeper.engine.weighing import Shapes, Weigher
 from torchkeeper.errors import PredictionFailed, WorkerDied
 from torchkeeper.metrics.instruments import Meter
 from torchkeeper.pool.worker import Loss, Refusal, Worker
@@ -46,7 +46,7 @@ class Dispatcher:
         sentence: as `Admission` takes it.
         make_meter: makes what measures this version, at its start.
         record: takes the numbers that a handler recorded.
-        weigh: as `weighing.weigher` gives it.
+        weigher: says what requests cost, and what keeps them apart; None: all are alike.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Dispatcher:
         sentence: Callable[[bool], str],
         make_meter: Callable[[], Meter],
         record: Callable[[Sample], None],
-        weigh: Weigh | None = None,
+        weigher: Weigher | None = None,
     ) -> None:
         self._settings = settings
         self._max_response_size = max_response_size
@@ -71,7 +71,7 @@ class Dispatcher:
         self._make_meter = make_meter
         self._meter = Meter()
         self._record = record
-        self._weigh, self.cost_header = weigh, header_of(settings)
+        self.weigher = weigher
         self._queue = EntryQueue(
             settings.job_queue_size,
             settings.job_queue_bytes,
@@ -104,11 +104,13 @@ class Dispatcher:
         explicit_version: bool = False,
         in_parts: bool = False,
         patience: float | None = None,
+        shapes: Shapes | None = None,
     ) -> asyncio.Future[Any]:
         """Queues a request; its answer, or the error that is the answer, comes by the future.
 
         The answer is a Reply, in which the parts of a streamed one are joined; with `in_parts` it is a Stream
-        as soon as its first part has come. The client waits for `patience` seconds, where it says so.
+        as soon as its first part has come. The client waits for `patience` seconds, where it says so. The
+        `shapes` of its tensors are given where they have been read.
 
         Raises:
             BadRequest: what it costs, or what keeps it apart, cannot be known.
@@ -123,10 +125,9 @@ class Dispatcher:
         if self._quarantine.held:
             self._quarantine.check(request, now)
         lane, ticket = self._policy.lane(request), loop.create_future()
-        size = size_of(request)
-        entry = Entry(request, ticket, now, size, lane, named=explicit_version, in_parts=in_parts)
-        if self._weigh is not None:
-            self._weigh(entry)
+        entry = Entry(request, ticket, now, size_of(request), lane, named=explicit_version, in_parts=in_parts)
+        if self.weigher is not None:
+            self.weigher.weigh(entry, shapes)
         waiting, crew = len(self._queue), self._crew
         try:
             if self._settings.use_job_ticket and waiting >= self.idle():
@@ -236,7 +237,7 @@ class Dispatcher:
                 lane = lanes[0].lane if decision.lane is None else decision.lane
                 hands = self._crew.serving[decision.worker_id]
                 entries = self._queue.take(lane, min(decision.count, hands.view.most))
-                if self._weigh is not None:
+                if self.weigher is not None:
                     self._crew.took(len(entries), more=len(self._queue) > 0)
                 self._send(hands, entries)
                 continue

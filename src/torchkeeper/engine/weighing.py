@@ -7,7 +7,7 @@ Inference Protocol v2 with its binary tensor data extension.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
@@ -20,8 +20,6 @@ from torchkeeper.wire.raw_tensors import LENGTH_HEADER, MAX_TENSORS
 
 #: What unequal requests differ in: of each tensor its name, datatype and shape.
 Shapes = tuple[tuple[str, str, tuple[int, ...]], ...]
-#: Gives an entry its cost, and where its shapes keep it apart its own lane; raises BadRequest.
-Weigh = Callable[[Entry], None]
 
 #: Dimensions that an array may have, and elements of all that a request has.
 _MOST_DIMENSIONS = 64
@@ -45,59 +43,77 @@ class _Request(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Request)
 
 
-def header_of(settings: ModelSettings) -> str | None:
-    """The request header that says what a model's requests cost, if one does."""
-    named = settings.max_batch_cost is not None and settings.batch_cost not in COSTS
-    return settings.batch_cost if named else None
-
-
-def weigher(settings: ModelSettings, envelope: str | None) -> Weigh | None:
-    """What weighs the requests of a model; None: all are alike.
-
-    A request whose cost or shapes are not known is a BadRequest; a description of the model costs nothing.
+class Weigher:
+    """What the requests of a model cost, and what keeps them apart.
 
     Args:
         envelope: of requests that name none.
     """
-    bounded, apart = settings.max_batch_cost is not None, settings.batch_by is not None
-    if not bounded and not apart:
-        return None
-    cost = settings.batch_cost if bounded else ITEMS
-    key = f"batchCost: {ELEMENTS}" if cost == ELEMENTS else f"batchBy: {settings.batch_by}"
 
-    def weigh(entry: Entry) -> None:
+    def __init__(self, settings: ModelSettings, envelope: str | None) -> None:
+        self._cost = settings.batch_cost if settings.max_batch_cost is not None else ITEMS
+        self._apart = settings.batch_by is not None
+        self._envelope = envelope
+        #: The request header that says what a request costs, if one does.
+        self.header = None if self._cost in COSTS else self._cost
+        #: What needs shapes, as model-config.yaml says it; empty: nothing does.
+        self._reason = f"batchBy: {settings.batch_by}" if self._apart else ""
+        if self._cost == ELEMENTS:
+            self._reason = f"batchCost: {ELEMENTS}"
+
+    def weigh(self, entry: Entry, shapes: Shapes | None = None) -> None:
+        """Gives an entry its cost and, where its shapes keep it apart, a lane of its own.
+
+        A description of the model costs nothing.
+
+        Args:
+            shapes: of its tensors, if they have been read.
+
+        Raises:
+            BadRequest: its cost or its shapes are not known.
+        """
         request = entry.input
         if request.kind is _DESCRIBE:
             return
-        shapes: Shapes = ()
-        if apart or cost == ELEMENTS:
-            if (request.envelope or envelope) != TENSORS:
-                raise BadRequest(_NO_TENSORS.format(key=key))
-            try:
-                shapes = shapes_of(request)
-            except ValueError as error:
-                raise BadRequest(f"The tensors cannot be weighed ({key}): {error}.") from None
-        entry.cost = _cost(cost, request, shapes)
-        if apart:
+        if shapes is None:
+            shapes = self.shapes(request)
+        entry.cost = self._cost_of(request, shapes)
+        if self._apart:
             entry.lane = entry.lane, shapes
 
-    return weigh
+    def shapes(self, request: Input) -> Shapes:
+        """The shapes of a request's tensors; none where nothing needs them. Takes long where its JSON is.
 
+        Raises:
+            BadRequest: they cannot be read.
+        """
+        if not self._reason:
+            return ()
+        if (request.envelope or self._envelope) != TENSORS:
+            raise BadRequest(
+                f"The model takes requests with tensors only ({self._reason}): ask it by KServe v2 "
+                "(/v2/models/NAME/infer) or by gRPC's Open Inference Protocol."
+            )
+        try:
+            return shapes_of(request)
+        except ValueError as error:
+            raise BadRequest(f"The tensors cannot be weighed ({self._reason}): {error}.") from None
 
-_NO_TENSORS = (
-    "The model takes requests with tensors only ({key}): ask it by KServe v2 (/v2/models/NAME/infer) or by "
-    "gRPC's Open Inference Protocol."
-)
-
-
-def _cost(cost: str, request: Input, shapes: Shapes) -> float:
-    if cost == ITEMS:
+    def _cost_of(self, request: Input, shapes: Shapes) -> float:
+        if self.header is not None:
+            return cost_said(self.header, request.headers)
+        if self._cost == BYTES:
+            return sum(part.size for part in request.parts)
+        if self._cost == ELEMENTS:
+            return sum(_elements(shape) for _, _, shape in shapes)
         return 1
-    if cost == BYTES:
-        return sum(part.size for part in request.parts)
-    if cost == ELEMENTS:
-        return sum(_elements(shape) for _, _, shape in shapes)
-    return cost_said(cost, request.headers)
+
+
+def weigher(settings: ModelSettings, envelope: str | None) -> Weigher | None:
+    """What weighs the requests of a model, as `Weigher` takes it; None: all are alike."""
+    if settings.max_batch_cost is None and settings.batch_by is None:
+        return None
+    return Weigher(settings, envelope)
 
 
 def cost_said(name: str, headers: Mapping[str, str]) -> float:
