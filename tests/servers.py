@@ -114,8 +114,10 @@ class Server(Program):
             *("--foreground", "--ncs", *flags, "--ts-config", "config.properties"),
             *("--model-store", "model_store", *(("--models", *models) if models else ())),
         ]
-        temp = {"TEMP": str(self.temp), "TMPDIR": str(self.temp)}
-        super().__init__(command, folder, {**os.environ, **temp, **(environ or {})})
+        folders = {name: str(self.temp) for name in ("TEMP", "TMPDIR")} | {
+            "XDG_CACHE_HOME": str(folder / "cache")
+        }
+        super().__init__(command, folder, {**os.environ, **folders, **(environ or {})})
         self.port = int(self.wait_for(r"Inference API bind to: .* \(port (\d+)\)")[1])
         management = int(self.wait_for(r"Management API bind to: .* \(port (\d+)\)")[1])
         metrics = re.compile(r"Metrics API bind to: .* \(port (\d+)\)")

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from exports import needs_compiler
-from servers import EXAMPLE, mnist_server
+from servers import EXAMPLE, Server, mnist_server
 from torchkeeper.handler.aot import AheadOfTime
 
 pytestmark = pytest.mark.slow
@@ -99,7 +99,20 @@ def test_digits_on_a_server(tmp_path: Path) -> None:
     assert explained.shape == (1, 28, 28)
     assert explained.any()
     assert "runs uncompiled" not in server.output
+    # Both models are of one archive: the worker of one has compiled, that of the other has waited for it.
+    server.wait_for(r"Compiled code was kept: (\w+)")
+    assert server.output.count("Compiled code is kept: ") == 1
     server.stop()
+    (package,) = (tmp_path / "cache").rglob("package.pt2")
+    content = bytearray(package.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    package.write_bytes(content)
+    again = Server(tmp_path, ("mnist=mnist.mar",), {"default_workers_per_model": 1})
+    again.wait_for(r"Compiled code that was kept is damaged, and is made anew")
+    again.wait_for(r"Compiled code is kept: ")
+    again.client.timeout = 600
+    assert again.client.put("/predictions/mnist", content=picture).text == "3"
+    again.stop()
 
 
 def test_without_a_sample_it_is_refused(tmp_path: Path) -> None:

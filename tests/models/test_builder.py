@@ -247,3 +247,24 @@ def test_a_hint_chooses_the_workers_of_a_start_up_model(
         }
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("setting", "config", "kept"),
+    [
+        ("compile_cache=/code\n", "batchSize: 1\n", "/code"),
+        ("compile_cache=/code\n", "sandbox: strict\n", ""),
+        ("compile_cache=off\n", "batchSize: 1\n", ""),
+    ],
+)
+def test_strict_workers_know_of_no_compiled_code(
+    tmp_path: Path, setting: str, config: str, kept: str
+) -> None:
+    house = House(tmp_path, setting)
+    archive(house.store, "m", config=config)
+
+    async def run() -> str:
+        found = await house.models.register(Wish("m-1.0.mar", given=said(initial_workers=1)))
+        return str(found.pool.workers[0].spec.compile_cache)
+
+    assert asyncio.run(run()) == kept

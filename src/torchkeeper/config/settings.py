@@ -19,6 +19,7 @@ from torchkeeper.config import kserve_pod as kserve
 from torchkeeper.config import sagemaker_container as sagemaker
 from torchkeeper.config import vertex_pod as vertex
 from torchkeeper.config.config_files import model_configs
+from torchkeeper.config.kept_code import kept_code_folder
 from torchkeeper.config.layers import Layers, Origin, SettingReader, hint
 from torchkeeper.config.log_config import LEVELS, LogConfig, LogLevels, parse_log_config
 from torchkeeper.config.model_config import ReplacingConfig
@@ -29,7 +30,7 @@ from torchkeeper.config.setting_key import Effect
 from torchkeeper.config.snapshot import newest_snapshot, snapshot_folder
 from torchkeeper.config.table import BY_NAME, KEYS, Configured
 from torchkeeper.config.types import bucket_of, is_cloud
-from torchkeeper.config.worker_user import find_user
+from torchkeeper.config.worker_user import worker_user
 from torchkeeper.errors import LaunchRefused, SettingsError
 from torchkeeper.wire.messages import User
 
@@ -83,6 +84,8 @@ class Settings(Configured):
     vertex: vertex.VertexAi | None = None
     #: Who workers become; None: the server is not root, or nobody said who.
     user: User | None = None
+    #: Where workers keep compiled code; None: nowhere.
+    kept_code: Path | None = None
     #: Whether predictions need no key although management does.
     open_inference: bool = False
     #: By the models' names, what takes the place of keys of their archives' model-config.yaml.
@@ -134,14 +137,13 @@ def load_settings(
         warnings += [unknown] if (unknown := kserve.unknown_protocol(environ)) else []
     configured = _with_room(configured, origins, sagemaker.called_ports(environ), sagemaker.CALLER)
     configured, vertex_ai = _for_vertex(configured, open_inference, origins, warnings, environ)
-    warnings += _without_effect(origins)
+    log_config = _log_config(arguments.log_config, environ, cwd)
+    warnings += [*_without_effect(origins), *log_config.warnings]
     if configured.model_snapshot is not None and origins["load_models"].kind == "command line":
         warnings.append(
             f"--models is ignored: the snapshot {config_file} says which models are loaded; "
             "--ncs starts without it"
         )
-    log_config = _log_config(arguments.log_config, environ, cwd)
-    warnings += log_config.warnings
     levels = log_config.levels
     if arguments.log_config is None or origins["log_level"].kind != "default":
         levels = replace(levels, server=LEVELS[configured.log_level])
@@ -163,24 +165,12 @@ def load_settings(
         store_url=store_url,
         kserve=opened,
         vertex=vertex_ai,
-        user=_user(configured.worker_user, warnings),
+        user=(user := worker_user(configured.worker_user, warnings)),
+        kept_code=kept_code_folder(configured.compile_cache, environ, user, cwd),
         open_inference=open_inference,
         model_configs=model_configs(arguments.model_configs, cwd),
     )
     return settings, tuple(warnings)
-
-
-def _user(text: str | None, warnings: list[str]) -> User | None:
-    if text is None:
-        return None
-    try:
-        found = find_user(text)
-    except ValueError as error:
-        raise SettingsError(f"worker_user={text}: {error}") from None
-    if os.geteuid() != 0:
-        warnings.append(f"worker_user={text} has no effect: the server is not root")
-        return None
-    return found
 
 
 def _without_effect(origins: Mapping[str, Origin]) -> list[str]:

@@ -32,6 +32,11 @@ def _given_file(use: str) -> Path | None:
     return key(form.path, "", f"file with the token {use}; always read", always_env=True, own=True)
 
 
+def _sequence_header(part: str) -> str | None:
+    default, variable = f"ts_request_sequence_{part}", f"TS_HEADER_KEY_SEQUENCE_{part.upper()}"
+    return key(form.text, default, "header name", Effect.LATER, features.SEQUENCES.name, env=variable)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Configured:
     """The value of every key."""
@@ -143,6 +148,13 @@ class Configured:
     )
     worker_user: str | None = key(
         form.text, "", "user, or uid:gid, that workers run as if the server is root", own=True
+    )
+    compile_cache: Path | None = key(
+        form.path,
+        "",
+        "folder that keeps what `execution.aot` compiles, of mode 0700; empty: torchkeeper/compiled in "
+        "$XDG_CACHE_HOME or ~/.cache; off: nothing is kept",
+        own=True,
     )
     number_of_gpu: int | None = key(
         form.or_nothing(form.whole(0, instead=0)), "", "upper bound of the GPUs used; empty: all visible"
@@ -325,36 +337,11 @@ class Configured:
         from_env=False,
         json=True,
     )
-    ts_header_key_sequence_id: str | None = key(
-        form.text,
-        "ts_request_sequence_id",
-        "header name",
-        Effect.LATER,
-        features.SEQUENCES.name,
-        env="TS_HEADER_KEY_SEQUENCE_ID",
-    )
-    ts_header_key_sequence_start: str | None = key(
-        form.text,
-        "ts_request_sequence_start",
-        "header name",
-        Effect.LATER,
-        features.SEQUENCES.name,
-        env="TS_HEADER_KEY_SEQUENCE_START",
-    )
-    ts_header_key_sequence_end: str | None = key(
-        form.text,
-        "ts_request_sequence_end",
-        "header name",
-        Effect.LATER,
-        features.SEQUENCES.name,
-        env="TS_HEADER_KEY_SEQUENCE_END",
-    )
+    ts_header_key_sequence_id: str | None = _sequence_header("id")
+    ts_header_key_sequence_start: str | None = _sequence_header("start")
+    ts_header_key_sequence_end: str | None = _sequence_header("end")
     initial_distribution_port: int = key(
-        form.whole(0, instead=29500),
-        "29500",
-        "torchrun's first port",
-        Effect.LATER,
-        features.PROCESSES.name,
+        form.whole(0, instead=29500), "29500", "torchrun's first port", Effect.LATER, features.PROCESSES.name
     )
     ipex_enable: bool = key(form.boolean, "false", "Intel extension", Effect.LATER, features.INTEL.name)
     ipex_gpu_enable: bool = key(

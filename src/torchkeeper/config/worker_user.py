@@ -6,7 +6,26 @@ import grp
 import os
 import pwd
 
+from torchkeeper.errors import SettingsError
 from torchkeeper.wire.messages import User
+
+
+def worker_user(text: str | None, warnings: list[str]) -> User | None:
+    """The user that the setting names; None: nobody is named, or this process cannot become another user.
+
+    Raises:
+        SettingsError: there is no such user.
+    """
+    if text is None:
+        return None
+    try:
+        found = find_user(text)
+    except ValueError as error:
+        raise SettingsError(f"worker_user={text}: {error}") from None
+    if os.geteuid() != 0:
+        warnings.append(f"worker_user={text} has no effect: the server is not root")
+        return None
+    return found
 
 
 def find_user(text: str) -> User:

@@ -1,7 +1,8 @@
 """A model compiled ahead of time while it loads: torch.export with an open batch, then AOTInductor.
 
-The compiler runs in a process of its own (`python -m torchkeeper.handler.aot PROGRAM PACKAGE`), so that the
-worker has neither its memory nor its threads afterwards; all that it writes lies in a folder that goes again.
+The compiler runs in a process of its own (`python -m torchkeeper.handler.aot PROGRAM PACKAGE THREADS`), so
+that the worker has neither its memory nor its threads afterwards; all that it writes lies in a folder that
+goes again, but for the package, which a cache may keep.
 Compiled code is made for calls like the one that it was compiled from: others go to the uncompiled variant.
 """
 
@@ -22,6 +23,7 @@ import torch
 import torch.export
 from torch.utils import _pytree as pytree
 
+from torchkeeper.handler.compile_cache import CompileCache
 from torchkeeper.handler.exported import read_pt2
 from torchkeeper.handler.safe_text import first_sentence
 from torchkeeper.handler.served_model import ServedModel
@@ -43,12 +45,19 @@ class NotCompiled(RuntimeError):
 class AheadOfTime:
     """The compiled model for calls like the one it was compiled from, the uncompiled one for others."""
 
-    def __init__(self, uncompiled: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Compiles.
+    def __init__(
+        self,
+        uncompiled: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        cache: CompileCache | None = None,
+    ) -> None:
+        """Compiles, or takes what was compiled before.
 
         Args:
             uncompiled: the model.
             args, kwargs: of a call of it; tensors with as many rows as the first one have their batch there.
+            cache: where compiled code is kept; None: nowhere.
 
         Raises:
             NotCompiled: that is not possible.
@@ -64,9 +73,26 @@ class AheadOfTime:
         self._like = [_kind(value, opened) for value, opened in zip(tensors, self._open, strict=True)]
         with tempfile.TemporaryDirectory(prefix="aot-", ignore_cleanup_errors=True) as folder:
             plain = _TensorsOnly(uncompiled, flat, self._form)
-            with _workshop(Path(folder, "workshop")):
-                self._compiled = _compiled(_exported(plain, tensors, self._open), Path(folder))
-                _check_same(plain, self._compiled, tensors)
+
+            def build() -> tuple[ServedModel, Path]:
+                with _workshop(Path(folder, "workshop")):
+                    package = _compiled(_exported(plain, tensors, self._open), Path(folder))
+                    return _loaded(package, plain, tensors), package
+
+            if cache is None:
+                self._compiled, _ = build()
+            else:
+                key = cache.key(uncompiled, self._call(tensors)) if self._is_plain() else None
+                self._compiled = cache.obtained(key, lambda kept: _usable(kept, plain, tensors), build)
+
+    def _is_plain(self) -> bool:
+        """Whether the options of the samples' call are the same wherever they are written the same."""
+        return all(value is None or isinstance(value, _PLAIN) for value in self._constants)
+
+    def _call(self, tensors: Sequence[torch.Tensor]) -> object:
+        """What compiled code depends on of the call."""
+        shapes = [(value.dtype, tuple(value.shape), value.stride()) for value in tensors]
+        return str(self._form), self._constants, self._open, shapes
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The model's output."""
@@ -160,13 +186,22 @@ def _exported(model: _TensorsOnly, tensors: Sequence[torch.Tensor], opened: Sequ
         raise NotCompiled(f"torch.export cannot export it: {first_sentence(error).rstrip('.')}") from error
 
 
-def _compiled(program: Any, folder: Path) -> ServedModel:
+def _compiled(program: Any, folder: Path) -> Path:
     source, package = folder / "program.pt2", folder / "package.pt2"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.export.save(program, source)
     run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "torchkeeper.handler.aot", source, package],
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-m",
+            "torchkeeper.handler.aot",
+            source,
+            package,
+            str(torch.get_num_threads()),
+        ],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -176,10 +211,25 @@ def _compiled(program: Any, folder: Path) -> ServedModel:
     if run.returncode != 0 or not package.is_file():
         said = run.stdout.strip() or run.stderr.strip().rpartition("\n")[2] or f"exit code {run.returncode}"
         raise NotCompiled(f"AOTInductor cannot compile it: {said}")
+    return package
+
+
+def _usable(kept: Path, model: _TensorsOnly, tensors: Sequence[torch.Tensor]) -> ServedModel | None:
+    """The model of a package that was kept; None where it does not load, or computes something else."""
     try:
-        return read_pt2(package, torch.device("cpu"))
+        return _loaded(kept, model, tensors)
+    except NotCompiled as error:
+        logger.warning("Compiled code that was kept is of no use, and is made anew: %s", error)
+        return None
+
+
+def _loaded(package: Path, model: _TensorsOnly, tensors: Sequence[torch.Tensor]) -> ServedModel:
+    try:
+        compiled = read_pt2(package, torch.device("cpu"))
     except RuntimeError as error:
         raise NotCompiled(str(error)) from error
+    _check_same(model, compiled, tensors)
+    return compiled
 
 
 def _check_same(model: _TensorsOnly, compiled: ServedModel, tensors: Sequence[torch.Tensor]) -> None:
@@ -187,19 +237,32 @@ def _check_same(model: _TensorsOnly, compiled: ServedModel, tensors: Sequence[to
         expected = pytree.tree_leaves(model(*tensors))
         try:
             for one, other in zip(expected, pytree.tree_leaves(compiled(*tensors)), strict=True):
-                relative, absolute = _TOLERANCES.get(one.dtype.itemsize * 8, (0.0, 0.0))
-                torch.testing.assert_close(other, one, rtol=relative, atol=absolute, equal_nan=True)
+                _check_close(one, other)
         except Exception as error:
             why = first_sentence(error)
             raise NotCompiled(f"compiled it computes something else for the samples: {why}") from error
 
 
+def _check_close(one: torch.Tensor, other: torch.Tensor) -> None:
+    # torch.testing, which does the same, imports most of torch.distributed for it: a second of each start.
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        raise ValueError(f"{other.dtype}, {tuple(other.shape)} for {one.dtype}, {tuple(one.shape)}")
+    if not (one.is_floating_point() or one.is_complex()):
+        if not torch.equal(one, other):
+            raise ValueError(f"other values of {one.dtype}")
+        return
+    relative, absolute = _TOLERANCES.get(one.dtype.itemsize * 8, (0.0, 0.0))
+    if not torch.allclose(other, one, rtol=relative, atol=absolute, equal_nan=True):
+        raise ValueError(f"a difference of {(other - one).abs().max().item():.3g}")
+
+
 def main() -> None:
     """Entry of the process that compiles: an exported program's file to a package."""
-    source, package = sys.argv[1:]
+    source, package, threads = sys.argv[1:]
     torch.set_num_threads(1)
     try:
         torch._inductor.config.compile_threads = 1
+        torch._inductor.config.cpp.threads = int(threads)  # those of the worker; its loops are cut for them
         torch._inductor.aoti_compile_and_package(torch.export.load(source), package_path=package)
     except Exception as error:  # noqa: BLE001 - the compiler raises anything
         print(first_sentence(error))

@@ -192,6 +192,8 @@ class Context:
         self.execution: dict[str, Any] = {}
         #: Whether the model's folder is the server's own unpacked copy, which nobody changes.
         self.unpacked = False
+        #: The folder where compiled code is kept; "" for none.
+        self.compile_cache = ""
         #: Set while a batch is computed by a server.
         self.line: Line | None = None
         self._system_properties = {

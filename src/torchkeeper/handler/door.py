@@ -17,6 +17,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from torchkeeper.handler.aot import AheadOfTime, NotCompiled
+from torchkeeper.handler.compile_cache import CompileCache
 from torchkeeper.handler.safe_text import first_sentence
 
 logger = logging.getLogger(__name__)
@@ -107,8 +108,8 @@ class ModelDoor:
             self.convert(_as_it_is, _as_it_is)
         self._recording = True
 
-    def compile_ahead(self) -> None:
-        """Compiles the variant from the call that was recorded.
+    def compile_ahead(self, cache: CompileCache | None = None) -> None:
+        """Compiles the variant from the call that was recorded, or takes its compiled code from the cache.
 
         Raises:
             NotRunnable: that is not possible, or there was no such call.
@@ -123,7 +124,7 @@ class ModelDoor:
         self._recording, self._recorded = False, None
         assert self.variant is not None
         try:
-            self.variant = AheadOfTime(self.variant, args, kwargs)
+            self.variant = AheadOfTime(self.variant, args, kwargs, cache)
         except NotCompiled as error:
             raise NotRunnable(str(error)) from error
 

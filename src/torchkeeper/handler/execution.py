@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from torchkeeper.handler.compile_cache import CompileCache
 from torchkeeper.handler.context import Context
 from torchkeeper.handler.door import ModelDoor, NotRunnable
 from torchkeeper.machine.hardware import processor_features
@@ -49,6 +51,8 @@ class Applied:
     doors: Sequence[ModelDoor]
     #: Whether `complete` is to be called once a sample was answered.
     waits: bool = False
+    #: Where compiled code is kept; None: nowhere.
+    cache: CompileCache | None = None
 
     def complete(self) -> None:
         """Compiles from the sample that was answered.
@@ -58,7 +62,7 @@ class Applied:
         """
         try:
             for door in self.doors:
-                door.compile_ahead()
+                door.compile_ahead(self.cache)
         except NotRunnable as error:
             raise NotRunnable(f"execution.aot: true is not possible: {error}") from error
 
@@ -107,7 +111,16 @@ def apply(wanted: Execution, handler: Any, context: Context) -> Applied:
             raise NotRunnable(f"execution.{key}: {value} is not possible: {error}") from error
     for door in doors:
         door.open()
-    return Applied(said, doors, wanted.aot)
+    return Applied(said, doors, wanted.aot, _cache(context))
+
+
+def _cache(context: Context) -> CompileCache | None:
+    if not context.compile_cache:
+        return None
+    model = context.manifest.get("model") or {}
+    named = (model.get("configFile"), *str(model.get("serializedFile") or "").split(","))
+    left_out = frozenset(name for name in named if name)
+    return CompileCache(Path(context.compile_cache), Path(context.system_properties["model_dir"]), left_out)
 
 
 def _doors(key: str, handler: Any, context: Context) -> list[ModelDoor]:

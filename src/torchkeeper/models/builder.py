@@ -257,6 +257,8 @@ class Builder:
             metrics=self._sinks.declared,
             execution=about.config.execution or AS_IT_IS,
             unpacked=about.owns(archive.model_dir),
+            # A strict sandbox has no compiler, and is to read no other model's code.
+            compile_cache=str(settings.kept_code or "") if about.config.sandbox != "strict" else "",
         )
         try:
             msgspec.msgpack.encode(spec)

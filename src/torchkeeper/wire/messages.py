@@ -135,6 +135,8 @@ class ModelSpec(msgspec.Struct, frozen=True):
     execution: Execution = AS_IT_IS
     #: Whether its folder is the server's own unpacked copy: no file in it is changed while workers run.
     unpacked: bool = False
+    #: The folder where compiled code is kept; "" for none.
+    compile_cache: str = ""
 
 
 class User(msgspec.Struct, frozen=True, array_like=True):

@@ -138,6 +138,7 @@ def load(spec: ModelSpec, max_response_size: int, imported: Imported | None = No
         model_yaml_config=spec.model_config,
     )
     context.unpacked = spec.unpacked
+    context.compile_cache = spec.compile_cache
     entry = _initialised_entry(imported, context)
     applied = _applied(spec.execution, entry, context)
     service = Service(

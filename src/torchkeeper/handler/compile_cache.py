@@ -1,0 +1,241 @@
+"""Compiled code that is kept: this alone knows the folder's paths and keys, who writes and what is believed.
+
+What lies there is executed by whoever reads it. So the folder is this user's alone (mode 0700), or nothing
+is read from it and nothing kept. In it there is one folder for each key, made elsewhere and renamed, so that
+nobody reads half of one; of those who want the same key at once one compiles, and the others wait for it. A
+package whose digest is not the one beside it is damaged, and made anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from torchkeeper import __version__
+from torchkeeper.machine.hardware import processor_features
+from torchkeeper.machine.ownership import own_folder
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_PACKAGE, _DIGEST = "package.pt2", "package.pt2.sha256"
+#: Seconds after which what nobody has read is removed, when something else is kept.
+_UNUSED = 30 * 24 * 3600.0
+#: Folders of an archive that say nothing of what is computed.
+_BESIDE = ("MAR-INF", "__pycache__")
+#: Values of a layer's attributes that are the same wherever they are written the same.
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
+
+
+class CompileCache:
+    """The cache, as the worker of one model uses it."""
+
+    def __init__(self, folder: Path, model_dir: Path, left_out: Collection[str] = ()) -> None:
+        """
+        Args:
+            folder: where the code is kept; it is made when it is first needed.
+            model_dir: the model's folder, whose files count as its code.
+            left_out: of them those that do not: its configuration, and its weights, which count as loaded.
+        """
+        self._folder = folder
+        self._model_dir = model_dir
+        self._left_out = left_out
+
+    def key(self, model: Any, call: object) -> str | None:
+        """What compiled code is kept under: all that it depends on; None: that cannot be said.
+
+        Args:
+            model: the module that is compiled, with the weights that it has now.
+            call: of the call that it is compiled from: form, options, shapes. Its `repr` counts.
+        """
+        digest = hashlib.sha256()
+        about = {
+            "torchkeeper": __version__,
+            "torch": (torch.__version__, torch.version.git_version),
+            "python": sys.version_info[:2],
+            "machine": platform.machine(),
+            "processor": sorted(processor_features() or ()),
+            "threads": torch.get_num_threads(),
+            "call": repr(call),
+        }
+        try:
+            digest.update(json.dumps(about).encode())
+            _add_files(digest, self._model_dir, self._left_out)
+            _add_model(digest, model)
+        except (OSError, _Unknown) as error:
+            logger.warning("Compiled code is not kept: %s", error)
+            return None
+        return digest.hexdigest()
+
+    def obtained(
+        self, key: str | None, read: Callable[[Path], T | None], build: Callable[[], tuple[T, Path]]
+    ) -> T:
+        """What is kept under a key; compiled and kept, where it is not there or cannot be used.
+
+        Whoever finds another one compiling waits for that one.
+
+        Args:
+            key: as `key` says.
+            read: makes what is wanted of a package's file; None: the file is of no use.
+            build: makes it anew, with the file that is to be kept.
+        """
+        if key is None:
+            return build()[0]
+        with ExitStack() as stack:
+            try:
+                place = stack.enter_context(own_folder(self._folder))
+                if (found := _read(place / key, read)) is not None:
+                    return found
+                stack.enter_context(_locked(place / f"{key}.lock"))
+            except OSError as error:
+                logger.warning("Compiled code is not kept, this worker compiles for itself: %s", error)
+                return build()[0]
+            if (found := _read(place / key, read)) is not None:
+                return found
+            made, package = build()
+            try:
+                _keep(package, place / key)
+                _forget_unused(place)
+            except OSError as error:
+                logger.warning("Compiled code is not kept: %s", error)
+            return made
+
+
+# --- what lies in the folder -----------------------------------------------------------------------------
+
+
+def _read(entry: Path, read: Callable[[Path], T | None]) -> T | None:
+    """What is made of an entry; None where there is none that can be used, and what is there says so."""
+    package = entry / _PACKAGE
+    try:
+        with package.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != (entry / _DIGEST).read_text():
+            logger.warning("Compiled code that was kept is damaged, and is made anew: %s", entry.name)
+            return None
+        with contextlib.suppress(OSError):  # a folder that came with an image may be for reading alone
+            os.utime(entry)
+    except FileNotFoundError:
+        return None
+    made = read(package)
+    if made is not None:
+        logger.info("Compiled code was kept: %s", entry.name)
+    return made
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """The only one who compiles for a key; waits for another one, whom its own time to start bounds."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _keep(package: Path, entry: Path) -> None:
+    scratch = Path(tempfile.mkdtemp(prefix=f".{entry.name}-", dir=entry.parent))
+    try:
+        shutil.copyfile(package, scratch / _PACKAGE)
+        with (scratch / _PACKAGE).open("rb") as file:
+            (scratch / _DIGEST).write_text(hashlib.file_digest(file, "sha256").hexdigest())
+        shutil.rmtree(entry, ignore_errors=True)
+        scratch.rename(entry)
+    except OSError:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    logger.info("Compiled code is kept: %s", entry.name)
+
+
+def _forget_unused(place: Path) -> None:
+    """Removes what nobody has read for long, and what those left who were ended in the middle."""
+    for path in place.iterdir():
+        if time.time() - path.lstat().st_mtime < _UNUSED:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+# --- keys -------------------------------------------------------------------------------------------------
+
+
+class _Unknown(Exception):
+    """What a key would have to tell, and nobody can."""
+
+
+def _add_files(digest: Any, folder: Path, left_out: Collection[str]) -> None:
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name not in _BESIDE)
+        for path in (Path(place, name) for name in sorted(files)):
+            name = str(path.relative_to(folder))
+            if name not in left_out and path.is_file():
+                with path.open("rb") as file:
+                    _add(digest, name, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _add_model(digest: Any, model: torch.nn.Module) -> None:
+    """Its layers, their classes, attributes and sources, and all tensors that they hold."""
+    sources = set()
+    for name, layer in model.named_modules():
+        kind = type(layer)
+        _add(digest, name, f"{kind.__module__}.{kind.__qualname__}", layer.training)
+        sources.add(kind.__module__)
+        own = {key: value for key, value in vars(layer).items() if not key.startswith("_")}
+        tensors = {**layer._parameters, **layer._buffers, **own}
+        for key, value in sorted(tensors.items()):
+            if isinstance(value, torch.Tensor):
+                _add(digest, key, value.dtype, value.shape, value.stride())
+                _add_numbers(digest, value)
+            else:
+                _add(digest, key, _written(value))
+    for name in sorted(sources):
+        file = getattr(sys.modules.get(name), "__file__", None)
+        # torch's own are told by its version.
+        if file is not None and name.partition(".")[0] != "torch" and os.path.isfile(file):
+            _add(digest, name, hashlib.sha256(Path(file).read_bytes()).hexdigest())
+
+
+def _add(digest: Any, *values: object) -> None:
+    digest.update(repr(values).encode(errors="backslashreplace") + b"\n")
+
+
+def _written(value: object) -> str:
+    """An attribute's value; of objects the class alone: their files count, and the samples' answers agree."""
+    if isinstance(value, _PLAIN):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_written(key)}: {_written(one)}' for key, one in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_written, value))}]"
+    return type(value).__qualname__
+
+
+def _add_numbers(digest: Any, tensor: torch.Tensor) -> None:
+    """Adds what a tensor holds, in the order of its rows.
+
+    Raises:
+        _Unknown: that is not numbers on the CPU.
+    """
+    if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+        raise _Unknown(f"the model holds a tensor of another kind ({tensor.layout}, {tensor.device.type})")
+    plain = tensor.detach().contiguous()
+    if size := plain.numel() * plain.element_size():
+        # Not by NumPy, which has no bfloat16.
+        digest.update((ctypes.c_char * size).from_address(plain.data_ptr()))

@@ -1,0 +1,294 @@
+"""What is kept of compiled code, by whom it is believed, and what its key depends on; nothing is compiled."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from torchkeeper.handler.compile_cache import CompileCache
+
+KEY = "k"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def cache(folder: Path, tmp_path: Path) -> CompileCache:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "net.py").write_text("SCALE = 1\n")
+    (tmp_path / "model" / "model-config.yaml").write_text("batchSize: 1\n")
+    return CompileCache(folder, tmp_path / "model", ("model-config.yaml",))
+
+
+class Builds:
+    """Makes packages, and counts them."""
+
+    def __init__(self, tmp_path: Path, text: str = "made") -> None:
+        self.package = tmp_path / "built"
+        self.text = text
+        self.count = 0
+
+    def __call__(self) -> tuple[str, Path]:
+        self.count += 1
+        self.package.write_text(self.text)
+        return self.text, self.package
+
+
+def test_what_was_made_once_is_read_from_then_on(cache: CompileCache, tmp_path: Path, folder: Path) -> None:
+    build = Builds(tmp_path)
+    assert [cache.obtained(KEY, Path.read_text, build) for _ in range(3)] == ["made"] * 3
+    assert build.count == 1
+    assert cache.obtained("another", Path.read_text, build) == "made"
+    assert build.count == 2
+    assert {path.stat().st_mode & 0o777 for path in (folder, folder / KEY)} == {0o700}
+    assert sorted(path.name for path in folder.iterdir()) == ["another", "another.lock", KEY, f"{KEY}.lock"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda entry: (entry / "package.pt2").write_text("mad"),
+        lambda entry: (entry / "package.pt2.sha256").write_text(""),
+        lambda entry: (entry / "package.pt2.sha256").unlink(),
+        lambda entry: (entry / "package.pt2").unlink(),
+    ],
+    ids=["a cut package", "an empty digest", "no digest", "no package"],
+)
+def test_what_is_damaged_is_made_anew(
+    cache: CompileCache, tmp_path: Path, folder: Path, damage: Callable[[Path], object]
+) -> None:
+    build = Builds(tmp_path)
+    cache.obtained(KEY, Path.read_text, build)
+    damage(folder / KEY)
+    assert cache.obtained(KEY, Path.read_text, build) == "made"
+    assert build.count == 2
+    assert cache.obtained(KEY, Path.read_text, build) == "made"
+    assert build.count == 2
+
+
+def test_what_does_not_load_is_made_anew(cache: CompileCache, tmp_path: Path) -> None:
+    build = Builds(tmp_path)
+    cache.obtained(KEY, Path.read_text, build)
+    assert cache.obtained(KEY, lambda kept: None, build) == "made"
+    assert build.count == 2
+
+
+def test_a_folder_that_lets_others_in_is_not_believed(
+    cache: CompileCache, tmp_path: Path, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    build = Builds(tmp_path)
+    cache.obtained(KEY, Path.read_text, build)
+    (folder / KEY / "package.pt2").write_text("planted")
+    folder.chmod(0o777)
+    with caplog.at_level(logging.WARNING):
+        assert cache.obtained(KEY, Path.read_text, build) == "made"
+    assert "has mode 0777, which lets others in: it must be 0700" in caplog.text
+    assert (folder / KEY / "package.pt2").read_text() == "planted"
+
+
+def test_a_folder_that_cannot_be_had_costs_only_what_it_saves(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    build = Builds(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        found = CompileCache(tmp_path / "file" / "cache", tmp_path).obtained(KEY, Path.read_text, build)
+    assert found == "made"
+    assert "this worker compiles for itself" in caplog.text
+
+
+def test_a_compiler_that_fails_is_no_fault_of_the_cache(cache: CompileCache, folder: Path) -> None:
+    calls = []
+
+    def build() -> tuple[str, Path]:
+        calls.append(1)
+        raise OSError("no compiler")
+
+    with pytest.raises(OSError, match="no compiler"):
+        cache.obtained(KEY, Path.read_text, build)
+    assert len(calls) == 1
+    assert [path.name for path in folder.iterdir()] == [f"{KEY}.lock"]
+
+
+#: Compiles when it is told to, in a process of its own.
+COMPILES = """
+import sys
+from pathlib import Path
+from torchkeeper.handler.compile_cache import CompileCache
+
+def build():
+    print("compiling", flush=True)
+    sys.stdin.readline()
+    package = Path(sys.argv[2])
+    package.write_text("made there")
+    return "made there", package
+
+CompileCache(Path(sys.argv[1]), Path(sys.argv[1])).obtained("k", Path.read_text, build)
+"""
+
+
+def test_one_compiles_and_the_others_wait_for_it(cache: CompileCache, tmp_path: Path, folder: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", COMPILES, folder, tmp_path / "there"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as first:
+        assert first.stdin is not None
+        assert first.stdout is not None
+        assert first.stdout.readline() == "compiling\n"
+        build, found = Builds(tmp_path, "made here"), []
+        second = threading.Thread(
+            target=lambda: found.append(cache.obtained(KEY, Path.read_text, build)), daemon=True
+        )
+        second.start()
+        with (folder / f"{KEY}.lock").open() as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        first.stdin.write("\n")
+        first.stdin.flush()
+        second.join(timeout=60)
+        assert first.wait(timeout=60) == 0
+    assert found == ["made there"]
+    assert build.count == 0
+
+
+def test_what_nobody_has_read_for_a_month_goes(cache: CompileCache, tmp_path: Path, folder: Path) -> None:
+    build = Builds(tmp_path)
+    for key in ("old", "read", "new"):
+        cache.obtained(key, Path.read_text, build)
+    (folder / ".half-made").mkdir()
+    long_ago = time.time() - 40 * 24 * 3600
+    for name in ("old", "old.lock", "read", ".half-made"):
+        os.utime(folder / name, (long_ago, long_ago))
+    cache.obtained("read", Path.read_text, build)
+    cache.obtained("newer", Path.read_text, build)
+    assert {path.name for path in folder.iterdir() if not path.name.endswith(".lock")} == {
+        "read",
+        "new",
+        "newer",
+    }
+    assert not (folder / "old.lock").exists()
+
+
+# --- keys ------------------------------------------------------------------------------------------------
+
+
+class Net(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.layer = torch.nn.Linear(3, 2)
+        self.norm = torch.nn.BatchNorm1d(2)
+        self.scale = torch.tensor(2.0)
+        self.options = {"power": 2}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.layer(x)) * self.scale
+
+
+def same(net: Net) -> Net:
+    return net
+
+
+def other_weight(net: Net) -> Net:
+    with torch.no_grad():
+        net.layer.weight[0, 0] += 1e-6
+    return net
+
+
+def other_buffer(net: Net) -> Net:
+    net.norm.running_mean += 1
+    return net
+
+
+def other_tensor(net: Net) -> Net:
+    net.scale = torch.tensor(3.0)
+    return net
+
+
+def other_option(net: Net) -> Net:
+    net.options["power"] = 3
+    return net
+
+
+def other_dtype(net: Net) -> Net:
+    return net.bfloat16()
+
+
+def other_mode(net: Net) -> Net:
+    return net.eval()
+
+
+def other_layout(net: Net) -> Net:
+    net.layer.weight = torch.nn.Parameter(net.layer.weight.detach().t().contiguous().t())
+    return net
+
+
+@pytest.mark.parametrize(
+    ("change", "alike"),
+    [
+        (same, True),
+        *((other, False) for other in (other_weight, other_buffer, other_tensor, other_option)),
+        *((other, False) for other in (other_dtype, other_mode, other_layout)),
+    ],
+)
+def test_a_key_is_the_models(cache: CompileCache, change: Callable[[Net], Net], alike: bool) -> None:
+    assert (cache.key(Net(), "call") == cache.key(change(Net()), "call")) is alike
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "alike"),
+    [
+        ("net.py", "SCALE = 2\n", False),
+        ("more/names.json", "[]", False),
+        ("model-config.yaml", "batchSize: 8\n", True),
+        ("MAR-INF/MANIFEST.json", '{"createdOn": "today"}', True),
+        ("__pycache__/net.cpython-311.pyc", "compiled", True),
+    ],
+)
+def test_a_key_is_the_archives_code(
+    cache: CompileCache, tmp_path: Path, name: str, text: str, alike: bool
+) -> None:
+    before = cache.key(Net(), "call")
+    file = tmp_path / "model" / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text)
+    assert (cache.key(Net(), "call") == before) is alike
+
+
+def test_a_key_is_the_calls_and_the_threads(cache: CompileCache) -> None:
+    keys, threads = {cache.key(Net(), "call"), cache.key(Net(), "another")}, torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        keys.add(cache.key(Net(), "call"))
+    finally:
+        torch.set_num_threads(threads)
+    assert len(keys) == 3
+
+
+def test_of_what_cannot_be_told_nothing_is_kept(
+    cache: CompileCache, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    net: Any = Net()
+    net.scale = torch.eye(2).to_sparse()
+    with caplog.at_level(logging.WARNING):
+        key = cache.key(net, "call")
+    assert key is None
+    assert "the model holds a tensor of another kind (torch.sparse_coo, cpu)" in caplog.text
+    build = Builds(tmp_path)
+    assert [cache.obtained(key, Path.read_text, build) for _ in range(2)] == ["made"] * 2
+    assert build.count == 2
