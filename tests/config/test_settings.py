@@ -79,14 +79,14 @@ def test_the_metrics_mode_in_any_case(tmp_path: Path) -> None:
 
 
 def test_an_unknown_key_is_told_its_nearest(tmp_path: Path) -> None:
-    (tmp_path / "config.properties").write_text("job_que_size=5\ncpu_launcher_enable=true\n")
+    (tmp_path / "config.properties").write_text("job_que_size=5\nipex_gpu_enable=true\n")
     _, warnings = load_settings(CommandLine(), {}, tmp_path)
     place = f"{tmp_path / 'config.properties'}:1"
     assert warnings[0] == (
         f"unknown key job_que_size ({place}); did you mean job_queue_size?; it is ignored; "
         "strict_config=true refuses it"
     )
-    assert "torchkeeper does not have the Intel extension yet" in warnings[1]
+    assert "torchkeeper does not have the Intel extension for GPUs yet" in warnings[1]
 
 
 # --- what TorchServe reads leniently ------------------------------------------------------------------------

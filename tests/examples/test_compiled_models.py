@@ -148,8 +148,7 @@ def test_dali_is_refused(served: tuple[Server, Models], name: str, who: str, sta
     assert server.manage.get(f"/models/{name}").status_code == 404
 
 
-def test_settings_of_the_intel_extension_are_said_to_have_no_effect(served: tuple[Server, Models]) -> None:
-    """intel_extension_for_pytorch: its config.properties starts a server, which says what waits."""
+def test_settings_of_the_intel_extension_are_wishes(served: tuple[Server, Models]) -> None:
+    """intel_extension_for_pytorch: its config.properties starts a server, which says what becomes of it."""
     server, _ = served
-    for key in ("ipex_enable", "cpu_launcher_enable", "cpu_launcher_args"):
-        server.wait_for(rf"\[WARN \].*{key}")
+    server.wait_for(r"ipex_enable: models without .*; of its arguments --use_logical_core, --disable_numactl")

@@ -232,3 +232,58 @@ def test_torchscript_is_frozen_and_keeps_its_gradients() -> None:
 def test_what_cannot_be_frozen_is_refused(make: Any, why: str) -> None:
     with pytest.raises(NotRunnable, match=why):
         ModelDoor(make()).freeze()
+
+
+def lenient(model: Any) -> ModelDoor:
+    door = ModelDoor(model)
+    door.convert(half, half, torch.bfloat16)
+    door.open(lenient=True)
+    return door
+
+
+class Cases(torch.nn.Module):
+    """Computes what bfloat16 has not: a logarithm of a determinant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.eye(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.det(x @ self.weight)
+
+
+def test_where_the_variant_cannot_answer_the_eager_model_does_from_then_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = Cases().eval()
+    door = lenient(model)
+    with torch.inference_mode(), caplog.at_level(logging.WARNING):
+        assert [model(torch.eye(2)).item() for _ in range(3)] == [1.0] * 3
+    assert door.served == 1
+    assert caplog.text.count("The model runs as its handler made it from now on: ") == 1
+
+
+def test_a_wrong_request_closes_no_lenient_door() -> None:
+    model = torch.nn.Linear(2, 2)
+    door = lenient(model)
+    with torch.inference_mode():
+        with pytest.raises(RuntimeError):
+            model(torch.rand(1, 3))
+        model(torch.rand(1, 2))
+    assert door.served == 2
+
+
+@pytest.mark.parametrize("how", ["in its place", "loaded", "assigned"])
+def test_weights_may_change_behind_a_lenient_door(how: str) -> None:
+    model, x = torch.nn.Linear(2, 2, bias=False), torch.eye(2)
+    door = lenient(model)
+    new = torch.full((2, 2), 3.0)
+    if how == "in its place":
+        with torch.no_grad():
+            model.weight.copy_(new)
+    else:
+        model.load_state_dict({"weight": new}, assign=how == "assigned")
+    with torch.inference_mode():
+        assert torch.equal(model(x), new)
+        assert torch.equal(model(x), new)
+    assert door.served == 0

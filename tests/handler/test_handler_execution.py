@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 
 from torchkeeper.handler.context import Context
 from torchkeeper.handler.door import NotRunnable
-from torchkeeper.handler.execution import VARIANTS, _check_dtype, apply, model_is
+from torchkeeper.handler.execution import VARIANTS, _check_dtype, apply, model_is, wish
 from torchkeeper.machine.hardware import processor_features
 from torchkeeper.testing import run_handler
 from torchkeeper.wire.execution import Execution
@@ -179,3 +180,34 @@ def test_torchscript_of_an_archive_is_frozen(model_dir: Path, png: Callable[[int
     for plain, here in zip(ask(Kind.PREDICT), ask(Kind.PREDICT, execution=frozen), strict=True):
         assert here == pytest.approx(plain, rel=1e-4)
     assert ask(Kind.EXPLAIN) == ask(Kind.EXPLAIN, execution=frozen)
+
+
+def test_of_a_wish_a_model_does_what_it_can_and_the_rest_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    wanted = Execution(memory_format="channels_last", dtype=SMALL.dtype)
+    rows = torch.nn.Linear(2, 2).eval()
+    with caplog.at_level(logging.INFO):
+        said = wish(wanted, Handler(rows), context())
+    assert said == ({"dtype": SMALL.dtype} if SMALL.dtype else {})
+    (line,) = [one.message for one in caplog.records]
+    assert line.endswith(
+        "this one stays as it is: not memoryFormat: the model has no weights of convolutions over pictures, "
+        "which alone gain by it"
+    )
+    pictures = torch.nn.Conv2d(1, 1, 3).eval()
+    assert wish(Execution(memory_format="channels_last"), Handler(pictures), context()) == {
+        "memoryFormat": "channels_last"
+    }
+
+
+@pytest.mark.parametrize("handler", [None, Handler(None), Handler("no module"), Handler(torch.nn.ReLU())])
+def test_a_wish_fails_no_load(handler: Any) -> None:
+    assert wish(Execution(memory_format="channels_last", dtype="bfloat16"), handler, context()) == {}
+
+
+def test_a_wish_leaves_torchscript_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    scripted = torch.jit.script(torch.nn.Conv2d(1, 1, 3).eval())
+    with caplog.at_level(logging.INFO):
+        assert wish(Execution(memory_format="channels_last"), Handler(scripted), context()) == {}
+    assert "the model is TorchScript, whose code may name dtypes and layouts of its own" in caplog.text

@@ -10,10 +10,12 @@ import pytest
 
 from models.stand_in import House, archive, request, said
 from torchkeeper.errors import ArchiveError, BadRequest, RequirementsFailed
+from torchkeeper.machine.cores import share, usable_cores
 from torchkeeper.machine.hardware import cpu_count
 from torchkeeper.models.builder import worker_environ
 from torchkeeper.models.registry import Wish
 from torchkeeper.serving.description import describe
+from torchkeeper.wire.messages import ModelSpec
 
 
 async def scaled(house: House, *counts: int) -> list[int | None]:
@@ -260,11 +262,49 @@ def test_a_hint_chooses_the_workers_of_a_start_up_model(
 def test_strict_workers_know_of_no_compiled_code(
     tmp_path: Path, setting: str, config: str, kept: str
 ) -> None:
-    house = House(tmp_path, setting)
+    (spec,) = specs_of(tmp_path, setting, config, 1)
+    assert spec.compile_cache == kept
+
+
+def specs_of(folder: Path, setting: str, config: str, workers: int) -> list[ModelSpec]:
+    house = House(folder, setting)
     archive(house.store, "m", config=config)
 
-    async def run() -> str:
-        found = await house.models.register(Wish("m-1.0.mar", given=said(initial_workers=1)))
-        return str(found.pool.workers[0].spec.compile_cache)
+    async def run() -> list[ModelSpec]:
+        found = await house.models.register(Wish("m-1.0.mar", given=said(initial_workers=workers)))
+        return [worker.spec for worker in found.pool.workers]
 
-    assert asyncio.run(run()) == kept
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("setting", "config", "wished"),
+    [
+        ("ipex_enable=true\n", "batchSize: 1\n", True),
+        ("ipex_enable=true\n", "execution: {threads: 2}\n", False),
+        ("", "batchSize: 1\n", False),
+    ],
+)
+def test_a_wish_is_for_models_that_say_nothing_of_how_they_run(
+    tmp_path: Path, setting: str, config: str, wished: bool
+) -> None:
+    (spec,) = specs_of(tmp_path, setting, config, 1)
+    assert spec.wished.applies is wished
+
+
+def test_workers_are_pinned_to_their_cores(tmp_path: Path) -> None:
+    cores = usable_cores()
+    for name, setting, wanted, threads in (
+        ("not", "", [(), ()], None),
+        ("shares", "cpu_launcher_enable=true\n", [share(cores, worker, 2) for worker in range(2)], None),
+        (
+            "each",
+            "cpu_launcher_enable=true\ncpu_launcher_args=--ncores_per_instance 1\n",
+            [share(cores, worker, 2, 1) for worker in range(2)],
+            1,
+        ),
+    ):
+        (tmp_path / name).mkdir()
+        found = specs_of(tmp_path / name, setting, "", 2)
+        assert [spec.cores for spec in found] == wanted
+        assert {spec.threads for spec in found} == {threads or max(cpu_count() // 2, 1)}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from conftest import (  # type: ignore[import-not-found]  # pytest puts this folder on the path
@@ -119,4 +120,24 @@ def test_a_warm_up_that_takes_too_long_is_a_load_that_takes_too_long(tmp_path: P
     answer = server.manage.post("/models?url=slow-1.0.mar&initial_workers=1&synchronous=true")
     assert answer.status_code >= 400
     assert "2 s" in answer.text or "startup" in answer.text, answer.text
+    server.stop()
+
+
+def test_intels_settings_are_wishes_and_workers_keep_to_their_cores(tmp_path: Path) -> None:
+    server = mnist_server(
+        tmp_path,
+        default_workers_per_model=1,
+        ipex_enable="true",
+        cpu_launcher_enable="true",
+        cpu_launcher_args="--ncores_per_instance 1 --use_logical_core",
+    )
+    server.wait_for(
+        r"ipex_enable: models without a section execution run .*; cpu_launcher_enable: workers are pinned "
+        r"to 1 cores each; of its arguments --use_logical_core mean nothing here"
+    )
+    for number in range(10):
+        assert server.client.put("/predictions/mnist", content=digit(number)).text == str(number)
+    assert described(server)["execution"]["memoryFormat"] == "channels_last"
+    pids = [worker["pid"] for worker in described(server)["workers"]]
+    assert [len(psutil.Process(pid).cpu_affinity()) for pid in pids] == [1]
     server.stop()

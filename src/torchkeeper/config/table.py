@@ -343,14 +343,18 @@ class Configured:
     initial_distribution_port: int = key(
         form.whole(0, instead=29500), "29500", "torchrun's first port", Effect.LATER, features.PROCESSES.name
     )
-    ipex_enable: bool = key(form.boolean, "false", "Intel extension", Effect.LATER, features.INTEL.name)
+    ipex_enable: bool = key(
+        form.boolean,
+        "false",
+        "models without a section `execution` run in channels_last and bfloat16, if they can",
+    )
     ipex_gpu_enable: bool = key(
         form.boolean, "false", "Intel extension on GPUs", Effect.LATER, features.INTEL.name
     )
-    cpu_launcher_enable: bool = key(
-        form.boolean, "false", "Intel's launcher", Effect.LATER, features.INTEL.name
+    cpu_launcher_enable: bool = key(form.boolean, "false", "pin workers to their share of the cores")
+    cpu_launcher_args: str | None = key(
+        form.text, "", "of these --ncores_per_instance and --node_id count, the others are told at start"
     )
-    cpu_launcher_args: str | None = key(form.text, "", "its arguments", Effect.LATER, features.INTEL.name)
     cpp_log_config: Path | None = key(
         form.path, "", "log configuration of the C++ back end", Effect.NONE, "there is no C++ back end here"
     )

@@ -63,6 +63,8 @@ class ModelDoor:
             tensor for tensor in (*model.parameters(), *model.buffers()) if not tensor.is_inference()
         ]
         self._versions = 0
+        #: Whether the eager model takes over for good where the variant cannot answer.
+        self._lenient = False
         self._recording = False
         self._recorded: tuple[Any, Any] | None = None
 
@@ -134,14 +136,30 @@ class ModelDoor:
         compiled = self.variant.served > 0 if isinstance(self.variant, AheadOfTime) else True
         return self.served > 0 and compiled
 
-    def open(self) -> None:
-        """Puts it into the model's `forward`; from now on weights must not change."""
+    def open(self, *, lenient: bool = False) -> None:
+        """Puts it into the model's `forward`; from now on weights must not change.
+
+        Args:
+            lenient: whether they may: the eager model serves from then on, as it does once the variant
+                cannot answer what the eager model can.
+        """
         if self.variant is None:
             return
+        self._lenient = lenient
         self._versions = self._version()
         for part in () if self.scripted else self.model.modules():
-            part.register_load_state_dict_pre_hook(_refuse_change)  # type: ignore[no-untyped-call]  # untyped in torch
+            part.register_load_state_dict_pre_hook(self._loads)  # type: ignore[no-untyped-call]  # untyped in torch
         self.model.forward = self
+
+    def _loads(self, *_: Any) -> None:
+        if not self._lenient:
+            raise RuntimeError(_CHANGED)
+        self._close("its weights are changed")
+
+    def _close(self, why: str) -> None:
+        if self.model.forward is self:
+            self.model.forward = self._forward
+            logger.warning("The model runs as its handler made it from now on: %s", why)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The model's output.
@@ -152,6 +170,16 @@ class ModelDoor:
         """
         if torch.is_grad_enabled():
             return self._with_gradients(args, kwargs)
+        if not self._lenient:
+            return self._answer(args, kwargs)
+        try:
+            return self._answer(args, kwargs)
+        except Exception as error:  # noqa: BLE001 - the model's own code raises anything
+            answer = self._forward(*args, **kwargs)  # which fails too where it is the request's fault
+            self._close(first_sentence(error, 200))
+            return answer
+
+    def _answer(self, args: Any, kwargs: Any) -> Any:
         if self._version() != self._versions:
             raise RuntimeError(_CHANGED)
         self.served += 1
@@ -214,10 +242,6 @@ def _as_it_is(tensor: torch.Tensor) -> torch.Tensor:
 
 def _cloned(value: Any) -> Any:
     return value.clone() if isinstance(value, torch.Tensor) else value
-
-
-def _refuse_change(*_: Any) -> None:
-    raise RuntimeError(_CHANGED)
 
 
 def _is_of(value: Any, dtype: torch.dtype) -> bool:

@@ -7,6 +7,7 @@ reason.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from torchkeeper.handler.context import Context
 from torchkeeper.handler.door import ModelDoor, NotRunnable
 from torchkeeper.machine.hardware import processor_features
 from torchkeeper.wire.execution import Execution
+
+logger = logging.getLogger(__name__)
 
 #: What a processor must have of these for a dtype to be worth it: instructions that compute with it.
 _INSTRUCTIONS = {
@@ -112,6 +115,36 @@ def apply(wanted: Execution, handler: Any, context: Context) -> Applied:
     for door in doors:
         door.open()
     return Applied(said, doors, wanted.aot, _cache(context))
+
+
+def wish(wanted: Execution, handler: Any, context: Context) -> dict[str, Any]:
+    """Applies what a handler's models can do of what the operator wishes for all models, and says what not.
+
+    A model stays as it is, or becomes that again, where it cannot. GPUs' models are left alone.
+
+    Returns:
+        what was applied to one of them at least, by the keys of `execution`.
+    """
+    own = getattr(handler, "model", None)
+    said: dict[str, Any] = {}
+    for model in context.models or ([] if own is None else [own]):
+        left = []
+        try:
+            if any(weight.device.type != "cpu" for weight in getattr(model, "parameters", tuple)()):
+                continue
+            door = ModelDoor(model)
+            for key, attribute, run in VARIANTS:
+                if value := getattr(wanted, attribute):
+                    try:
+                        said[key] = run(value, [door])
+                    except NotRunnable as error:
+                        left.append(f"not {key}: {error}")
+            door.open(lenient=True)
+        except NotRunnable as error:
+            left.append(str(error))
+        if left:
+            logger.info("The server wishes for faster models; this one stays as it is: %s", "; ".join(left))
+    return said
 
 
 def _cache(context: Context) -> CompileCache | None:

@@ -6,6 +6,7 @@ import os
 import sys
 
 from torchkeeper import TORCHSERVE_VERSION, __version__
+from torchkeeper.config.intel import pinning, said_of_intel
 from torchkeeper.config.settings import Settings
 from torchkeeper.machine.hardware import cpu_count
 
@@ -32,4 +33,7 @@ def banner(settings: Settings) -> list[str]:
         f"Limit Maximum Image Pixels: {str(settings.limit_max_image_pixels).lower()}",
         f"Allowed Urls: [{'|'.join(pattern.pattern for pattern in settings.allowed_urls)}]",
         f"Model API enabled: {str(settings.enable_model_api).lower()}",
+        *said_of_intel(
+            settings.ipex_enable, pinning(settings.cpu_launcher_enable, settings.cpu_launcher_args)
+        ),
     ]

@@ -17,6 +17,7 @@ import msgspec
 from torchkeeper.archive.archive import Archive
 from torchkeeper.archive.requirements import Place, install
 from torchkeeper.config import batch_rules
+from torchkeeper.config.intel import pinning, wished_execution
 from torchkeeper.config.model_config import parse_model_config
 from torchkeeper.config.model_settings import GivenSettings, ModelSettings
 from torchkeeper.config.settings import Settings, secret_variables
@@ -24,6 +25,7 @@ from torchkeeper.engine.batching.policies import make_policy
 from torchkeeper.engine.dispatch import Dispatcher
 from torchkeeper.engine.weighing import weigher
 from torchkeeper.errors import ArchiveError, AsksForMissing, RequirementsFailed, system_error
+from torchkeeper.machine.cores import share, usable_cores
 from torchkeeper.machine.hardware import another_machine, cpu_count, features_of_speed
 from torchkeeper.machine.ownership import give
 from torchkeeper.machine.threads import in_thread
@@ -77,6 +79,8 @@ class Builder:
         self._launcher = launcher
         self._sinks = sinks
         self._gpus = gpus
+        self._pinning = pinning(settings.cpu_launcher_enable, settings.cpu_launcher_args)
+        self._cores = usable_cores(self._pinning.node) if self._pinning else ()
         self._ports = itertools.count(settings.initial_worker_port)
         self._next_device = itertools.count()
 
@@ -216,16 +220,18 @@ class Builder:
         )
 
     def _specs(self, spec: ModelSpec, devices: list[int], new: int, total: int) -> list[ModelSpec]:
+        each = self._pinning.each if self._pinning else None
         threads = spec.execution.threads
         if threads is None and "OMP_NUM_THREADS" not in self._environ:
-            threads = max(cpu_count() // max(total, 1), 1)
+            threads = each or max(cpu_count() // max(total, 1), 1)
         return [
             msgspec.structs.replace(
                 spec,
                 gpu_id=devices[next(self._next_device) % len(devices)] if devices else None,
                 threads=threads,
+                cores=share(self._cores, number, total, each) if self._cores else (),
             )
-            for _ in range(new)
+            for number in range(total - new, total)
         ]
 
     def _spec(self, about: About, archive: Archive, handler: str | None) -> ModelSpec:
@@ -256,6 +262,7 @@ class Builder:
             response_timeout=about.config.response_timeout,
             metrics=self._sinks.declared,
             execution=about.config.execution or AS_IT_IS,
+            wished=AS_IT_IS if about.config.execution else wished_execution(settings.ipex_enable),
             unpacked=about.owns(archive.model_dir),
             # A strict sandbox has no compiler, and is to read no other model's code.
             compile_cache=str(settings.kept_code or "") if about.config.sandbox != "strict" else "",

@@ -39,7 +39,7 @@ PROCESSES = Feature(
 )
 GPUS = Feature("workers with several GPUs", "leave parallelLevel out: each worker gets one GPU")
 WORKFLOWS = Feature("workflows", "register the models one by one, and call one after the other")
-INTEL = Feature("the Intel extension", "oneDNN, which torch itself brings, is used")
+INTEL = Feature("the Intel extension for GPUs", "models run as their handlers place them")
 DEBUG = Feature("debug mode", "log_level=debug says more")
 COMPILE = Feature("torch.compile of the section execution", "`pt2: {compile: {enable: true}}` compiles")
 QUANTIZE = Feature("quantization at load", "archive a model that is quantized already")

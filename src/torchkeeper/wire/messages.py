@@ -135,6 +135,10 @@ class ModelSpec(msgspec.Struct, frozen=True):
     execution: Execution = AS_IT_IS
     #: Whether its folder is the server's own unpacked copy: no file in it is changed while workers run.
     unpacked: bool = False
+    #: How it runs as far as it can, where it does not say that itself.
+    wished: Execution = AS_IT_IS
+    #: The cores that the worker is pinned to; none: it may run on any.
+    cores: tuple[int, ...] = ()
     #: The folder where compiled code is kept; "" for none.
     compile_cache: str = ""
 

@@ -141,6 +141,7 @@ def load(spec: ModelSpec, max_response_size: int, imported: Imported | None = No
     context.compile_cache = spec.compile_cache
     entry = _initialised_entry(imported, context)
     applied = _applied(spec.execution, entry, context)
+    _wish(spec.wished, entry, context)
     service = Service(
         _Entries(entry, spec.envelope),
         context,
@@ -162,6 +163,13 @@ def _applied(wanted: Execution, entry: Entry, context: Context) -> Any:
     applied = variants.apply(wanted, getattr(entry, "__self__", None), context)
     context.execution = applied.said
     return applied
+
+
+def _wish(wanted: Execution, entry: Entry, context: Context) -> None:
+    """Applies what the operator wishes for models of torch's, as far as this one can."""
+    if wanted.applies and "torch" in sys.modules:
+        variants = importlib.import_module("torchkeeper.handler.execution")
+        context.execution = variants.wish(wanted, getattr(entry, "__self__", None), context)
 
 
 def _warm(service: Service, spec: ModelSpec, applied: Any, context: Context) -> None:

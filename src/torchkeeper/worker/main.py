@@ -93,6 +93,7 @@ def serve(seat: Seat, template: ModelTemplate | None = None) -> int:
             seat = own
         if template is None or template.bounds_threads:
             _bound_threads(order.spec)
+        _pin(order.spec)
         service = _tried(seat.channel, order, lambda: load(order.spec, order.max_response_size, imported))
     except _Ended as end:
         return end.code
@@ -113,6 +114,14 @@ def _order(frame: tuple[Message, bytes] | None) -> Load:
 def _bound_threads(spec: ModelSpec) -> None:
     if spec.threads is not None and "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(spec.threads)  # which may begin some
+
+
+def _pin(spec: ModelSpec) -> None:
+    if spec.cores:
+        try:
+            os.sched_setaffinity(0, spec.cores)
+        except OSError as error:  # a core that is not this process's any more
+            print(f"The worker is not pinned to cores {spec.cores}: {error}", file=sys.stderr)
 
 
 def _blame(spec: ModelSpec) -> Blame:
