@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trustme
 
-from torchkeeper.http import tls_acceptor
+from torchkeeper.http import acceptor
 from torchkeeper.http.tls_acceptor import PATIENCE, TlsAcceptor, https_only
 
 CA = trustme.CA()
@@ -137,7 +137,7 @@ def test_a_stop_lets_go_of_those_who_have_not_come_in_and_keeps_the_others() -> 
 def test_without_a_descriptor_left_it_tries_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tls_acceptor, "_PAUSE", 0.001)
+    monkeypatch.setattr(acceptor, "_PAUSE", 0.001)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     async def scene(door: Door) -> None:
@@ -154,7 +154,7 @@ def test_without_a_descriptor_left_it_tries_again(
             await loop.sock_sendall(client, b"x")
             assert await loop.sock_recv(client, 100) == b"plain x"
 
-    with caplog.at_level(logging.WARNING, tls_acceptor.__name__):
+    with caplog.at_level(logging.WARNING, acceptor.__name__):
         run(scene)
     assert "a connection could not be accepted" in caplog.messages[0]
 

@@ -22,6 +22,7 @@ import psutil
 
 from torchkeeper.config.types import Address
 from torchkeeper.errors import SettingsError
+from torchkeeper.http.acceptor import Acceptor
 from torchkeeper.http.connection import Access, Connection, Shortcut
 from torchkeeper.http.exchange import Unasked
 from torchkeeper.http.guests import Guests
@@ -45,9 +46,9 @@ class Listener:
         self._socket: socket.socket | None = None
         #: Device and inode of the file that was made for a unix socket.
         self._made: tuple[int, int] | None = None
-        self._server: asyncio.Server | None = None
-        self._connect: Factory | None = None
-        self._acceptor: TlsAcceptor | None = None
+        #: One of the two accepts.
+        self._plain: Acceptor | None = None
+        self._secure: TlsAcceptor | None = None
         self._guests: Guests | None = None
 
     def bind(self) -> None:
@@ -89,32 +90,33 @@ class Listener:
         """Begins to accept connections for an ASGI application; the other arguments are `Connection`'s."""
         if self._socket is None:
             raise RuntimeError("bind() comes before start()")
-        loop = asyncio.get_running_loop()
         self._guests = guests = Guests(limits)
 
         def connect(app: Any = app) -> Connection:
             return Connection(app, limits, guests, unasked, access, shortcut)
 
-        self._connect = connect
         if self.address.scheme == "https":
             if self._context is None:
                 raise RuntimeError("an https address needs a context")
             plain = functools.partial(connect, https_only)
-            self._acceptor = TlsAcceptor(self._socket, self._context, connect, plain, most=guests.most)
-            self._acceptor.start()
-        elif self.address.path:
-            self._server = await loop.create_unix_server(connect, sock=self._socket, backlog=_BACKLOG)
+            self._secure = TlsAcceptor(self._socket, self._context, connect, plain, most=guests.most)
+            self._secure.start()
         else:
-            self._server = await loop.create_server(connect, sock=self._socket, backlog=_BACKLOG)
+            self._plain = Acceptor(self._socket, functools.partial(_admit, connect))
+            self._plain.start()
 
     async def stop(self, deadline: float) -> None:
         """Stops accepting, lets running requests finish within `deadline` seconds, then cancels them.
 
         Requests that are on their way over open connections are running, too: their senders cannot know yet.
         """
-        await self._close()
-        if self._acceptor is not None:
-            await self._acceptor.stop()
+        if self._secure is not None:
+            await self._secure.stop()
+        if self._plain is not None:
+            # Their clients have connected and may have sent their requests: a closed socket would reset them.
+            await self._plain.stop(waiting=True)
+        if self._socket is not None:
+            self._socket.close()
         connections = self._guests.connections if self._guests else ()
         last_call = max((connection.shutdown() for connection in connections), default=0.0)
         with contextlib.suppress(TimeoutError):
@@ -129,8 +131,6 @@ class Listener:
             await asyncio.wait(running)
         if owed := self._running():  # what is answered to a cancelled ticket is a task of its own
             await asyncio.wait(owed, timeout=_OWED)
-        if self._socket is not None:
-            self._socket.close()
         if self._made is not None:
             with contextlib.suppress(OSError):  # by now it may be another server's
                 if _identity(self.address.path) == self._made:
@@ -140,30 +140,14 @@ class Listener:
         tasks = (connection.task for connection in (self._guests.connections if self._guests else ()))
         return {task for task in tasks if task is not None and not task.done()}
 
-    async def _close(self) -> None:
-        """Closes the listening socket, but for connections that wait in it: closing would reset them.
 
-        Clients of those have connected and may have sent their requests; what comes later is refused.
-        """
-        if self._server is None or self._socket is None or self._connect is None:
-            return
-        try:
-            waiting = self._socket.dup()
-        except OSError as error:  # no descriptor is left, so no connection could be taken either
-            logger.warning("connections that wait to be accepted are closed: %s", error)
-            self._server.close()
-            return
-        self._server.close()
-        await asyncio.sleep(0)  # uvloop closes its own descriptor in its next turn
-        taken = []
-        with waiting, contextlib.suppress(OSError):  # until none waits, or none can be had
-            waiting.setblocking(False)
-            while True:
-                taken.append(waiting.accept()[0])
-        for connection in taken:
-            connection.setblocking(False)
-            await asyncio.get_running_loop().connect_accepted_socket(self._connect, connection)
-        await asyncio.sleep(0)  # what the loop itself accepted last is made a connection in the turn after
+async def _admit(connect: Factory, connection: socket.socket) -> None:
+    """Makes an accepted connection one of a protocol."""
+    try:
+        await asyncio.get_running_loop().connect_accepted_socket(connect, connection)
+    except OSError as error:  # the client has left already
+        logger.debug("a connection did not come to its protocol: %s", error)
+        connection.close()
 
 
 def _identity(path: str) -> tuple[int, int]:

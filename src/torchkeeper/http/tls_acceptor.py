@@ -1,7 +1,7 @@
 """Connections of a TLS port: a look at the first byte, then a handshake, or a readable answer without one.
 
 A TLS connection begins with a handshake record (RFC 8446, section 5.1: its first byte is 22). Plain HTTP is
-answered with TorchServe's words instead of a torn connection. Plain ports never come through here.
+answered with TorchServe's words instead of a torn connection.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import ssl
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from torchkeeper.http.acceptor import Acceptor
+
 logger = logging.getLogger(__name__)
 
 _HANDSHAKE = b"\x16"
 #: Seconds for the first byte, and again for the handshake.
 PATIENCE = 30.0
-#: Seconds without accepting after the system refused a connection (out of file descriptors, mostly).
-_PAUSE = 0.5
 _REFUSAL = b'{"status":"This TorchServe instance only accepts HTTPS requests"}'
 
 Factory = Callable[[], asyncio.Protocol]
@@ -52,46 +52,19 @@ class TlsAcceptor:
         patience: float = PATIENCE,
         most: int = 1024,
     ) -> None:
-        self._socket = sock
         self._context = context
         self._secure = secure
         self._plain = plain
         self._patience = patience
-        self._most = most
-        self._accepting: asyncio.Task[None] | None = None
-        #: In the order in which they came.
-        self._admitting: dict[asyncio.Task[None], None] = {}
+        self._acceptor = Acceptor(sock, self._admit, most)
 
     def start(self) -> None:
         """Begins to accept."""
-        self._accepting = asyncio.get_running_loop().create_task(self._accept())
+        self._acceptor.start()
 
     async def stop(self) -> None:
         """Accepts no more; connections that have not finished their handshake are dropped."""
-        tasks = [task for task in (self._accepting, *self._admitting) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, _ = await loop.sock_accept(self._socket)
-            except OSError as error:
-                logger.warning("a connection could not be accepted: %s", error)
-                await asyncio.sleep(_PAUSE)
-                continue
-            task = loop.create_task(self._admit(connection))
-            self._admitting[task] = None
-            task.add_done_callback(self._leave)
-            if len(self._admitting) > self._most:
-                oldest = next(iter(self._admitting))
-                self._leave(oldest)
-                oldest.cancel()
-
-    def _leave(self, task: asyncio.Task[None]) -> None:
-        self._admitting.pop(task, None)
+        await self._acceptor.stop()
 
     async def _admit(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -109,14 +82,10 @@ class TlsAcceptor:
         except OSError as error:  # TimeoutError and SSLError among them: the client's doing
             logger.debug("a connection did not come to TLS: %s", error)
             connection.close()
-        except asyncio.CancelledError:
-            connection.close()
-            raise
 
 
 async def _peek(connection: socket.socket) -> bytes:
     """The first byte, which stays in the socket; nothing if the client has left."""
-    connection.setblocking(False)
     loop = asyncio.get_running_loop()
     while True:
         try:
