@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import heapq
 import math
+import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
 
+from torchkeeper.engine.batching.fitting import fitting
 from torchkeeper.engine.batching.policy import (
     MOST_IN_HAND,
     Arrived,
@@ -27,6 +29,8 @@ from torchkeeper.engine.batching.policy import (
 )
 
 LANE = "predict"
+#: A request: when it came, whose it is, its length.
+Waiting = tuple[float, int, float]
 _ARRIVED = Arrived(LANE)
 
 #: What happens next: a client's request comes, a worker has finished, the policy wanted to be asked again.
@@ -43,10 +47,21 @@ class Model:
     batch: int
     #: Standard deviation of a batch's cost, as its part.
     noise: float = 0.02
+    #: How often requests have which length, where not all have 1; a batch is padded to the longest.
+    lengths: tuple[tuple[float, float], ...] = ()
+    #: The lengths that a batch of several requests may have in all; None: any.
+    max_cost: float | None = None
 
-    def seconds(self, n: int, random: Random) -> float:
+    def length(self, random: Random) -> float:
+        """That of the next request."""
+        if not self.lengths:
+            return 1.0
+        parts, lengths = zip(*self.lengths, strict=True)
+        return random.choices(lengths, parts)[0]
+
+    def seconds(self, n: int, random: Random, longest: float = 1.0) -> float:
         """What this batch takes."""
-        mean = self.a + self.b * n
+        mean = self.a + self.b * n * longest
         return mean * max(1.0 + random.gauss(0.0, self.noise), 0.2) if self.noise else mean
 
     @property
@@ -77,6 +92,8 @@ class Outcome:
 
     arrived: list[float] = field(default_factory=list)
     answered: list[float] = field(default_factory=list)
+    #: Of each its length.
+    lengths: list[float] = field(default_factory=list)
     batches: int = 0
     refused: int = 0
 
@@ -84,10 +101,10 @@ class Outcome:
         """Requests answered per second, but for the first ones."""
         return (len(self.answered) - skip - 1) / (self.answered[-1] - self.answered[skip])
 
-    def latencies(self, skip: int) -> list[float]:
-        """Seconds from each request to its answer, sorted; but for the first ones."""
-        pairs = zip(self.arrived[skip:], self.answered[skip:], strict=True)
-        return sorted(done - came for came, done in pairs)
+    def latencies(self, skip: int, length: float | None = None) -> list[float]:
+        """Seconds from each request (of that length) to its answer, sorted; but for the first ones."""
+        found = zip(self.arrived[skip:], self.answered[skip:], self.lengths[skip:], strict=True)
+        return sorted(done - came for came, done, long in found if length in (None, long))
 
 
 def percentile(ordered: list[float], share: float) -> float:
@@ -104,9 +121,9 @@ class Simulation:
         self.outcome = Outcome()
         self._order = count()
         self._events: list[tuple[float, int, int, int]] = []
-        self._queue: deque[tuple[float, int]] = deque()
+        self._queue: deque[Waiting] = deque()
         self._views = [WorkerView(number) for number in range(model.workers)]
-        self._held: list[deque[tuple[list[tuple[float, int]], float]]] = [deque() for _ in self._views]
+        self._held: list[deque[tuple[list[Waiting], float]]] = [deque() for _ in self._views]
         self._wake = math.inf
         self._now = 0.0
         #: Clients below this number are of a load that is over.
@@ -152,7 +169,7 @@ class Simulation:
         if self.policy.admit(LANE, waiting, self._views, now, most) is not None:
             self.outcome.refused += 1
             return
-        self._queue.append((now, client))
+        self._queue.append((now, client, self.model.length(self.random)))
         self.policy.observe(_ARRIVED, now)
 
     def _again(self, client: int, now: float) -> None:
@@ -172,7 +189,8 @@ class Simulation:
         self.policy.observe(Done(number, len(entries), seconds, LANE), now)
         outcome = self.outcome
         outcome.batches += 1
-        for came, client in entries:
+        for came, client, length in entries:
+            outcome.lengths.append(length)
             outcome.arrived.append(came)
             outcome.answered.append(now)
             if self.load.answered:
@@ -181,7 +199,8 @@ class Simulation:
     def _pump(self, now: float) -> None:
         queue, views, decide = self._queue, self._views, self.policy.decide
         while queue and any(view.batches < MOST_IN_HAND for view in views):
-            decision = decide(View((LaneView(LANE, len(queue), queue[0][0]),), views), now)
+            lane = LaneView(LANE, len(queue), queue[0][0], self._fitting(self.model.batch))
+            decision = decide(View((lane,), views), now)
             if isinstance(decision, Send):
                 self._send(decision, now)
                 continue
@@ -192,11 +211,17 @@ class Simulation:
                 self._at(decision, _WAKE, 0)
             return
 
+    def _fitting(self, most: int) -> int:
+        """Requests that a batch may have, of those who wait and those who may come."""
+        bound = self.model.max_cost
+        return sys.maxsize if bound is None else fitting((one[2] for one in self._queue), most, bound)
+
     def _send(self, decision: Send, now: float) -> None:
         number, queue = decision.worker_id, self._queue
-        entries = [queue.popleft() for _ in range(min(decision.count, len(queue)))]
+        count = min(decision.count, len(queue), self._fitting(decision.count))
+        entries = [queue.popleft() for _ in range(count)]
         held = self._held[number]
-        seconds = self.model.seconds(len(entries), self.random)
+        seconds = self.model.seconds(len(entries), self.random, max(one[2] for one in entries))
         held.append((entries, seconds))
         view = self._views[number]
         view.batches += 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from batching.loads import bursts, closed, constant, exponential, poisson
@@ -90,3 +92,17 @@ def test_under_overload_who_is_taken_is_answered_in_time(model: Model, overload:
     assert in_time >= 0.99
     assert outcome.rate(1000) * in_time >= 0.9 * model.capacity
     assert outcome.refused / (outcome.refused + 8000) == pytest.approx(1.0 - 1.0 / overload, abs=0.05)
+
+
+@pytest.mark.parametrize("model", [ACCELERATOR, Model(0.002, 0.0005, 2, 32)])
+def test_a_bound_of_costs_keeps_long_requests_from_short_ones(model: Model) -> None:
+    """One of a hundred is 64 times as long, and a batch is padded to it."""
+    mixed = replace(model, lengths=((0.99, 1.0), (0.01, 64.0)))
+    bounded = replace(mixed, max_cost=float(model.batch))
+    for clients in (4, 16, 64):
+        rates = [
+            ran(policy, bounded, clients, 0.001).rate(500)
+            for policy in (Adaptive(model.batch), Greedy(model.batch), Delay(model.batch, 0.002))
+        ]
+        assert rates[0] >= 0.93 * max(rates)
+    assert rates[0] > 2.0 * ran(Adaptive(model.batch), mixed, 64, 0.001).rate(500)

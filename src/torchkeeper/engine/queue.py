@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from torchkeeper.engine.admission import Full
+from torchkeeper.engine.batching.fitting import fitting
 from torchkeeper.engine.batching.policy import Lane, LaneView
 from torchkeeper.engine.stream import Stream
 from torchkeeper.errors import TorchkeeperError
@@ -23,8 +24,6 @@ from torchkeeper.wire.messages import Input, Reply
 
 #: So many whose clients have left may stay in line although they are more than those who wait.
 FEW = 16
-#: What fractions may be off by, in numbers of entries.
-_INEXACT = 1e-6
 
 
 class Entry(msgspec.Struct, eq=False):
@@ -182,14 +181,13 @@ class EntryQueue:
 
         Clients that left may be among those that wait behind a head.
         """
-        views = []
+        views, most = [], sys.maxsize
         for key in tuple(self._lanes):
             lane = self._lanes[key]
             self._drop_heads(lane)
             if lane:
-                most = (
-                    sys.maxsize if self._max_cost is None else self._fitting(lane, self._most, self._max_cost)
-                )
+                if self._max_cost is not None:
+                    most = self._fitting(lane, self._max_cost, self._most)
                 views.append(LaneView(key, len(lane), lane[0].arrived, most))
             else:
                 del self._lanes[key]
@@ -206,7 +204,7 @@ class EntryQueue:
         """Up to `limit` entries of a lane, in their order; as many as their costs allow, but at least one."""
         waiting = self._lanes.get(lane)
         if waiting and self._max_cost is not None:
-            limit = min(limit, self._fitting(waiting, limit, self._max_cost))
+            limit = min(limit, self._fitting(waiting, self._max_cost, limit))
         taken: list[Entry] = []
         while waiting and len(taken) < limit:
             entry = waiting.popleft()
@@ -248,24 +246,9 @@ class EntryQueue:
         return self._living(old)
 
     @staticmethod
-    def _fitting(lane: Iterable[Entry], most: int, max_cost: float) -> int:
-        """Entries that a batch of a lane may have if it has no more than `most`, as `LaneView.most`.
-
-        It ends before the first one that would cost too much, and nobody behind that one overtakes it.
-        """
-        count, cost = 0, 0.0
-        for entry in lane:
-            if entry.gone:
-                continue
-            cost += entry.cost
-            if count and cost > max_cost:
-                return count
-            count += 1
-            if count >= most:
-                return sys.maxsize
-        if not cost:
-            return sys.maxsize
-        return count + int(min(max(max_cost - cost, 0.0) * count / cost + _INEXACT, most))
+    def _fitting(lane: Iterable[Entry], max_cost: float, most: int) -> int:
+        """Entries that a batch of a lane may have, as `LaneView.most`."""
+        return fitting((entry.cost for entry in lane if not entry.gone), most, max_cost)
 
     def _lane(self, entry: Entry) -> deque[Entry]:
         lane = self._lanes.get(entry.lane)
