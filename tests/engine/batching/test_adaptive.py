@@ -117,6 +117,15 @@ def test_a_batch_is_full_at_what_the_workers_memory_suffices_for() -> None:
     assert policy.decide(narrow, now) == Send(0, 16)
 
 
+def test_it_waits_no_longer_once_nobody_else_would_fit() -> None:
+    """One came that costs much: those who are still expected cannot join."""
+    policy, now = practised()
+    assert isinstance(policy.decide(seen(1, 0, oldest=now), now), float)
+    assert isinstance(policy.decide(seen(2, 0, oldest=now), now), float)
+    full = View([LaneView("lane", 2, now, most=2)], [WorkerView(0)])
+    assert policy.decide(full, now) == Send(0, 16)
+
+
 def test_it_waits_no_longer_than_the_delay_that_was_set() -> None:
     policy, now = practised(max_delay=THINK / 2)
     assert policy.decide(seen(1, 0), now) == Send(0, 16), "nobody would be back by then"

@@ -59,6 +59,12 @@ def test_who_would_be_late_is_refused_and_who_would_not_is_taken() -> None:
     assert policy.admit("lane", 40, busy(20), 1.028, 32) is not None, "many are before it"
 
 
+def test_batches_that_costs_keep_small_are_more_and_so_later() -> None:
+    policy = practised(0.060)
+    assert policy.admit("lane", 8, busy(4), 1.010, 32) is None
+    assert policy.admit("lane", 8, busy(4), 1.010, 2) is not None, "four go before it, two at a time"
+
+
 def test_an_idle_worker_takes_whoever_comes_even_if_it_is_late() -> None:
     policy = practised(0.005)
     assert policy.admit("lane", 0, busy(0), 1.0, 32) is None
