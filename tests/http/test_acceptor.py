@@ -74,6 +74,20 @@ def test_those_who_wait_when_it_stops_are_admitted_if_that_is_wanted(run: Run) -
     run(scene)
 
 
+def test_who_has_left_meanwhile_is_not_admitted(run: Run) -> None:
+    async def scene() -> None:
+        door = Door()
+        door.connect().close()
+        with door.connect() as said, door.connect() as stays:
+            said.sendall(b"x")
+            said.shutdown(socket.SHUT_WR)
+            await door.acceptor.stop(waiting=True)
+            assert [sock.getpeername() for sock in door.inside] == [said.getsockname(), stays.getsockname()]
+        door.close()
+
+    run(scene)
+
+
 def test_a_stop_drops_who_is_being_admitted(run: Run) -> None:
     async def scene() -> None:
         door = Door(quick=0)

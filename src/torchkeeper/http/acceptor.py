@@ -87,6 +87,9 @@ class Acceptor:
         except (BlockingIOError, ConnectionAbortedError):
             return False
         connection.setblocking(False)
+        if _has_left(connection):
+            connection.close()
+            return True
         task = asyncio.ensure_future(self._admit(connection))
         self._admitting[task] = None
         task.add_done_callback(functools.partial(self._done, connection))
@@ -100,3 +103,13 @@ class Acceptor:
         self._admitting.pop(task, None)
         if task.cancelled():  # before it began, perhaps
             connection.close()
+
+
+def _has_left(connection: socket.socket) -> bool:
+    """Whether the client left while it waited, having said nothing: many do after a rest."""
+    try:
+        return not connection.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
