@@ -83,6 +83,7 @@ PURE = (
     *(
         "config.batch_rules",
         "config.exposure",
+        "config.folders",
         "config.kserve_pod",
         "config.pods",
         "config.vertex_pod",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from torchkeeper.config import kserve_pod as kserve
 from torchkeeper.config import sagemaker_container as sagemaker
 from torchkeeper.config import vertex_pod as vertex
 from torchkeeper.config.config_files import model_configs
+from torchkeeper.config.folders import log_location, metrics_location, temp_dir
 from torchkeeper.config.kept_code import kept_code_folder
 from torchkeeper.config.layers import Layers, Origin, SettingReader, hint
 from torchkeeper.config.log_config import LEVELS, LogConfig, LogLevels, parse_log_config
@@ -150,9 +150,9 @@ def load_settings(
     settings = Settings(
         **vars(configured if store_url is None else replace(configured, model_store=None)),
         origins=origins,
-        log_location=_log_location(environ, cwd),
-        metrics_location=cwd / environ.get("METRICS_LOCATION", "logs"),
-        temp_dir=_temp_dir(environ),
+        log_location=log_location(environ, cwd),
+        metrics_location=metrics_location(environ, cwd),
+        temp_dir=temp_dir(environ),
         config_file=config_file,
         log_levels=levels,
         log_dict=log_config.python,
@@ -288,14 +288,10 @@ def find_config(
     path = cwd / "config.properties"
     default = path if path.is_file() else None
     if not arguments.no_config_snapshots:
-        snapshot = newest_snapshot(snapshot_folder(_log_location(environ, cwd)))
+        snapshot = newest_snapshot(snapshot_folder(log_location(environ, cwd)))
         if snapshot is not None:
             return snapshot, default
     return default, None
-
-
-def _log_location(environ: Mapping[str, str], cwd: Path) -> Path:
-    return cwd / environ.get("LOG_LOCATION", "logs")
 
 
 def _apply_file(layers: Layers, path: Path, environ: Mapping[str, str], reader: SettingReader) -> None:
@@ -347,21 +343,6 @@ def _log_config(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Log
     except OSError as error:
         raise SettingsError(f"--log-config file cannot be read: {path}: {error}") from None
     return parse_log_config(str(path), data, environ)
-
-
-def _temp_dir(environ: Mapping[str, str]) -> Path:
-    named = environ.get("TEMP")
-    if not named:
-        try:
-            return Path(tempfile.gettempdir())
-        except FileNotFoundError:
-            raise LaunchRefused(
-                "Invalid temp directory: none can be written to, please set the TEMP environment variable "
-                "to a folder that can (in a container: an emptyDir)."
-            ) from None
-    if not Path(named).is_dir():
-        raise LaunchRefused(f"Invalid temp directory: {named}, please check TEMP environment variable.")
-    return Path(named)
 
 
 def named_url(text: str) -> tuple[str | None, str]:
