@@ -15,6 +15,7 @@ import psutil
 import pytest
 from launching import (  # type: ignore[import-not-found]  # pytest puts this folder on the path
     FINE,
+    LONG,
     Witness,
     become,
     child_in,
@@ -27,6 +28,7 @@ from launching import (  # type: ignore[import-not-found]  # pytest puts this fo
     with_launcher,
 )
 
+from torchkeeper.pool import model_link
 from torchkeeper.pool.launcher import Launcher
 from torchkeeper.pool.process import WorkerProcess
 from torchkeeper.pool.shared_imports import SharedImports
@@ -253,6 +255,58 @@ def test_both_templates_may_die(play: Play) -> None:
         assert len(imported_by(version)) == 2
 
     play(SAYS, act)
+
+
+def test_an_order_that_was_not_read_when_the_process_that_imported_died_goes_to_the_next_one(
+    play: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def act(version: Version) -> None:
+        await version.load()
+        (importer,) = imported_by(version)
+        os.kill(importer, signal.SIGSTOP)
+        asked = asyncio.ensure_future(version.load())
+        for _ in range(20):
+            await asyncio.sleep(0)
+        os.kill(importer, signal.SIGKILL)
+        await asked
+        assert len(imported_by(version)) == 2
+        assert version.imports.described["shared"] is True
+
+    play(SAYS, act)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_a_launch_waits_no_longer_where_another_process_says_that_it_is_the_worker(
+    play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_link, "FORK", 100 * LONG)
+    late = tmp_path / "late"
+    says = (
+        "from torchkeeper.wire.frames import Forked, encode\n"
+        "lies = []\n"
+        "def lie():\n"
+        f"    if lies or not os.path.exists({str(late)!r}):\n        return\n"
+        "    lies.append(os.pipe())\n"
+        "    child = os.fork()\n"
+        "    if child == 0:\n"
+        "        if os.fork() == 0:\n"
+        f"            while os.getppid() != {os.getpid()}:\n                pass\n"
+        "            link().send(encode(Forked(2, 1)))\n"
+        "        os._exit(0)\n"
+        "    os.waitpid(child, 0)\n"
+        "    os.close(lies[0][1])\n"
+        "    os.read(lies[0][0], 1)  # it has said it\n"
+        "os.register_at_fork(before=lie)\n"
+    )
+
+    async def act(version: Version) -> None:
+        await version.load()
+        late.touch()
+        async with asyncio.timeout(LONG):
+            await version.load()
+        assert version.imports.described["shared"] is False
+
+    play(LINK + says + SAYS, act)
 
 
 LINK = """

@@ -153,9 +153,8 @@ class ModelLink:
             ((message, _),) = FrameReader().feed(data)
         except BlockingIOError:
             return False
-        except ConnectionError:  # it has ended with orders that it had not read
-            self._lose()
-            return False
+        except ConnectionError:  # it has ended with orders that it had not read; what it said is there yet
+            return True
         except (OSError, ValueError, struct.error, WireError) as error:
             self._break(f"broke its socket's format: {error}")
             return False
@@ -169,8 +168,8 @@ class ModelLink:
             self._close()
         elif isinstance(message, Exited) and ours:
             self._take_end(message)
-        elif isinstance(message, Forked) and not ours and message.worker_id in self._forks:
-            self._adopt(pid, *self._forks.pop(message.worker_id))
+        elif isinstance(message, Forked) and not ours and pid not in self._workers:
+            self._adopt(pid, message.worker_id)
         else:
             self._break("said what it cannot say")
 
@@ -184,7 +183,10 @@ class ModelLink:
         del self._workers[said.pid]
         self._on_end(worker, said.pid, said.returncode, said.peak_rss)
 
-    def _adopt(self, pid: int, answer: asyncio.Future[None] | None, worker: WorkerProcess) -> None:
+    def _adopt(self, pid: int, worker_id: int) -> None:
+        if worker_id not in self._forks:
+            self._break("said of a process that it is a worker that nobody has asked for")
+            return
         process = HeldProcess(pid)
         try:
             ours = self._is_fork(process)
@@ -196,6 +198,7 @@ class ModelLink:
             process.close()
             self._break(f"said of a process that it has not forked that it is a worker ({pid})")
             return
+        answer, worker = self._forks.pop(worker_id)
         self._workers[pid] = process, worker
         worker.becomes(process)
         if answer is None:
