@@ -103,17 +103,19 @@ def serving(
     tuned: bool,
     ask: Question,
     settings: Mapping[str, str] | None = None,
+    *,
+    quiet: bool = False,
 ) -> Iterator[Running]:
     """Runs `kind` over the models (name → archive file in the store) and stops it in the end.
 
-    `settings` are further lines of config.properties.
+    `settings` are further lines of config.properties; `quiet`: without logs, as what is tuned is anyway.
     """
     with tempfile.TemporaryDirectory(prefix="servebench-") as name:
         folder = Path(name)
         port, management, grpc = _write_config(folder, settings or {})
         command = _command(kind, folder, store)
         command += ["--models", *(f"{model}={file}" for model, file in models.items())]
-        if tuned and kind.tunable:
+        if quiet or (tuned and kind.tunable):
             (folder / "log4j2.xml").write_text(_LOGS_OFF)
             command += ["--log-config", str(folder / "log4j2.xml")]
         with (folder / "console").open("wb") as console:
