@@ -18,6 +18,7 @@ from torchkeeper.wire.execution import AS_IT_IS, Execution
         ("{freeze: true}", Execution(freeze=True)),
         ("{aot: true, dtype: bfloat16}", Execution(aot=True, dtype="bfloat16")),
         ("{freeze: false, dtype: float16}", Execution(dtype="float16")),
+        ("{quantize: int8-dynamic}", Execution(quantize="int8-dynamic")),
         ("{hint: latency, warmup: [a/3.png]}", Execution(hint="latency", warmup=("a/3.png",))),
         (
             "{memoryFormat: channels_last, dtype: bfloat16}",
@@ -66,6 +67,7 @@ def test_without_the_section_a_model_runs_as_it_is() -> None:
             "execution.freeze and execution.dtype are not possible together: only TorchScript is frozen, "
             "and only eager models' dtype is changed",
         ),
+        ("{quantize: int4}", "execution.quantize: 'int4' must be int8-dynamic or int8-weight-only"),
         ("{freeze: 1}", "execution.freeze: 1 must be true or false"),
         ("{hint: fast}", "execution.hint: 'fast' must be latency or throughput"),
         ("{dtype: [bfloat16]}", "execution.dtype: ['bfloat16'] must be bfloat16 or float16"),

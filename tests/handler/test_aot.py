@@ -97,3 +97,10 @@ def test_answers_that_agree(one: torch.Tensor, other: torch.Tensor) -> None:
 def test_answers_that_do_not(one: torch.Tensor, other: torch.Tensor, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         _check_close(one, other)
+
+
+def test_answers_of_quantized_weights_may_differ_as_those_of_16_bits() -> None:
+    one, other = torch.tensor([1.0]), torch.tensor([1.03])
+    _check_close(one, other, 16)
+    with pytest.raises(ValueError, match=r"a difference of 0\.03"):
+        _check_close(one, other)

@@ -280,15 +280,52 @@ def test_a_key_is_the_calls_and_the_threads(cache: CompileCache) -> None:
     assert len(keys) == 3
 
 
+class Opaque(torch.Tensor):
+    """A tensor of a class that does not say what it is made of."""
+
+
+class Scaled(Opaque):
+    """One that does."""
+
+    def __tensor_flatten__(self) -> tuple[list[str], object]:
+        return ["number", "scale"], {"rounded": True}
+
+
+def scaled(number: float) -> torch.Tensor:
+    made: Any = torch.zeros(1).as_subclass(Scaled)
+    made.number, made.scale = torch.tensor(number), torch.tensor(2.0)
+    return made  # type: ignore[no-any-return]
+
+
+def test_a_tensor_made_of_others_counts_as_those(cache: CompileCache) -> None:
+    nets: list[Any] = [Net(), Net(), Net()]
+    for net, number in zip(nets, (1.0, 1.0, 3.0), strict=True):
+        net.scale = scaled(number)
+    one, same, another = (cache.key(net, "call") for net in nets)
+    assert None is not one == same != another
+
+
+@pytest.mark.parametrize(
+    ("scale", "why"),
+    [
+        (torch.eye(2).to_sparse(), "the model holds a tensor of another kind (torch.sparse_coo, cpu)"),
+        (torch.zeros(2).as_subclass(Opaque), "the model holds a tensor of a class of its own (Opaque)"),
+        (torch.zeros(2, device="meta"), "the model holds a tensor of another kind (torch.strided, meta)"),
+    ],
+)
 def test_of_what_cannot_be_told_nothing_is_kept(
-    cache: CompileCache, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    cache: CompileCache,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    scale: torch.Tensor,
+    why: str,
 ) -> None:
     net: Any = Net()
-    net.scale = torch.eye(2).to_sparse()
+    net.scale = scale
     with caplog.at_level(logging.WARNING):
         key = cache.key(net, "call")
     assert key is None
-    assert "the model holds a tensor of another kind (torch.sparse_coo, cpu)" in caplog.text
+    assert why in caplog.text
     build = Builds(tmp_path)
     assert [cache.obtained(key, Path.read_text, build) for _ in range(2)] == ["made"] * 2
     assert build.count == 2

@@ -67,8 +67,8 @@ def test_what_cannot_be_is_refused_at_registration_or_at_load_with_the_reason(tm
         ("both", "execution: {threads: 2}\npt2: inductor\n", "execution and pt2 both say how"),
         (
             "later",
-            "execution: {quantize: int8-dynamic}\n",
-            "execution.quantize in model-config.yaml asks for",
+            "execution: {compile: true}\n",
+            "execution.compile in model-config.yaml asks for",
         ),
         (
             "linear",

@@ -40,6 +40,7 @@ RULES: Mapping[str, Rule[Any]] = {
     "threads": whole(1, _MOST_THREADS, " of threads"),
     "memoryFormat": choice("channels_last"),
     "dtype": choice("bfloat16", "float16"),
+    "quantize": choice("int8-dynamic", "int8-weight-only"),
     "freeze": boolean,
     "aot": boolean,
     "hint": choice("latency", "throughput"),
@@ -49,6 +50,7 @@ RULES: Mapping[str, Rule[Any]] = {
 _CLASHES = (
     ("freeze", "memoryFormat", "only TorchScript is frozen, and only eager models' layout is changed"),
     ("freeze", "aot", "only TorchScript is frozen, and only eager models are compiled"),
+    ("freeze", "quantize", "only TorchScript is frozen, and only eager models are quantized"),
     ("freeze", "dtype", "only TorchScript is frozen, and only eager models' dtype is changed"),
 )
 #: What is built, and what is refused as missing.

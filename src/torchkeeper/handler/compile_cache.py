@@ -228,14 +228,29 @@ def _written(value: object) -> str:
 
 
 def _add_numbers(digest: Any, tensor: torch.Tensor) -> None:
-    """Adds what a tensor holds, in the order of its rows.
+    """Adds what a tensor holds, in the order of its rows; of one that is made of others, those.
 
     Raises:
         _Unknown: that is not numbers on the CPU.
     """
+    if type(tensor) not in (torch.Tensor, torch.nn.Parameter):
+        parts, about = _taken_apart(tensor)
+        _add(digest, type(tensor).__qualname__, parts, about)
+        for part in parts:
+            _add_numbers(digest, getattr(tensor, part))
+        return
     if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
         raise _Unknown(f"the model holds a tensor of another kind ({tensor.layout}, {tensor.device.type})")
     plain = tensor.detach().contiguous()
     if size := plain.numel() * plain.element_size():
         # Not by NumPy, which has no bfloat16.
         digest.update((ctypes.c_char * size).from_address(plain.data_ptr()))
+
+
+def _taken_apart(tensor: torch.Tensor) -> tuple[list[str], object]:
+    """The names of the tensors that one of a class of its own is made of, and what else it is made of."""
+    flatten = getattr(tensor, "__tensor_flatten__", None)
+    if flatten is None:
+        raise _Unknown(f"the model holds a tensor of a class of its own ({type(tensor).__qualname__})")
+    parts, about = flatten()
+    return list(parts), about

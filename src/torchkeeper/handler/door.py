@@ -88,6 +88,16 @@ class ModelDoor:
         self._inputs.append(inputs)
         self._dtype = dtype or self._dtype
 
+    def change(self, step: Callable[[torch.nn.Module], None]) -> None:
+        """Makes the variant a copy whose layers a step changes; weights that it leaves are shared.
+
+        Raises:
+            NotRunnable: the model cannot be copied.
+        """
+        self.convert(_as_it_is, _as_it_is)
+        assert isinstance(self.variant, torch.nn.Module)
+        step(self.variant)
+
     def freeze(self) -> None:
         """Makes the variant a frozen copy of TorchScript: weights are constants, and layers are joined.
 

@@ -18,6 +18,8 @@ import torch
 from torchkeeper.handler.compile_cache import CompileCache
 from torchkeeper.handler.context import Context
 from torchkeeper.handler.door import ModelDoor, NotRunnable
+from torchkeeper.handler.quantize import NotQuantized, quantizer
+from torchkeeper.handler.safe_text import first_sentence
 from torchkeeper.machine.hardware import processor_features
 from torchkeeper.wire.execution import Execution
 
@@ -140,8 +142,8 @@ def wish(wanted: Execution, handler: Any, context: Context) -> dict[str, Any]:
                     except NotRunnable as error:
                         left.append(f"not {key}: {error}")
             door.open(lenient=True)
-        except NotRunnable as error:
-            left.append(str(error))
+        except Exception as error:  # noqa: BLE001 - whatever the model's classes raise, its load does not fail
+            left.append(first_sentence(error, 200))
         if left:
             logger.info("The server wishes for faster models; this one stays as it is: %s", "; ".join(left))
     return said
@@ -206,6 +208,18 @@ def _dtype(name: str, doors: Sequence[ModelDoor]) -> str:
     return name
 
 
+def _quantize(name: str, doors: Sequence[ModelDoor]) -> str:
+    try:
+        step = quantizer(name)
+        for door in doors:
+            if any(weight.device.type != "cpu" for weight in door.model.parameters()):
+                raise NotRunnable("the model is on a GPU, and only the CPU's are quantized")
+            door.change(step)
+    except NotQuantized as error:
+        raise NotRunnable(str(error)) from error
+    return name
+
+
 def _freeze(wanted: bool, doors: Sequence[ModelDoor]) -> bool:
     for door in doors:
         door.freeze()
@@ -234,6 +248,7 @@ VARIANTS: tuple[tuple[str, str, Callable[[Any, Sequence[ModelDoor]], Any]], ...]
     ("threads", "threads", _threads),
     ("memoryFormat", "memory_format", _memory_format),
     ("dtype", "dtype", _dtype),
+    ("quantize", "quantize", _quantize),
     ("freeze", "freeze", _freeze),
     ("aot", "aot", _aot),
 )

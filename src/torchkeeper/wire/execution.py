@@ -17,6 +17,8 @@ class Execution(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
     memory_format: str = ""
     #: "bfloat16" or "float16"; "" for the model's own.
     dtype: str = ""
+    #: "int8-dynamic" or "int8-weight-only": how linear layers are quantized; "" for not at all.
+    quantize: str = ""
     #: Whether TorchScript is frozen.
     freeze: bool = False
     #: Whether it is compiled ahead of time, from a sample.

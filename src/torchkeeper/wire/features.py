@@ -42,7 +42,6 @@ WORKFLOWS = Feature("workflows", "register the models one by one, and call one a
 INTEL = Feature("the Intel extension for GPUs", "models run as their handlers place them")
 DEBUG = Feature("debug mode", "log_level=debug says more")
 COMPILE = Feature("torch.compile of the section execution", "`pt2: {compile: {enable: true}}` compiles")
-QUANTIZE = Feature("quantization at load", "archive a model that is quantized already")
 CPP = Feature("the C++ back end", "archive with --runtime python and a Python handler", coming=False)
 TENSORRT_LLM = Feature("TensorRT-LLM's engine", "trtllm-serve runs it as a server of its own", coming=False)
 VLLM = Feature("vLLM's engine", "vllm serve runs it as a server of its own", coming=False)
@@ -57,7 +56,6 @@ KEYS: Mapping[str, Feature] = {
 #: Keys of its section `execution` that ask for something, whatever they say.
 EXECUTION: Mapping[str, Feature] = {
     "compile": COMPILE,
-    "quantize": QUANTIZE,
 }
 #: Values of its key `parallelType`; whatever the case of their letters.
 PARALLEL_TYPES: Mapping[str, Feature] = {"pp": PROCESSES, "tp": PROCESSES, "pptp": PROCESSES}
