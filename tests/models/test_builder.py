@@ -282,6 +282,8 @@ def specs_of(folder: Path, setting: str, config: str, workers: int) -> list[Mode
     [
         ("ipex_enable=true\n", "batchSize: 1\n", True),
         ("ipex_enable=true\n", "execution: {threads: 2}\n", False),
+        ("ipex_enable=true\n", "execution: {}\n", False),
+        ("ipex_enable=true\n", "pt2: inductor\n", False),
         ("", "batchSize: 1\n", False),
     ],
 )

@@ -37,7 +37,7 @@ from torchkeeper.pool.plan import Plan
 from torchkeeper.pool.pool import Pool
 from torchkeeper.wire import features
 from torchkeeper.wire.entry_point import HandlerText, asynchronous_entry, read_handler_text
-from torchkeeper.wire.execution import AS_IT_IS
+from torchkeeper.wire.execution import AS_IT_IS, Execution
 from torchkeeper.wire.messages import Declared, ModelSpec, Sample
 from torchkeeper.wire.yaml_text import MAX_LENGTH
 
@@ -262,7 +262,7 @@ class Builder:
             response_timeout=about.config.response_timeout,
             metrics=self._sinks.declared,
             execution=about.config.execution or AS_IT_IS,
-            wished=AS_IT_IS if about.config.execution else wished_execution(settings.ipex_enable),
+            wished=self._wished(about.config),
             unpacked=about.owns(archive.model_dir),
             # A strict sandbox has no compiler, and is to read no other model's code.
             compile_cache=str(settings.kept_code or "") if about.config.sandbox != "strict" else "",
@@ -272,6 +272,11 @@ class Builder:
         except (OverflowError, RecursionError, TypeError, ValueError) as error:
             raise ArchiveError(f"{about.url}: its manifest cannot be handed to workers: {error}") from None
         return spec
+
+    def _wished(self, config: ModelSettings) -> Execution:
+        """What the operator wishes for, where the archive says nothing of how the model runs."""
+        says = config.execution is not None or config.raw.get("pt2")
+        return AS_IT_IS if says else wished_execution(self._settings.ipex_enable)
 
     def _handler(self, archive: Archive, asked: str | None) -> str | None:
         """Who handles requests: what the registration says, else the archive, else the setting."""
