@@ -18,7 +18,7 @@ import torch
 
 from torchkeeper.handler.compile_cache import CompileCache
 
-KEY = "k"
+KEY, ANOTHER, OLD, READ = (digit * 64 for digit in "0123")
 
 
 @pytest.fixture
@@ -52,10 +52,10 @@ def test_what_was_made_once_is_read_from_then_on(cache: CompileCache, tmp_path: 
     build = Builds(tmp_path)
     assert [cache.obtained(KEY, Path.read_text, build) for _ in range(3)] == ["made"] * 3
     assert build.count == 1
-    assert cache.obtained("another", Path.read_text, build) == "made"
+    assert cache.obtained(ANOTHER, Path.read_text, build) == "made"
     assert build.count == 2
     assert {path.stat().st_mode & 0o777 for path in (folder, folder / KEY)} == {0o700}
-    assert sorted(path.name for path in folder.iterdir()) == ["another", "another.lock", KEY, f"{KEY}.lock"]
+    assert sorted(path.name for path in folder.iterdir()) == [KEY, f"{KEY}.lock", ANOTHER, f"{ANOTHER}.lock"]
 
 
 @pytest.mark.parametrize(
@@ -63,10 +63,11 @@ def test_what_was_made_once_is_read_from_then_on(cache: CompileCache, tmp_path: 
     [
         lambda entry: (entry / "package.pt2").write_text("mad"),
         lambda entry: (entry / "package.pt2.sha256").write_text(""),
+        lambda entry: (entry / "package.pt2.sha256").write_bytes(b"\xff\xfe"),
         lambda entry: (entry / "package.pt2.sha256").unlink(),
         lambda entry: (entry / "package.pt2").unlink(),
     ],
-    ids=["a cut package", "an empty digest", "no digest", "no package"],
+    ids=["a cut package", "an empty digest", "a digest of other bytes", "no digest", "no package"],
 )
 def test_what_is_damaged_is_made_anew(
     cache: CompileCache, tmp_path: Path, folder: Path, damage: Callable[[Path], object]
@@ -137,13 +138,13 @@ def build():
     package.write_text("made there")
     return "made there", package
 
-CompileCache(Path(sys.argv[1]), Path(sys.argv[1])).obtained("k", Path.read_text, build)
+CompileCache(Path(sys.argv[1]), Path(sys.argv[1])).obtained(sys.argv[3], Path.read_text, build)
 """
 
 
 def test_one_compiles_and_the_others_wait_for_it(cache: CompileCache, tmp_path: Path, folder: Path) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", COMPILES, folder, tmp_path / "there"],
+        [sys.executable, "-c", COMPILES, folder, tmp_path / "there", KEY],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -168,20 +169,19 @@ def test_one_compiles_and_the_others_wait_for_it(cache: CompileCache, tmp_path: 
 
 def test_what_nobody_has_read_for_a_month_goes(cache: CompileCache, tmp_path: Path, folder: Path) -> None:
     build = Builds(tmp_path)
-    for key in ("old", "read", "new"):
+    for key in (OLD, READ, KEY):
         cache.obtained(key, Path.read_text, build)
-    (folder / ".half-made").mkdir()
+    (folder / f".{OLD}-half-made").mkdir()
+    (folder / "thesis").mkdir()  # a folder of this user's alone may be a home
+    (folder / "notes.txt").touch()
     long_ago = time.time() - 40 * 24 * 3600
-    for name in ("old", "old.lock", "read", ".half-made"):
+    for name in (OLD, f"{OLD}.lock", READ, f".{OLD}-half-made", "thesis", "notes.txt"):
         os.utime(folder / name, (long_ago, long_ago))
-    cache.obtained("read", Path.read_text, build)
-    cache.obtained("newer", Path.read_text, build)
-    assert {path.name for path in folder.iterdir() if not path.name.endswith(".lock")} == {
-        "read",
-        "new",
-        "newer",
-    }
-    assert not (folder / "old.lock").exists()
+    cache.obtained(READ, Path.read_text, build)
+    cache.obtained(ANOTHER, Path.read_text, build)
+    left = {path.name for path in folder.iterdir() if not path.name.endswith(".lock")}
+    assert left == {READ, KEY, ANOTHER, "thesis", "notes.txt"}
+    assert not (folder / f"{OLD}.lock").exists()
 
 
 # --- keys ------------------------------------------------------------------------------------------------
@@ -195,6 +195,7 @@ class Net(torch.nn.Module):
         self.norm = torch.nn.BatchNorm1d(2)
         self.scale = torch.tensor(2.0)
         self.options = {"power": 2}
+        self._cap, self.kept = 1.0, {"a", "b"}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.norm(self.layer(x)) * self.scale
@@ -225,6 +226,21 @@ def other_option(net: Net) -> Net:
     return net
 
 
+def other_private_option(net: Net) -> Net:
+    net._cap = 2.0
+    return net
+
+
+def other_set(net: Net) -> Net:
+    net.kept = {"a", "c"}
+    return net
+
+
+def same_set(net: Net) -> Net:
+    net.kept = {"b", "a"}
+    return net
+
+
 def other_dtype(net: Net) -> Net:
     return net.bfloat16()
 
@@ -242,6 +258,8 @@ def other_layout(net: Net) -> Net:
     ("change", "alike"),
     [
         (same, True),
+        (same_set, True),
+        *((other, False) for other in (other_private_option, other_set)),
         *((other, False) for other in (other_weight, other_buffer, other_tensor, other_option)),
         *((other, False) for other in (other_dtype, other_mode, other_layout)),
     ],
@@ -268,6 +286,22 @@ def test_a_key_is_the_archives_code(
     file.parent.mkdir(exist_ok=True)
     file.write_text(text)
     assert (cache.key(Net(), "call") == before) is alike
+
+
+def test_a_key_is_not_of_where_the_archive_was_unpacked(cache: CompileCache, tmp_path: Path) -> None:
+    keys = set()
+    for place in ("first", "second"):
+        folder = tmp_path / place
+        packages = folder / "venv" / "lib" / "python3.11" / "site-packages"
+        (packages / "wanted-1.0.dist-info").mkdir(parents=True)
+        (folder / "venv" / "pyvenv.cfg").write_text(f"command = python -m venv {folder}/venv\n")
+        (packages / "wanted.py").write_text(str(folder))
+        net: Any = Net()
+        net.name_or_path = str(folder)
+        keys.add(CompileCache(tmp_path / "cache", folder).key(net, "call"))
+    assert len(keys) == 1
+    (packages / "wanted-1.0.dist-info").rename(packages / "wanted-1.1.dist-info")
+    assert CompileCache(tmp_path / "cache", folder).key(net, "call") not in keys
 
 
 def test_a_key_is_the_calls_and_the_threads(cache: CompileCache) -> None:

@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -38,8 +39,14 @@ T = TypeVar("T")
 _PACKAGE, _DIGEST = "package.pt2", "package.pt2.sha256"
 #: Seconds after which what nobody has read is removed, when something else is kept.
 _UNUSED = 30 * 24 * 3600.0
+#: What this module writes: entries, their locks, and what becomes entries. All else in the folder is others'.
+_OURS = re.compile(r"[0-9a-f]{64}(\.lock)?|\.[0-9a-f]{64}-.+")
 #: Folders of an archive that say nothing of what is computed.
 _BESIDE = ("MAR-INF", "__pycache__")
+#: A file in each virtual environment (PEP 405); it and many others there name the folder that they lie in.
+_ENVIRONMENT = "pyvenv.cfg"
+#: Attributes that all layers have, of which none is an option of theirs.
+_EVERY_LAYERS = frozenset(vars(torch.nn.Module()))
 #: Values of a layer's attributes that are the same wherever they are written the same.
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
 
@@ -78,7 +85,7 @@ class CompileCache:
         try:
             digest.update(json.dumps(about).encode())
             _add_files(digest, self._model_dir, self._left_out)
-            _add_model(digest, model)
+            _add_model(digest, model, str(self._model_dir))
         except (OSError, _Unknown) as error:
             logger.warning("Compiled code is not kept: %s", error)
             return None
@@ -104,11 +111,11 @@ class CompileCache:
                 if (found := _read(place / key, read)) is not None:
                     return found
                 stack.enter_context(_locked(place / f"{key}.lock"))
+                if (found := _read(place / key, read)) is not None:
+                    return found
             except OSError as error:
                 logger.warning("Compiled code is not kept, this worker compiles for itself: %s", error)
                 return build()[0]
-            if (found := _read(place / key, read)) is not None:
-                return found
             made, package = build()
             try:
                 _keep(package, place / key)
@@ -127,7 +134,7 @@ def _read(entry: Path, read: Callable[[Path], T | None]) -> T | None:
     try:
         with package.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != (entry / _DIGEST).read_text():
+        if found.encode() != (entry / _DIGEST).read_bytes():
             logger.warning("Compiled code that was kept is damaged, and is made anew: %s", entry.name)
             return None
         with contextlib.suppress(OSError):  # a folder that came with an image may be for reading alone
@@ -165,7 +172,7 @@ def _keep(package: Path, entry: Path) -> None:
 def _forget_unused(place: Path) -> None:
     """Removes what nobody has read for long, and what those left who were ended in the middle."""
     for path in place.iterdir():
-        if time.time() - path.lstat().st_mtime < _UNUSED:
+        if _OURS.fullmatch(path.name) is None or time.time() - path.lstat().st_mtime < _UNUSED:
             continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -182,6 +189,11 @@ class _Unknown(Exception):
 
 def _add_files(digest: Any, folder: Path, left_out: Collection[str]) -> None:
     for place, folders, files in os.walk(folder):
+        if _ENVIRONMENT in files:  # what was installed of the archive's requirements
+            installed = Path(place).glob("lib/python*/site-packages/*.dist-info")
+            _add(digest, sorted(path.name for path in installed))
+            folders.clear()
+            continue
         folders[:] = sorted(name for name in folders if name not in _BESIDE)
         for path in (Path(place, name) for name in sorted(files)):
             name = str(path.relative_to(folder))
@@ -190,21 +202,25 @@ def _add_files(digest: Any, folder: Path, left_out: Collection[str]) -> None:
                     _add(digest, name, hashlib.file_digest(file, "sha256").hexdigest())
 
 
-def _add_model(digest: Any, model: torch.nn.Module) -> None:
-    """Its layers, their classes, attributes and sources, and all tensors that they hold."""
+def _add_model(digest: Any, model: torch.nn.Module, folder: str) -> None:
+    """Its layers, their classes, attributes and sources, and all tensors that they hold.
+
+    Args:
+        folder: where the archive was unpacked, which is another one each time: attributes may name it.
+    """
     sources = set()
     for name, layer in model.named_modules():
         kind = type(layer)
         _add(digest, name, f"{kind.__module__}.{kind.__qualname__}", layer.training)
         sources.add(kind.__module__)
-        own = {key: value for key, value in vars(layer).items() if not key.startswith("_")}
+        own = {key: value for key, value in vars(layer).items() if key not in _EVERY_LAYERS}
         tensors = {**layer._parameters, **layer._buffers, **own}
         for key, value in sorted(tensors.items()):
             if isinstance(value, torch.Tensor):
                 _add(digest, key, value.dtype, value.shape, value.stride())
                 _add_numbers(digest, value)
             else:
-                _add(digest, key, _written(value))
+                _add(digest, key, _written(value).replace(folder, "."))
     for name in sorted(sources):
         file = getattr(sys.modules.get(name), "__file__", None)
         # torch's own are told by its version.
@@ -224,6 +240,8 @@ def _written(value: object) -> str:
         return f"{{{', '.join(f'{_written(key)}: {_written(one)}' for key, one in value.items())}}}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_written, value))}]"
+    if isinstance(value, set | frozenset):
+        return f"{{{', '.join(sorted(map(_written, value)))}}}"
     return type(value).__qualname__
 
 
