@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from torchkeeper.machine.cores import share, usable_cores
+from torchkeeper.machine.cores import share, shares_left, usable_cores
 
 pinned = pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no affinity here")
 
@@ -25,6 +25,22 @@ pinned = pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no aff
 )
 def test_shares(workers: int, each: int | None, shares: list[tuple[int, ...]]) -> None:
     assert [share((0, 2, 4, 6, 8), worker, workers, each) for worker in range(workers)] == shares
+
+
+@pytest.mark.parametrize(
+    ("held", "workers", "shares"),
+    [
+        ([], 2, [(0, 1), (2, 3)]),
+        ([(2,), (3,)], 4, [(0,), (1,)]),  # the first two of four have left
+        ([(0, 1), (2, 3)], 4, [(0,), (1,)]),
+        ([(0, 1, 2, 3)], 2, [(0, 1)]),
+        ([(0,), (1,)], 2, []),
+    ],
+)
+def test_new_workers_get_what_others_have_left(
+    held: list[tuple[int, ...]], workers: int, shares: list[tuple[int, ...]]
+) -> None:
+    assert shares_left((0, 1, 2, 3), held, workers) == shares
 
 
 @pinned

@@ -305,6 +305,12 @@ def test_workers_are_pinned_to_their_cores(tmp_path: Path) -> None:
             [share(cores, worker, 2, 1) for worker in range(2)],
             1,
         ),
+        (
+            "more than there are",
+            "cpu_launcher_enable=true\ncpu_launcher_args=--ncores_per_instance 5000000000000000000000\n",
+            [cores, cores],
+            len(cores),
+        ),
     ):
         (tmp_path / name).mkdir()
         found = specs_of(tmp_path / name, setting, "", 2)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 _NODES = Path("/sys/devices/system/node")
@@ -53,3 +54,20 @@ def share(cores: Sequence[int], worker: int, workers: int, each: int | None = No
     if workers > count:
         return (cores[worker % count],)
     return tuple(cores[worker * count // workers : (worker + 1) * count // workers])
+
+
+def shares_left(
+    cores: Sequence[int], held: Iterable[Sequence[int]], workers: int, each: int | None = None
+) -> list[tuple[int, ...]]:
+    """The cores of new workers beside those that keep theirs: the shares whose cores fewest of these have.
+
+    Args:
+        cores, each: as `share` takes them.
+        held: the cores of each worker that stays.
+        workers: how many there are then.
+    """
+    staying = list(held)
+    taken = Counter(core for one in staying for core in one)
+    shares = [share(cores, number, workers, each) for number in range(workers)]
+    shares.sort(key=lambda one: sum(taken[core] for core in one) / len(one))
+    return shares[: workers - len(staying)]

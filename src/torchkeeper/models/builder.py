@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from torchkeeper.engine.batching.policies import make_policy
 from torchkeeper.engine.dispatch import Dispatcher
 from torchkeeper.engine.weighing import weigher
 from torchkeeper.errors import ArchiveError, AsksForMissing, RequirementsFailed, system_error
-from torchkeeper.machine.cores import share, usable_cores
+from torchkeeper.machine.cores import shares_left, usable_cores
 from torchkeeper.machine.hardware import another_machine, cpu_count, features_of_speed
 from torchkeeper.machine.ownership import give
 from torchkeeper.machine.threads import in_thread
@@ -215,24 +215,33 @@ class Builder:
             about,
             dispatcher,
             pool,
-            lambda new, total: self._specs(spec, devices, new, total),
+            lambda there, total: self._specs(spec, devices, there, total),
             on_gpu=bool(devices),
         )
 
-    def _specs(self, spec: ModelSpec, devices: list[int], new: int, total: int) -> list[ModelSpec]:
+    def _specs(
+        self, spec: ModelSpec, devices: list[int], there: Sequence[ModelSpec], total: int
+    ) -> list[ModelSpec]:
         each = self._pinning.each if self._pinning else None
-        threads = spec.execution.threads
-        if threads is None and "OMP_NUM_THREADS" not in self._environ:
-            threads = each or max(cpu_count() // max(total, 1), 1)
+        if self._cores:
+            shares = shares_left(self._cores, [one.cores for one in there], total, each)
+        else:
+            shares = [()] * (total - len(there))
         return [
             msgspec.structs.replace(
                 spec,
                 gpu_id=devices[next(self._next_device) % len(devices)] if devices else None,
-                threads=threads,
-                cores=share(self._cores, number, total, each) if self._cores else (),
+                threads=self._threads(spec, total, each, len(cores)),
+                cores=cores,
             )
-            for number in range(total - new, total)
+            for cores in shares
         ]
+
+    def _threads(self, spec: ModelSpec, total: int, each: int | None, cores: int) -> int | None:
+        """Those of a worker that is one of `total`: no more than the cores that it is pinned to, if it is."""
+        if spec.execution.threads is not None or "OMP_NUM_THREADS" in self._environ:
+            return spec.execution.threads
+        return min(each or max(cpu_count() // total, 1), cores or cpu_count())
 
     def _spec(self, about: About, archive: Archive, handler: str | None) -> ModelSpec:
         settings = self._settings

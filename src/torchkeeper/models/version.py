@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ class ModelVersion:
         about: About,
         dispatcher: Dispatcher,
         pool: Pool,
-        specs: Callable[[int, int], list[ModelSpec]],
+        specs: Callable[[Sequence[ModelSpec], int], list[ModelSpec]],
         *,
         on_gpu: bool,
     ) -> None:
@@ -67,7 +67,7 @@ class ModelVersion:
             about: what does not change.
             dispatcher: gets the requests.
             pool: has the workers.
-            specs: what so many new workers load, of so many in all.
+            specs: what new workers load beside those that load that already, of so many in all.
             on_gpu: whether its workers get GPUs.
         """
         self.about = about
@@ -157,7 +157,7 @@ class ModelVersion:
     def _resize(self, count: int) -> None:
         """Runs so many workers; only those that are new get a device."""
         there = [worker.spec for worker in self.pool.workers[:count]]
-        self.pool.scale([*there, *self._specs(count - len(there), count)])
+        self.pool.scale([*there, *self._specs(there, count)])
 
     async def _autoscale(self) -> None:
         """Lets the number of workers follow the load, between the bounds as they are at each moment."""
