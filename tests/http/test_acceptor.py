@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import math
 import resource
@@ -70,6 +71,26 @@ def test_those_who_wait_when_it_stops_are_admitted_if_that_is_wanted(run: Run) -
             for sock in clients:
                 sock.close()
             door.close()
+
+    run(scene)
+
+
+def test_nobody_connects_to_a_socket_that_accepts_no_more(run: Run) -> None:
+    """Whose connection is taken into the line, and never accepted, has its request reset."""
+
+    async def scene() -> None:
+        door, answers = Door(), []
+        address = door.socket.getsockname()
+
+        async def admit(connection: socket.socket) -> None:
+            connection.close()
+            with socket.socket() as client:
+                answers.append(client.connect_ex(address))
+
+        with door.connect():
+            await Acceptor(door.socket, admit).stop(waiting=True)
+        assert answers == [errno.ECONNREFUSED]
+        door.close()
 
     run(scene)
 

@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 _PAUSE = 0.5
 #: Connections that are accepted in one turn of the loop: others want their turn, too.
 _AT_ONCE = 64
+#: Connections at most that wait to be accepted (Linux's net.core.somaxconn): who comes later would never end.
+_MOST_WAITING = 4096
 
 
 class Acceptor:
@@ -46,20 +48,24 @@ class Acceptor:
         asyncio.get_running_loop().add_reader(self._socket, self._on_readable)
 
     async def stop(self, *, waiting: bool = False) -> None:
-        """Accepts no more.
+        """Accepts no more, and closes the socket; may be called again.
 
         Args:
             waiting: those that wait to be accepted still are, as far as there are descriptors, and admitted;
                 else those that are being admitted are dropped.
         """
+        if self._socket.fileno() < 0:
+            return
         asyncio.get_running_loop().remove_reader(self._socket)
         if self._rest is not None:
             self._rest.cancel()
         try:
-            while waiting and self._accept():
-                pass
+            for _ in range(_MOST_WAITING if waiting else 0):
+                if not self._accept():
+                    break
         except OSError as error:
             logger.warning("connections that wait to be accepted are closed: %s", error)
+        self._socket.close()  # before anything else has its turn: whoever connected now would be reset
         if not waiting:
             for task in self._admitting:
                 task.cancel()

@@ -63,7 +63,7 @@ class TlsAcceptor:
         self._acceptor.start()
 
     async def stop(self) -> None:
-        """Accepts no more; connections that have not finished their handshake are dropped."""
+        """Accepts no more; who has not finished the handshake is dropped. As `Acceptor.stop` otherwise."""
         await self._acceptor.stop()
 
     async def _admit(self, connection: socket.socket) -> None:
