@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.profiler import ProfilerActivity
 
 from torchkeeper.handler.door import ModelDoor, NotRunnable
 
@@ -287,3 +288,15 @@ def test_weights_may_change_behind_a_lenient_door(how: str) -> None:
         assert torch.equal(model(x), new)
         assert torch.equal(model(x), new)
     assert door.served == 0
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_variants_batches_are_multiplied_in_one_step(frozen: bool) -> None:
+    model = torch.nn.Linear(8, 8, bias=False).requires_grad_(not frozen)
+    door = opened(model)
+    with torch.inference_mode(), torch.profiler.profile(activities=[ProfilerActivity.CPU]) as seen:
+        model(torch.rand(4, 3, 8).transpose(0, 1))
+    assert door.served == 1
+    steps = {event.key for event in seen.key_averages()}
+    assert "aten::mm" in steps
+    assert "aten::bmm" not in steps  # one product for each row

@@ -217,7 +217,7 @@ def _add_model(digest: Any, model: torch.nn.Module, folder: str) -> None:
         tensors = {**layer._parameters, **layer._buffers, **own}
         for key, value in sorted(tensors.items()):
             if isinstance(value, torch.Tensor):
-                _add(digest, key, value.dtype, value.shape, value.stride())
+                _add(digest, key, value.dtype, value.shape, value.stride(), value.requires_grad)
                 _add_numbers(digest, value)
             else:
                 _add(digest, key, _written(value).replace(folder, "."))

@@ -237,7 +237,10 @@ def _copied(model: Any, weights: Cast) -> Any:
     for tensor in model.parameters():
         made = weights(tensor.detach())
         shared = made.data_ptr() == tensor.data_ptr() and made.dtype == tensor.dtype
-        memo[id(tensor)] = tensor if shared else torch.nn.Parameter(made, requires_grad=False)
+        # torch multiplies batches by a weight in one step only where the weight can have gradients: else it
+        # copies it for each, which takes a transformer ten times as long. Nobody asks the variant for any.
+        gradients = made.is_floating_point() and not made.is_inference()
+        memo[id(tensor)] = tensor if shared else torch.nn.Parameter(made, requires_grad=gradients)
     for tensor in model.buffers():
         memo[id(tensor)] = weights(tensor.detach().clone())
     try:
