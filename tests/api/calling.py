@@ -9,7 +9,6 @@ from typing import Any
 from torchkeeper.api.call import Call, Handler
 from torchkeeper.api.routes import Endpoint, resolve
 from torchkeeper.api.streaming import Streamed
-from torchkeeper.engine.weighing import Shapes
 from torchkeeper.serving.apis import Api
 from torchkeeper.serving.ask import Asked, Busyness
 from torchkeeper.wire.messages import Input, Reply
@@ -27,7 +26,6 @@ def call(
     *,
     apis: Api = Api.INFERENCE,
     watch: Callable[[Callable[[], None]], None] | None = None,
-    max_body: int = MAX_BODY,
 ) -> Call:
     """A request as an endpoint gets it; `watch` is told what to call when the client leaves."""
     path, _, query = target.encode().partition(b"?")
@@ -44,7 +42,7 @@ def call(
         "client": (CLIENT, 1),
         "extensions": {"torchkeeper": {"headers": fields, **({"on_gone": watch} if watch else {})}},
     }
-    return Call(resolve(path, method, apis), scope, receive, "id-1", max_body)
+    return Call(resolve(path, method, apis), scope, receive, "id-1", MAX_BODY)
 
 
 async def answer(endpoints: Mapping[Endpoint, Handler], asked: Call) -> Reply:
@@ -52,9 +50,6 @@ async def answer(endpoints: Mapping[Endpoint, Handler], asked: Call) -> Reply:
     found = await endpoints[asked.match.route.endpoint](asked)
     assert not isinstance(found, Streamed)
     return found
-
-
-SHAPES: Shapes = (("x", "FP32", (1,)),)
 
 
 class Answering:
@@ -65,40 +60,20 @@ class Answering:
         self.whole_ones: list[tuple[str, str | None, Input]] = []
         self.ones_in_parts: list[tuple[str, str | None, Input]] = []
         self.left = 0
-        #: Those that are long, whose shapes were read ahead.
-        self.read: list[Input] = []
         #: Why it takes no request; None: it does.
         self.refuses: Exception | None = None
         self.patience: list[float | None] = []
 
-    async def shapes(self, name: str, version: str | None, request: Input) -> Shapes | None:
-        self.read.append(request)
-        return SHAPES
-
     def whole(
-        self,
-        name: str,
-        version: str | None,
-        request: Input,
-        patience: float | None = None,
-        *,
-        shapes: Shapes | None = None,
+        self, name: str, version: str | None, request: Input, patience: float | None = None
     ) -> Asked[Any]:
-        assert shapes == (SHAPES if request in self.read else None)
         self.whole_ones.append((name, version, request))
         self.patience.append(patience)
         return self._asked()
 
     def in_parts(
-        self,
-        name: str,
-        version: str | None,
-        request: Input,
-        patience: float | None = None,
-        *,
-        shapes: Shapes | None = None,
+        self, name: str, version: str | None, request: Input, patience: float | None = None
     ) -> Asked[Any]:
-        assert shapes == (SHAPES if request in self.read else None)
         self.ones_in_parts.append((name, version, request))
         self.patience.append(patience)
         if self.refuses is not None:

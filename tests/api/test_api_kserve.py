@@ -15,7 +15,6 @@ from api.calling import JSON, MAX_BODY, Answering, answer, call
 from models.stand_in import House, registered
 from torchkeeper.api.kserve import KServeV1Api, compact
 from torchkeeper.errors import BadRequest, ModelNotFound, RequestTooLarge, ServiceUnavailable, UnknownCoding
-from torchkeeper.serving.offload import LONG as OFFLOADED
 from torchkeeper.wire.messages import Input, Kind, Part, Reply
 
 LONG = Reply(b"x" * 5000, 200, "", {"X-Mine": "1"}, JSON)
@@ -55,18 +54,6 @@ def test_a_packed_body_reaches_the_handler_unpacked(coding: str, pack: Any) -> N
     _, (_, _, request) = inferred("/v1/models/m:predict", pack(b"{}"), headers)
     assert request.parts == (Part("body", b"{}"),)
     assert request.headers == {"X-Mine": "1"}
-
-
-@pytest.mark.parametrize("size", [10, OFFLOADED])
-def test_shapes_of_long_bodies_are_read_while_others_are_served(size: int) -> None:
-    async def run() -> list[Input]:
-        ask: Any = Answering(Reply(b"7"))
-        models: Any = None
-        asked = call("POST", "/v1/models/m:predict", bytes(size), max_body=size)
-        await answer(KServeV1Api(ask, models).endpoints(), asked)
-        return ask.read
-
-    assert [len(request.parts[0].value) for request in asyncio.run(run())] == [size] * (size >= OFFLOADED)
 
 
 @pytest.mark.parametrize(

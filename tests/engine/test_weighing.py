@@ -171,20 +171,6 @@ def test_a_header_that_is_missing_or_no_number_is_a_bad_request(
         weighed(loop, by("X-Tokens"), Input("r", Kind.PREDICT, (), headers))
 
 
-def test_shapes_that_have_been_read_are_not_read_again(loop: asyncio.AbstractEventLoop) -> None:
-    weigh = weigher(ModelSettings(batch_cost="elements", max_batch_cost=9.0, batch_by="shape"), None)
-    assert weigh is not None
-    request = v2(tensor([2, 3]))
-    shapes = weigh.shapes(request)
-    unreadable = Input("r", Kind.PREDICT, (Part("body", b"{"),), {}, V2)
-    entry = Entry(unreadable, loop.create_future(), 0, 0, "lane")
-    weigh.weigh(entry, shapes)
-    assert (entry.cost, entry.lane) == (6, ("lane", shapes))
-    by_header = by("X-Tokens")
-    assert by_header is not None
-    assert by_header.shapes(unreadable) == (), "nobody needs them"
-
-
 @pytest.mark.parametrize("cost", ["bytes", "elements", "X-Tokens"])
 def test_a_description_costs_nothing(cost: str, loop: asyncio.AbstractEventLoop) -> None:
     weigh = weigher(ModelSettings(batch_cost=cost, max_batch_cost=9.0, batch_by="shape"), None)

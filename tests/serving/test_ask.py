@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from torchkeeper.config.model_settings import ModelSettings
-from torchkeeper.engine.weighing import Shapes, Weigher
-from torchkeeper.errors import BadRequest, ModelNotFound, PredictionFailed, QueueFull
+from torchkeeper.engine.weighing import Weigher
+from torchkeeper.errors import ModelNotFound, PredictionFailed, QueueFull
 from torchkeeper.serving.ask import Ask, ClientGone
 from torchkeeper.serving.traffic import Traffic
-from torchkeeper.wire.messages import Input, Kind, Part, Reply
+from torchkeeper.wire.messages import Input, Kind, Reply
 
 REQUEST = Input("1", Kind.PREDICT, (), {})
 REPLY = Reply(b"7", 200, "", {}, None)
@@ -27,7 +27,6 @@ class Queue:
         self.ticket: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.taken: list[tuple[Input, bool, bool, float | None]] = []
         self.left: list[asyncio.Future[Any]] = []
-        self.shapes: list[Shapes | None] = []
         #: What its model's requests cost; the first version's are all alike.
         self.weigher: Weigher | None = None
 
@@ -38,9 +37,7 @@ class Queue:
         explicit_version: bool,
         in_parts: bool = False,
         patience: float | None = None,
-        shapes: Shapes | None = None,
     ) -> asyncio.Future[Any]:
-        self.shapes.append(shapes)
         self.taken.append((request, explicit_version, in_parts, patience))
         return self.ticket
 
@@ -140,26 +137,5 @@ def test_metadata_of_the_cost_headers_name_are_a_header_for_models_that_have_one
         getattr(ask, way)("m", "2", REQUEST, metadata={"Other": "3"}.get)
         assert [queue.taken[0][0].headers for queue in registry.queues.values()] == [{}, {"X-Tokens": "3"}]
         assert registry.queues["2"].taken[1][0] is REQUEST
-
-    run(scene)
-
-
-def test_shapes_are_read_for_models_that_need_them_and_go_with_the_request() -> None:
-    body = b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [2, 3]}]}'
-    request = Input("1", Kind.PREDICT, (Part("body", body),), {}, "kservev2")
-
-    async def scene(ask: Ask, registry: Registry) -> None:
-        assert await ask.shapes("m", None, request) is None
-        assert await ask.shapes("m", "2", request) == ()
-        registry.queues["2"].weigher = Weigher(ModelSettings(batch_by="shape"), None)
-        shapes = await ask.shapes("m", "2", request)
-        assert shapes == (("x", "FP32", (2, 3)),)
-        with pytest.raises(BadRequest, match="tensors only"):
-            await ask.shapes("m", "2", REQUEST)
-        with pytest.raises(ModelNotFound):
-            await ask.shapes("other", None, request)
-        ask.whole("m", "2", request, shapes=shapes)
-        ask.in_parts("m", "2", request, shapes=shapes)
-        assert registry.queues["2"].shapes == [shapes] * 2
 
     run(scene)

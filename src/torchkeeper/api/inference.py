@@ -20,7 +20,6 @@ from torchkeeper.engine.stream import Stream
 from torchkeeper.errors import BadRequest
 from torchkeeper.models.registry import Models
 from torchkeeper.serving.ask import Ask
-from torchkeeper.serving.offload import LONG
 from torchkeeper.wire.messages import Input, Part, Reply
 
 #: Bytes that the pieces of a body have, on the average, for it to stay in them.
@@ -85,11 +84,7 @@ class InferenceApi:
             headers["url_path"] = match.url_path
         model = self._invoked(call, parts) if match.model is None else match.model
         request = Input(call.request_id, match.route.kind, parts, headers)
-        shapes = None
-        if sum(map(len, pieces)) >= LONG:
-            shapes = await self._ask.shapes(model, match.version, request)
-        asked = self._ask.in_parts(model, match.version, request, call.patience(), shapes=shapes)
-        answer = await answered(call, asked)
+        answer = await answered(call, self._ask.in_parts(model, match.version, request, call.patience()))
         if isinstance(answer, Stream):
             return streamed(answer, call.header(b"accept"))
         if (form := call.header(ASKS)) is not None:

@@ -18,7 +18,7 @@ from torchkeeper.errors import ServiceUnavailable
 from torchkeeper.models.registry import Models
 from torchkeeper.models.version import ModelVersion
 from torchkeeper.serving.ask import Ask
-from torchkeeper.serving.offload import LONG, offload
+from torchkeeper.serving.offload import offload
 from torchkeeper.wire.messages import Input, Part, Reply
 
 
@@ -78,9 +78,7 @@ async def infer(call: Call, ask: Ask, envelope: str) -> Reply:
     match = call.match
     request = Input(call.request_id, match.route.kind, (Part("body", body),), headers, envelope)
     name = str(match.model)
-    shapes = await ask.shapes(name, match.version, request) if len(body) >= LONG else None
-    asked = ask.whole(name, match.version, request, call.patience(), shapes=shapes)
-    reply = await answered(call, asked)
+    reply = await answered(call, ask.whole(name, match.version, request, call.patience()))
     if (form := call.header(ASKS)) is not None:
         reply = with_load(reply, form, ask.load(name, match.version))
     return await _packed(reply, call.header(b"accept-encoding"))

@@ -26,7 +26,7 @@ from torchkeeper.engine.queue import Entry, EntryQueue, size_of
 from torchkeeper.engine.retry import Fate, fate_of, tell
 from torchkeeper.engine.stream import Stream
 from torchkeeper.engine.tempo import Tempo
-from torchkeeper.engine.weighing import Shapes, Weigher
+from torchkeeper.engine.weighing import Weigher
 from torchkeeper.errors import PredictionFailed, WorkerDied
 from torchkeeper.metrics.instruments import Meter
 from torchkeeper.pool.worker import Loss, Refusal, Worker
@@ -104,13 +104,11 @@ class Dispatcher:
         explicit_version: bool = False,
         in_parts: bool = False,
         patience: float | None = None,
-        shapes: Shapes | None = None,
     ) -> asyncio.Future[Any]:
         """Queues a request; its answer, or the error that is the answer, comes by the future.
 
         The answer is a Reply, in which the parts of a streamed one are joined; with `in_parts` it is a Stream
-        as soon as its first part has come. The client waits for `patience` seconds, where it says so. The
-        `shapes` of its tensors are given where they have been read.
+        as soon as its first part has come. The client waits for `patience` seconds, where it says so.
 
         Raises:
             BadRequest: what it costs, or what keeps it apart, cannot be known.
@@ -127,7 +125,7 @@ class Dispatcher:
         lane, ticket = self._policy.lane(request), loop.create_future()
         entry = Entry(request, ticket, now, size_of(request), lane, named=explicit_version, in_parts=in_parts)
         if self.weigher is not None:
-            self.weigher.weigh(entry, shapes)
+            self.weigher.weigh(entry)
         waiting, crew = len(self._queue), self._crew
         try:
             if self._settings.use_job_ticket and waiting >= self.idle():

@@ -61,13 +61,11 @@ class Weigher:
         if self._cost == ELEMENTS:
             self._reason = f"batchCost: {ELEMENTS}"
 
-    def weigh(self, entry: Entry, shapes: Shapes | None = None) -> None:
+    def weigh(self, entry: Entry) -> None:
         """Gives an entry its cost and, where its shapes keep it apart, a lane of its own.
 
-        A description of the model costs nothing.
-
-        Args:
-            shapes: of its tensors, if they have been read.
+        A description of the model costs nothing. It takes long where tensors are long JSON. A thread would
+        help nobody: msgspec lets no other one run meanwhile.
 
         Raises:
             BadRequest: its cost or its shapes are not known.
@@ -75,18 +73,13 @@ class Weigher:
         request = entry.input
         if request.kind is _DESCRIBE:
             return
-        if shapes is None:
-            shapes = self.shapes(request)
+        shapes = self._shapes_of(request)
         entry.cost = self._cost_of(request, shapes)
         if self._apart:
             entry.lane = entry.lane, shapes
 
-    def shapes(self, request: Input) -> Shapes:
-        """The shapes of a request's tensors; none where nothing needs them. Takes long where its JSON is.
-
-        Raises:
-            BadRequest: they cannot be read.
-        """
+    def _shapes_of(self, request: Input) -> Shapes:
+        """The shapes of a request's tensors; none where nothing needs them."""
         if not self._reason:
             return ()
         if (request.envelope or self._envelope) != TENSORS:

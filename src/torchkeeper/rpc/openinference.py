@@ -17,7 +17,7 @@ from torchkeeper.rpc.schema import OPEN_INFERENCE, message, methods
 from torchkeeper.rpc.tensors import body_of, is_raw, response_of
 from torchkeeper.serving.ask import Ask
 from torchkeeper.serving.description import model_metadata, server_metadata
-from torchkeeper.serving.offload import LONG, offload
+from torchkeeper.serving.offload import offload
 from torchkeeper.serving.operations import Operations
 from torchkeeper.wire.messages import Input, Kind, Part
 
@@ -73,9 +73,7 @@ class OpenInferenceService:
         self._models.find(name, version)  # a model that is not here is said before its tensors are read
         body, headers = await offload(request.ByteSize(), body_of, request)
         asked = Input(call.request_id, Kind.PREDICT, (Part("body", body),), headers, ENVELOPE)
-        shapes = await self._ask.shapes(name, version, asked) if len(body) >= LONG else None
-        answer = self._ask.whole(name, version, asked, call.patience, call.metadata, shapes).answer()
-        reply = checked(await answer)
+        reply = checked(await self._ask.whole(name, version, asked, call.patience, call.metadata).answer())
         return await offload(len(reply.body), response_of, reply, raw=is_raw(request))
 
 

@@ -14,7 +14,6 @@ import msgspec
 
 from torchkeeper.engine.dispatch import Dispatcher
 from torchkeeper.engine.stream import Stream
-from torchkeeper.engine.weighing import Shapes
 from torchkeeper.errors import DeadlinePassed, TorchkeeperError
 from torchkeeper.serving.traffic import Traffic
 from torchkeeper.wire.messages import Input, Reply
@@ -118,14 +117,12 @@ class Ask:
         request: Input,
         patience: float | None = None,
         metadata: Metadata | None = None,
-        shapes: Shapes | None = None,
     ) -> Asked[Reply]:
         """Queues a request at a version of a model (None: its default); a streamed answer is joined.
 
         Args:
             patience: seconds that the client waits, if it says so.
             metadata: what it says beside the request, where requests have no headers of their own.
-            shapes: as `shapes` gives them.
 
         Raises:
             ModelNotFound, ModelVersionNotFound: it is not here.
@@ -136,7 +133,7 @@ class Ask:
         if metadata is not None and dispatcher.weigher is not None:
             request = _with_header(request, dispatcher.weigher.header, metadata)
         named = version is not None
-        ticket = dispatcher.submit(request, explicit_version=named, patience=patience, shapes=shapes)
+        ticket = dispatcher.submit(request, explicit_version=named, patience=patience)
         return Asked(dispatcher, ticket)
 
     def in_parts(
@@ -146,27 +143,14 @@ class Ask:
         request: Input,
         patience: float | None = None,
         metadata: Metadata | None = None,
-        shapes: Shapes | None = None,
     ) -> Asked[Reply | Stream]:
         """The same, but a streamed answer comes as the Stream of its parts. Raises what `whole` does."""
         dispatcher = self._traffic.version_for(name, version).dispatcher
         if metadata is not None and dispatcher.weigher is not None:
             request = _with_header(request, dispatcher.weigher.header, metadata)
         named = version is not None
-        ticket = dispatcher.submit(
-            request, explicit_version=named, in_parts=True, patience=patience, shapes=shapes
-        )
+        ticket = dispatcher.submit(request, explicit_version=named, in_parts=True, patience=patience)
         return Asked(dispatcher, ticket)
-
-    async def shapes(self, name: str, version: str | None, request: Input) -> Shapes | None:
-        """The shapes of a long request's tensors, read while others are served; None: nobody needs them.
-
-        Raises:
-            ModelNotFound, ModelVersionNotFound: the model is not here.
-            BadRequest: it needs them, and they cannot be read.
-        """
-        weigher = self._traffic.version_for(name, version).dispatcher.weigher
-        return None if weigher is None else await asyncio.to_thread(weigher.shapes, request)
 
     def load(self, name: str, version: str | None) -> Busyness | None:
         """How busy that version is; None: it is not here any more."""
