@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import namedtuple
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -288,6 +289,64 @@ def test_weights_may_change_behind_a_lenient_door(how: str) -> None:
         assert torch.equal(model(x), new)
         assert torch.equal(model(x), new)
     assert door.served == 0
+
+
+class Scaled(torch.nn.Module):
+    """Has what a handler may change from one request to the next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 2, bias=False)
+        self.layer.weight = torch.nn.Parameter(torch.eye(2))
+        self.factor = 1.0
+        self.options = {"shift": 0.0}
+        self.more: list[float] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x) * self.factor + self.options["shift"] + sum(self.more)
+
+
+def other_factor(model: Scaled) -> None:
+    model.factor = 3.0
+
+
+def other_shift(model: Scaled) -> None:
+    model.options["shift"] = 2.0
+
+
+def one_more(model: Scaled) -> None:
+    model.more.append(2.0)
+
+
+def other_layer(model: Scaled) -> None:
+    model.layer = torch.nn.Linear(2, 2, bias=False)
+
+
+def other_weight(model: Scaled) -> None:
+    model.layer.weight = torch.nn.Parameter(torch.ones(2, 2))
+
+
+def other_data(model: Scaled) -> None:
+    model.layer.weight.data = torch.ones(2, 2)
+
+
+def a_hook(model: Scaled) -> None:
+    model.layer.register_forward_hook(lambda layer, given, answer: answer + 1)
+
+
+@pytest.mark.parametrize(
+    "change", [other_factor, other_shift, one_more, other_layer, other_weight, other_data, a_hook]
+)
+def test_what_else_a_handler_changes_counts_behind_a_lenient_door(change: Callable[[Scaled], None]) -> None:
+    model, x = Scaled().eval(), torch.eye(2)
+    door = lenient(model)
+    with torch.inference_mode():
+        model.factor = float("1")  # another object, and the same number
+        assert torch.equal(model(x), x)
+        change(model)
+        assert torch.equal(model(x), model.__class__.forward(model, x))
+        assert not torch.equal(model(x), x)
+    assert door.served == 1
 
 
 @pytest.mark.parametrize("frozen", [False, True])

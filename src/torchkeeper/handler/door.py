@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 
 from torchkeeper.handler.aot import AheadOfTime, NotCompiled
 from torchkeeper.handler.compile_cache import CompileCache
+from torchkeeper.handler.likeness import Likeness
 from torchkeeper.handler.safe_text import first_sentence
 
 logger = logging.getLogger(__name__)
@@ -63,8 +64,8 @@ class ModelDoor:
             tensor for tensor in (*model.parameters(), *model.buffers()) if not tensor.is_inference()
         ]
         self._versions = 0
-        #: Whether the eager model takes over for good where the variant cannot answer.
-        self._lenient = False
+        #: The model as it was, where the eager one takes over for good once it changes; None: it must not.
+        self._likeness: Likeness | None = None
         self._recording = False
         self._recorded: tuple[Any, Any] | None = None
 
@@ -150,19 +151,20 @@ class ModelDoor:
         """Puts it into the model's `forward`; from now on weights must not change.
 
         Args:
-            lenient: whether they may: the eager model serves from then on, as it does once the variant
-                cannot answer what the eager model can.
+            lenient: whether they may, and its layers and options too: the eager model serves from then on, as
+                it does once the variant cannot answer what the eager model can.
         """
         if self.variant is None:
             return
-        self._lenient = lenient
         self._versions = self._version()
         for part in () if self.scripted else self.model.modules():
             part.register_load_state_dict_pre_hook(self._loads)  # type: ignore[no-untyped-call]  # untyped in torch
         self.model.forward = self
+        if lenient:
+            self._likeness = Likeness(self.model)
 
     def _loads(self, *_: Any) -> None:
-        if not self._lenient:
+        if self._likeness is None:
             raise RuntimeError(_CHANGED)
         self._close("its weights are changed")
 
@@ -180,8 +182,11 @@ class ModelDoor:
         """
         if torch.is_grad_enabled():
             return self._with_gradients(args, kwargs)
-        if not self._lenient:
+        if self._likeness is None:
             return self._answer(args, kwargs)
+        if not self._likeness.holds():
+            self._close("its layers or options are changed")
+            return self._forward(*args, **kwargs)
         try:
             return self._answer(args, kwargs)
         except Exception as error:  # noqa: BLE001 - the model's own code raises anything
