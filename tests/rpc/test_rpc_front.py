@@ -206,11 +206,17 @@ def test_a_default_port_that_is_taken_is_a_warning(tmp_path: Path) -> None:
             holders.append(socket.create_server(("127.0.0.1", port)))
         except OSError:  # somebody else's: taken all the same
             continue
-    opened, warnings = open_front(settings_of(tmp_path, ""))
+    started = Started(tmp_path, "")
     for holder in holders:
         holder.close()
-    assert ports(opened) == []
-    for warning, port, name in zip(warnings, (7070, 7071), ("INFERENCE", "MANAGEMENT"), strict=True):
+    assert ports(started.front) == []
+
+    async def scene() -> None:
+        await started.start()
+        await started.stop()
+
+    asyncio.run(scene())
+    for warning, port, name in zip(started.warnings, (7070, 7071), ("INFERENCE", "MANAGEMENT"), strict=True):
         assert warning.startswith(
             f"THE gRPC {name} API IS NOT SERVED: grpc_{name.lower()}_port={port} (host 127.0.0.1): cannot"
         )

@@ -105,6 +105,8 @@ class RpcFront:
         Reflection is not waited for: tools keep such a call open as long as they live.
         """
         self._stopping.set()
+        if not self._doors:  # all ports are somebody else's
+            return
         stops = [asyncio.ensure_future(door.listener.stop(deadline)) for door in self._doors]
         if self._calls is not None:
             with contextlib.suppress(TimeoutError):
