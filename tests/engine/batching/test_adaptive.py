@@ -196,6 +196,23 @@ def test_lanes_are_learned_apart_and_bounded() -> None:
     assert len(policy._lanes) == LANES
 
 
+def test_lanes_of_long_ago_make_room() -> None:
+    """Whoever sends other shapes from some day on finds no memory that is full of those before."""
+    policy, now = Adaptive(16), 0.0
+    old, new = [f"old {number}" for number in range(LANES)], ["new", "newer"]
+    for lanes_now, times in ((old, 1000), (new, 1000)):
+        for turn in range(times):
+            for lane in lanes_now:
+                count = 1 + turn % 8
+                for _ in range(count):
+                    policy.observe(Arrived(lane), now)
+                policy.observe(Sent(0, lane, count), now)
+                now += A + B * count
+                policy.observe(Done(0, count, A + B * count, lane), now)
+    assert all(policy._lanes[lane].costs.known for lane in new)
+    assert max(policy._lanes, key=lambda lane: policy._lanes[lane].answered) in new, "what is told is theirs"
+
+
 @given(
     st.lists(
         st.one_of(

@@ -42,6 +42,8 @@ WORTH = 0.001
 LOOK = 0.75
 #: Lanes of which something is known at once; each description of a model is one of its own.
 LANES = 8
+#: Requests that are remembered of the lanes: at so many, all that were counted count half.
+REMEMBERED = 1024
 #: Weight of the newest batch in what is told.
 _NEWEST = 1 / 16
 
@@ -54,8 +56,8 @@ class Experience:
     def __init__(self) -> None:
         self.costs = Costs()
         self.forecast = Forecast()
-        #: Requests.
-        self.answered = 0
+        #: Requests, lately.
+        self.answered = 0.0
 
 
 class Adaptive:
@@ -78,6 +80,8 @@ class Adaptive:
         self._until, self._enough = 0.0, 0
         #: Requests that were not answered yet.
         self._here = 0
+        #: Requests that were answered since all that was counted of lanes was halved.
+        self._answered = 0
         #: Means, by the names of what is learned.
         self._means: dict[str, float] = {}
 
@@ -121,6 +125,11 @@ class Adaptive:
         self._until = 0.0
         lately = self._lately(event.lane)
         lately.answered += event.count
+        self._answered += event.count
+        if self._answered > REMEMBERED:
+            self._answered = 0
+            for known in self._lanes.values():
+                known.answered *= 0.5
         lately.costs.took(event.worker_id, event.count, event.seconds)
         if lately.costs.a > WORTH:
             lately.forecast.answered(event.count, now)
