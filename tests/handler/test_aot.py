@@ -39,10 +39,14 @@ def test_without_a_compiler_the_reason_is_told_and_nothing_is_left_behind(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("temp", "model"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temp"))
+    (tmp_path / "model" / "queue.py").write_text("raise ImportError('not the one that torch wants')\n")
+    monkeypatch.chdir(tmp_path / "model")
     with pytest.raises(NotCompiled, match=r"AOTInductor cannot compile it: .*No working C\+\+ compiler"):
         AheadOfTime(torch.nn.Linear(4, 2), (torch.rand(2, 4),), {})
-    assert not list(tmp_path.iterdir())
+    assert not list((tmp_path / "temp").iterdir())
 
 
 @pytest.mark.parametrize(

@@ -194,10 +194,9 @@ def _compiled(program: Any, folder: Path) -> Path:
     run = subprocess.run(
         [
             sys.executable,
-            "-W",
-            "ignore",
-            "-m",
-            "torchkeeper.handler.aot",
+            "-P",  # the archive's folder, where this process is, may have modules of Python's own names
+            *("-W", "ignore"),
+            *("-m", "torchkeeper.handler.aot"),
             source,
             package,
             str(torch.get_num_threads()),
