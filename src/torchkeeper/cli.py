@@ -114,8 +114,8 @@ def _torchserve(argv: Sequence[str], mark: str) -> int:
     if arguments.foreground:
         with launcher.found_by_stop():
             return _serve(settings, warnings, arguments.ready_fd)
-    return launcher.start_detached(
-        [sys.executable, "-X", mark, "-m", "torchkeeper.cli", "--foreground", *argv]
+    return launcher.start_detached(  # -P: no modules of the folder where it is started
+        [sys.executable, "-P", "-X", mark, "-m", "torchkeeper.cli", "--foreground", *argv]
     )
 
 
@@ -284,7 +284,7 @@ def _sagemaker(arguments: argparse.Namespace) -> int:
     _leave_at_signals()
     wanted = sagemaker_container.model_folder(environ) / "code" / "requirements.txt"
     if wanted.is_file() and not sagemaker_container.several_models(environ):
-        installed = subprocess.run([sys.executable, "-m", "pip", "install", "-r", wanted])
+        installed = subprocess.run([sys.executable, "-P", "-m", "pip", "install", "-r", wanted])
         if installed.returncode:
             print(f"{wanted} could not be installed", file=sys.stderr)
             return 1

@@ -37,6 +37,6 @@ def test_a_child_ends_with_its_parent_that_is_killed() -> None:
 
 def test_a_child_whose_parent_is_gone_does_not_begin() -> None:
     command = ends_with_this([sys.executable, "-c", "print('began')"])
-    command[3] = "1"
-    assert command[2] == "torchkeeper.machine.parent"
+    command[4] = "1"
+    assert command[3] == "torchkeeper.machine.parent"
     assert subprocess.run(command, capture_output=True, check=True, timeout=60).stdout == b""

@@ -33,8 +33,11 @@ pytestmark = linux
 
 @pytest.mark.parametrize("forked", [True, False], ids=["forked", "spawned"])
 def test_a_worker_loads_and_leaves_when_told_to(
-    environ: dict[str, str], tmp_path: Path, forked: bool
+    environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forked: bool
 ) -> None:
+    (tmp_path / "dataclasses.py").write_text("raise ImportError('of the folder that it is started in')\n")
+    monkeypatch.chdir(tmp_path)
+
     async def work(launcher: Launcher) -> None:
         witness = Witness()
         worker = await launcher.launch(witness, launch_of(environ, forked=forked))

@@ -54,14 +54,14 @@ async def install(place: Place, log: Callable[[str], None]) -> str:
         raise RequirementsFailed(place.model_name, f"{place.requirements.name} is not in the archive")
     if not place.own_venv:
         target = ("-U", "-t", str(place.model_dir), "-r", str(place.requirements))
-        await _run(place, (sys.executable, "-m", "pip", "install", *_QUIET, *target), log)
+        await _run(place, (sys.executable, "-P", "-m", "pip", "install", *_QUIET, *target), log)
         return sys.executable
     venv = place.model_dir / "venv"
-    await _run(place, (sys.executable, "-m", "venv", str(venv)), log)
+    await _run(place, (sys.executable, "-P", "-m", "venv", str(venv)), log)
     python = str(venv / "bin" / "python")
     await in_thread(lambda check: _share_packages(venv))
     wanted = ("-U", "--upgrade-strategy", "only-if-needed", "-r", str(place.requirements))
-    await _run(place, (python, "-m", "pip", "install", *_QUIET, *wanted), log)
+    await _run(place, (python, "-P", "-m", "pip", "install", *_QUIET, *wanted), log)
     return python
 
 

@@ -24,7 +24,7 @@ from torchkeeper.config.properties import parse_properties, properties_text
 #: Where the management API listens unless it is configured otherwise.
 MANAGEMENT = ("localhost", 8081)
 STARTED = "Model server started"
-_COMMAND = (sys.executable, "-m", "torchkeeper.cli")
+_COMMAND = (sys.executable, "-P", "-m", "torchkeeper.cli")
 _LINES = 1000
 
 Params = Mapping[str, Any] | Iterable[tuple[str, Any]]

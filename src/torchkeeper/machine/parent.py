@@ -18,7 +18,7 @@ _PR_SET_PDEATHSIG = 1
 
 def ends_with_this(command: Sequence[str]) -> list[str]:
     """The command line of a child that becomes `command` and gets SIGTERM when this process ends."""
-    return [sys.executable, "-m", __name__, str(os.getpid()), *command]
+    return [sys.executable, "-P", "-m", __name__, str(os.getpid()), *command]
 
 
 def end_with(parent: int, number: int) -> bool:

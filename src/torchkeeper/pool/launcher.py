@@ -220,7 +220,7 @@ class Launcher:
             sharing = "--link", str(link[0]), f"--title={launch.title}"
         child = await asyncio.create_subprocess_exec(
             launch.python or sys.executable,
-            *("-m", "torchkeeper.worker.main", "--channel", str(channel)),
+            *("-P", "-m", "torchkeeper.worker.main", "--channel", str(channel)),
             *("--life", str(life), "--crash", str(crash), *sharing),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=out,

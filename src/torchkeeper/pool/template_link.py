@@ -80,7 +80,7 @@ class TemplateLink:
             with theirs:
                 self._process = await asyncio.create_subprocess_exec(
                     sys.executable,
-                    *("-m", "torchkeeper.worker.template"),
+                    *("-P", "-m", "torchkeeper.worker.template"),
                     *("--socket", str(theirs.fileno()), "--parent", str(os.getpid())),
                     stdin=asyncio.subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(),),

@@ -112,7 +112,7 @@ class TrialServer:
                 passed.chmod(0o711)
         config.write_text(write_properties(properties))
         flags = ("--ncs", "--disable-token-auth", "--enable-model-api", "--log-level", "info")
-        command = [sys.executable, "-m", "torchkeeper.cli", "--start", "--foreground", *flags]
+        command = [sys.executable, "-P", "-m", "torchkeeper.cli", "--start", "--foreground", *flags]
         command += ["--ts-config", str(config), "--model-store", str(self.store)]
         self._process = await asyncio.create_subprocess_exec(
             *ends_with_this(command),
