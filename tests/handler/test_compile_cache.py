@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import fcntl
 import logging
 import os
@@ -187,6 +188,11 @@ def test_what_nobody_has_read_for_a_month_goes(cache: CompileCache, tmp_path: Pa
 # --- keys ------------------------------------------------------------------------------------------------
 
 
+class Rounding(enum.Enum):
+    UP = 1
+    DOWN = 2
+
+
 class Net(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -196,6 +202,7 @@ class Net(torch.nn.Module):
         self.scale = torch.tensor(2.0)
         self.options = {"power": 2}
         self._cap, self.kept = 1.0, {"a", "b"}
+        self.activation, self.rounding = torch.relu, Rounding.UP
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.norm(self.layer(x)) * self.scale
@@ -241,6 +248,16 @@ def same_set(net: Net) -> Net:
     return net
 
 
+def other_function(net: Net) -> Net:
+    net.activation = torch.tanh
+    return net
+
+
+def other_member(net: Net) -> Net:
+    net.rounding = Rounding.DOWN
+    return net
+
+
 def other_dtype(net: Net) -> Net:
     return net.bfloat16()
 
@@ -259,7 +276,7 @@ def other_layout(net: Net) -> Net:
     [
         (same, True),
         (same_set, True),
-        *((other, False) for other in (other_private_option, other_set)),
+        *((other, False) for other in (other_private_option, other_set, other_function, other_member)),
         *((other, False) for other in (other_weight, other_buffer, other_tensor, other_option)),
         *((other, False) for other in (other_dtype, other_mode, other_layout)),
     ],

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import enum
 import fcntl
 import hashlib
 import json
@@ -242,6 +243,10 @@ def _written(value: object) -> str:
         return f"[{', '.join(map(_written, value))}]"
     if isinstance(value, set | frozenset):
         return f"{{{', '.join(sorted(map(_written, value)))}}}"
+    if isinstance(value, enum.Enum):
+        return f"{type(value).__qualname__}.{value.name}"
+    if callable(value) and hasattr(value, "__qualname__"):  # a function of a layer's own choice
+        return f"{getattr(value, '__module__', None)}.{value.__qualname__}"
     return type(value).__qualname__
 
 
