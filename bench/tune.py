@@ -25,7 +25,6 @@ import msgspec
 import uvloop
 
 from torchkeeper.machine.hardware import cpu_count, features_of_speed, processor_name
-from torchkeeper.tune.agreement import Check
 from torchkeeper.tune.budget import Budget
 from torchkeeper.tune.candidates import DEFAULT_POLICY, Candidate, splits
 from torchkeeper.tune.choosing import FULL, Standing, standings
@@ -34,6 +33,7 @@ from torchkeeper.tune.results import FILE, TuneResults
 from torchkeeper.tune.samples import read_samples, warmup_files
 from torchkeeper.tune.trial_server import TrialServer
 from torchkeeper.tune.trials import Out, Trialled, Trials
+from torchkeeper.wire.agreement import Check
 from torchkeeper.wire.execution import Execution
 
 ROOT = Path(__file__).resolve().parent.parent

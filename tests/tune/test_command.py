@@ -16,7 +16,6 @@ from rich.console import Console
 
 from servers import make_archive  # type: ignore[import-not-found]  # pytest puts the tests' folder on the path
 from torchkeeper.cli import torchkeeper
-from torchkeeper.tune.agreement import Check
 from torchkeeper.tune.budget import Budget
 from torchkeeper.tune.command import read_plan, tune
 from torchkeeper.tune.flags import add_to
@@ -26,6 +25,7 @@ from torchkeeper.tune.samples import TuneSample
 from torchkeeper.tune.search import TIME_UP, Search
 from torchkeeper.tune.trial_server import TrialServer
 from torchkeeper.tune.trials import Trialled, Trials
+from torchkeeper.wire.agreement import Check
 
 HANDLER = "def handle(data, context):\n    return data\n"
 

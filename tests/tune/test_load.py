@@ -11,9 +11,10 @@ import pytest
 from answering import Answerer, answering  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
 from torchkeeper.tune import load
-from torchkeeper.tune.agreement import Check, Judge
+from torchkeeper.tune.agreement import Judge
 from torchkeeper.tune.asker import Socket, request
 from torchkeeper.tune.load import LoadRun, Questions
+from torchkeeper.wire.agreement import Check
 
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n"
 NAMES = ("a", "b", "c")

@@ -11,12 +11,12 @@ from measuring import SUBJECT, measured  # type: ignore[import-not-found]  # pyt
 
 from servers import make_archive  # type: ignore[import-not-found]  # pytest puts the tests' folder on the path
 from torchkeeper.archive.archive import open_archive
-from torchkeeper.tune.agreement import Check
 from torchkeeper.tune.candidates import Candidate
 from torchkeeper.tune.outputs import Outputs, write_outputs
 from torchkeeper.tune.repacking import digest_of_file, open_tuned
 from torchkeeper.tune.results import Measurement, TuneResults
 from torchkeeper.tune.verdict import conclude
+from torchkeeper.wire.agreement import Check
 from torchkeeper.wire.execution import Execution
 
 HANDLER = "def handle(data, context):\n    return data\n"

@@ -13,7 +13,6 @@ from answering import answering  # type: ignore[import-not-found]  # pytest puts
 from measuring import SUBJECT  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
 from servers import make_archive  # type: ignore[import-not-found]  # pytest puts the tests' folder on the path
-from torchkeeper.tune.agreement import Check
 from torchkeeper.tune.asker import ask, request
 from torchkeeper.tune.budget import Budget
 from torchkeeper.tune.candidates import Candidate
@@ -23,6 +22,7 @@ from torchkeeper.tune.results import LoadKind, TuneResults
 from torchkeeper.tune.samples import TuneSample
 from torchkeeper.tune.trial_server import BatchFigures, ServerGone, TrialServer, VariantRefused, read_figures
 from torchkeeper.tune.trials import Out, Trialled, Trials
+from torchkeeper.wire.agreement import Check
 
 PAGE = """\
 # HELP torchkeeper_handler_seconds Seconds that a worker took for a batch, the handler in it

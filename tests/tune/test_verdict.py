@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from measuring import SUBJECT, measured  # type: ignore[import-not-found]  # pytest puts this folder on the path
 
-from torchkeeper.tune.agreement import Check
 from torchkeeper.tune.candidates import Candidate
 from torchkeeper.tune.results import CandidateOut, Measurement, TuneResults
 from torchkeeper.tune.target import Target
 from torchkeeper.tune.verdict import conclude, untuned
+from torchkeeper.wire.agreement import Check
 
 FAST = Candidate(batch_size=16)
 TARGET = Target(99, 0.02)

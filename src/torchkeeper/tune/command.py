@@ -21,7 +21,7 @@ from torchkeeper import __version__
 from torchkeeper.machine.hardware import cpu_count, features_of_speed, processor_name
 from torchkeeper.machine.signals import end_signals
 from torchkeeper.machine.torch_release import installed_torch
-from torchkeeper.tune.agreement import Check, read_check
+from torchkeeper.tune.agreement import read_check
 from torchkeeper.tune.asker import request
 from torchkeeper.tune.budget import Budget, read_time
 from torchkeeper.tune.outputs import Outputs, write_outputs
@@ -36,6 +36,7 @@ from torchkeeper.tune.trial_server import ServerGone, TrialServer
 from torchkeeper.tune.trials import PERCENTS, Trialled, Trials, routed
 from torchkeeper.tune.tuned_file import MARK
 from torchkeeper.tune.verdict import conclude
+from torchkeeper.wire.agreement import Check
 
 #: Seconds in which a search that was cancelled may take its candidate away, and how often it is told.
 _TIDYING, _CANCELS = 5.0, 3

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from torchkeeper.tune import load
-from torchkeeper.tune.agreement import Check, Judge
+from torchkeeper.tune.agreement import Judge
 from torchkeeper.tune.asker import request
 from torchkeeper.tune.budget import Budget, OutOfTime
 from torchkeeper.tune.candidates import Candidate
@@ -25,6 +25,7 @@ from torchkeeper.tune.repacking import TunedArchive, config_text, write_tuned
 from torchkeeper.tune.results import CandidateOut, LoadKind, Measurement, TuneResults
 from torchkeeper.tune.samples import TuneSample
 from torchkeeper.tune.trial_server import BatchFigures, TrialServer, VariantRefused
+from torchkeeper.wire.agreement import Check
 
 #: Percentiles that are kept of latencies.
 PERCENTS = ("50", "90", "95", "99")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torchkeeper.tune.agreement import Check, proof
+from torchkeeper.tune.agreement import proof
 from torchkeeper.tune.candidates import Candidate
 from torchkeeper.tune.choosing import MANY, Standing, best, nearest, standings
 from torchkeeper.tune.results import Measurement, TuneResults
 from torchkeeper.tune.target import Target
+from torchkeeper.wire.agreement import Check
 from torchkeeper.wire.execution import Execution
 
 
