@@ -47,6 +47,7 @@ class Worker:
         envelope: str | None = None,
         limit: int = 10_000,
         execution: Execution = AS_IT_IS,
+        auto_batches: bool = False,
     ) -> None:
         (folder / "h.py").write_text(source)
         self.log = folder / "log"
@@ -82,6 +83,7 @@ class Worker:
             8,
             None,
             execution=execution,
+            auto_batches=auto_batches,
         )
         self.send(encode(Load(spec, limit)))
         #: What it said of the load.

@@ -43,10 +43,14 @@ def test_parameters_have_types_and_bounds() -> None:
     parameters = document(Api.MANAGEMENT)["paths"]["/models"]["post"]["parameters"]
     by_name = {parameter["name"]: parameter for parameter in parameters}
     assert by_name["url"]["required"]
-    assert by_name["batch_size"]["schema"] == {
+    assert by_name["max_batch_delay"]["schema"] == {
         "type": "integer",
-        "minimum": 1,
+        "minimum": 0,
         "maximum": 2**31 - 1,
+        "nullable": True,
+    }
+    assert by_name["batch_size"]["schema"] == {
+        "anyOf": [{"type": "integer", "minimum": 1, "maximum": 2**31 - 1}, {"enum": ["auto"]}],
         "nullable": True,
     }
     assert by_name["synchronous"]["schema"] == {"type": "boolean", "default": True}

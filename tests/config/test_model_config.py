@@ -51,8 +51,8 @@ def test_an_unreadable_file_costs_the_whole_and_is_said_in_one_line(text: str, w
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("batchSize: '4'", "m.yaml: batchSize: '4' must be a whole number from 1 and is ignored"),
-        ("batchSize: 0", "m.yaml: batchSize: 0 must be a whole number from 1 and is ignored"),
+        ("batchSize: '4'", "m.yaml: batchSize: '4' must be a whole number from 1 or auto and is ignored"),
+        ("batchSize: 0", "m.yaml: batchSize: 0 must be a whole number from 1 or auto and is ignored"),
         ("deviceType: tpu", "m.yaml: deviceType: 'tpu' must be cpu or gpu and is ignored"),
         ("preload: 'no'", "m.yaml: preload: 'no' must be true or false and is ignored"),
     ],

@@ -131,7 +131,7 @@ def test_a_value_that_makes_no_sense_is_complained_of() -> None:
     complaints: list[str] = []
     found = parse_model_snapshot(snapshot_of({"marName": "m.mar", "batchSize": 0}), complaints)
     assert found is not None
-    assert complaints == ["m/1.0/batchSize: 0 must be a whole number from 1"]
+    assert complaints == ["m/1.0/batchSize: 0 must be a whole number from 1 or auto"]
     assert "batch_size" not in found.versions[0].given.values()
 
 

@@ -302,7 +302,7 @@ ERRORS: list[tuple[str, str, dict[str, str], int, str, str]] = [
     ),
     (
         *("POST", "/models?url=echo-1.0.mar", {"batch_size": "many"}, 400, "BadRequestException"),
-        "Invalid value for parameter batch_size: 'many'. Expected int | null, got str.",
+        "Invalid value for parameter batch_size: 'many'. Expected a whole number from 1 or auto.",
     ),
     (
         *("PUT", "/models/first", {"min_worker": "2", "max_worker": "1"}, 400, "BadRequestException"),

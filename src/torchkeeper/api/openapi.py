@@ -328,6 +328,9 @@ def page(apis: Api) -> str:
 
 
 def _in_words(schema: dict[str, Any]) -> str:
+    kind = schema.get("type") or " or ".join(
+        (*map(_in_words, schema.get("anyOf", ())), *map(str, schema.get("enum", ())))
+    )
     bounds = [f"from {schema['minimum']}" if "minimum" in schema else ""]
     bounds.append(f"default {schema['default']}" if "default" in schema else "")
-    return ", ".join(part for part in (str(schema.get("type", "")), *bounds) if part)
+    return ", ".join(part for part in (kind, *bounds) if part)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
-from torchkeeper.config.model_rules import Rule, choice, never
+from torchkeeper.config.model_rules import Rule, choice, never, whole
 
+#: A batch has one request, until a worker's warm-up has shown that several give the same answers.
+AUTO: Literal["auto"] = "auto"
+#: Requests that a batch has at most then.
+MOST_BY_ITSELF = 64
 #: What a request may cost, beside what one of its header fields says.
 ITEMS, BYTES, ELEMENTS = "items", "bytes", "elements"
 COSTS = (ITEMS, BYTES, ELEMENTS)
@@ -16,6 +20,18 @@ COSTS = (ITEMS, BYTES, ELEMENTS)
 TENSORS = "kservev2"
 #: A header field's name (RFC 9110, section 5.6.2).
 _FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
+
+
+_number = whole(1)
+
+
+def _read_size(value: Any) -> int | Literal["auto"]:
+    return AUTO if value in (AUTO, [AUTO]) else _number.read(value)
+
+
+def most_in_batch(batch_size: int | Literal["auto"]) -> int:
+    """Requests that a batch may have at most, whatever workers find out."""
+    return MOST_BY_ITSELF if batch_size == AUTO else batch_size
 
 
 def _is_cost(value: object) -> bool:
@@ -31,6 +47,12 @@ def _is_bound(value: object) -> bool:
     return 0 < value <= 2**53
 
 
+batch_size = Rule[int | Literal["auto"]](
+    f"{_number.wanted} or {AUTO}",
+    lambda value: value == AUTO or _number.fits(value),
+    _read_size,
+    _number.parameter | Literal["auto"],
+)
 batch_cost = Rule[str](f"{', '.join(COSTS)} or the name of a request header", _is_cost, never, strict=True)
 max_batch_cost = Rule[float](f"a number above 0, to {2**53}", _is_bound, never, strict=True)
 batch_by = replace(choice("shape"), strict=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from torchkeeper.config import batch_rules, execution_rules
 from torchkeeper.config import model_rules as rules
@@ -76,8 +76,13 @@ class ModelSettings:
         count, None, "minWorkers", _FILES, "workers to start with", parameter="initial_workers"
     )
     max_workers: int | None = _row(count, None, "maxWorkers", _FILES, "workers at most, with `autoscale`")
-    batch_size: int = _row(
-        whole(1), 1, "batchSize", _FILES, "requests in a batch at most", parameter="batch_size"
+    batch_size: int | Literal["auto"] = _row(
+        batch_rules.batch_size,
+        1,
+        "batchSize",
+        _FILES,
+        "requests in a batch at most; [`auto`](batching.md#batchsize-auto): as many as warm-up shows, to 64",
+        parameter="batch_size",
     )
     max_batch_delay: int = _row(
         milliseconds,
@@ -281,6 +286,16 @@ class ModelSettings:
     #: Sentences for which the model is refused.
     refused: tuple[str, ...] = ()
     origins: Mapping[str, Told] = field(default_factory=dict)
+
+    @property
+    def most_in_batch(self) -> int:
+        """Requests that a batch may have at most, whatever workers find out."""
+        return batch_rules.most_in_batch(self.batch_size)
+
+    @property
+    def auto_batches(self) -> bool:
+        """Whether a batch has several requests only where a worker's warm-up has shown that it may."""
+        return self.batch_size == batch_rules.AUTO
 
 
 TABLE: tuple[ModelKey, ...] = tuple(

@@ -21,10 +21,13 @@ _NEWEST = 0.1
 
 
 class Crew:
-    """Hands by worker; `batch_size` requests may be in a batch."""
+    """Hands by worker; `batch_size` requests may be in a batch, `auto`: as many as its worker says."""
 
-    def __init__(self, batch_size: int) -> None:
+    def __init__(self, batch_size: int, *, auto: bool = False) -> None:
         self._batch_size = batch_size
+        self._auto = auto
+        #: Whether the log says already why a batch has one request.
+        self._told = False
         #: Those that serve, by their workers' ids; changed here only.
         self.serving: dict[int, Hands] = {}
         self._leaving: dict[int, Hands] = {}
@@ -38,10 +41,26 @@ class Crew:
 
     def join(self, hands: Hands) -> None:
         """A worker serves from now on."""
-        if (bound := self._bounds.get(hands.worker.spec.gpu_id)) is not None:
-            hands.view.most = bound.most
+        self._bind(hands)
+        if self._auto:
+            self._tell(hands.worker)
         self.serving[hands.worker.worker_id] = hands
         self._look()
+
+    def _bind(self, hands: Hands) -> None:
+        """Gives a worker its bound: what its warm-up has shown, or what the memory suffices for."""
+        view = hands.view
+        if self._auto:
+            said = hands.worker.together
+            view.most = 1 if said is None else max(min(said.most, self._batch_size), 1)
+        if (bound := self._bounds.get(hands.worker.spec.gpu_id)) is not None:
+            view.most = min(view.most, bound.most) if self._auto else bound.most
+
+    def _tell(self, worker: Worker) -> None:
+        said = worker.together
+        if said is not None and said.why and not self._told:
+            self._told = True
+            logger.warning("batchSize: auto stays at 1: %s", said.why, extra=worker.known)
 
     def took(self, count: int, *, more: bool) -> None:
         """A batch of `count` was taken, of requests that may not go all together; `more` wait."""
@@ -72,7 +91,7 @@ class Crew:
         logger.log(level, text, where, too_large or count, bound.most, extra=worker.known)
         for hands in self._all():
             if hands.worker.spec.gpu_id == device:
-                hands.view.most = bound.most
+                self._bind(hands)
 
     def dismiss(self, worker_id: int) -> None:
         """A worker gets nothing more."""
@@ -105,18 +124,18 @@ class Crew:
     def free_places(self) -> int:
         """Requests that would still fit into batches: into those that run, and one for each idle worker."""
         return sum(
-            self._batch_size - len(batch.entries) if batch is not None else self._batch_size
+            max(min(self._batch_size, hands.view.most) - len(batch.entries if batch is not None else ()), 0)
             for hands in self.serving.values()
             for batch in hands.batches or (None,)
         )
 
     @property
     def most(self) -> int:
-        """Requests that a batch may have, where the memory suffices for most; as many as they had lately."""
-        if not self._bounds:
+        """Requests that a batch may have with the worker that may have most; as many as they had lately."""
+        if not self._bounds and not self._auto:
             return self.usual
         mosts = (min(hands.view.most, self.usual) for hands in self.serving.values())
-        return max(mosts, default=self.usual)
+        return max(mosts, default=1 if self._auto else self.usual)
 
     def busy_for(self, now: float, seconds: Callable[[int], float]) -> list[float]:
         """In how many seconds each that serves will have answered what it holds, the soonest first.

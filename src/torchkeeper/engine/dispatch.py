@@ -77,10 +77,10 @@ class Dispatcher:
             settings.job_queue_bytes,
             on_left=lambda lane: policy.observe(Left(lane), time.monotonic()),
             beyond=self._beyond,
-            bound=(settings.batch_size, settings.max_batch_cost),
+            bound=(settings.most_in_batch, settings.max_batch_cost),
         )
         self._quarantine = Quarantine(settings.quarantine_time)
-        self._crew = Crew(settings.batch_size)
+        self._crew = Crew(settings.most_in_batch, auto=settings.auto_batches)
         self._emptied = asyncio.Event()
         self._next_batch = 0
         self._pumping = False
@@ -134,7 +134,7 @@ class Dispatcher:
                 tempo = self._tempo
                 tempo.forget(now)
                 tempo.check(waiting, crew.most, crew.busy_for(now, tempo.seconds), patience)
-            if (why := self._policy.admit(entry.lane, waiting, crew.views(), now, crew.usual)) is not None:
+            if (why := self._policy.admit(entry.lane, waiting, crew.views(), now, crew.most)) is not None:
                 raise Full(why)
             self._queue.put(entry)
         except Full as full:

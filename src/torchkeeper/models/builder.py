@@ -197,7 +197,7 @@ class Builder:
             self._settings.max_response_size,
             make_policy(config),
             lambda explicit: refusal_text(about.name, about.version, explicit),
-            lambda: self._sinks.meter(about.name, about.version, config.batch_size),
+            lambda: self._sinks.meter(about.name, about.version, config.most_in_batch),
             self._sinks.sample,
             weigher(config, self._settings.service_envelope),
         )
@@ -260,7 +260,8 @@ class Builder:
             handler=handler,
             envelope=settings.service_envelope,
             gpu_id=None,
-            batch_size=about.config.batch_size,
+            batch_size=about.config.most_in_batch,
+            auto_batches=about.config.auto_batches,
             threads=None,
             limit_max_image_pixels=settings.limit_max_image_pixels,
             max_image_pixels=settings.max_image_pixels if settings.limit_max_image_pixels else None,

@@ -21,7 +21,7 @@ from torchkeeper.machine.torch_release import broken_promise
 from torchkeeper.models.autoscale import TICK, Autoscale, Demand
 from torchkeeper.pool.life import State
 from torchkeeper.pool.pool import Pool
-from torchkeeper.wire.messages import ModelSpec, Signature
+from torchkeeper.wire.messages import ModelSpec, Signature, Together
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +125,16 @@ class ModelVersion:
         threads = next((worker.spec.threads for worker in self.pool.workers), None)
         chosen = {"for": hint, "workers": self.min_workers, "batchPolicy": self.about.config.batch_policy}
         return chosen if threads is None else {**chosen, "threads": threads}
+
+    @property
+    def together(self) -> Together:
+        """How many requests a batch may have; for `batchSize: auto` as the one says whose may have most."""
+        config = self.about.config
+        if not config.auto_batches:
+            return Together(config.most_in_batch)
+        serving = (State.READY, State.BUSY)
+        told = [one.together for one in self.pool.workers if one.together and one.life.state in serving]
+        return max(told, key=lambda one: one.most, default=Together(why="no worker has warmed up yet"))
 
     @property
     def torch_warning(self) -> str | None:

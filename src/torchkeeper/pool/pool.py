@@ -336,6 +336,7 @@ class Pool:
         self._check_bound(worker)
         worker.signature, worker.torch = message.signature, message.torch
         worker.confinement, worker.execution = message.confinement, message.execution
+        worker.together = message.together
         self._launcher.tell(message.confinement, worker.name, worker.known)
         self._events.on_ready(worker)
         self._take_over(worker)

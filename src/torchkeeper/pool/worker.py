@@ -20,7 +20,7 @@ from torchkeeper.pool.life import Event, Life
 from torchkeeper.pool.process import WorkerProcess
 from torchkeeper.pool.wear import Wear
 from torchkeeper.wire.frames import Leaving, Message
-from torchkeeper.wire.messages import Confinement, ModelSpec, Signature
+from torchkeeper.wire.messages import Confinement, ModelSpec, Signature, Together
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,8 @@ class Worker:
         self.confinement: Confinement | None = None
         #: What its process has applied of the model's `execution`.
         self.execution: dict[str, Any] = {}
+        #: How many requests its process has found that batches may have, where it was told to find that out.
+        self.together: Together | None = None
         self.ended = asyncio.Event()
         #: Requests that its process has answered; the dispatcher counts them.
         self.answered = 0

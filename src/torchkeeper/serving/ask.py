@@ -160,7 +160,7 @@ class Ask:
             return None
         serving = found.loaded_workers()
         busy = max(serving - found.dispatcher.idle(), 0)
-        return Busyness(serving, busy, found.dispatcher.waiting, found.about.config.batch_size)
+        return Busyness(serving, busy, found.dispatcher.waiting, found.together.most)
 
 
 def _with_header(request: Input, name: str | None, metadata: Metadata) -> Input:

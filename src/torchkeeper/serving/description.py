@@ -135,6 +135,7 @@ def describe(
     """A version as it is now; `metadata` is what its handler says of itself."""
     about, config, values = found.about, found.about.config, found.values()
     shown = {row.name: _whole(values[row.attribute]) for row in TABLE if In.DESCRIPTION in row.places}
+    shown["batchSize"] = found.together.most
     return Description(
         modelName=about.name,
         modelVersion=about.version,
@@ -184,7 +185,13 @@ def _last_failure(found: ModelVersion) -> dict[str, Any]:
 
 def _batching(found: ModelVersion) -> dict[str, Any]:
     config, learned = found.about.config, found.dispatcher.learned()
-    said = {"batchBy": config.batch_by, "maxBatchCost": _whole(config.max_batch_cost)}
+    said: dict[str, Any] = {"batchBy": config.batch_by, "maxBatchCost": _whole(config.max_batch_cost)}
+    if config.auto_batches:
+        together = found.together
+        said["batchSize"] = {
+            "auto": together.most,
+            **({"why": outward(together.why)} if together.why else {}),
+        }
     said = {key: value for key, value in said.items() if value is not None}
     if "maxBatchCost" in said:
         said["batchCost"] = config.batch_cost

@@ -95,4 +95,6 @@ def _sentence(text: str, values: dict[str, object]) -> str:
     if named is None:
         return text
     value = str(values.get(named[1], ""))[:100]
+    if what.startswith("Invalid enum value"):
+        what = next(f"Expected {row.rule.wanted}" for row in TABLE if row.parameter == named[1])
     return f"Invalid value for parameter {named[1]}: {value!r}. {what.replace('`', '')}."

@@ -24,6 +24,7 @@ from torchkeeper.wire.messages import (
     Sample,
     Sandbox,
     Signature,
+    Together,
 )
 
 #: Bytes of header and of payload, with which a frame begins.
@@ -108,6 +109,8 @@ class Loaded(_Message, frozen=True, array_like=True, tag=10):
     confinement: Confinement | None = None
     #: What was applied of the model's `execution`, by its keys; empty where it runs as its handler made it.
     execution: dict[str, Any] = {}
+    #: How many requests its batches may have, where it was told to find that out.
+    together: Together | None = None
 
 
 class Leaving(_Message, frozen=True, array_like=True):

@@ -104,6 +104,13 @@ class Signature(msgspec.Struct, frozen=True, array_like=True):
     outputs: tuple[TensorSpec, ...] = ()
 
 
+class Together(msgspec.Struct, frozen=True, array_like=True):
+    """How many requests may be in a batch, as a worker's warm-up has shown; `why` no more than one."""
+
+    most: int = 1
+    why: str = ""
+
+
 class ModelSpec(msgspec.Struct, frozen=True):
     """All that a worker must know to load a model."""
 
@@ -141,6 +148,8 @@ class ModelSpec(msgspec.Struct, frozen=True):
     cores: tuple[int, ...] = ()
     #: The folder where compiled code is kept; "" for none.
     compile_cache: str = ""
+    #: Whether warm-up finds out how many requests may be in a batch, up to `batch_size`.
+    auto_batches: bool = False
 
 
 class User(msgspec.Struct, frozen=True, array_like=True):

@@ -34,6 +34,7 @@ from torchkeeper.wire.features import ASYNCHRONOUS, missing_handler
 from torchkeeper.wire.messages import ModelSpec
 from torchkeeper.worker.blame import Blame
 from torchkeeper.worker.service import Entry, Service
+from torchkeeper.worker.together import find_together
 from torchkeeper.worker.warm_up import rehearse, samples, warm
 
 
@@ -179,12 +180,15 @@ def _warm(service: Service, spec: ModelSpec, applied: Any, context: Context) -> 
         NotRunnable: the model or the machine cannot do what `execution` asks for.
         WarmUpFailed: samples are missing, or not answered.
     """
-    given = samples(spec.execution, Path(spec.model_dir))
+    given = samples(spec.execution, Path(spec.model_dir), needed=spec.auto_batches)
     if applied is not None and applied.waits:
         rehearse(service, given, spec.batch_size)
         applied.complete()
+    if spec.auto_batches:
+        service.together = find_together(service, given, spec.batch_size)
     if given:
-        context.execution |= {"warmup": warm(service, given, spec.batch_size)}
+        most = spec.batch_size if service.together is None else service.together.most
+        context.execution |= {"warmup": warm(service, given, most)}
         if applied is not None:
             applied.check_used()
 

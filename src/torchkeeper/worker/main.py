@@ -100,7 +100,12 @@ def serve(seat: Seat, template: ModelTemplate | None = None) -> int:
     seconds = time.perf_counter() - begin
     torch = str(getattr(sys.modules.get("torch"), "__version__", ""))
     seat.channel.send(
-        encode(Loaded(os.getpid(), seconds, service.signature, torch, confinement, service.execution))
+        encode(
+            Loaded(
+                *(os.getpid(), seconds, service.signature, torch, confinement),
+                *(service.execution, service.together),
+            )
+        )
     )
     return _answer_batches(seat.channel, service, _blame(order.spec))
 

@@ -21,7 +21,7 @@ from torchkeeper.handler.outcome import WrongOutcome, check_one_per_row, drained
 from torchkeeper.handler.recorder import PREDICTION_METRIC, Recorder
 from torchkeeper.handler.safe_text import safe_repr, safe_str
 from torchkeeper.wire.frames import sendable
-from torchkeeper.wire.messages import Failure, Input, Kind, Part, Reply, Sample, Signature
+from torchkeeper.wire.messages import Failure, Input, Kind, Part, Reply, Sample, Signature, Together
 from torchkeeper.worker.blame import Blame
 from torchkeeper.worker.passes import in_passes
 from torchkeeper.worker.replies import FAILED, OUT_OF_RESOURCES, Replier, failure_of, log, log_traceback
@@ -78,6 +78,10 @@ class Service:
         self._patience = patience
         self._blame = blame
         self._begun = 0.0
+        #: Why the last batch, or a part of it, was run again in halves; empty where none was.
+        self.halved = ""
+        #: How many requests a batch may have, where it was told to find that out.
+        self.together: Together | None = None
         #: Sizes of the parts of a batch for which the memory did not suffice.
         self._too_large: list[int] = []
 
@@ -108,6 +112,7 @@ class Service:
 
         self._begun = time.perf_counter()
         self._too_large.clear()
+        self.halved = ""
         return self._settled(inputs, outbox)
 
     @property
@@ -161,6 +166,7 @@ class Service:
         if failure.message == OUT_OF_RESOURCES:
             self._too_large.append(count if split else 1)
         if split:
+            self.halved = failure.cause or failure.message
             log(f"a batch of {count} requests failed, and is run again in halves: {failure.cause}")
             return {}
         if isinstance(sys.exception(), WrongOutcome):

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from torchkeeper.wire.execution import AS_IT_IS, Execution
 from torchkeeper.wire.messages import Failure, Input, Kind, Part, Reply
 from torchkeeper.worker.service import Service
@@ -44,23 +46,23 @@ class SampleFile:
         return Input(str(uuid.uuid4()), Kind.PREDICT, (part,), headers)
 
 
-def samples(wanted: Execution, model_dir: Path) -> list[SampleFile]:
-    """The samples that an archive brings; none where nobody asks for variants.
+def samples(wanted: Execution, model_dir: Path, *, needed: bool = False) -> list[SampleFile]:
+    """The samples that an archive brings; none where nobody asks for variants, nor `needed` them.
 
     Raises:
         OSError: one cannot be read.
     """
     return [
         SampleFile(path.name, path.read_bytes(), mimetypes.guess_type(path.name)[0])
-        for path in _files(wanted, model_dir)
+        for path in _files(wanted, model_dir, needed=needed)
     ]
 
 
-def _files(wanted: Execution, model_dir: Path) -> list[Path]:
+def _files(wanted: Execution, model_dir: Path, *, needed: bool) -> list[Path]:
     if wanted.warmup:
         return [model_dir / name for name in wanted.warmup]
     folder = model_dir / _FOLDER
-    if wanted == AS_IT_IS or not folder.is_dir():
+    if (wanted == AS_IT_IS and not needed) or not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
 
@@ -78,9 +80,9 @@ def warm(service: Service, given: Sequence[SampleFile], batch_size: int) -> dict
     sizes = sorted({size for size in (2, batch_size) if 1 < size <= batch_size})
     with service.forgetting():
         for sample in given:
-            _answered(service, (sample,))
+            answered(service, (sample,))
         for size in sizes:
-            _answered(service, tuple(itertools.islice(itertools.cycle(given), size)))
+            answered(service, tuple(itertools.islice(itertools.cycle(given), size)))
     seconds = round(time.perf_counter() - begin, 3)
     return {"samples": len(given), "batches": [1, *sizes], "seconds": seconds}
 
@@ -97,28 +99,42 @@ def rehearse(service: Service, given: Sequence[SampleFile], batch_size: int) -> 
             f"its folder {_FOLDER}"
         )
     with service.forgetting():
-        _answered(service, tuple(itertools.islice(itertools.cycle(given), min(2, batch_size))))
+        answered(service, tuple(itertools.islice(itertools.cycle(given), min(2, batch_size))))
 
 
-def _answered(service: Service, batch: Sequence[SampleFile]) -> None:
-    outcomes = service.predict([sample.request() for sample in batch], Nobody())
-    for sample, outcome in zip(batch, outcomes, strict=True):
-        if (why := _wrong(outcome)) is not None:
+def answered(service: Service, batch: Sequence[SampleFile]) -> list[Reply]:
+    """What the whole handler answers to samples together, the parts of each answer joined.
+
+    Raises:
+        WarmUpFailed: an answer is a failure.
+    """
+    listener = Listener(len(batch))
+    outcomes = service.predict([sample.request() for sample in batch], listener)
+    replies = []
+    for sample, outcome, parts in zip(batch, outcomes, listener.parts, strict=True):
+        if isinstance(outcome, Failure) or outcome.status >= _WRONG:
             size = "alone" if len(batch) == 1 else f"in a batch of {len(batch)}"
-            raise WarmUpFailed(f"warm-up with {sample.name}, {size}, failed: {why}")
+            raise WarmUpFailed(f"warm-up with {sample.name}, {size}, failed: {_fault(outcome)}")
+        replies.append(msgspec.structs.replace(outcome, body=b"".join((*parts, outcome.body))))
+    return replies
 
 
-def _wrong(outcome: Reply | Failure) -> str | None:
+def _fault(outcome: Reply | Failure) -> str:
     if isinstance(outcome, Failure):
         return outcome.cause or outcome.message
-    return None if outcome.status < _WRONG else f"it was answered with {outcome.status}"
+    return f"it was answered with {outcome.status}"
 
 
-class Nobody:
-    """Where parts of answers go: nowhere; and nobody leaves."""
+class Listener:
+    """Where parts of answers go: they are kept; and nobody leaves."""
+
+    def __init__(self, size: int) -> None:
+        self.parts: list[list[bytes]] = [[] for _ in range(size)]
 
     def send(self, parts: Sequence[Reply | None]) -> None:
-        pass
+        for kept, part in zip(self.parts, parts, strict=True):
+            if part is not None:
+                kept.append(part.body)
 
     def gone(self) -> Collection[int]:
         return ()

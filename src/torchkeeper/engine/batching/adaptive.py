@@ -22,6 +22,7 @@ from torchkeeper.engine.batching.policy import (
     Done,
     Event,
     Lane,
+    LaneOf,
     Left,
     Lost,
     Send,
@@ -68,9 +69,8 @@ class Adaptive:
         max_delay: seconds that it may wait.
     """
 
-    lane = staticmethod(lane_of)
-
-    def __init__(self, batch_size: int, max_delay: float = math.inf) -> None:
+    def __init__(self, batch_size: int, max_delay: float = math.inf, lane: LaneOf = lane_of) -> None:
+        self.lane = lane
         self._batch_size = batch_size
         self._max_delay = max_delay
         self._greedy = Greedy(batch_size)

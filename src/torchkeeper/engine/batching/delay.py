@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from torchkeeper.engine.batching.policy import Event, Lane, Send, View, WorkerView, lane_of
+from torchkeeper.engine.batching.policy import Event, Lane, LaneOf, Send, View, WorkerView, lane_of
 
 
 class Delay:
     """A batch goes when it is full or `max_delay` seconds after an idle worker saw its head."""
 
-    lane = staticmethod(lane_of)
-
-    def __init__(self, batch_size: int, max_delay: float) -> None:
+    def __init__(self, batch_size: int, max_delay: float, lane: LaneOf = lane_of) -> None:
+        self.lane = lane
         self._batch_size = batch_size
         self._max_delay = max_delay
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from torchkeeper.engine.batching.policy import Done, Event, Lane, Send, View, WorkerView, lane_of
+from torchkeeper.engine.batching.policy import Done, Event, Lane, LaneOf, Send, View, WorkerView, lane_of
 
 #: A batch is prepared behind a running one only if batches are shorter than this (seconds): preparing hides
 #: the front's turn-around of about a millisecond, which only short batches notice, and a request prepared
@@ -20,9 +20,8 @@ _NEWEST = 0.2
 class Greedy:
     """Work-conserving: an idle worker takes what waits at once; batches grow while workers are busy."""
 
-    lane = staticmethod(lane_of)
-
-    def __init__(self, batch_size: int) -> None:
+    def __init__(self, batch_size: int, lane: LaneOf = lane_of) -> None:
+        self.lane = lane
         self._batch_size = batch_size
         self._seconds: float | None = None
 

@@ -10,22 +10,27 @@ from torchkeeper.config.model_settings import ModelSettings
 from torchkeeper.engine.batching.adaptive import Adaptive
 from torchkeeper.engine.batching.delay import Delay
 from torchkeeper.engine.batching.greedy import Greedy
-from torchkeeper.engine.batching.policy import Policy
+from torchkeeper.engine.batching.policy import LaneOf, Policy, lane_of, proved_lane
 from torchkeeper.engine.batching.targeted import Targeted
 
 
 def _adaptive(settings: ModelSettings) -> Policy:
-    if settings.batch_size == 1:
+    most = settings.most_in_batch
+    if most == 1:
         return Greedy(1)  # there is nobody to wait for
     told = settings.origins.get("max_batch_delay")
     is_set = told is not None and told.source is not SettingSource.DEFAULT
-    return Adaptive(settings.batch_size, settings.max_batch_delay / 1000 if is_set else math.inf)
+    return Adaptive(most, settings.max_batch_delay / 1000 if is_set else math.inf, _lane(settings))
+
+
+def _lane(settings: ModelSettings) -> LaneOf:
+    return proved_lane if settings.auto_batches else lane_of
 
 
 POLICIES: Mapping[str, Callable[[ModelSettings], Policy]] = {
     "adaptive": _adaptive,
-    "greedy": lambda settings: Greedy(settings.batch_size),
-    "delay": lambda settings: Delay(settings.batch_size, settings.max_batch_delay / 1000),
+    "greedy": lambda settings: Greedy(settings.most_in_batch, _lane(settings)),
+    "delay": lambda settings: Delay(settings.most_in_batch, settings.max_batch_delay / 1000, _lane(settings)),
 }
 
 
@@ -34,4 +39,4 @@ def make_policy(settings: ModelSettings) -> Policy:
     policy = POLICIES[settings.batch_policy](settings)
     if not settings.latency_target:
         return policy
-    return Targeted(policy, settings.batch_size, settings.latency_target / 1000)
+    return Targeted(policy, settings.most_in_batch, settings.latency_target / 1000)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import deque
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,11 +19,13 @@ from torchkeeper.wire.messages import Input, Kind
 
 #: What requests that may share a batch have in common.
 Lane = Hashable
+#: The lane of a request.
+LaneOf = Callable[[Input], Lane]
 #: Batches that a worker may hold: one runs, one is prepared.
 MOST_IN_HAND = 2
 
 # Looked up for every request, and members of an enum are slow to find.
-_DESCRIBE = Kind.DESCRIBE
+_DESCRIBE, _PREDICT = Kind.DESCRIBE, Kind.PREDICT
 
 
 def lane_of(request: Input) -> Lane:
@@ -31,6 +33,13 @@ def lane_of(request: Input) -> Lane:
     if request.kind is _DESCRIBE:
         return request.kind, request.request_id
     return request.kind, request.envelope
+
+
+def proved_lane(request: Input) -> Lane:
+    """The lane where warm-up has shown who may share a batch: it asks for predictions only."""
+    if request.kind is not _PREDICT:
+        return request.kind, request.request_id
+    return lane_of(request)
 
 
 class LaneView(msgspec.Struct, frozen=True, gc=False):
@@ -51,7 +60,7 @@ class WorkerView:
     worker_id: int
     batches: int = 0
     idle_since: float = 0.0
-    #: Requests that a batch may have for it where its memory did not suffice for the model's batchSize.
+    #: Requests that a batch may have for it, where that may be less than the model's batchSize.
     most: int = sys.maxsize
     #: Requests of each of its batches, and since when the first one runs.
     held: deque[int] = field(default_factory=deque)
