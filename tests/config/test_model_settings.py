@@ -251,3 +251,14 @@ def test_whatever_yaml_says_fits_or_is_complained_of(found: dict[str, object]) -
     known = [row for row in TABLE if In.YAML in row.places and row.name in found]
     assert len(told.told) + len(warnings) + len(told.refused) >= len(known) - 2
     resolve((told,))
+
+
+def test_a_batch_size_may_be_left_to_warm_up(tmp_path: Path) -> None:
+    settings, _ = settings_of(tmp_path, 'models={"m": {"1.0": {"batchSize": "auto"}}}\n')
+    told, complaints = parse_model_config("batchSize: auto\n", "m.yaml")
+    assert not complaints
+    for layer in (settings.models["m"]["1.0"], told, from_request({"batch_size": "auto"})):
+        found = resolve((layer,))
+        assert (found.batch_size, found.most_in_batch, found.auto_batches) == ("auto", 64, True)
+    plain = resolve((from_request({"batch_size": 3}), told))
+    assert (plain.batch_size, plain.most_in_batch, plain.auto_batches) == (3, 3, False)

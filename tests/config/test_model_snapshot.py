@@ -168,3 +168,15 @@ def test_json_is_read() -> None:
     assert read_json(' {"a": [1]} ') == {"a": [1]}
     with pytest.raises(ValueError, match="is not JSON"):
         read_json("{")
+
+
+def test_what_warm_up_decides_is_kept_as_it_was_said() -> None:
+    """A server that starts from it must not take for granted what one of its workers once found."""
+    version = VersionSnapshot.of("m", "1.0", "m.mar", default_version=True, values={"batch_size": "auto"})
+    text = format_model_snapshot(ModelSnapshot("s.cfg", 1, (version,)))
+    assert json.loads(text)["models"]["m"]["1.0"]["batchSize"] == "auto"
+    complaints: list[str] = []
+    found = parse_model_snapshot(text, complaints)
+    assert found is not None
+    assert found.versions[0].given.values()["batch_size"] == "auto"
+    assert not complaints

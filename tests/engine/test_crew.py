@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import pytest
 from stand_ins import in_loop, serving_worker  # type: ignore[import-not-found]  # pytest puts this folder on the path
@@ -11,11 +12,12 @@ from torchkeeper.engine.batch_bound import PATIENCE
 from torchkeeper.engine.crew import Crew
 from torchkeeper.engine.in_hand import Hands, InHand
 from torchkeeper.engine.queue import Entry
-from torchkeeper.wire.messages import Input, Kind
+from torchkeeper.wire.messages import Input, Kind, Together
 
 
-def hands_of(worker_id: int) -> Hands:
+def hands_of(worker_id: int, together: Together | None = None) -> Hands:
     worker, _ = serving_worker(worker_id)
+    worker.together = together
     return Hands(worker, 60.0, lambda hands: None, lambda hands, entry: None)
 
 
@@ -148,3 +150,53 @@ async def test_a_crew_is_full_when_nobody_takes_another_batch() -> None:
     assert crew.full
     first.finish(0.0)
     assert not crew.full
+
+
+@in_loop
+async def test_each_worker_has_as_many_in_a_batch_as_its_own_warm_up_has_shown() -> None:
+    crew = Crew(8, auto=True)
+    assert crew.most == 1, "nobody has said anything"
+    silent, few, all_of_them = hands_of(1), hands_of(2, Together(3)), hands_of(3, Together(9))
+    crew.join(silent)
+    assert (silent.view.most, crew.most, crew.free_places()) == (1, 1, 1)
+    crew.join(few)
+    assert (few.view.most, crew.most, crew.free_places()) == (3, 3, 4)
+    crew.join(all_of_them)
+    assert (all_of_them.view.most, crew.most) == (8, 8), "never more than the model's bound"
+    crew.dismiss(3)
+    assert crew.most == 3
+    crew.lose(2)
+    crew.join(hands_of(2, Together(1, "rows are mixed up")))
+    assert crew.most == 1, "who comes in its place speaks for itself"
+
+
+@in_loop
+async def test_the_least_of_a_workers_bounds_holds() -> None:
+    crew = Crew(8, auto=True)
+    one, few, all_of_them = hands_of(1, Together(1, "no")), hands_of(2, Together(3)), hands_of(3, Together(8))
+    for hands in (one, few, all_of_them):
+        crew.join(hands)
+    crew.finished(all_of_them.worker, 8, too_large=7)
+    assert [hands.view.most for hands in (one, few, all_of_them)] == [1, 3, 6]
+    crew.finished(all_of_them.worker, 6, too_large=3)
+    assert [hands.view.most for hands in (one, few, all_of_them)] == [1, 2, 2]
+    for _ in range(20 * PATIENCE):
+        crew.finished(all_of_them.worker, 8, too_large=0)
+    assert [hands.view.most for hands in (one, few, all_of_them)] == [1, 3, 8]
+
+
+@in_loop
+async def test_why_a_batch_has_one_request_is_in_the_log_once() -> None:
+    said: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    log = logging.getLogger("torchkeeper.engine.crew")
+    log.addHandler(handler)
+    try:
+        crew = Crew(8, auto=True)
+        crew.join(hands_of(1, Together(8)))
+        for number in (2, 3):
+            crew.join(hands_of(number, Together(1, f"7.png is mixed up by worker {number}")))
+    finally:
+        log.removeHandler(handler)
+    assert said == ["W-9002-m_1.0: batchSize: auto stays at 1: 7.png is mixed up by worker 2"]

@@ -30,7 +30,7 @@ from torchkeeper.wire.frames import (
     encode,
     encode_replies,
 )
-from torchkeeper.wire.messages import Input, Kind, Part, Reply
+from torchkeeper.wire.messages import Input, Kind, Part, Reply, Together
 
 _numbers = itertools.count(1)
 
@@ -79,7 +79,8 @@ class StandInProcess:
             return
         if self._launcher.load_error is None:
             self.loaded = True
-            self._report(Loaded(self.pid, 0.0, None, self._launcher.torch, None, self._launcher.execution))
+            told = self._launcher
+            self._report(Loaded(self.pid, 0.0, None, told.torch, None, told.execution, told.together))
         elif self._launcher.load_error:
             self._report(LoadFailed(self._launcher.load_error))
             self.end(1)
@@ -130,6 +131,7 @@ class StandInLauncher:
         self.torch = ""
         #: What they say that they have applied.
         self.execution: dict[str, Any] = {}
+        self.together: Together | None = None
 
     async def launch(self, owner: Owner, launch: Launch) -> Any:
         process = StandInProcess(self, owner)

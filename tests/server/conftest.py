@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -31,9 +31,16 @@ def serve(tmp_path: Path) -> Iterator[Start]:
     """Starts servers on handlers given as source text; each is stopped and its ledger checked."""
     servers: list[Server] = []
 
-    def start(handlers: dict[str, str], config: str = "", **settings: object) -> Server:
+    def start(
+        handlers: dict[str, str], config: str = "", *, samples: Sequence[str] = (), **settings: object
+    ) -> Server:
+        """`samples` are texts that each archive warms up with."""
         store = tmp_path / "model_store"
         store.mkdir()
+        extra = tmp_path / "extra"
+        (extra / "warmup").mkdir(parents=True)
+        for sample in samples:
+            (extra / "warmup" / f"{sample}.txt").write_text(sample)
         for name, source in handlers.items():
             handler = tmp_path / f"{name}_handler.py"
             handler.write_text(source)
@@ -43,6 +50,7 @@ def serve(tmp_path: Path) -> Iterator[Start]:
                     BIN / "torch-model-archiver",
                     *("--model-name", name, "--version", "1.0", "--handler", handler),
                     *("--export-path", store, "-c", tmp_path / "model-config.yaml"),
+                    *(("--extra-files", extra) if samples else ()),
                 ],
                 check=True,
             )

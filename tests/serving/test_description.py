@@ -19,7 +19,7 @@ from torchkeeper.config.model_settings import TABLE
 from torchkeeper.models.registry import Wish
 from torchkeeper.pool.life import State
 from torchkeeper.serving.description import describe, model_metadata, server_metadata, setting_origins
-from torchkeeper.wire.messages import Signature, TensorSpec
+from torchkeeper.wire.messages import Signature, TensorSpec, Together
 
 #: TorchServe's fields of a version, in its order; some are there only where there is something to say.
 FIELDS = [
@@ -230,3 +230,29 @@ def test_what_was_applied_of_execution_is_told_once_it_is(tmp_path: Path) -> Non
         assert shown(describe(found))["execution"] == {"threads": 2, "dtype": "bfloat16"}
 
     asyncio.run(scenario())
+
+
+def test_a_batch_size_that_warm_up_finds_is_the_one_in_force(house: House) -> None:
+    archive(house.store, "m", config="batchSize: auto\n")
+
+    async def run() -> None:
+        house.launcher.together = Together(1, "7.png in a batch of 2: /models/m/7 is another one")
+        found = await registered(house, workers=0)
+        told = shown(describe(found))
+        assert (told["batchSize"], told["batching"]["batchSize"]["auto"]) == (1, 1)
+        assert "no worker" in told["batching"]["batchSize"]["why"]
+        await found.scale(1, 1)
+        await found.pool.settled()
+        told = shown(describe(found))
+        why = {"auto": 1, "why": "7.png in a batch of 2: 7 is another one"}
+        assert (told["batchSize"], told["batching"]) == (1, {"policy": "adaptive", "batchSize": why})
+        house.launcher.together = Together(64)
+        await found.scale(2, 2)
+        await found.pool.settled()
+        told = shown(describe(found))
+        assert (told["batchSize"], told["batching"]["batchSize"]) == (64, {"auto": 64})
+        assert found.values()["batch_size"] == "auto"
+        spec = house.launcher.processes[0].spec
+        assert (spec.batch_size, spec.auto_batches) == (64, True)
+
+    asyncio.run(run())

@@ -52,6 +52,13 @@ def test_a_value_that_does_not_fit_is_named(query: bytes, name: str) -> None:
         read(Register, query, None, b"")
 
 
+def test_a_batch_size_is_a_number_or_left_to_warm_up() -> None:
+    assert read(Register, b"batch_size=auto", None, b"") == Register(batch_size="auto")
+    assert read(Register, b"", "application/json", b'{"batch_size": "auto"}') == Register(batch_size="auto")
+    with pytest.raises(BadRequest, match=r"'many'\. Expected a whole number from 1 or auto\."):
+        read(Register, b"batch_size=many", None, b"")
+
+
 DEEP = b"[" * 2000 + b"]" * 2000
 
 

@@ -60,7 +60,8 @@ class Crew:
         said = worker.together
         if said is not None and said.why and not self._told:
             self._told = True
-            logger.warning("batchSize: auto stays at 1: %s", said.why, extra=worker.known)
+            text = "%s: batchSize: auto stays at 1: %s"
+            logger.warning(text, worker.name, said.why, extra=worker.known)
 
     def took(self, count: int, *, more: bool) -> None:
         """A batch of `count` was taken, of requests that may not go all together; `more` wait."""

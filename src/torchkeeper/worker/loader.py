@@ -12,6 +12,7 @@ import importlib
 import inspect
 import os
 import sys
+import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ from torchkeeper.wire.messages import ModelSpec
 from torchkeeper.worker.blame import Blame
 from torchkeeper.worker.service import Entry, Service
 from torchkeeper.worker.together import find_together
-from torchkeeper.worker.warm_up import rehearse, samples, warm
+from torchkeeper.worker.warm_up import rehearse, samples, sizes_to, warm
 
 
 class HandlerNotFound(ValueError):
@@ -184,11 +185,16 @@ def _warm(service: Service, spec: ModelSpec, applied: Any, context: Context) -> 
     if applied is not None and applied.waits:
         rehearse(service, given, spec.batch_size)
         applied.complete()
+    begin, most = time.perf_counter(), spec.batch_size
     if spec.auto_batches:
-        service.together = find_together(service, given, spec.batch_size)
+        service.together = find_together(service, given, most)
+        most = service.together.most
+    elif given:
+        warm(service, given, most)
     if given:
-        most = spec.batch_size if service.together is None else service.together.most
-        context.execution |= {"warmup": warm(service, given, most)}
+        seconds = round(time.perf_counter() - begin, 3)
+        said = {"samples": len(given), "batches": sizes_to(most), "seconds": seconds}
+        context.execution |= {"warmup": said}
         if applied is not None:
             applied.check_used()
 

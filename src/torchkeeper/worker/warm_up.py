@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import itertools
 import mimetypes
-import time
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -67,24 +65,22 @@ def _files(wanted: Execution, model_dir: Path, *, needed: bool) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
 
 
-def warm(service: Service, given: Sequence[SampleFile], batch_size: int) -> dict[str, Any]:
-    """Has the whole handler answer the samples, each alone and then in batches; what it records is forgotten.
+def sizes_to(batch_size: int) -> list[int]:
+    """The sizes of batches that are to be warm."""
+    return sorted({1, min(2, batch_size), batch_size})
 
-    Returns:
-        The samples' number, the sizes of the batches and the seconds that it took.
+
+def warm(service: Service, given: Sequence[SampleFile], batch_size: int) -> None:
+    """Has the whole handler answer the samples, each alone and then in batches; what it records is forgotten.
 
     Raises:
         WarmUpFailed: an answer is a failure.
     """
-    begin = time.perf_counter()
-    sizes = sorted({size for size in (2, batch_size) if 1 < size <= batch_size})
     with service.forgetting():
         for sample in given:
             answered(service, (sample,))
-        for size in sizes:
+        for size in sizes_to(batch_size)[1:]:
             answered(service, tuple(itertools.islice(itertools.cycle(given), size)))
-    seconds = round(time.perf_counter() - begin, 3)
-    return {"samples": len(given), "batches": [1, *sizes], "seconds": seconds}
 
 
 def rehearse(service: Service, given: Sequence[SampleFile], batch_size: int) -> None:
@@ -108,10 +104,10 @@ def answered(service: Service, batch: Sequence[SampleFile]) -> list[Reply]:
     Raises:
         WarmUpFailed: an answer is a failure.
     """
-    listener = Listener(len(batch))
-    outcomes = service.predict([sample.request() for sample in batch], listener)
+    audience = Audience(len(batch))
+    outcomes = service.predict([sample.request() for sample in batch], audience)
     replies = []
-    for sample, outcome, parts in zip(batch, outcomes, listener.parts, strict=True):
+    for sample, outcome, parts in zip(batch, outcomes, audience.parts, strict=True):
         if isinstance(outcome, Failure) or outcome.status >= _WRONG:
             size = "alone" if len(batch) == 1 else f"in a batch of {len(batch)}"
             raise WarmUpFailed(f"warm-up with {sample.name}, {size}, failed: {_fault(outcome)}")
@@ -125,7 +121,7 @@ def _fault(outcome: Reply | Failure) -> str:
     return f"it was answered with {outcome.status}"
 
 
-class Listener:
+class Audience:
     """Where parts of answers go: they are kept; and nobody leaves."""
 
     def __init__(self, size: int) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Hashable
 from dataclasses import replace
-from typing import get_args
+from typing import Literal, get_args
 
 import pytest
 from hypothesis import given
@@ -27,6 +28,7 @@ from torchkeeper.engine.batching.policy import (
     View,
     WorkerView,
 )
+from torchkeeper.wire.messages import Input, Kind
 
 
 def said(name: str, size: int, delay: int) -> ModelSettings:
@@ -98,3 +100,21 @@ def test_the_settings_know_the_same_names() -> None:
     assert row.default in POLICIES
     *others, last = POLICIES
     assert row.rule.wanted == f"{', '.join(others)} or {last}"
+
+
+@pytest.mark.parametrize("target", [0, 60_000])
+@pytest.mark.parametrize("name", POLICIES)
+def test_where_warm_up_says_how_many_go_together_only_predictions_do(name: str, target: int) -> None:
+    def lanes_of(size: int | Literal["auto"], kind: Kind) -> set[Hashable]:
+        settings = ModelSettings(batch_policy=name, batch_size=size, latency_target=target)
+        policy = make_policy(settings)
+        return {policy.lane(Input(each, kind, (), {})) for each in ("first", "second")}
+
+    assert [len(lanes_of(8, kind)) for kind in Kind] == [1, 1, 2]
+    assert [len(lanes_of("auto", kind)) for kind in Kind] == [1, 2, 2]
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_no_policy_wants_more_than_64_where_warm_up_says_how_many(name: str) -> None:
+    policy = make_policy(ModelSettings(batch_policy=name, batch_size="auto", max_batch_delay=0))
+    assert policy.decide(view(100, 0), now=1.0) == Send(0, 64)
