@@ -349,6 +349,24 @@ def test_what_else_a_handler_changes_counts_behind_a_lenient_door(change: Callab
     assert door.served == 1
 
 
+def test_a_model_with_a_layer_of_torchscript_is_refused() -> None:
+    layer: Any = torch.jit.script(torch.nn.ReLU())
+    with pytest.raises(NotRunnable, match="its layer '1' is TorchScript"):
+        opened(torch.nn.Sequential(torch.nn.Linear(2, 2), layer))
+
+
+@pytest.mark.parametrize("change", [other_layer, other_weight, other_data])
+def test_other_layers_and_weights_are_refused_behind_a_strict_door(change: Callable[[Scaled], None]) -> None:
+    model, x = Scaled().eval(), torch.eye(2)
+    opened(model)
+    with torch.inference_mode():
+        other_factor(model)
+        assert torch.equal(model(x), x), "attributes are the copy's own"
+        change(model)
+        with pytest.raises(RuntimeError, match="weights were changed after it was loaded"):
+            model(x)
+
+
 @pytest.mark.parametrize("frozen", [False, True])
 def test_a_variants_batches_are_multiplied_in_one_step(frozen: bool) -> None:
     model = torch.nn.Linear(8, 8, bias=False).requires_grad_(not frozen)

@@ -64,7 +64,9 @@ class ModelDoor:
             tensor for tensor in (*model.parameters(), *model.buffers()) if not tensor.is_inference()
         ]
         self._versions = 0
-        #: The model as it was, where the eager one takes over for good once it changes; None: it must not.
+        #: Whether the eager model takes over for good where the variant cannot answer or is another one.
+        self._lenient = False
+        #: The model as it was when the door was opened; of TorchScript nobody can look.
         self._likeness: Likeness | None = None
         self._recording = False
         self._recorded: tuple[Any, Any] | None = None
@@ -160,11 +162,11 @@ class ModelDoor:
         for part in () if self.scripted else self.model.modules():
             part.register_load_state_dict_pre_hook(self._loads)  # type: ignore[no-untyped-call]  # untyped in torch
         self.model.forward = self
-        if lenient:
-            self._likeness = Likeness(self.model)
+        self._lenient = lenient
+        self._likeness = None if self.scripted else Likeness(self.model, whole=lenient)
 
     def _loads(self, *_: Any) -> None:
-        if self._likeness is None:
+        if not self._lenient:
             raise RuntimeError(_CHANGED)
         self._close("its weights are changed")
 
@@ -182,11 +184,13 @@ class ModelDoor:
         """
         if torch.is_grad_enabled():
             return self._with_gradients(args, kwargs)
-        if self._likeness is None:
-            return self._answer(args, kwargs)
-        if not self._likeness.holds():
+        if self._likeness is not None and not self._likeness.holds():
+            if not self._lenient:
+                raise RuntimeError(_CHANGED)
             self._close("its layers or options are changed")
             return self._forward(*args, **kwargs)
+        if not self._lenient:
+            return self._answer(args, kwargs)
         try:
             return self._answer(args, kwargs)
         except Exception as error:  # noqa: BLE001 - the model's own code raises anything
@@ -236,6 +240,8 @@ def _copied(model: Any, weights: Cast) -> Any:
     if isinstance(model, torch.jit.ScriptModule):
         raise NotRunnable("the model is TorchScript, whose code may name dtypes and layouts of its own")
     for name, part in model.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            raise NotRunnable(f"its layer {name!r} is TorchScript, of which a copy keeps dtypes and layouts")
         if any(getattr(part, hooks, None) for hooks in _HOOKS):
             raise NotRunnable(f"its layer {name or 'model'!r} has a hook, which a copy would not call")
     memo: dict[int, Any] = {}

@@ -12,15 +12,25 @@ import torch
 
 #: What a layer holds in dictionaries of its own.
 _MEMBERS = ("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks")
+#: Of these what no forward changes, and all that weights hang on.
+_FIRM = ("_parameters", "_modules")
 
 
 class Likeness:
-    """A module as it is now; cheap enough to be compared at each call: some microseconds for each layer."""
+    """A module as it is now; cheap enough to be compared at each call: some microseconds for each layer.
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    Args:
+        whole: whether all of it counts; else its layers and their parameters alone.
+    """
+
+    def __init__(self, model: torch.nn.Module, *, whole: bool) -> None:
         self._held: list[tuple[Iterable[Any], list[Any]]] = []
         for part in model.modules():
             options = vars(part)
+            if not whole:
+                for name in _FIRM:
+                    self._look_at(options[name].values())
+                continue
             self._look_at(options.values())
             for name, value in options.items():
                 if name in _MEMBERS or (not name.startswith("_") and isinstance(value, dict)):
