@@ -13,7 +13,6 @@ import argparse
 import gzip
 import io
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,6 +20,8 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from servebench.variants import in_turn
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "image_classifier" / "mnist"
@@ -61,7 +62,7 @@ def measure(name: str, threads: int, seconds: float) -> dict[str, Any]:
     from torchkeeper.config.execution_rules import execution
     from torchkeeper.wire.messages import Input, Kind, ModelSpec, Part, Reply
     from torchkeeper.worker.loader import load
-    from torchkeeper.worker.warm_up import Nobody
+    from torchkeeper.worker.warm_up import Audience
 
     section = dict(VARIANTS[name])
     shown = pictures()
@@ -104,7 +105,7 @@ def measure(name: str, threads: int, seconds: float) -> dict[str, Any]:
         ]
         digits: list[str] = []
         for at in range(0, len(requests), 16):
-            for reply in service.predict(requests[at : at + 16], Nobody()):
+            for reply in service.predict(requests[at : at + 16], Audience(16)):
                 assert isinstance(reply, Reply), reply
                 digits.append(reply.body.decode())
         found["digits"] = digits
@@ -114,7 +115,7 @@ def measure(name: str, threads: int, seconds: float) -> dict[str, Any]:
             while time.perf_counter() < end:
                 at = len(times) * size % (len(requests) - size)
                 begin = time.perf_counter()
-                service.predict(requests[at : at + size], Nobody())
+                service.predict(requests[at : at + size], Audience(size))
                 times.append((time.perf_counter() - begin) / size * 1e6)
             found[str(size)] = sorted(times)[len(times) // 2]
         service.drain()
@@ -132,13 +133,8 @@ def main() -> None:
     if arguments.variant:
         print(json.dumps(measure(arguments.variant, arguments.threads, arguments.seconds)))
         return
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in VARIANTS}
-    for _ in range(arguments.rounds):
-        for name, rounds in found.items():
-            command = [sys.executable, "-W", "ignore", __file__, "--variant", name]
-            command += ["--threads", str(arguments.threads), "--seconds", str(arguments.seconds)]
-            output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-            rounds.append(json.loads(output.splitlines()[-1]))
+    flags = "--threads", str(arguments.threads), "--seconds", str(arguments.seconds)
+    found = in_turn(__file__, VARIANTS, arguments.rounds, *flags)
     reference = found["eager float32"][0]["digits"]
     print("| variant | " + " | ".join(f"batch {size}" for size in BATCHES) + " | load | other digits |")
     print("|---|" + "---|" * (len(BATCHES) + 2))

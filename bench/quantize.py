@@ -13,10 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import time
 from typing import Any
+
+from servebench.variants import in_turn
 
 #: Name in the table -> the section of model-config.yaml.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -103,13 +103,8 @@ def main() -> None:
     if arguments.variant:
         print(json.dumps(measure(arguments.variant, arguments.threads, arguments.seconds)))
         return
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in VARIANTS}
-    for _ in range(arguments.rounds):
-        for name, rounds in found.items():
-            command = [sys.executable, "-W", "ignore", __file__, "--variant", name]
-            command += ["--threads", str(arguments.threads), "--seconds", str(arguments.seconds)]
-            run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            rounds.append(json.loads(run.stdout.splitlines()[-1]))
+    flags = "--threads", str(arguments.threads), "--seconds", str(arguments.seconds)
+    found = in_turn(__file__, VARIANTS, arguments.rounds, *flags)
     sizes = " | ".join(f"batch {size}" for size in BATCHES)
     print(f"| variant | {sizes} | weights MB | load s | difference |")
     print("|---|" + "---|" * (len(BATCHES) + 3))

@@ -23,6 +23,7 @@ from torchkeeper.wire.execution import AS_IT_IS, Execution
             "--ncores_per_instance 0 --node_id -1 --ncores_per_instance",
             Pinning(None, None, ("--ncores_per_instance 0", "--node_id", "-1", "--ncores_per_instance")),
         ),
+        ("--node_id " + "9" * 5000, Pinning(ignored=("--node_id " + "9" * 5000,))),
     ],
 )
 def test_of_the_launchers_arguments_two_count(arguments: str | None, wanted: Pinning) -> None:

@@ -1,4 +1,4 @@
-"""What a model-config.yaml may say of the costs of requests, and of who shares a batch beyond that. Pure."""
+"""What may be said of how many requests share a batch, what they may cost, and which ones do. Pure."""
 
 from __future__ import annotations
 
@@ -20,8 +20,6 @@ COSTS = (ITEMS, BYTES, ELEMENTS)
 TENSORS = "kservev2"
 #: A header field's name (RFC 9110, section 5.6.2).
 _FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
-
-
 _number = whole(1)
 
 
@@ -36,9 +34,9 @@ def most_in_batch(batch_size: int | Literal["auto"]) -> int:
 
 def _is_cost(value: object) -> bool:
     """One of the words, or a header's name; `Bytes` is no header, but a slip."""
-    if not isinstance(value, str) or value in COSTS:
-        return isinstance(value, str)
-    return _FIELD.fullmatch(value) is not None and value.lower() not in COSTS
+    if not isinstance(value, str):
+        return False
+    return value in COSTS or (_FIELD.fullmatch(value) is not None and value.lower() not in COSTS)
 
 
 def _is_bound(value: object) -> bool:

@@ -6,6 +6,7 @@ Source: TorchServe's `ipex_enable`, `cpu_launcher_enable` and `cpu_launcher_args
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -40,7 +41,7 @@ def pinning(enabled: bool, arguments: str | None) -> Pinning | None:
     ignored = []
     for name, value in _options((arguments or "").split()):
         key = _NAMES.get(name.replace("-", "_").removeprefix("__"))
-        number = int(value) if value.isascii() and value.isdecimal() else -1
+        number = int(value) if _NUMBER.fullmatch(value) else -1
         if key is None or number < (1 if key == "each" else 0):
             ignored.append(f"{name} {value}".strip())
         else:
@@ -48,6 +49,8 @@ def pinning(enabled: bool, arguments: str | None) -> Pinning | None:
     return Pinning(known.get("each"), known.get("node"), tuple(ignored))
 
 
+#: Python reads no number of thousands of digits.
+_NUMBER = re.compile(r"\d{1,100}", re.ASCII)
 _NAMES = {"ncores_per_instance": "each", "ncore_per_instance": "each", "node_id": "node"}
 
 

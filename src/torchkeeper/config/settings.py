@@ -144,9 +144,7 @@ def load_settings(
             f"--models is ignored: the snapshot {config_file} says which models are loaded; "
             "--ncs starts without it"
         )
-    levels = log_config.levels
-    if arguments.log_config is None or origins["log_level"].kind != "default":
-        levels = replace(levels, server=LEVELS[configured.log_level])
+    user = worker_user(configured.worker_user, warnings)
     settings = Settings(
         **vars(configured if store_url is None else replace(configured, model_store=None)),
         origins=origins,
@@ -154,7 +152,7 @@ def load_settings(
         metrics_location=metrics_location(environ, cwd),
         temp_dir=temp_dir(environ),
         config_file=config_file,
-        log_levels=levels,
+        log_levels=_log_levels(arguments, configured, origins, log_config),
         log_dict=log_config.python,
         texts={
             name: text
@@ -165,12 +163,21 @@ def load_settings(
         store_url=store_url,
         kserve=opened,
         vertex=vertex_ai,
-        user=(user := worker_user(configured.worker_user, warnings)),
+        user=user,
         kept_code=kept_code_folder(configured.compile_cache, environ, user, cwd),
         open_inference=open_inference,
         model_configs=model_configs(arguments.model_configs, cwd),
     )
     return settings, tuple(warnings)
+
+
+def _log_levels(
+    arguments: CommandLine, configured: Configured, origins: Mapping[str, Origin], found: LogConfig
+) -> LogLevels:
+    """Those of the log configuration, where there is one and nobody names the server's."""
+    if arguments.log_config is None or origins["log_level"].kind != "default":
+        return replace(found.levels, server=LEVELS[configured.log_level])
+    return found.levels
 
 
 def _without_effect(origins: Mapping[str, Origin]) -> list[str]:

@@ -49,12 +49,12 @@ class Crew:
 
     def _bind(self, hands: Hands) -> None:
         """Gives a worker its bound: what its warm-up has shown, or what the memory suffices for."""
-        view = hands.view
+        most = self._batch_size
         if self._auto:
             said = hands.worker.together
-            view.most = 1 if said is None else max(min(said.most, self._batch_size), 1)
-        if (bound := self._bounds.get(hands.worker.spec.gpu_id)) is not None:
-            view.most = min(view.most, bound.most) if self._auto else bound.most
+            most = 1 if said is None else max(min(said.most, most), 1)
+        bound = self._bounds.get(hands.worker.spec.gpu_id)
+        hands.view.most = most if bound is None else min(most, bound.most)
 
     def _tell(self, worker: Worker) -> None:
         said = worker.together

@@ -16,7 +16,7 @@ from torchkeeper.config.model_settings import ModelSettings
 from torchkeeper.engine.queue import Entry
 from torchkeeper.errors import BadRequest
 from torchkeeper.wire.messages import Input, Kind
-from torchkeeper.wire.raw_tensors import LENGTH_HEADER, MAX_TENSORS
+from torchkeeper.wire.raw_tensors import LENGTH_HEADER, MAX_TENSORS, json_length
 
 #: What unequal requests differ in: of each tensor its name, datatype and shape.
 Shapes = tuple[tuple[str, str, tuple[int, ...]], ...]
@@ -156,13 +156,11 @@ def _json_of(request: Input) -> memoryview:
     part = parts.get("data") or parts.get("body")
     if part is None:
         raise ValueError("the request has no body")
-    body = memoryview(b"".join((part.value, *part.rest)) if part.rest else part.value)
-    length = _field(LENGTH_HEADER, request.headers)
-    if length is None:
-        return body
-    if not length.isascii() or not length.isdigit() or len(length) > 15 or int(length) > len(body):
-        raise ValueError(f"{LENGTH_HEADER} must be a number of at most {len(body)} bytes")
-    return body[: int(length)]
+    said = _field(LENGTH_HEADER, request.headers)
+    end = part.size if said is None else json_length(said, part.size)
+    if end <= len(part.value):  # tensors behind it are not copied
+        return memoryview(part.value)[:end]
+    return memoryview(b"".join((part.value, *part.rest)))[:end]
 
 
 def _checked(shape: list[int] | int, number: int) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from torchkeeper.envelope.instances import InstancesEnvelope, Opened, kind_of, r
 from torchkeeper.envelope.tensors import Tensor
 from torchkeeper.handler.json_text import json_text
 from torchkeeper.handler.safe_text import safe_repr
-from torchkeeper.wire.raw_tensors import AS_LISTS, BYTES, LENGTH_HEADER, MAX_TENSORS
+from torchkeeper.wire.raw_tensors import AS_LISTS, BYTES, LENGTH_HEADER, MAX_TENSORS, json_length
 
 T = TypeVar("T")
 
@@ -158,9 +158,8 @@ def _parts(content: Any, length: str | None) -> tuple[dict[str, Any], Rest]:
     if length is None or not isinstance(content, bytes | bytearray):
         return read_object(content), Rest(memoryview(b""))
     view = memoryview(content)
-    if not length.isascii() or not length.isdigit() or int(length) > len(view):
-        raise ValueError(f"{LENGTH_HEADER} must be a number of at most {len(view)} bytes, not {length!r}")
-    return read_object(view[: int(length)]), Rest(view[int(length) :])
+    end = json_length(length, len(view))
+    return read_object(view[:end]), Rest(view[end:])
 
 
 def _named(tensor: Any) -> str:

@@ -90,8 +90,10 @@ class Acceptor:
         """
         try:
             connection, _ = self._socket.accept()
-        except (BlockingIOError, ConnectionAbortedError):
+        except BlockingIOError:
             return False
+        except ConnectionAbortedError:  # it has left; others may wait behind it
+            return True
         connection.setblocking(False)
         if _has_left(connection):
             connection.close()

@@ -129,11 +129,8 @@ class Ask:
             QueueFull, ServiceUnavailable: nobody can take it now.
             BadRequest: the model must know what it costs, and does not.
         """
-        dispatcher = self._traffic.version_for(name, version).dispatcher
-        if metadata is not None and dispatcher.weigher is not None:
-            request = _with_header(request, dispatcher.weigher.header, metadata)
-        named = version is not None
-        ticket = dispatcher.submit(request, explicit_version=named, patience=patience)
+        dispatcher, request = self._addressed(name, version, request, metadata)
+        ticket = dispatcher.submit(request, explicit_version=version is not None, patience=patience)
         return Asked(dispatcher, ticket)
 
     def in_parts(
@@ -145,12 +142,22 @@ class Ask:
         metadata: Metadata | None = None,
     ) -> Asked[Reply | Stream]:
         """The same, but a streamed answer comes as the Stream of its parts. Raises what `whole` does."""
-        dispatcher = self._traffic.version_for(name, version).dispatcher
-        if metadata is not None and dispatcher.weigher is not None:
-            request = _with_header(request, dispatcher.weigher.header, metadata)
+        dispatcher, request = self._addressed(name, version, request, metadata)
         named = version is not None
         ticket = dispatcher.submit(request, explicit_version=named, in_parts=True, patience=patience)
         return Asked(dispatcher, ticket)
+
+    def _addressed(
+        self, name: str, version: str | None, request: Input, metadata: Metadata | None
+    ) -> tuple[Dispatcher, Input]:
+        """Who takes the request; and it, with what metadata say of its cost as if that were a header."""
+        dispatcher = self._traffic.version_for(name, version).dispatcher
+        if metadata is None or dispatcher.weigher is None:
+            return dispatcher, request
+        header = dispatcher.weigher.header
+        if header is not None and (said := metadata(header)) is not None:
+            request = msgspec.structs.replace(request, headers={**request.headers, header: said})
+        return dispatcher, request
 
     def load(self, name: str, version: str | None) -> Busyness | None:
         """How busy that version is; None: it is not here any more."""
@@ -161,10 +168,3 @@ class Ask:
         serving = found.loaded_workers()
         busy = max(serving - found.dispatcher.idle(), 0)
         return Busyness(serving, busy, found.dispatcher.waiting, found.together.most)
-
-
-def _with_header(request: Input, name: str | None, metadata: Metadata) -> Input:
-    """The request with what metadata of that name say, as if it were a header."""
-    if name is None or (said := metadata(name)) is None:
-        return request
-    return msgspec.structs.replace(request, headers={**request.headers, name: said})

@@ -19,6 +19,17 @@ AS_LISTS = "binary_data_as_lists"
 MAX_TENSORS = 10_000
 
 
+def json_length(said: str, size: int) -> int:
+    """The length of the JSON, in bytes, as the header says it of a body of so many.
+
+    Raises:
+        ValueError: it is no number, or more than there is.
+    """
+    if not said.isascii() or not said.isdigit() or len(said) > 15 or int(said) > size:
+        raise ValueError(f"{LENGTH_HEADER} must be a number of at most {size} bytes, not {said[:100]!r}")
+    return int(said)
+
+
 def elements_of(raw: memoryview) -> list[bytes]:
     """The elements of a raw BYTES tensor: each follows its length, a little-endian uint32.
 

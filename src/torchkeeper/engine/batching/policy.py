@@ -143,7 +143,7 @@ class Policy(Protocol):
     ) -> str | None:
         """Why one more request may not wait behind `waiting` others; None: the policy does not mind.
 
-        Lately batches had `most` requests where costs and shapes kept more from joining.
+        A batch takes `most` requests of those who wait, as far as workers, costs and shapes let it lately.
         """
 
     def decide(self, view: View, now: float) -> Send | float | None:
