@@ -1,20 +1,23 @@
 """Whether `torchkeeper tune` finds the best set-up: its choice for MNIST against a grid, on the real server.
 
-    python bench/tune.py [--time 10m] [--rounds 5]
+    python bench/tune.py [--time 10m] [--rounds 5] [--keep tuned.mar]
 
 Tunes the MNIST example with 500 pictures of the test set. Then measures a grid of at most 48 set-ups
 (variants, batch sizes, policies, divisions of the cores) once, at 64 connections, and the grid's three best
-and tune's choice in interleaved rounds. Prints a table; exits with 1 where the choice is more than 5 %, and
-more than the spread of its own rounds, below the best.
+and tune's choice in interleaved rounds. Saves a table under bench/results; exits with 1 where the choice is
+more than 5 %, and more than the spread of its own rounds, below the best.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import gzip
 import io
 import itertools
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,7 +27,10 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from torchkeeper.machine.hardware import cpu_count, features_of_speed, processor_name
+from servebench import tables
+from servebench.machine import machine, versions
+from servebench.paths import OURS, RESULTS
+from torchkeeper.machine.hardware import cpu_count
 from torchkeeper.tune.budget import Budget
 from torchkeeper.tune.candidates import DEFAULT_POLICY, Candidate, splits
 from torchkeeper.tune.choosing import FULL, Standing, standings
@@ -124,30 +130,49 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--time", default="10m")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--keep", type=Path, help="where the tuned archive goes, for bench/tuned.py")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-tune-") as scratch:
         folder = Path(scratch)
         prepare(folder)
+        (folder / "tuned").mkdir()
+        written = Path(shutil.copy2(folder / "mnist.mar", folder / "tuned"))
         begin = time.monotonic()
-        command = [Path(sys.executable).parent / "torchkeeper", "tune", folder / "mnist.mar", "--sample"]
+        command = [Path(sys.executable).parent / "torchkeeper", "tune", written, "--write", "--sample"]
         command += [folder / "pictures", "--time", arguments.time, "--output", folder / "out"]
         subprocess.run(command, check=True)
         took = time.monotonic() - begin
+        if arguments.keep is not None:
+            shutil.copy2(written, arguments.keep)
         tuned = msgspec.json.decode((folder / "out" / FILE).read_bytes(), type=TuneResults)
         found = uvloop.run(compared(folder, tuned, arguments.rounds))
     assert tuned.winner is not None
     chosen = next(one for one in found if one.candidate == tuned.winner.candidate)
-    features = ", ".join(features_of_speed())
-    print(f"\ntune took {took:.0f} s; {cpu_count()} cores of {processor_name()} ({features})\n")
-    print("| set-up | requests/s | spread | memory | |\n|---|---|---|---|---|")
-    for one in found:
-        mark = "tune's choice" if one is chosen else ""
-        print(
-            f"| {one.candidate} | {one.rate:,.0f} | {one.spread:.1%} | {one.memory / 1e6:.0f} MB | {mark} |"
-        )
     behind = 1 - chosen.rate / found[0].rate
     allowed = max(ALLOWED, chosen.spread, found[0].spread)
-    print(f"\n{behind:.1%} behind the best, of {allowed:.1%} that are allowed")
+    rows = [
+        (
+            str(one.candidate),
+            tables.number(one.rate),
+            f"{one.spread:.1%}",
+            f"{one.memory / 1e6:.0f} MB",
+            "tune's choice" if one is chosen else "",
+        )
+        for one in found
+    ]
+    date = datetime.date.today().isoformat()
+    command_line = shlex.join(["bench/tune.py", *sys.argv[1:]])
+    parts = (
+        f"# The choice of `torchkeeper tune` for MNIST, {date}\n",
+        f"`{command_line}`: tune took {took:.0f} s. Of a grid of {len(grid())} set-ups the best, and tune's "
+        f"choice: it is {behind:.1%} behind the best, of {allowed:.1%} that are allowed.\n",
+        tables.markdown(("set-up", "requests/s", "spread", "memory", ""), rows),
+        "## Machine and versions\n",
+        tables.markdown(("what", "value"), [*machine(), *versions({"torchkeeper": OURS})]),
+    )
+    text = "\n".join(parts)
+    print(text)
+    (RESULTS / f"{date}-tune.md").write_text(text)
     return int(behind > allowed)
 
 

@@ -58,17 +58,17 @@ class Variant:
         return "".join(lines) or None
 
 
-def pictures(folder: Path = CACHE / "pictures") -> Path:
-    """Writes the first 1,000 test digits as 0000.png … 0999.png; returns the folder."""
+def pictures(folder: Path = CACHE / "pictures", count: int = COUNT) -> Path:
+    """Writes so many of the 10,000 test digits as 0000.png, 0001.png …; returns the folder."""
     images = DIGITS / "t10k-images-idx3-ubyte.gz"
     if not images.exists():
         raise BenchError(f"{images} is missing: the benchmark posts the test pictures that are kept there")
-    if (folder / f"{COUNT - 1:04d}.png").exists():
+    if (folder / f"{count - 1:04d}.png").exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     with gzip.open(images) as file:
-        pixels = file.read(16 + COUNT * PIXELS)[16:]
-    for number in range(COUNT):
+        pixels = file.read(16 + count * PIXELS)[16:]
+    for number in range(count):
         one = pixels[number * PIXELS : (number + 1) * PIXELS]
         Image.frombytes("L", (28, 28), one).save(folder / f"{number:04d}.png")
     return folder
