@@ -131,6 +131,7 @@ ENVIRON = {
     "handler.streaming": "LOCAL_RANK, read inside a worker of a torchrun group",
     "handler.aot": "TORCHINDUCTOR_CACHE_DIR, which torch's compiler reads",
     "handler.exported": "AOTI_RUNTIME_CHECK_INPUTS and TMPDIR, which torch's loader of packages reads",
+    "machine.allocator": "MALLOC_* and GLIBC_TUNABLES, which the C library reads",
     "handler.profile": "ENABLE_TORCH_PROFILER, read inside a worker as TorchServe documents",
 }
 #: Modules with imports inside functions, and why.

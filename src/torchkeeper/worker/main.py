@@ -25,6 +25,7 @@ from typing import NoReturn, TypeVar
 
 from torchkeeper.deadlines import WORKER_STOP
 from torchkeeper.handler.safe_text import safe_str
+from torchkeeper.machine.allocator import keep_freed_memory
 from torchkeeper.sandbox.confine import confine, separate
 from torchkeeper.wire.frames import (
     Batch,
@@ -279,6 +280,7 @@ def _run(seat: Seat, template: ModelTemplate | None) -> int:
         # Both are TextIOWrapper here. A line that has no form in UTF-8 must not fail who prints it.
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     _log()
+    keep_freed_memory()
     tell_of_crashes(seat.crash)
     try:
         if seat.life in select.select([seat.kept, seat.life], [], [])[0]:
