@@ -40,7 +40,11 @@ _SHARED_IMPORTS = (
 
 
 def import_shared() -> tuple[str, ...]:
-    """Imports what all workers share; returns a sentence for each thing that could not be had."""
+    """Imports what all workers share; returns a sentence for each thing that could not be had.
+
+    Garbage is collected once, at the end: imports make little, and a look for it goes through all there is.
+    """
+    gc.disable()
     warnings = []
     for name in _SHARED_IMPORTS:
         try:
@@ -52,6 +56,7 @@ def import_shared() -> tuple[str, ...]:
         warnings.append(f"the template has {threads} threads after its imports; forked workers may hang")
     gc.collect()
     gc.freeze()
+    gc.enable()
     return tuple(warnings)
 
 
