@@ -23,7 +23,7 @@ from torchkeeper.engine.crew import Crew
 from torchkeeper.engine.in_hand import Hands, InHand
 from torchkeeper.engine.quarantine import Held, Quarantine
 from torchkeeper.engine.queue import Entry, EntryQueue, size_of
-from torchkeeper.engine.retry import Fate, fate_of, tell
+from torchkeeper.engine.retry import Fate, decided
 from torchkeeper.engine.stream import Stream
 from torchkeeper.engine.tempo import Tempo
 from torchkeeper.engine.weighing import Weigher
@@ -334,21 +334,14 @@ class Dispatcher:
             self._pump()
 
     def _after_death(self, worker: Worker, entries: list[Entry], loss: Loss) -> None:
-        again = []
         anybody = not self._admission.closed or bool(self._crew.serving)  # else all workers were sent away
-        for entry in entries:
-            if entry.gone:
-                continue
-            fate = fate_of(entry, loss, allowed=self._settings.retry_on_worker_death, anybody=anybody)
-            tell(fate, entry, worker)
-            if fate is Fate.AGAIN:
-                entry.begin_again(crashed=loss.crashed)
-                again.append(entry)
-                continue
-            if fate is Fate.QUARANTINED:
-                self._quarantine.put(entry.input, loss.cause, time.monotonic())
+        allowed = self._settings.retry_on_worker_death
+        fates = decided(worker, entries, loss, allowed=allowed, anybody=anybody)
+        for entry in fates[Fate.QUARANTINED]:
+            self._quarantine.put(entry.input, loss.cause, time.monotonic())
+        for entry in fates[Fate.QUARANTINED] + fates[Fate.FAILS]:
             entry.fail(WorkerDied(loss.cause, killed=loss.killed, late=loss.late))
-        self._put_back(again)
+        self._put_back(fates[Fate.AGAIN])
 
     def _put_back(self, entries: list[Entry]) -> None:
         self._queue.put_back(entries)

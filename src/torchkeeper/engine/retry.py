@@ -1,9 +1,10 @@
-"""What becomes of the requests of a lost worker. Pure."""
+"""What becomes of the requests of a lost worker."""
 
 from __future__ import annotations
 
 import enum
 import logging
+from collections.abc import Sequence
 
 from torchkeeper.engine.queue import Entry
 from torchkeeper.pool.worker import Loss, Worker
@@ -35,8 +36,26 @@ def fate_of(entry: Entry, loss: Loss, *, allowed: bool, anybody: bool) -> Fate:
     return Fate.AGAIN if allowed and anybody and not loss.timed_out and entry.stream is None else Fate.FAILS
 
 
-def tell(fate: Fate, entry: Entry, worker: Worker) -> None:
-    """Says in the log what becomes of a request."""
+def decided(
+    worker: Worker, entries: Sequence[Entry], loss: Loss, *, allowed: bool, anybody: bool
+) -> dict[Fate, list[Entry]]:
+    """The same for all that ran on a worker and whose clients wait; the log tells of each.
+
+    Those that are sent again may be: they know that this worker had them. Arguments are as above.
+    """
+    fates: dict[Fate, list[Entry]] = {fate: [] for fate in Fate}
+    for entry in entries:
+        if entry.gone:
+            continue
+        fate = fate_of(entry, loss, allowed=allowed, anybody=anybody)
+        _tell(fate, entry, worker)
+        if fate is Fate.AGAIN:
+            entry.begin_again(crashed=loss.crashed)
+        fates[fate].append(entry)
+    return fates
+
+
+def _tell(fate: Fate, entry: Entry, worker: Worker) -> None:
     request_id = entry.input.request_id
     known = {**worker.known, "request_id": request_id}
     logger.warning("%s was lost: request %s %s", worker.name, request_id, fate.value, extra=known)
