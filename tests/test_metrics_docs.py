@@ -44,7 +44,7 @@ def scrape(tmp_path_factory: pytest.TempPathFactory) -> str:
     meter = metrics.meter("m", "1.0", 1)
     meter.accepted(False)
     meter.batch(1, 0.1, 0)
-    meter.answered(False, 0.1, 0.2)
+    meter.answered(False, [0.1], [0.2])
     return render(metrics.registry.exposed())
 
 

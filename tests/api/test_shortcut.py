@@ -61,6 +61,10 @@ class Whole:
     ) -> None:
         self.replied.append((status, reason, dict(fields), body))
 
+    def reply_plainly(self, request_id: bytes, fields: tuple[tuple[bytes, bytes], ...], body: bytes) -> None:
+        length = b"content-length", b"%d" % len(body)
+        self.reply(200, None, [(b"x-request-id", request_id), *fields, length], body)
+
     def go_on(self, app: Any) -> None:
         self.apps.append(app)
 
@@ -108,6 +112,24 @@ def test_a_whole_prediction_is_queued_and_answered() -> None:
         assert (fields[b"X-Kept"], fields[b"content-type"]) == (b"yes", b"text/plain")
         assert fields[b"content-length"] == b"1"
         assert (door.ledger.accepted, door.ledger.answered, door.statuses) == (1, 1, [201])
+
+    asyncio.run(run())
+
+
+def test_an_answer_without_headers_of_its_own_has_the_server_s() -> None:
+    async def run() -> None:
+        door = Door(Reply(b"3", content_type="text/plain"))
+        first, second = await door.post(b"/predictions/m"), await door.post(b"/predictions/m")
+        assert first is not None
+        assert second is not None
+        ((status, reason, fields, body),) = first.replied
+        assert (status, reason, body) == (200, None, b"3")
+        assert next(iter(fields)) == b"x-request-id"
+        assert fields[b"Pragma"] == b"no-cache"
+        assert (fields[b"content-type"], fields[b"content-length"]) == (b"text/plain", b"1")
+        ids = [request.replied[0][2].pop(b"x-request-id") for request in (first, second)]
+        assert ids[0] != ids[1]
+        assert first.replied == second.replied
 
     asyncio.run(run())
 

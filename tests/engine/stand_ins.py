@@ -107,9 +107,9 @@ class Times(Meter):
         self.totals: list[float] = []
         self.overheads: list[float] = []
 
-    def answered(self, named: bool, queue: float, total: float) -> None:
-        self.queued.append(queue)
-        self.totals.append(total)
+    def answered(self, named: bool, queued: Sequence[float], totals: Sequence[float]) -> None:
+        self.queued += queued
+        self.totals += totals
 
     def batch(self, size: int, handler: float, overhead: float) -> None:
         self.overheads.append(overhead)

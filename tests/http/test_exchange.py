@@ -414,3 +414,45 @@ def test_the_access_log_has_the_status_and_the_request_id() -> None:
         assert exchange.last
 
     run(scene)
+
+
+PLAIN = [(b"content-type", b"text/plain")]
+
+
+@pytest.mark.parametrize("close", [False, True])
+def test_a_plain_reply_is_a_reply(close: bool) -> None:
+    said = [(b"x-request-id", b"7"), *PLAIN, (b"content-length", b"3")]
+
+    async def scene(line: Line) -> None:
+        for plainly in (False, True):
+            exchange = Exchange(line, head(close=close))
+            exchange.whole(b"body")
+            if plainly:
+                exchange.reply_plainly(b"7", tuple(PLAIN), b"abc")
+            else:
+                exchange.reply(200, None, said, b"abc")
+            assert (exchange.status, exchange.request_id, exchange.last) == (200, b"7", close)
+
+    line = run(scene)
+    assert line.sent[0] == line.sent[1]
+    assert line.sent[0].endswith(b"\r\n\r\nabc")
+    assert line.ends == [True, True]
+
+
+def test_a_plain_reply_to_a_client_that_is_gone_is_not_sent_and_one_to_a_slow_client_waits() -> None:
+    async def scene(line: Line) -> None:
+        gone, slow = Exchange(line, head()), Exchange(line, head())
+        gone.whole(b"body")
+        slow.whole(b"body")
+        gone.disconnected()
+        gone.reply_plainly(b"7", (), b"abc")
+        assert (line.sent, line.ends) == ([], [True])
+        line.drained = asyncio.Event()
+        slow.reply_plainly(b"8", (), b"abc")
+        assert (len(line.sent), line.ends) == (1, [True])
+        line.drained.set()
+        assert slow.task is not None
+        await slow.task
+        assert line.ends == [True, True]
+
+    run(scene)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchkeeper.errors import BadRequest
-from torchkeeper.http.head import AnswerHead, Framing, Head
+from torchkeeper.http.head import AnswerHead, Framing, Head, plain_head
 
 FIELD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [\t\x20-\x7e\x80-\xff]*")
 
@@ -118,3 +118,19 @@ def test_what_a_head_says_of_its_body() -> None:
     assert head.framing() == b"POST / HTTP/1.1\r\ncontent-length: 12\r\n\r\n"
     chunked = request(b"POST", "1.0", (b"Transfer-Encoding", b"chunked"))
     assert chunked.framing() == b"POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([b"X-A", b"content-type", b"bad name"]), st.binary(max_size=8)), max_size=4
+    ),
+    st.from_regex(rb"[0-9a-f-]{36}", fullmatch=True),
+    st.integers(0, 10**9),
+)
+def test_a_plain_answer_s_head_is_that_of_any_other(
+    fields: list[tuple[bytes, bytes]], request_id: bytes, length: int
+) -> None:
+    said = [(b"x-request-id", request_id), *fields, (b"content-length", b"%d" % length)]
+    other = AnswerHead(Head(), 200, None, said, close=False)
+    assert plain_head(request_id, tuple(fields), length) == other.block
+    assert (other.framing, other.close) == (Framing.LENGTH, False)

@@ -63,7 +63,7 @@ def use(metrics: Metrics) -> None:
     meter = metrics.meter("m", "1.0", 1)
     meter.accepted(False)
     meter.batch(1, 0.5, 0)
-    meter.answered(False, 0.25, 0.75)
+    meter.answered(False, [0.25], [0.75])
     metrics.responded(200)
     metrics.responded(200)
     metrics.sample(
@@ -192,7 +192,7 @@ def test_what_a_streamed_answer_adds_at_its_end_needs_no_other_response(make: Ma
         metrics.start()
         meter = metrics.meter("m", "1.0", 1)
         metrics.responded(200)
-        meter.answered(False, 0.25, 0.75)
+        meter.answered(False, [0.25], [0.75])
         assert [sample.name for sample in files.ts] == ["Requests2XX"]
         meter.streamed()
         assert "ts_inference_latency_microseconds" in {sample.name for sample in files.ts}

@@ -58,8 +58,8 @@ def test_a_request_and_its_batch(registry: Registry, instruments: Instruments) -
     meter.accepted(named=True)
     meter.accepted(named=False)
     meter.batch(2, handler=0.5, overhead=0.0039)
-    meter.answered(named=False, queue=0.25, total=0.75)
-    meter.answered(named=True, queue=0.0012, total=0.5)
+    meter.answered(named=False, queued=[0.25], totals=[0.75])
+    meter.answered(named=True, queued=[0.0012], totals=[0.5])
     assert shown(registry, "ts_") == {
         "ts_inference_requests_total{m,default,vm}": 2,
         "ts_inference_requests_total{m,1.0,vm}": 1,
@@ -156,7 +156,7 @@ def test_what_metrics_yaml_lacks_is_not_measured_and_its_types_and_labels_count(
     registry.add(Family(declared_otherwise, "text"), logged=True)
     instruments = Instruments(registry, "vm", Ledger())
     instruments.responded(200)
-    instruments.meter("m", "1.0", 1).answered(False, 0.25, 0.5)
+    instruments.meter("m", "1.0", 1).answered(False, [0.25], [0.5])
     assert shown(registry, "Requests") == shown(registry, "ts_") == {}
     assert shown(registry, "QueueTime") == {"QueueTime_count{vm,}": 1, "QueueTime_sum{vm,}": 250}
 
@@ -164,7 +164,7 @@ def test_what_metrics_yaml_lacks_is_not_measured_and_its_types_and_labels_count(
 def test_a_meter_of_nothing_takes_everything() -> None:
     meter = Meter()
     meter.accepted(True)
-    meter.answered(True, 1, 1)
+    meter.answered(True, [1], [1])
     meter.batch(1, 1, 1)
     meter.loaded("w", 1)
     meter.lost("w", True)

@@ -54,6 +54,8 @@ Begun = tuple[str, Record, Handler]
 #: Routes that are remembered, and the bytes of a path from which it is not: half a megabyte of paths at most.
 _ROUTES = 1024
 _LONG_PATH = 512
+#: Content types whose headers are remembered.
+_TYPES = 64
 
 
 class Application:
@@ -81,6 +83,8 @@ class Application:
         self._endpoints = endpoints
         #: Routes of short paths that were allowed: clients ask for the same few again and again.
         self.known: dict[tuple[bytes, str], tuple[Match, Handler]] = {}
+        #: The headers of answers that have none but the server's, by their content types.
+        self._usual: dict[str | None, tuple[Header, ...]] = {}
         self._books = books
         self._max_body = max_body
         self._cors = cors
@@ -197,6 +201,15 @@ class Application:
         headers = self._headers(reply, request_id)
         headers.append((b"content-length", b"%d" % len(reply.body)))
         return headers
+
+    def usual(self, content_type: str | None) -> tuple[Header, ...]:
+        """The same for one whose handler sets none, but for the request's id and the body's length."""
+        found = self._usual.get(content_type)
+        if found is None:
+            found = tuple(self._headers(Reply(b"", content_type=content_type), "")[1:])
+            if len(self._usual) < _TYPES:
+                self._usual[content_type] = found
+        return found
 
     def _headers(self, reply: Reply, request_id: str) -> list[Header]:
         headers: list[Header] = [(b"x-request-id", request_id.encode()), *_NO_CACHE]

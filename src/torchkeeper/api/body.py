@@ -54,6 +54,15 @@ def takes_long(content_type: str | None, size: int) -> bool:
     return media is not None and media.lower() in _FORMS and size >= _FORMS[media.lower()]
 
 
+def media_type(content_type: str | None) -> str | None:
+    """The media type alone, in its original case; None where there is none.
+
+    Raises:
+        BadRequest: it has too many parameters.
+    """
+    return _media_type(content_type)[0]
+
+
 def is_form(content_type: str | None) -> bool:
     """Whether a body may be several parameters, to be read; what is none is one as it came."""
     media = _media_type(content_type)[0]

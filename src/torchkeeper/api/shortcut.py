@@ -9,19 +9,20 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torchkeeper.api.application import Application
-from torchkeeper.api.body import FormLimits, parse_parts, takes_long
+from torchkeeper.api.body import FormLimits, is_form, media_type, parse_parts, takes_long
 from torchkeeper.api.call import PATIENCE, Call, Handler
 from torchkeeper.api.orca import ASKS
 from torchkeeper.api.streaming import Streamed, streamed
 from torchkeeper.engine.stream import Stream
 from torchkeeper.errors import TorchkeeperError
+from torchkeeper.keys.key import Key
 from torchkeeper.serving.ask import Ask
 from torchkeeper.serving.books import Books, Record
 from torchkeeper.serving.request_id import new_request_id
-from torchkeeper.wire.messages import Input, Reply
+from torchkeeper.wire.messages import Input, Kind, Part, Reply
 
 _TYPE, _KEY = b"content-type", b"authorization"
 #: Header fields that say how a request is answered.
@@ -33,9 +34,28 @@ class WholeHead(Protocol):
 
     method: bytes
     target: bytes
-    #: The header fields, as given and with lower-case names.
-    fields: list[tuple[bytes, bytes]]
+    #: The header fields with lower-case names.
     lowered: list[tuple[bytes, bytes]]
+    #: What was found in it, or in one that differs in its length alone; None: nobody has looked.
+    seen: Any
+
+    @property
+    def text(self) -> dict[str, str]:
+        """The header fields as text, names as given."""
+
+
+class Plain(NamedTuple):
+    """What a head says of a request that is taken."""
+
+    model: str
+    version: str | None
+    kind: Kind
+    need: Key
+    authorization: str | None
+    content_type: str | None
+    #: The body's media type, if the body is one parameter as it came; `form`: it may be several.
+    media: str | None
+    form: bool
 
 
 class WholeRequest(Protocol):
@@ -64,6 +84,9 @@ class WholeRequest(Protocol):
     ) -> None:
         """The whole answer."""
 
+    def reply_plainly(self, request_id: bytes, fields: tuple[tuple[bytes, bytes], ...], body: bytes) -> None:
+        """The whole answer, status 200, its fields but the request's id and the body's length."""
+
     def go_on(self, app: Any) -> None:
         """An application is to answer after all."""
 
@@ -88,11 +111,40 @@ class Shortcut:
     def __call__(self, exchange: WholeRequest) -> bool:
         """Whether a request is taken."""
         head, body = exchange.head, exchange.body
-        if not body or head.method != b"POST":
+        if not body:
             return False
+        plain: Plain | None = head.seen or self._look(head)
+        if plain is None or not self._books.at_once(plain.need, plain.authorization, exchange.client):
+            return False
+        parts: tuple[Part, ...]
+        if plain.form:
+            try:
+                if takes_long(plain.content_type, len(body)):
+                    return False
+                parts = parse_parts(plain.content_type, body, self._forms)
+            except TorchkeeperError:  # the application is told the same, and answers it
+                return False
+        else:
+            parts = (Part("body", body, plain.media),)
+        request_id = new_request_id()
+        request = Input(request_id, plain.kind, parts, head.text)
+        try:
+            asked = self._ask.in_parts(plain.model, plain.version, request)
+        except Exception as error:  # noqa: BLE001 - also a bug of ours is answered, and nobody is asked twice
+            exchange.take()
+            self._go_on(exchange, request_id, self._books.enter(), error)
+            return True
+        told = functools.partial(self._told, exchange, request_id, self._books.enter())
+        exchange.begin(asked.then(told), asked.leave)
+        return True
+
+    def _look(self, head: WholeHead) -> Plain | None:
+        """What a head says; None: the request is the application's."""
+        if head.method != b"POST":
+            return None
         match, handler = self._known.get((head.target, "POST"), (None, None))
         if match is None or handler is not self._predict or match.model is None or match.url_path is not None:
-            return False
+            return None
         kind = key = None
         for name, value in head.lowered:
             if name in _MEANT:
@@ -101,27 +153,15 @@ class Shortcut:
                 elif name == _KEY and key is None:
                     key = value.decode("latin-1")
                 else:
-                    return False
-        if not self._books.at_once(match.route.key, key, exchange.client):
-            return False
+                    return None
         try:
-            if takes_long(kind, len(body)):
-                return False
-            parts = parse_parts(kind, body, self._forms)
+            media, form = media_type(kind), is_form(kind)
         except TorchkeeperError:  # the application is told the same, and answers it
-            return False
-        fields = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.fields}
-        request_id = new_request_id()
-        request = Input(request_id, match.route.kind, parts, fields)
-        try:
-            asked = self._ask.in_parts(match.model, match.version, request)
-        except Exception as error:  # noqa: BLE001 - also a bug of ours is answered, and nobody is asked twice
-            exchange.take()
-            self._go_on(exchange, request_id, self._books.enter(), error)
-            return True
-        told = functools.partial(self._told, exchange, request_id, self._books.enter())
-        exchange.begin(asked.then(told), asked.leave)
-        return True
+            return None
+        route = match.route
+        plain = Plain(match.model, match.version, route.kind, route.key, key, kind, media, form)
+        head.seen = plain
+        return plain
 
     def _told(
         self,
@@ -134,9 +174,13 @@ class Shortcut:
             self._go_on(exchange, request_id, record, outcome)
             return
         phrase = outcome.phrase
-        fields = self._application.whole(outcome, request_id)
         record.close()
         self._books.responded(outcome.status)
+        if outcome.status == 200 and not phrase and not outcome.headers:
+            usual = self._application.usual(outcome.content_type)
+            exchange.reply_plainly(request_id.encode(), usual, outcome.body)
+            return
+        fields = self._application.whole(outcome, request_id)
         reason = phrase.encode("latin-1", "replace") if phrase else None
         exchange.reply(outcome.status, reason, fields, outcome.body)
 

@@ -377,13 +377,18 @@ class Dispatcher:
         meter = self._meter
         streamed = False
         meter.batch(len(batch.entries), message.seconds, max(now - batch.begun - message.seconds, 0.0))
+        arrived: tuple[list[float], list[float]] = ([], [])  # without and with a version in their URLs
         for entry, outcome in told:
             if isinstance(outcome, Reply):
                 entry.answer(outcome)
-                meter.answered(entry.named, batch.begun - entry.arrived, now - entry.arrived)
+                arrived[entry.named].append(entry.arrived)
                 streamed = streamed or entry.stream is not None
             elif isinstance(outcome, Failure):
                 entry.fail(PredictionFailed(outcome.message, status=outcome.status, cause=outcome.cause))
+        for named, moments in enumerate(arrived):
+            if moments:
+                queued = [batch.begun - moment for moment in moments]
+                meter.answered(bool(named), queued, [now - moment for moment in moments])
         if streamed:
             meter.streamed()
         for sample in message.samples:

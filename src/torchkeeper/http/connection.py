@@ -181,7 +181,7 @@ class Connection(Incoming, asyncio.Protocol):
             self._leave(course.on(Step.LOST, now))
             return
         if self._access is not None:
-            head, ms = exchange.head, (now - exchange.head.begin) * 1000
+            head, ms = exchange.head, (now - exchange.since) * 1000
             request_id = exchange.request_id
             self._access(self._peer, head.method, head.target, head.version, exchange.status, ms, request_id)
         if exchange.last:
@@ -207,7 +207,7 @@ class Connection(Incoming, asyncio.Protocol):
         if receiving:
             self._line[-1].refuse(error)
             return
-        refused = Exchange(self, self._head, error)
+        refused = Exchange(self, self._head, error, self._now)
         self._line.append(refused)
         if len(self._line) == 1:
             self._start(refused)
@@ -254,7 +254,7 @@ class Connection(Incoming, asyncio.Protocol):
         if self._course.phase is not _BODY:
             return self._course.deadline
         newest = self._line[-1]
-        return self._course.due(newest.head.begin, newest.size)
+        return self._course.due(newest.since, newest.size)
 
     def _on_timer(self) -> None:
         course, now = self._course, time.monotonic()

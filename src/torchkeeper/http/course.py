@@ -64,6 +64,8 @@ class Step(enum.IntEnum):
     STUCK = 10
     #: The connection is gone.
     LOST = 11
+    #: A whole request has come at once.
+    ASKED = 12
 
 
 _P, _S = Phase, Step
@@ -76,6 +78,7 @@ TRANSITIONS: dict[tuple[Phase, Step], Phase] = {
     (_P.NEW, _S.STOP): _P.LAST_CALL,
     (_P.NEW, _S.EXPIRED): _P.CLOSING,
     (_P.IDLE, _S.BEGIN): _P.HEAD,
+    (_P.IDLE, _S.ASKED): _P.WAITING,
     (_P.IDLE, _S.REFUSE): _P.REFUSED,
     (_P.IDLE, _S.STOP): _P.LAST_CALL,
     (_P.IDLE, _S.EXPIRED): _P.CLOSING,

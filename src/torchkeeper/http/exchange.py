@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from torchkeeper.errors import ServiceUnavailable, TorchkeeperError
-from torchkeeper.http.head import AnswerHead, Field, Framing, Head
+from torchkeeper.http.head import AnswerHead, Field, Framing, Head, plain_head
 
 logger = logging.getLogger(__name__)
 
 # Looked up for every answer, and members of an enum are slow to find.
-_NO_BODY, _CHUNKS = Framing.NONE, Framing.CHUNKS
+_NO_BODY, _CHUNKS, _LENGTH = Framing.NONE, Framing.CHUNKS, Framing.LENGTH
 
 
 #: Bytes of a body that is sent as it is, and not in one piece with what goes before.
@@ -57,6 +57,7 @@ class Exchange:
         wire: the connection.
         head: the request's.
         refusal: why the head was refused; no application hears of it then.
+        since: when it came, in seconds of a monotonic clock.
     """
 
     __slots__ = (
@@ -77,14 +78,18 @@ class Exchange:
         "head",
         "last",
         "request_id",
+        "since",
         "size",
         "status",
         "task",
         "unread",
     )
 
-    def __init__(self, wire: Wire, head: Head, refusal: TorchkeeperError | None = None) -> None:
+    def __init__(
+        self, wire: Wire, head: Head, refusal: TorchkeeperError | None = None, since: float = 0.0
+    ) -> None:
         self.head = head
+        self.since = since
         #: What its answer waits for.
         self.task: asyncio.Future[Any] | None = None
         #: Whether the connection closes behind the answer.
@@ -122,6 +127,12 @@ class Exchange:
         if self._wakeup is not None:
             self._wakeup.set()
         return self.size
+
+    def whole(self, body: bytes) -> None:
+        """All of the body has come at once."""
+        self._chunks = [body]
+        self.unread = self.size = len(body)
+        self._complete = True
 
     def complete(self) -> None:
         """The body has come to its end."""
@@ -186,10 +197,26 @@ class Exchange:
         if not self._gone:
             self._begin(status, reason, fields)
             self._write(body, more=False)
-            if (drained := self._wire.drained) is not None:
-                self.task = asyncio.get_running_loop().create_task(self._finish(drained))
-                return
-        self._wire.finished(self, whole=True)
+        self._replied()
+
+    def reply_plainly(self, request_id: bytes, fields: tuple[Field, ...], body: bytes) -> None:
+        """The whole answer with status 200 and these fields, the request's id and the body's length."""
+        if self.last or self._gone:
+            said = [(b"x-request-id", request_id), *fields, (b"content-length", b"%d" % len(body))]
+            self.reply(200, None, said, body)
+            return
+        self.status, self.request_id = 200, request_id
+        self._framing = _LENGTH
+        self._pending = plain_head(request_id, fields, len(body))
+        self._write(body, more=False)
+        self._replied()
+
+    def _replied(self) -> None:
+        drained = self._wire.drained
+        if drained is None or self._gone:
+            self._wire.finished(self, whole=True)
+        else:
+            self.task = asyncio.get_running_loop().create_task(self._finish(drained))
 
     async def _finish(self, drained: asyncio.Event) -> None:
         try:

@@ -13,6 +13,7 @@ import logging
 import re
 from collections.abc import Iterable
 from http import HTTPStatus
+from typing import Any
 
 from torchkeeper.http.grammar import bad, check_coding, check_host, origin_form
 
@@ -24,6 +25,7 @@ _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _END = b"\r\n\r\n"
 _KEEP_ALIVE = b"connection: keep-alive" + _END
 _CLOSE = b"connection: close" + _END
+_PLAIN = b"HTTP/1.1 200 OK\r\nx-request-id: "
 #: The statuses whose answers have no body, and what there is instead of a length.
 _EMPTY: dict[int, tuple[bytes, ...]] = {204: (), 205: (b"content-length: 0",)}
 _NO_BODY = frozenset({*_EMPTY, 304})
@@ -41,7 +43,7 @@ class Head:
     """What came before a body: request line and header fields, as given and with lower-case names."""
 
     __slots__ = (
-        *("begin", "close", "expects", "fields", "length", "lowered", "method", "target"),
+        *("_text", "close", "expects", "fields", "length", "lowered", "method", "seen", "target"),
         *("upgrade", "version"),
     )
 
@@ -54,10 +56,31 @@ class Head:
         self.close = False
         #: Whether the client offers another protocol.
         self.upgrade = False
-        self.begin = 0.0
         #: What `check` finds: the announced length of the body, and whether it waits for a 100.
         self.length: int | None = None
         self.expects = False
+        #: What was found in it by who answers: kept for heads that differ in their length alone.
+        self.seen: Any = None
+        self._text: dict[str, str] | None = None
+
+    @property
+    def text(self) -> dict[str, str]:
+        """The fields as text, names as given; the last of one name wins. Not to be changed."""
+        if self._text is None:
+            self._text = {name.decode("latin-1"): value.decode("latin-1") for name, value in self.fields}
+        return self._text
+
+    def with_length(self, length: bytes, place: int) -> Head:
+        """The head with another length of the body, which is the field at `place`."""
+        made = Head()
+        made.method, made.target, made.seen = self.method, self.target, self.seen
+        made.length = int(length)
+        made.fields, made.lowered, made._text = self.fields.copy(), self.lowered.copy(), self.text.copy()
+        name = self.fields[place][0]
+        made.fields[place] = name, length
+        made.lowered[place] = b"content-length", length
+        made._text[name.decode("latin-1")] = length.decode()
+        return made
 
     def check(self) -> None:
         """Reads what the connection must know, and makes a path of a target that is a URL.
@@ -137,6 +160,22 @@ class _Known(enum.Enum):
 # Looked up for every answer, and members of an enum are slow to find.
 _NONE, _LENGTH, _CHUNKS, _BY_CLOSE = Framing.NONE, Framing.LENGTH, Framing.CHUNKS, Framing.CLOSE
 _LENGTH_FIELD, _REQUEST_ID, _NO_NAME = _Known.LENGTH, _Known.REQUEST_ID, _Known.NONE
+
+
+@functools.lru_cache(maxsize=64)
+def _between(fields: tuple[Field, ...]) -> bytes:
+    """What stands between the request's id and the body's length in the head of a plain answer."""
+    said = [(b"x-request-id", b"-"), *fields, (b"content-length", b"-")]
+    return AnswerHead(Head(), 200, None, said, close=False).block[len(_PLAIN) + 1 : -len(_KEEP_ALIVE) - 3]
+
+
+def plain_head(request_id: bytes, fields: tuple[Field, ...], length: int) -> bytes:
+    """The head of an answer with status 200 behind which the connection stays, as `AnswerHead` has it.
+
+    Args:
+        fields: what it says beside the request's id and the body's length; the same again and again.
+    """
+    return b"%b%b%b%d\r\n%b" % (_PLAIN, request_id, _between(fields), length, _KEEP_ALIVE)
 
 
 class AnswerHead:

@@ -12,6 +12,7 @@ from collections import deque
 import httptools
 
 from torchkeeper.errors import BadRequest, MethodNotAllowed, RequestTooLarge, TorchkeeperError
+from torchkeeper.http.again import Again, again
 from torchkeeper.http.course import Course, Phase, Step
 from torchkeeper.http.exchange import Exchange, Wire
 from torchkeeper.http.grammar import bad, check_version, ends_connection, find_line
@@ -20,10 +21,13 @@ from torchkeeper.http.head import Head, Trailer
 from torchkeeper.http.limits import EdgeLimits, HeaderFieldsTooLarge
 
 # Looked up for every request, and members of an enum are slow to find.
-_LAST_HEAD, _BODY, _WAITING = Phase.LAST_HEAD, Phase.BODY, Phase.WAITING
-_BEGIN, _HEAD, _PIECE, _WHOLE = Step.BEGIN, Step.HEAD, Step.PIECE, Step.WHOLE
+_IDLE, _LAST_HEAD, _BODY, _WAITING = Phase.IDLE, Phase.LAST_HEAD, Phase.BODY, Phase.WAITING
+_BEGIN, _HEAD, _PIECE, _WHOLE, _ASKED = Step.BEGIN, Step.HEAD, Step.PIECE, Step.WHOLE, Step.ASKED
 #: How the request line ends that needs no closer look.
 _LINE_END = b" HTTP/1.1\r\n"
+#: So many of a connection's heads are kept as what the next one may be: who says another one each time is
+#: not listened to for ever.
+_TRIES = 8
 
 
 class Incoming(Wire):
@@ -37,6 +41,9 @@ class Incoming(Wire):
         self._now = time.monotonic()
         self._course = Course(limits, self._now)
         self._head = Head()
+        #: The last head, if the next one may be the same, and how many more of them are kept.
+        self._again: Again | None = None
+        self._tries = _TRIES
         #: Bytes received of a head that is not complete, a bound on what may come.
         self._head_bytes = 0
         #: What is being parsed, with what came before it of the same head, and where in it the newest request
@@ -81,6 +88,11 @@ class Incoming(Wire):
     def data_received(self, data: bytes) -> None:
         self._now = time.monotonic()
         phase = self._course.phase
+        if phase is _IDLE and self._again is not None and not self._half_line:
+            known = self._again.read(data)
+            if known is not None:
+                self._take_whole(*known)
+                return
         if phase > _WAITING:
             self._throw_away(data)
             return
@@ -102,9 +114,20 @@ class Incoming(Wire):
             self._take_stock()
         elif data.endswith(b"\r"):
             self._half_line = True
+        if phase is _IDLE and self._tries and self._raw is data and self._course.phase is _WAITING:
+            self._tries -= 1
+            self._again = again(data, self._head, self._limits)
         self._raw = b""
         if self._fresh is not None:
             self._start_fresh(self._fresh)
+
+    def _take_whole(self, head: Head, body: bytes) -> None:
+        """A request has come at once, whose head came before."""
+        exchange = Exchange(self, head, since=self._now)
+        exchange.whole(body)
+        self._line.append(exchange)
+        self._course.on(_ASKED, self._now)
+        self._start(exchange)
 
     def _start_fresh(self, exchange: Exchange) -> None:
         self._fresh = None
@@ -193,7 +216,6 @@ class Incoming(Wire):
         head, parser = self._head, self._parser
         head.method = parser.get_method()
         head.version = parser.get_http_version()
-        head.begin = self._now
         end = 1 + len(head.method) + len(head.target)
         if self._after or not self._raw.startswith(_LINE_END, end):
             self._look_closer(head)
@@ -213,7 +235,7 @@ class Incoming(Wire):
         head.check()
         if head.length is not None and head.length > limits.max_body:
             raise RequestTooLarge(limits.max_body)
-        exchange = Exchange(self, head)
+        exchange = Exchange(self, head, since=self._now)
         self._line.append(exchange)
         course.on(_HEAD, self._now)
         if len(self._line) == 1:

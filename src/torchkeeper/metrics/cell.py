@@ -6,6 +6,7 @@ Kept to plain additions, because each request passes several of them. One thread
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Protocol
 
 from torchkeeper.metrics.java import java_double
@@ -19,6 +20,9 @@ class Cell(Protocol):
 
     def update(self, value: float) -> None:
         """Adds to a counter, sets a gauge, observes into a histogram."""
+
+    def update_all(self, values: Sequence[float]) -> None:
+        """The same for each of some numbers, of which there is at least one."""
 
     def take(self) -> float | None:
         """What a log line says of the updates since the last call; None if there were none."""
@@ -39,6 +43,10 @@ class Counter:
     def update(self, value: float) -> None:
         """Adds."""
         self.value += value
+
+    def update_all(self, values: Sequence[float]) -> None:
+        """Adds all."""
+        self.value += sum(values)
 
     def take(self) -> float | None:
         """The growth since the last call."""
@@ -65,6 +73,10 @@ class Gauge:
         self.value = value
         self._fresh = True
 
+    def update_all(self, values: Sequence[float]) -> None:
+        """Sets the last one."""
+        self.update(values[-1])
+
     def take(self) -> float | None:
         """The value, if it was set since the last call."""
         fresh, self._fresh = self._fresh, False
@@ -90,6 +102,13 @@ class Histogram:
         """Observes."""
         self.counts[bisect_left(self._bounds, value)] += 1
         self.total += value
+
+    def update_all(self, values: Sequence[float]) -> None:
+        """Observes all."""
+        counts, bounds = self.counts, self._bounds
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        self.total += sum(values)
 
     def take(self) -> float | None:
         """The mean of what was observed since the last call."""

@@ -6,7 +6,7 @@ TorchServe's where it has the metric; what is new begins with `torchkeeper_`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from torchkeeper.metrics.cell import Cell, Gauge
@@ -128,8 +128,8 @@ class Meter:
     def accepted(self, named: bool) -> None:
         """A request was queued; `named`: its URL named the version."""
 
-    def answered(self, named: bool, queue: float, total: float) -> None:
-        """A request was answered by a handler; seconds in the queue, and in all."""
+    def answered(self, named: bool, queued: Sequence[float], totals: Sequence[float]) -> None:
+        """Requests were answered by a handler, at least one; seconds of each in the queue, and in all."""
 
     def streamed(self) -> None:
         """What was last answered had been sent in parts, its status long before."""
@@ -261,29 +261,30 @@ class VersionMeter(Meter):
         self._batch_limit = batch_size
         self._fill: float | None = None
         own = self._own
-        self._queue_seconds = own("torchkeeper_queue_seconds").update
-        self._request_seconds = own("torchkeeper_request_seconds").update
+        self._queue_seconds = own("torchkeeper_queue_seconds")
+        self._request_seconds = own("torchkeeper_request_seconds")
         self._handler_seconds = own("torchkeeper_handler_seconds").update
         self._batch_size = own("torchkeeper_batch_size").update
         self._batch_fill = own("torchkeeper_batch_fill").update
         self._restarts = own("torchkeeper_worker_restarts").update
-        self._queue_time = instruments.bind("QueueTime").update
+        self._queue_time = instruments.bind("QueueTime")
         self._thread_time = instruments.bind("WorkerThreadTime").update
         #: For requests without and with a version in their URL: TorchServe labels the former `default`.
         self._labelled = tuple(self._three(label) for label in ("default", version))
 
     def accepted(self, named: bool) -> None:
         """A request was queued; `named`: its URL named the version."""
-        self._labelled[named][0](1.0)
+        self._labelled[named][0].update(1.0)
 
-    def answered(self, named: bool, queue: float, total: float) -> None:
-        """A request was answered by a handler; seconds in the queue, and in all."""
+    def answered(self, named: bool, queued: Sequence[float], totals: Sequence[float]) -> None:
+        """Requests were answered by a handler, at least one; seconds of each in the queue, and in all."""
         _, latency, waited = self._labelled[named]
-        latency(total * 1e6)
-        waited(queue * 1e6)
-        self._queue_time(float(int(queue * 1000)))  # whole milliseconds, as TorchServe has it
-        self._queue_seconds(queue)
-        self._request_seconds(total)
+        latency.update_all([seconds * 1e6 for seconds in totals])
+        waited.update_all([seconds * 1e6 for seconds in queued])
+        # Whole milliseconds, as TorchServe has it.
+        self._queue_time.update_all([float(int(seconds * 1000)) for seconds in queued])
+        self._queue_seconds.update_all(queued)
+        self._request_seconds.update_all(totals)
 
     def streamed(self) -> None:
         """What was last answered had been sent in parts, its status long before."""
@@ -331,10 +332,9 @@ class VersionMeter(Meter):
     def _own(self, name: str) -> Cell:
         return self._instruments.bind(name, **self._version)
 
-    def _three(self, label: str) -> tuple[Callable[[float], None], ...]:
+    def _three(self, label: str) -> tuple[Cell, ...]:
         labels = {**self._version, "model_version": label}
         names = ("ts_inference_requests_total", "ts_inference_latency_microseconds")
         return tuple(
-            self._instruments.bind(name, **labels).update
-            for name in (*names, "ts_queue_latency_microseconds")
+            self._instruments.bind(name, **labels) for name in (*names, "ts_queue_latency_microseconds")
         )
