@@ -19,7 +19,7 @@ LONG := tests/corpus tests/platforms tests/examples tests/export tests/test_expo
 	$(addprefix tests/server/,test_contract.py test_pod.py test_pt2.py test_hostile_clients.py test_grpc_hostile_clients.py \
 	test_odd_clients.py test_recycling.py test_drain.py test_image_bombs.py test_dossiers.py \
 	test_signed_models.py test_crash_kinds.py test_crashes.py test_leaving.py test_worker_end.py \
-	test_log_lines.py test_mapped_weights.py test_odd_handlers.py test_requirements.py test_sandbox.py test_sharing.py test_short_way.py test_execution_variants.py)
+	test_log_lines.py test_mapped_weights.py test_odd_handlers.py test_requirements.py test_sandbox.py test_sharing.py test_shared_weights.py test_short_way.py test_execution_variants.py)
 # Tests of the core modules that `make mutants` looks at.
 CORE := $(addprefix tests/,http/test_grammar.py http/test_corpus.py archive/test_unpack.py corpus/archives keys pool/test_life.py \
 	engine/test_queue.py engine/test_queue_machine.py engine/test_retry.py engine/test_dispatch.py \

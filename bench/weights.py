@@ -2,10 +2,12 @@
 
     python bench/weights.py [--rounds 5]
 
-The weights are those of eight linear layers in an archive, and in a folder of the model store. Each load is
-in a process of its own, all forms in turn; `load_state_dict` is what loading was before: the class made, the
-file read and copied. Memory is the PSS of a server's workers (pages that several have count once in all) with
-one, two and three of them, after each has answered. Saves the tables as bench/results/<date>-weights.md.
+The weights are those of eight linear layers (for channels_last convolutions) in an archive, and in a folder of
+the model store. Each load is in a process of its own, all forms in turn; `load_state_dict` is what loading was
+before: the class made, the file read and copied. Memory is the PSS of a server's workers and of the process from
+which they are forked (pages that several have count once in all) with one, two and three of them, after each has
+answered; each variant of `execution` with `shareWeights` and without. Saves the tables as
+bench/results/<date>-weights.md.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import zipfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -42,6 +45,18 @@ class Layers(torch.nn.Module):
 
     def forward(self, x):
         return self.layers(x)
+"""
+PICTURES = """
+import torch
+
+
+class Layers(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(*(torch.nn.Conv2d(1365, 1365, 3, padding=1) for _ in range(8)))
+
+    def forward(self, x):
+        return self.layers(x.unflatten(1, (1, 64, 64))[:, :, :4, :4].expand(-1, 1365, -1, -1)).flatten(1)
 """
 HANDLER = """
 import os
@@ -79,13 +94,23 @@ with torch.inference_mode():
 print(json.dumps([loaded - begin, time.perf_counter() - loaded]))
 """
 WORKERS = (1, 2, 3)
-CONFIG = "minWorkers: 1\nmaxWorkers: 3\n"
+CONFIG = "minWorkers: 1\nmaxWorkers: 3\nstartupTimeout: 1200\nresponseTimeout: 600\n"
+#: Name of a row -> the model's source, what its configuration says, and whether it is a folder of the store.
+ROWS: Mapping[str, tuple[str, str, bool]] = {
+    "folder (copied)": (MODEL, "", True),
+    "archive (mapped)": (MODEL, "", False),
+    "bfloat16": (MODEL, "execution: {dtype: bfloat16}\n", False),
+    "channels_last": (PICTURES, "execution: {memoryFormat: channels_last}\n", False),
+    "aot": (MODEL, "execution: {aot: true}\nbatchSize: 8\n", False),
+}
 
 
-def prepare(folder: Path) -> None:
-    """Writes the model's source, handler and weights."""
-    (folder / "big.py").write_text(MODEL)
+def prepare(folder: Path, model: str) -> None:
+    """Writes the model's source, handler, weights and a sample."""
+    (folder / "big.py").write_text(model)
     (folder / "handler.py").write_text(HANDLER)
+    (folder / "extra" / "warmup").mkdir(parents=True, exist_ok=True)
+    (folder / "extra" / "warmup" / "sample.txt").write_text("any")
     script = (
         "import torch; from big import Layers; from safetensors.torch import save_file\n"
         "state = Layers().state_dict(); torch.save(state, 'w.pth'); save_file(state, 'w.safetensors')\n"
@@ -142,20 +167,31 @@ def total(server: Running, workers: int) -> float:
         with ThreadPoolExecutor(4 * workers) as threads:
             answers = threads.map(lambda _: ask(server.port, "POST", "/predictions/big"), range(8 * workers))
             found.update(map(int, answers))
-    return sum(map(pss, found))
+    shared = described(server)["imports"].get("pid")
+    return sum(map(pss, found)) + (0.0 if shared is None else pss(shared))
 
 
-def memory_row(name: str, folder: Path, *, unpacked: bool) -> tuple[str, ...]:
-    """The first worker's PSS, MB, and what each further one adds."""
+def described(server: Running) -> dict[str, Any]:
+    """What the server says of the model."""
+    ((said),) = json.loads(ask(server.management_port, "GET", "/models/big"))
+    return dict(said)
+
+
+def memory_row(name: str, folder: Path, config: str, *, unpacked: bool) -> tuple[str, ...]:
+    """The first worker's PSS, MB, and what each further one adds.
+
+    Raises:
+        BenchError: weights are not shared that were to be.
+    """
     with tempfile.TemporaryDirectory(prefix="servebench-") as place:
         store = Path(place)
-        (folder / "model-config.yaml").write_text(CONFIG)
+        (folder / "model-config.yaml").write_text(CONFIG + config)
         subprocess.run(
             [
                 *(TORCHKEEPER.archiver, "--model-name", "big", "--version", "1.0", "--export-path", store),
                 *("--archive-format", "zip-store"),
                 *("--model-file", "big.py", "--serialized-file", "w.pth", "--handler", "handler.py"),
-                *("-c", "model-config.yaml"),
+                *("-c", "model-config.yaml", "--extra-files", "extra"),
             ],
             cwd=folder,
             check=True,
@@ -168,6 +204,8 @@ def memory_row(name: str, folder: Path, *, unpacked: bool) -> tuple[str, ...]:
         question = Question("/predictions/big", b"", b"pid", lambda body: b"pid" if body.isdigit() else body)
         with serving(TORCHKEEPER, store, {"big": url}, False, question) as server:
             totals = [total(server, workers) for workers in WORKERS]
+            if "weights" in (said := described(server)) and not said["weights"]["shared"]:
+                raise BenchError(f"{name}: {said['weights']}")
     added = [after - before for before, after in zip([0.0, *totals], totals, strict=False)]
     return (name, *(f"{one:.0f}" for one in added))
 
@@ -180,13 +218,15 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="servebench-") as name:
             folder = Path(name)
-            prepare(folder)
+            prepare(folder, MODEL)
             loads = load_rows(folder, rounds)
-            memory = [
-                memory_row("archive (mapped)", folder, unpacked=False),
-                memory_row("folder (copied)", folder, unpacked=True),
-            ]
             size = (folder / "w.pth").stat().st_size / 1e6
+            memory = []
+            for row, (model, config, unpacked) in ROWS.items():
+                prepare(folder, model)
+                for shared in ("", "shareWeights: true\n"):
+                    name = f"{row}{', `shareWeights`' if shared else ''}"
+                    memory.append(memory_row(name, folder, config + shared, unpacked=unpacked))
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1

@@ -135,7 +135,7 @@ class Server(Program):
         (template,) = psutil.Process(self.process.pid).children()
         found = []
         for child in template.children():
-            found += child.children() if child.name().startswith("imports:") else [child]
+            found += child.children() if child.name().startswith(("imports:", "weights:")) else [child]
         return found
 
     def ended(self, code: int) -> dict[str, int]:
@@ -154,9 +154,9 @@ class Server(Program):
         return ledger
 
 
-def eventually(what: Callable[[], bool]) -> None:
+def eventually(what: Callable[[], bool], seconds: float = SECONDS_TO_START) -> None:
     """Returns once `what` has come true by asking the server again and again; fails if it never does."""
-    deadline = time.monotonic() + SECONDS_TO_START
+    deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "it never came true"
 

@@ -59,6 +59,7 @@ OTHER: dict[str, Any] = {
     "batchBy": "shape",
     "preload": False,
     "shareImports": False,
+    "shareWeights": True,
     "autoscale": True,
     "sandbox": "strict",
     "sandboxNetwork": "none",

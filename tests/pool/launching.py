@@ -81,8 +81,8 @@ async def become(what: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-def loaded(spec: ModelSpec) -> bytes:
-    return encode(Load(spec, 1 << 20))
+def loaded(spec: ModelSpec, *, shares_weights: bool = False) -> bytes:
+    return encode(Load(spec, 1 << 20, shares_weights))
 
 
 def launch_of(environ: dict[str, str], *, forked: bool) -> Launch:

@@ -44,9 +44,16 @@ class Version:
     """A version's workers, and what each says."""
 
     def __init__(
-        self, folder: Path, launcher: Launcher, environ: dict[str, str], source: str, *, forked: bool = True
+        self,
+        folder: Path,
+        launcher: Launcher,
+        environ: dict[str, str],
+        source: str,
+        *,
+        forked: bool = True,
+        weights: bool = False,
     ) -> None:
-        self.imports = SharedImports("m_1.0")
+        self.imports = SharedImports("m_1.0", why_no_weights="" if weights else None)
         self.spec = spec_of(folder / "m", source)
         self._launcher = launcher
         self._launch = replace(launch_of(environ, forked=forked), imports=self.imports)
@@ -56,7 +63,7 @@ class Version:
         """A worker that has been told what to load."""
         witness = Witness()
         worker = await self._launcher.launch(witness, self._launch)
-        worker.send(loaded(self.spec))
+        worker.send(loaded(self.spec, shares_weights=self.imports.with_weights))
         self.workers.append((worker, witness))
         return worker, witness
 
@@ -84,14 +91,14 @@ Play = Callable[..., None]
 def play(environ: dict[str, str], tmp_path: Path) -> Play:
     """Plays with a version whose handler has some source; no process and no descriptor may be left."""
 
-    def whole(source: str, act: Callable[[Version], Awaitable[None]], *, forked: bool = True) -> None:
+    def whole(source: str, act: Callable[[Version], Awaitable[None]], **how: bool) -> None:
         async def work(launcher: Launcher) -> None:
             before = [len(kind) for kind in state()]
 
             def nothing_is_left() -> bool:
                 return all(len(kind) <= were for kind, were in zip(state(), before, strict=True))
 
-            version = Version(tmp_path, launcher, environ, source, forked=forked)
+            version = Version(tmp_path, launcher, environ, source, **how)
             try:
                 await act(version)
                 await version.end()
@@ -617,3 +624,68 @@ def test_a_model_may_be_called_like_an_option(play: Play, forked: bool) -> None:
         assert name_of(worker.pid) == "-m"
 
     play(FINE, act, forked=forked)
+
+
+# --- the model, too ---------------------------------------------------------------------------------------
+
+#: A handler that says where it is loaded.
+LOADS = (
+    "import os, threading, time\n"
+    "class Handler:\n"
+    "    def initialize(self, context):\n"
+    "        print('imported by', os.getpid(), flush=True)\n"
+    "{more}"
+    "    def handle(self, data, context):\n"
+    "        return data\n"
+)
+THREAD = "        threading.Thread(target=time.sleep, args=(99,), daemon=True).start()\n"
+
+
+@pytest.mark.parametrize("forked", [True, False], ids=["forked", "spawned"])
+def test_one_process_loads_and_the_workers_are_its_forks(play: Play, forked: bool) -> None:
+    async def act(version: Version) -> None:
+        loads = await asyncio.gather(*(version.load() for _ in range(3)))
+        (loader,) = imported_by(version)
+        assert version.imports.weights == {"shared": True}
+        assert version.imports.described == {"shared": True, "pid": loader}
+        assert name_of(loader) == "weights:m"
+        assert {psutil.Process(worker.pid or 0).ppid() for worker, _ in loads} == {loader}
+
+    play(LOADS.format(more=""), act, forked=forked, weights=True)
+
+
+def test_a_load_that_cannot_be_shared_serves_one_worker_and_the_others_share_their_imports(
+    play: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def act(version: Version) -> None:
+        loads = await asyncio.gather(*(version.load() for _ in range(4)))
+        assert version.imports.weights["shared"] is False
+        assert version.imports.weights["why"].startswith("it started 1 thread")
+        assert version.imports.described["shared"] is True
+        assert sorted(imported_by(version)) == sorted(worker.pid for worker, _ in loads), "each loads once"
+        parents = [psutil.Process(worker.pid or 0).ppid() for worker, _ in loads]
+        assert parents.count(version.imports.described["pid"]) == 3, "all but the first"
+
+    play(LOADS.format(more=THREAD), act, weights=True)
+    assert "workers of m_1.0 load the model for themselves: it started 1 thread" in caplog.text
+
+
+def test_a_load_for_all_that_crashes_is_that_workers_end_and_the_next_one_tries(
+    play: Play, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    crash = f"        if not os.path.exists({str(go)!r}):\n            os.kill(os.getpid(), 11)\n"
+
+    async def act(version: Version) -> None:
+        first, witness = await version.begin()
+        waits = asyncio.ensure_future(version.begin())
+        assert await witness.exit() == -signal.SIGSEGV
+        assert "Current thread" in first.crash
+        _, witness = await waits
+        assert await witness.exit() == -signal.SIGSEGV
+        assert version.imports.described == version.imports.weights == {}
+        go.touch()
+        await version.load()
+        assert version.imports.weights == {"shared": True}
+
+    play(LOADS.format(more=crash), act, weights=True)

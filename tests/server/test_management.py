@@ -158,7 +158,17 @@ def test_the_description_has_every_field_in_torchserves_order(manage: httpx.Clie
     assert described["loadedAtStartup"]
     assert described["jobQueueStatus"] == {"remainingCapacity": 100, "pendingRequests": 0}
     (worker,) = described["workers"]
-    assert list(worker) == ["id", "startTime", "status", "memoryUsage", "pid", "gpu", "gpuUsage", "sandbox"]
+    assert list(worker) == [
+        "id",
+        "startTime",
+        "status",
+        "memoryUsage",
+        "pss",
+        "pid",
+        "gpu",
+        "gpuUsage",
+        "sandbox",
+    ]
     assert worker["id"] == "9000"
     assert worker["pid"] > 0
     assert worker["startTime"].endswith("Z")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from torchkeeper.worker.traces import obstacles_of_a_load
 from workers import light_environ
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forked workers")
@@ -103,3 +105,32 @@ def test_generators_that_a_handler_keeps_are_told_of(tmp_path: Path) -> None:
 )
 def test_those_that_are_seeded_anew_in_each_fork_or_are_nobodys_are_not(tmp_path: Path, source: str) -> None:
     assert obstacles(tmp_path, source, names=True) == ""
+
+
+class _Holder:
+    """What a handler may be."""
+
+    def __init__(self, **held: object) -> None:
+        self.__dict__.update(held)
+
+
+def test_generators_that_a_loaded_handler_holds_are_found_but_not_those_of_libraries() -> None:
+    harmless = _Holder(module=random, kind=random.Random, draw=random.random, system=random.SystemRandom())
+    assert list(obstacles_of_a_load(harmless)) == []
+    deep = _Holder(parts=[{"a": (_Holder(own=random.Random(1)),)}])
+    assert list(obstacles_of_a_load(deep)) == ["it made a generator of random numbers (random.Random)"]
+
+
+@pytest.mark.parametrize("made", ["numpy.random.default_rng(1)", "torch.Generator()"])
+def test_so_are_those_of_numpy_and_torch(made: str) -> None:
+    whole = (
+        "import numpy, torch\nfrom torchkeeper.worker.traces import obstacles_of_a_load\n"
+        "class One:\n    pass\n"
+        "one = One()\none.model = torch.nn.Dropout()\nprint(list(obstacles_of_a_load(one)))\n"
+        f"one.kept = [{made}]\nprint(*obstacles_of_a_load(one))"
+    )
+    done = subprocess.run([sys.executable, "-c", whole], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    before, after = done.stdout.splitlines()
+    assert before == "[]"
+    assert re.fullmatch(r"it made a generator of random numbers \(\S+\.Generator\)", after)

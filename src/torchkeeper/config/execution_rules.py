@@ -53,6 +53,7 @@ _CLASHES = (
     ("freeze", "quantize", "only TorchScript is frozen, and only eager models are quantized"),
     ("freeze", "dtype", "only TorchScript is frozen, and only eager models' dtype is changed"),
 )
+_FOR_ITS_THREADS = "what torch.compile makes is for one number of threads, which forks would make anew"
 #: What is built, and what is refused as missing.
 KEYS = (*RULES, *EXECUTION)
 
@@ -97,3 +98,11 @@ execution = Rule[Execution](
     plain=_plain,
     refuses=why_not,
 )
+
+
+def loads_apart(config: Mapping[str, Any]) -> str:
+    """Why no worker can load for others what runs as a whole model-config.yaml says; empty: one can."""
+    pt2 = config.get("pt2")
+    if pt2 and not (isinstance(pt2, Mapping) and "export" in pt2 and "compile" not in pt2):
+        return f"pt2: {_FOR_ITS_THREADS}"
+    return ""

@@ -239,6 +239,9 @@ class ModelSettings:
     share_imports: bool = _row(
         boolean, True, "shareImports", In.YAML, "workers are forked from one that has imported the handler"
     )
+    share_weights: bool = _row(
+        boolean, False, "shareWeights", In.YAML, "workers are forked from one that has loaded the model"
+    )
     autoscale: bool = _row(
         boolean, False, "autoscale", In.YAML, "workers between minWorkers and maxWorkers by load"
     )

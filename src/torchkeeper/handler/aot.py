@@ -12,7 +12,6 @@ import logging
 import os
 import subprocess
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from torchkeeper.handler.compile_cache import CompileCache
 from torchkeeper.handler.exported import read_pt2
 from torchkeeper.handler.safe_text import first_sentence
 from torchkeeper.handler.served_model import ServedModel
+from torchkeeper.machine.scratch import folder_for_a_while
 
 logger = logging.getLogger(__name__)
 
@@ -71,12 +71,12 @@ class AheadOfTime:
         tensors = [value for value in flat if isinstance(value, torch.Tensor)]
         self._open = [_rows(value) == _rows(tensors[0]) for value in tensors]
         self._like = [_kind(value, opened) for value, opened in zip(tensors, self._open, strict=True)]
-        with tempfile.TemporaryDirectory(prefix="aot-", ignore_cleanup_errors=True) as folder:
+        with folder_for_a_while("aot-") as folder:
             plain = _TensorsOnly(uncompiled, flat, self._form)
 
             def build() -> tuple[ServedModel, Path]:
-                with _workshop(Path(folder, "workshop")):
-                    package = _compiled(_exported(plain, tensors, self._open), Path(folder))
+                with _workshop(folder / "workshop"):
+                    package = _compiled(_exported(plain, tensors, self._open), folder)
                     return _loaded(package, plain, tensors), package
 
             if cache is None:

@@ -20,7 +20,6 @@ import platform
 import re
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
@@ -32,6 +31,7 @@ import torch
 from torchkeeper import __version__
 from torchkeeper.machine.hardware import processor_features
 from torchkeeper.machine.ownership import own_folder
+from torchkeeper.machine.scratch import new_folder
 
 logger = logging.getLogger(__name__)
 
@@ -157,7 +157,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _keep(package: Path, entry: Path) -> None:
-    scratch = Path(tempfile.mkdtemp(prefix=f".{entry.name}-", dir=entry.parent))
+    scratch = new_folder(f".{entry.name}-", entry.parent)
     try:
         shutil.copyfile(package, scratch / _PACKAGE)
         with (scratch / _PACKAGE).open("rb") as file:

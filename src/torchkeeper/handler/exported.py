@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from torchkeeper.handler.package_checks import UNBOUNDED, input_checks
 from torchkeeper.handler.ports import Port, Size, fixed, numbered
 from torchkeeper.handler.safe_text import first_sentence
 from torchkeeper.handler.served_model import ServedModel, datatype_of
+from torchkeeper.machine.scratch import new_folder
 
 logger = logging.getLogger(__name__)
 
@@ -258,9 +258,9 @@ def _unpacked(*, keep: bool) -> Iterator[None]:
 
     On the CPU all is mapped once it is loaded; a GPU's kernels are read when they are first used.
     """
-    folder = tempfile.mkdtemp(prefix="aoti-")
+    folder = new_folder("aoti-")
     before = os.environ.get("TMPDIR")
-    os.environ["TMPDIR"] = folder
+    os.environ["TMPDIR"] = str(folder)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""The machine's figures now: processor, memory and disk, under the names of TorchServe's system metrics."""
+"""Figures of now: the machine's, under the names of TorchServe's system metrics, and a process's memory."""
 
 from __future__ import annotations
 
@@ -19,3 +19,12 @@ FIGURES: Mapping[str, tuple[Callable[[], float], str]] = {
     "DiskUtilization": (lambda: psutil.disk_usage("/").percent, "percent"),
     "DiskAvailable": (lambda: psutil.disk_usage("/").free / _GB, "GB"),
 }
+
+
+def proportional_set(pid: int) -> int:
+    """Bytes of a process's own memory, and its part of what it shares with others (PSS); 0: unknown."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup") as file:
+            return next((int(line.split()[1]) * 1024 for line in file if line.startswith("Pss:")), 0)
+    except OSError:  # it is gone or another user's, or this is no Linux
+        return 0

@@ -202,15 +202,16 @@ class Builder:
             weigher(config, self._settings.service_envelope),
         )
         sandbox = sandbox_of(self._settings, config, Path(spec.model_dir), self._own)
+        devices = self._devices(config)
         plan = Plan(
             f"{about.name}_{about.version}",
             config,
             self._settings.max_response_size,
             Launch(about.name, None, self._environ, config.preload, python, sandbox),
             self._settings.strict_statuses,
+            on_gpu=bool(devices),
         )
         pool = Pool(plan, self._launcher, dispatcher, self._sinks.line, lambda: next(self._ports))
-        devices = self._devices(config)
         return ModelVersion(
             about,
             dispatcher,

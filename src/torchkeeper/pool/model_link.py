@@ -38,7 +38,7 @@ class ModelLink:
         sock: socket.socket,
         first: WorkerProcess,
         on_end: OnEnd,
-        settled: Callable[[ModelLink, str], None],
+        settled: Callable[[ModelLink, str, bool], None],
         gone: Callable[[ModelLink], None],
     ) -> None:
         """
@@ -46,7 +46,8 @@ class ModelLink:
             sock: a socket of packets, which is told who sends.
             first: the worker as which the process begins.
             on_end: told of the ends of the workers that it forks.
-            settled: told that it forks workers; or why it will not, and then it is gone, too.
+            settled: told that it forks workers; or why it will not, and whether that is for what it has
+                loaded alone: then it is gone, too.
             gone: told once that no forks can be had of it.
         """
         assert first.process is not None
@@ -164,7 +165,7 @@ class ModelLink:
     def _take(self, message: Message, pid: int) -> None:
         ours = pid == self.pid
         if isinstance(message, NotShared) and ours:
-            self._settled(self, message.why)
+            self._settled(self, message.why, message.weights)
             self._close()
         elif isinstance(message, Exited) and ours:
             self._take_end(message)
@@ -202,7 +203,7 @@ class ModelLink:
         self._workers[pid] = process, worker
         worker.becomes(process)
         if answer is None:
-            self._settled(self, "")
+            self._settled(self, "", False)
         elif not answer.done():
             answer.set_result(None)
 
@@ -226,5 +227,5 @@ class ModelLink:
     def _break(self, what: str) -> None:
         logger.error("the process that has imported a handler %s; it is killed (pid %d)", what, self.pid)
         self._kill()
-        self._settled(self, f"the process that has imported it {what}")
+        self._settled(self, f"the process that has imported it {what}", False)
         self._close()

@@ -12,6 +12,8 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from torchkeeper.deadlines import WORKER_STOP
 from torchkeeper.pool.failures import Failures, log_retry
 from torchkeeper.pool.launcher import Launcher
@@ -70,7 +72,7 @@ class Pool:
         self._unanswered = 0
         #: What is known of those that were lost.
         self.failures = Failures(emit)
-        self.imports = SharedImports(plan.label, plan.imports_apart)
+        self.imports = SharedImports(plan.label, plan.imports_apart, plan.weights_apart)
 
     @property
     def workers(self) -> tuple[Worker, ...]:
@@ -259,7 +261,8 @@ class Pool:
 
     async def _launch(self, worker: Worker) -> None:
         try:
-            order = encode(Load(worker.spec, self._plan.max_response_size))
+            order = Load(worker.spec, self._plan.max_response_size)
+            encode(order)  # which may fail, and then no process is needed
             launch = self._plan.launch.for_worker(worker.spec, self.imports)
             process = await self._launcher.launch(_Reports(self, worker), launch)
         except Exception as error:  # noqa: BLE001 - archives may hold what no frame can
@@ -271,7 +274,7 @@ class Pool:
         worker.process = process
         loop = asyncio.get_running_loop()
         worker.life.on(Event.SPAWNED, loop.time())
-        process.send(order)
+        process.send(encode(msgspec.structs.replace(order, shares_weights=self.imports.with_weights)))
         worker.startup = loop.call_later(self._plan.settings.startup_timeout, self._startup_expired, worker)
 
     def _startup_expired(self, worker: Worker) -> None:

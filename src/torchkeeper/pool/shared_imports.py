@@ -1,4 +1,4 @@
-"""The imports of one version's workers: made by the first, and shared with the others where that can be."""
+"""What one version's workers import, and load: by the first, and shared with the others where that can be."""
 
 from __future__ import annotations
 
@@ -14,10 +14,18 @@ logger = logging.getLogger(__name__)
 class SharedImports:
     """Who has imported the version's handler, or does so now; the workers that come meanwhile wait for it."""
 
-    def __init__(self, label: str, why_not: str = "") -> None:
-        """`why_not`: why each worker imports for itself from the outset; empty: it need not."""
+    def __init__(self, label: str, why_not: str = "", why_no_weights: str | None = None) -> None:
+        """
+        Args:
+            why_not: why each worker imports for itself from the outset; empty: it need not.
+            why_no_weights: why each loads the model for itself; empty: it need not. None: nobody has asked.
+        """
         self._label = label
         self._why_not = why_not
+        self._asked = why_no_weights is not None
+        self._why_no_weights = why_no_weights or ""
+        #: Whether a worker has loaded the model for all in vain, so that another one imports for all.
+        self._in_vain = False
         self._link: ModelLink | None = None
         self._importing: asyncio.Event | None = None
         self._resting = False
@@ -29,10 +37,26 @@ class SharedImports:
             return {"shared": False, "why": self._why_not}
         return {} if self._link is None else {"shared": True, "pid": self._link.pid}
 
+    @property
+    def weights(self) -> dict[str, Any]:
+        """The same of the model that they run; nothing where nobody has asked for it to be shared."""
+        if not self._asked:
+            return {}
+        if why := self._why_not or self._why_no_weights:
+            return {"shared": False, "why": why}
+        return {} if self._link is None else {"shared": True}
+
+    @property
+    def with_weights(self) -> bool:
+        """Whether the first worker loads the model for all."""
+        return self._asked and not self._why_no_weights
+
     async def ready(self) -> ModelLink | None:
         """The process to fork from, None where there is none; waits while one may become that."""
-        if self._importing is not None:
+        while self._importing is not None:
             await self._importing.wait()
+            if not self._in_vain:
+                break
         return self._link
 
     def claim(self) -> bool:
@@ -48,14 +72,18 @@ class SharedImports:
             self._importing.set()
             self._importing = None
 
-    def settle(self, link: ModelLink, why_not: str) -> None:
-        """A first worker's import is shared, or is not."""
-        self._why_not = why_not
-        if why_not:
+    def settle(self, link: ModelLink, why_not: str, weights: bool) -> None:
+        """What a first worker has made is shared, or is not: with `weights` the model that it has loaded."""
+        if why_not and weights:
+            self._why_no_weights, self._in_vain = why_not, True
+            logger.warning("workers of %s load the model for themselves: %s", self._label, why_not)
+        elif why_not:
+            self._why_not = why_not
             logger.info("workers of %s import for themselves: %s", self._label, why_not)
         else:
             self._link = link
-            logger.info("workers of %s share what process %d has imported", self._label, link.pid)
+            what = "loaded" if self.with_weights else "imported"
+            logger.info("workers of %s share what process %d has %s", self._label, link.pid, what)
         self.release()
         if self._resting:
             self.rest()

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import psutil
 
+from torchkeeper.machine.figures import proportional_set
 from torchkeeper.pool.dossier import STDERR_LINES, STDERR_WIDTH
 from torchkeeper.pool.life import Event, Life
 from torchkeeper.pool.process import WorkerProcess
@@ -135,6 +136,12 @@ class Worker:
             return int(psutil.Process(self.process.pid).memory_info().rss)
         except psutil.Error:
             return 0
+
+    @property
+    def proportional(self) -> int:
+        """Bytes of its process's memory, with its part of what it shares (PSS); 0: unknown."""
+        process = self.process  # which may go meanwhile: threads ask, too
+        return 0 if process is None or process.pid is None else proportional_set(process.pid)
 
     @property
     def known(self) -> dict[str, str]:

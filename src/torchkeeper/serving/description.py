@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -40,13 +42,16 @@ _STATUS = {
 }
 
 
-class WorkerDescription(msgspec.Struct, frozen=True, rename="camel"):
-    """One worker. `memory_usage` is its resident set in bytes, 0 before it runs."""
+class WorkerDescription(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One worker. `memory_usage` is its resident set in bytes, 0 before it runs; `pss`, where that is known,
+    has its part only of what it shares with others.
+    """
 
     id: str
     start_time: str
     status: str
     memory_usage: int
+    pss: int | msgspec.UnsetType = msgspec.UNSET
     pid: int
     gpu: bool
     gpu_usage: str
@@ -125,14 +130,20 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     batching: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     #: Only there once it is known: whether workers share what one process has imported, or why not.
     imports: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    #: Only there where that was asked for: whether they share the model that one has loaded, or why not.
+    weights: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     #: Only for those who ask: who says what holds.
     settingOrigins: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
 
 def describe(
-    found: ModelVersion, metadata: dict[str, Any] | None = None, *, origins: bool = False
+    found: ModelVersion,
+    metadata: dict[str, Any] | None = None,
+    *,
+    origins: bool = False,
+    pss: Mapping[Worker, int] = MappingProxyType({}),
 ) -> Description:
-    """A version as it is now; `metadata` is what its handler says of itself."""
+    """A version as it is now; `metadata` is what its handler says of itself, `pss` what its workers' are."""
     about, config, values = found.about, found.about.config, found.values()
     shown = {row.name: _whole(values[row.attribute]) for row in TABLE if In.DESCRIPTION in row.places}
     shown["batchSize"] = found.together.most
@@ -152,7 +163,7 @@ def describe(
         maxNumSequence=0,
         maxSequenceJobQueueSize=0,
         loadedAtStartup=about.at_startup,
-        workers=tuple(_worker(worker) for worker in found.pool.workers),
+        workers=tuple(_worker(worker, pss.get(worker, 0)) for worker in found.pool.workers),
         jobQueueStatus=QueueStatus(found.dispatcher.room, found.dispatcher.waiting),
         customizedMetadata=msgspec.UNSET if metadata is None else metadata,
         inputs=_inputs(found) or msgspec.UNSET,
@@ -165,6 +176,7 @@ def describe(
         execution=found.execution or msgspec.UNSET,
         batching=_batching(found) or msgspec.UNSET,
         imports=found.pool.imports.described or msgspec.UNSET,
+        weights=found.pool.imports.weights or msgspec.UNSET,
         settingOrigins=setting_origins(found) if origins else msgspec.UNSET,
         **shown,
     )
@@ -256,7 +268,7 @@ def _tensor(spec: TensorSpec) -> dict[str, Any]:
     return {key: value for key, value in known.items() if value is not None}
 
 
-def _worker(worker: Worker) -> WorkerDescription:
+def _worker(worker: Worker, pss: int) -> WorkerDescription:
     pid = worker.process.pid if worker.process is not None else None
     started = datetime.fromtimestamp(worker.started_at, UTC)
     growth = worker.wear.growth()
@@ -265,6 +277,7 @@ def _worker(worker: Worker) -> WorkerDescription:
         start_time=started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         status=_STATUS[worker.life.state],
         memory_usage=worker.resident,
+        pss=pss or msgspec.UNSET,
         pid=-1 if pid is None else pid,
         gpu=worker.spec.gpu_id is not None,
         gpu_usage="N/A" if worker.spec.gpu_id is None else f"gpuId::{worker.spec.gpu_id}",

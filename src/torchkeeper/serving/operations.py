@@ -29,8 +29,10 @@ from torchkeeper.errors import (
 )
 from torchkeeper.models.registry import Models, Wish
 from torchkeeper.models.version import ModelVersion
+from torchkeeper.pool.worker import Worker
 from torchkeeper.serving.ask import Ask
 from torchkeeper.serving.description import Description, describe
+from torchkeeper.serving.offload import LONG, offload
 from torchkeeper.serving.parameters import Page, Registration, Scale
 from torchkeeper.wire.messages import Input, Kind
 
@@ -92,10 +94,13 @@ class Operations:
             ServiceUnavailable, TorchkeeperError: its handler could not be asked.
         """
         if version == "all":
-            return [describe(found, origins=origins) for found in self._models.versions(name)]
+            return [
+                describe(found, origins=origins, pss=await _pss(found))
+                for found in self._models.versions(name)
+            ]
         found = self._models.find(name, version)
         metadata = await self._metadata(request_id, found, version) if customized else None
-        return [describe(found, metadata, origins=origins)]
+        return [describe(found, metadata, origins=origins, pss=await _pss(found))]
 
     async def _metadata(self, request_id: str, found: ModelVersion, version: str | None) -> dict[str, Any]:
         """What the handler says of itself; nothing where it says no mapping."""
@@ -297,3 +302,9 @@ def _log_failure(task: asyncio.Task[Any]) -> None:
 def json_text(value: object) -> bytes:
     """JSON as the server itself answers it: two spaces, a trailing newline."""
     return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+
+
+async def _pss(found: ModelVersion) -> dict[Worker, int]:
+    """What memory a version's workers have; in a thread, for the kernel looks at each page."""
+    workers = found.pool.workers
+    return await offload(LONG, lambda: {worker: worker.proportional for worker in workers})

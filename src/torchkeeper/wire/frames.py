@@ -62,6 +62,8 @@ class Load(_Message, frozen=True, array_like=True, tag=1):
 
     spec: ModelSpec
     max_response_size: int
+    #: Whether a process that may become the template of its version's workers loads the model for them too.
+    shares_weights: bool = False
 
 
 class RequestHead(_Message, frozen=True, array_like=True):
@@ -201,9 +203,11 @@ class Exited(_Message, frozen=True, array_like=True, tag=23):
 
 
 class NotShared(_Message, frozen=True, array_like=True, tag=24):
-    """A version's workers import for themselves: what one of them has imported cannot be shared."""
+    """What a version's first worker has imported or loaded cannot be shared: the others do so themselves."""
 
     why: str
+    #: Whether it is what it has loaded, and what it has imported can be shared.
+    weights: bool = False
 
 
 Message: TypeAlias = (

@@ -1,4 +1,4 @@
-"""What those who fork workers do not hear, and what a fork has at once: a name and random numbers."""
+"""What those who fork workers do not hear, and what a fork has at once: a name, random numbers, threads."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ UNHEARD = (signal.SIGINT, signal.SIGTERM)
 def call_process(name: str) -> None:
     """Gives this process a name, of which the kernel keeps 15 bytes (Linux)."""
     ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode()[:15])
+
+
+def bound_threads(count: int | None) -> None:
+    """Sets the number of threads of torch's operators, where torch is there; None: leaves it."""
+    if count is not None and (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(count)
 
 
 def reseed(*, torchs: bool = True) -> None:

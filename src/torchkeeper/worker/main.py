@@ -46,6 +46,7 @@ from torchkeeper.wire.messages import FREE, ModelSpec, Reply
 from torchkeeper.worker.blame import Blame, cause_of, traceback_of
 from torchkeeper.worker.channel import Channel
 from torchkeeper.worker.crash_pipe import tell_of_crashes
+from torchkeeper.worker.fork import bound_threads
 from torchkeeper.worker.life_pipe import EXIT_ORPHANED, end_with_the_front, watch_life
 from torchkeeper.worker.loader import load
 from torchkeeper.worker.model_template import ModelTemplate, Seat
@@ -84,18 +85,26 @@ def serve(seat: Seat, template: ModelTemplate | None = None) -> int:
     if confinement is not None:
         first = seat.channel.receive()
     try:
-        order, begin, imported = _order(first), time.perf_counter(), None
-        if template is not None:
+        order, begin, imported, service = _order(first), time.perf_counter(), None, None
+        if template is None:
+            bound_threads(order.spec.threads)
+        else:
             imported = _tried(seat.channel, order, lambda: template.imported(order.spec, seat.life))
+            if order.shares_weights:
+                service = _tried(seat.channel, order, lambda: template.loaded(order, seat.life, imported))
             own = template.run(seat, lambda: separate(sandbox, confinement))
             watch_life(own.life)
             if own is not seat:
                 order, begin = _order(own.channel.receive()), time.perf_counter()
+                if service is not None:
+                    service.drain()  # what `initialize` has recorded, the first worker tells
             seat = own
-        if template is None or template.bounds_threads:
-            _bound_threads(order.spec)
+            template.settle_threads(order.spec)
         _pin(order.spec)
-        service = _tried(seat.channel, order, lambda: load(order.spec, order.max_response_size, imported))
+        if service is None:
+            service = _tried(seat.channel, order, lambda: load(order.spec, order.max_response_size, imported))
+        elif order.spec.execution.threads is not None:
+            service.execution["threads"] = order.spec.execution.threads
     except _Ended as end:
         return end.code
     seconds = time.perf_counter() - begin
@@ -115,11 +124,6 @@ def _order(frame: tuple[Message, bytes] | None) -> Load:
     if frame is None or not isinstance(frame[0], Load):
         raise _Ended(EXIT_ORPHANED)
     return frame[0]
-
-
-def _bound_threads(spec: ModelSpec) -> None:
-    if spec.threads is not None and "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(spec.threads)  # which may begin some
 
 
 def _pin(spec: ModelSpec) -> None:

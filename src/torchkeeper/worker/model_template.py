@@ -2,36 +2,41 @@
 
 It begins as the version's first worker. Once the handler's module is there it looks at what the import left
 behind: where forks would be as good as imports of their own it stays as it is and goes on as a worker in its
-first fork, else it goes on itself. It tells how its workers end, and they outlive it, as with the template.
+first fork, else it goes on itself. Told to, it loads the model first, with one thread, and looks again. It
+tells how its workers end, and they outlive it, as with the template.
 """
 
 from __future__ import annotations
 
-import contextlib
 import gc
+import importlib
 import os
 import select
 import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
+
+import msgspec
 
 from torchkeeper.handler.safe_text import safe_str
 from torchkeeper.handler.seed import is_chosen
 from torchkeeper.machine.held_process import HeldProcess
 from torchkeeper.machine.process_group import kill_members
 from torchkeeper.wire.frame_reader import FrameReader
-from torchkeeper.wire.frames import WORKER_FDS, Fork, Forked, NotShared, encode
+from torchkeeper.wire.frames import WORKER_FDS, Fork, Forked, Load, NotShared, encode
 from torchkeeper.wire.messages import ModelSpec
 from torchkeeper.worker.channel import Channel
 from torchkeeper.worker.children import Children
 from torchkeeper.worker.crash_pipe import aim, stay_silent
-from torchkeeper.worker.fork import UNHEARD, call_process, reseed
+from torchkeeper.worker.fork import UNHEARD, bound_threads, call_process, reseed
 from torchkeeper.worker.life_pipe import killed_with_the_front
-from torchkeeper.worker.loader import Imported, enter, import_handler, import_model_file
-from torchkeeper.worker.traces import Traces, threads
+from torchkeeper.worker.loader import Imported, enter, import_handler, import_model_file, load
+from torchkeeper.worker.service import Service
+from torchkeeper.worker.traces import Traces, obstacles_of_a_load, threads
 
 _PACKET = 1 << 16
 #: Characters of a reason for the log and the description.
@@ -79,12 +84,16 @@ class ModelTemplate:
         link.set_inheritable(False)  # what the handler starts is not asked for forks
         self._link = link
         self._title = title
-        #: Why forks would not be as good as workers that import for themselves; empty: they are.
+        #: Why forks would not be as good as workers that import, or load, for themselves; empty: they are.
         self._why_not = ""
+        self._why_no_weights = ""
+        #: The number of torch's threads that was there before the model was loaded, or that this chose.
+        self._threads: int | None = None
         #: Whether torch was there before the import, which left its threads' number alone.
         self.bounds_threads = False
-        #: Whether the import left torch's seed to each worker.
+        #: Whether torch's seed was left to each worker.
         self._seeds_torch = False
+        self._has_loaded = False
 
     def imported(self, spec: ModelSpec, life: int) -> Imported:
         """The handler's module; the file of the model's class is imported, too.
@@ -105,15 +114,45 @@ class ModelTemplate:
         self._seeds_torch = not _torchs_seed_is_chosen()
         return found
 
+    def loaded(self, order: Load, life: int, imported: Imported) -> Service | None:
+        """The model, loaded for the workers to come, and warm; None where they cannot be forked at all.
+
+        It has one thread, also for torch's operators: OpenMP's, once begun, are missed by forks. No other is
+        started for it, as with the import.
+
+        Raises:
+            Exception: what `loader.load` raises.
+        """
+        if self._why_not:
+            return None
+        with suppress(Exception):  # a broken library raises anything, and will again where it is wanted
+            importlib.import_module("torch")
+        self._threads = _torchs_threads()
+        bound_threads(1)
+        with killed_with_the_front(life):
+            before = _traces()
+            found = load(_with_one_thread(order.spec), order.max_response_size, imported)
+            self._why_no_weights = _obstacles(before, imported, found)
+        if (chosen := _torchs_threads()) != 1:
+            self._threads, self.bounds_threads = chosen, False
+        self._seeds_torch = not _torchs_seed_is_chosen()
+        self._has_loaded = True
+        return found
+
+    def settle_threads(self, spec: ModelSpec) -> None:
+        """Sets what torch's operators have in this process, which will not be forked from any more."""
+        own = spec.threads if self.bounds_threads else None
+        bound_threads(spec.execution.threads or own or self._threads)
+
     def run(self, seat: Seat, narrow: Callable[[], None]) -> Seat:
         """Forks workers as long as the front is there, and returns in each of them: its seat.
 
-        In this process it returns only where its import cannot be shared: the seat that it had.
+        In this process it returns only where what it has cannot be shared: the seat that it had.
 
         Args:
             narrow: what keeps a worker from the others.
         """
-        if self._why_not:
+        if self._why_not or self._why_no_weights:
             self._decline()
             return seat
         gc.freeze()
@@ -140,7 +179,8 @@ class ModelTemplate:
         return seat
 
     def _decline(self) -> None:
-        self._link.sendall(encode(NotShared(safe_str(self._why_not, _LONGEST_WHY))))
+        why = self._why_not or self._why_no_weights
+        self._link.sendall(encode(NotShared(safe_str(why, _LONGEST_WHY), weights=not self._why_not)))
         self._link.close()
 
     def _retire(self) -> None:
@@ -150,7 +190,7 @@ class ModelTemplate:
         for fd in (1, 2):
             os.dup2(nothing, fd)
         os.close(nothing)
-        call_process(f"imports:{self._title}")
+        call_process(f"{'weights' if self._has_loaded else 'imports'}:{self._title}")
 
     def _serve(self, children: Children) -> Seat:
         """Takes orders and tells of ends; returns in the workers, never here."""
@@ -195,7 +235,7 @@ class ModelTemplate:
             _ForksEnd: it has ended without a word to the front.
         """
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
+            with suppress(OSError, ValueError):
                 stream.flush()
         try:
             hears, says = os.pipe()
@@ -244,17 +284,18 @@ def _hear(pid: int, hears: int) -> None:
 
 
 def _traces() -> Traces | None:
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         return Traces.now()
     return None
 
 
-def _obstacles(before: Traces | None, found: Imported) -> str:
-    """Why an import cannot be shared; empty: it can."""
+def _obstacles(before: Traces | None, found: Imported, loaded: Service | None = None) -> str:
+    """Why an import, or what was loaded then, cannot be shared; empty: it can."""
     file = getattr(found.module, "__file__", None)
     if before is not None:
-        with contextlib.suppress(OSError):
-            return "; ".join(before.obstacles(os.path.dirname(file) if file else None))
+        with suppress(OSError):
+            said = list(before.obstacles(os.path.dirname(file) if file else None))
+            return "; ".join([*said, *(() if loaded is None else obstacles_of_a_load(loaded))])
     return "what it left behind cannot be seen: there is no /proc"
 
 
@@ -271,6 +312,12 @@ def _torchs_threads() -> int | None:
     """The number of torch's threads, if it is there."""
     torch = sys.modules.get("torch")
     return None if torch is None else torch.get_num_threads()
+
+
+def _with_one_thread(spec: ModelSpec) -> ModelSpec:
+    if spec.execution.threads is None:
+        return spec
+    return msgspec.structs.replace(spec, execution=msgspec.structs.replace(spec.execution, threads=1))
 
 
 def _torchs_seed_is_chosen() -> bool:

@@ -1,4 +1,4 @@
-"""What an import leaves behind in its process, and whether forks of it could do without or share it.
+"""What an import, or a load, leaves behind in its process, and whether forks could do without or share it.
 
 A fork has its parent's memory, but not its threads, children and timers; and descriptors, shared memory and
 temporary files would be the same ones in all forks, where each worker has its own otherwise. So would
@@ -7,6 +7,7 @@ generators of random numbers that the handler keeps.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import random
@@ -18,12 +19,15 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 #: Devices that do not mind who else has them open.
 _HARMLESS = frozenset(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom"))
 #: Seconds that the system takes to end a thread that has been joined.
 _ENDING = 0.1
+#: Through what all that there is can be reached.
+_OF_CODE = (type, ModuleType, FunctionType, BuiltinFunctionType, CodeType, FrameType)
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 
 
@@ -68,6 +72,28 @@ class Traces:
                 yield f"it made a generator of random numbers ({name})"
 
 
+def obstacles_of_a_load(loaded: object) -> Iterator[str]:
+    """Sentences about what has been loaded, besides its traces, that each worker should have for itself."""
+    kinds, own = _kinds_of_generators(), _own_generators()
+    drawn = [one for one in _held_by(loaded) if _draws(one, kinds) and not any(one is known for known in own)]
+    for name in sorted({f"{type(one).__module__}.{type(one).__qualname__}" for one in drawn}):
+        yield f"it made a generator of random numbers ({name})"
+    counters = getattr(sys.modules.get("torch._dynamo.utils"), "counters", {})
+    if counters.get("stats", {}).get("unique_graphs"):
+        yield "it ran a model through torch.compile, whose code is for one number of threads"
+
+
+def _held_by(root: object) -> Iterator[object]:
+    """All objects that are reached from one, but not through modules, classes and functions."""
+    seen, waiting = {id(root)}, [root]
+    while waiting:
+        for one in gc.get_referents(waiting.pop()):
+            if id(one) not in seen and not isinstance(one, _OF_CODE):
+                seen.add(id(one))
+                waiting.append(one)
+                yield one
+
+
 def _absent_in_forks() -> Iterator[str]:
     if said := threads():
         yield said
@@ -110,22 +136,33 @@ def _mappings() -> frozenset[str]:
 
 def _generators(folder: str) -> Iterator[str]:
     """The names of generators in the modules of a folder; forks would all draw the same from each."""
+    kinds, own = _kinds_of_generators(), _own_generators()
+    for module in tuple(sys.modules.values()):
+        if os.path.dirname(getattr(module, "__file__", None) or "") != folder:
+            continue
+        for name, value in tuple(vars(module).items()):
+            if _draws(value, kinds) and not any(value is one for one in own):
+                yield f"{module.__name__}.{name}"
+
+
+def _draws(value: object, kinds: tuple[type, ...]) -> bool:
+    return issubclass(type(value), kinds) and not issubclass(type(value), random.SystemRandom)
+
+
+def _kinds_of_generators() -> tuple[type, ...]:
     numpys, torch = getattr(sys.modules.get("numpy"), "random", None), sys.modules.get("torch")
     known = [
         *(getattr(numpys, name, None) for name in ("Generator", "RandomState")),
         *(random.Random, getattr(torch, "Generator", None)),
     ]
-    kinds = tuple(kind for kind in known if isinstance(kind, type))
-    # Those of the libraries themselves, of which each fork has its own.
+    return tuple(kind for kind in known if isinstance(kind, type))
+
+
+def _own_generators() -> tuple[object, ...]:
+    """Those of the libraries themselves, of which each fork has its own."""
+    numpys, torch = getattr(sys.modules.get("numpy"), "random", None), sys.modules.get("torch")
     numpys_own = getattr(getattr(numpys, "mtrand", None), "_rand", None)
-    own = getattr(random.seed, "__self__", None), numpys_own, getattr(torch, "default_generator", None)
-    for module in tuple(sys.modules.values()):
-        if os.path.dirname(getattr(module, "__file__", None) or "") != folder:
-            continue
-        for name, value in tuple(vars(module).items()):
-            drawn = issubclass(type(value), kinds) and not issubclass(type(value), random.SystemRandom)
-            if drawn and not any(value is one for one in own):
-                yield f"{module.__name__}.{name}"
+    return getattr(random.seed, "__self__", None), numpys_own, getattr(torch, "default_generator", None)
 
 
 def _numpy_state() -> Any:
