@@ -2,12 +2,12 @@
 
     python bench/weights.py [--rounds 5]
 
-The weights are those of eight linear layers (for channels_last convolutions) in an archive, and in a folder of
-the model store. Each load is in a process of its own, all forms in turn; `load_state_dict` is what loading was
-before: the class made, the file read and copied. Memory is the PSS of a server's workers and of the process from
-which they are forked (pages that several have count once in all) with one, two and three of them, after each has
-answered; each variant of `execution` with `shareWeights` and without. Saves the tables as
-bench/results/<date>-weights.md.
+The weights are those of eight linear layers (for channels_last convolutions) in an archive, and in a folder
+of the model store. Each load is in a process of its own, all forms in turn; `load_state_dict` is what loading
+was before: the class made, the file read and copied. Memory is the PSS of a server's workers and of the
+process from which they are forked (pages that several have count once in all) with one, two and three of
+them, after each has answered; each variant of `execution` with `shareWeights` and without. Saves the tables
+as bench/results/<date>-weights.md.
 """
 
 from __future__ import annotations
