@@ -23,16 +23,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
 
-from servebench import inputs, tables
+from servebench import bare, inputs, tables
 from servebench.errors import BenchError
 from servebench.inputs import Variant
 from servebench.load import parse_wrk
@@ -44,9 +42,6 @@ from servebench.servers import TORCHKEEPER, Question, descendants, serving
 MODEL, SIZES = "bench", "sizes"
 PATH = f"/predictions/{MODEL}"
 STORE = CACHE / "store"
-UVICORN = CACHE / "uvicorn"
-PACKAGES = ("uvicorn==0.54.0", f"uvloop=={version('uvloop')}", f"httptools=={version('httptools')}")
-BARE = "uvicorn, bare"
 SET_UPS = ("logs off", "defaults")
 PARTS = ("memory", "cost", "cores")
 #: Bytes of the small body.
@@ -118,39 +113,6 @@ LOADS = (
     Load("8 connections, 1 MB", 8, size=MEGABYTE),
     Load("4 connections, 10 MB", 4, size=10 * MEGABYTE),
 )
-
-
-def prepare_uvicorn() -> None:
-    """Makes its environment if it is not there; the versions of uvloop and httptools are ours."""
-    mark = UVICORN / ".complete"
-    wanted = "\n".join(PACKAGES)
-    if mark.exists() and mark.read_text() == wanted:
-        return
-    subprocess.run([sys.executable, "-m", "venv", UVICORN], check=True)
-    subprocess.run([UVICORN / "bin" / "python", "-m", "pip", "install", "-q", *PACKAGES], check=True)
-    mark.write_text(wanted)
-
-
-@contextmanager
-def bare() -> Iterator[Server]:
-    """uvicorn with the application that does nothing."""
-    with socket.create_server(("127.0.0.1", 0)) as holder:
-        port = holder.getsockname()[1]
-    command = [UVICORN / "bin" / "python", "-m", "uvicorn", "bare_app:echo", "--port", str(port)]
-    command += ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
-    command += ["--lifespan", "off", "--app-dir", BENCH]
-    process = subprocess.Popen(command)
-    try:
-        for _ in range(500):
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except OSError:
-                time.sleep(0.02)
-        yield Server(BARE, port, process.pid)
-    finally:
-        process.terminate()
-        process.wait()
 
 
 @contextmanager
@@ -303,7 +265,7 @@ def split_rows(rounds: int, seconds: float) -> Iterator[tuple[str, ...]]:
 
 def begun(stack: ExitStack, before: Path | None) -> list[Server]:
     """All servers, uvicorn first; those of an earlier checkout, too."""
-    servers = [stack.enter_context(bare())]
+    servers = [Server(bare.NAME, *stack.enter_context(bare.running()))]
     checkouts = [] if before is None else [("before, ", before.resolve() / ".venv")]
     for name, venv in (*checkouts, ("torchkeeper, ", OURS)):
         servers += [stack.enter_context(ours(name + logs, venv, logs=logs != "logs off")) for logs in SET_UPS]
@@ -344,7 +306,7 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     parts: list[str] = []
     try:
-        prepare_uvicorn()
+        bare.prepare()
         with ExitStack() as stack:
             servers = begun(stack, args.before) if args.only != "cores" else []
             if args.only in (None, "memory"):
@@ -369,7 +331,7 @@ def main(argv: list[str]) -> int:
                 [
                     *machine(),
                     *versions({"torchkeeper": OURS}),
-                    ("uvicorn's environment", ", ".join(PACKAGES)),
+                    ("uvicorn's environment", ", ".join(bare.PACKAGES)),
                 ],
             ),
         )
