@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -108,3 +109,24 @@ def test_headers_are_found_in_any_case(given: dict[str, int], key: str) -> None:
     assert (key in headers) == bool(fitting)
     assert headers.get(key, "none") in (fitting or ["none"])
     assert dict(headers) == given
+
+
+@pytest.mark.parametrize(
+    "touch",
+    [
+        lambda one: one.report_status(201),
+        lambda one: one.report_status(200, "Fine"),
+        lambda one: one.report_status(None),
+        lambda one: one.add_response_property("X-A", "b"),
+        lambda one: one.add_response_property("content-type", ""),
+    ],
+)
+def test_it_is_known_whether_a_handler_has_set_anything_of_an_answer(
+    touch: Callable[[RequestProcessor], None],
+) -> None:
+    processor = RequestProcessor({"a": "b"})
+    assert processor.untouched
+    processor.get_request_property("a")
+    assert processor.untouched
+    touch(processor)
+    assert not processor.untouched

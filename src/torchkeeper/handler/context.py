@@ -108,6 +108,11 @@ class RequestProcessor:
         """Headers that the handler set so far."""
         return self._response_header
 
+    @property
+    def untouched(self) -> bool:
+        """Whether the handler has set nothing of the answer: neither status, phrase nor a header."""
+        return self._status_code == 200 and self._reason_phrase is None and not self._response_header
+
     def get_response_header(self, key: str) -> str | None:
         """One of the headers that the handler set; None when it did not."""
         value: str | None = self._response_header.get(key)

@@ -31,6 +31,11 @@ class FrameReader:
         Raises:
             WireError: the bytes are no frame; the channel cannot be used any further.
         """
+        if not self._pieces and self._message is None and len(data) >= LENGTHS.size:
+            header_size, raw_size = LENGTHS.unpack_from(data)
+            payload = LENGTHS.size + header_size
+            if payload + raw_size == len(data) and header_size <= self._max_header:  # as it is nearly always
+                return [(decode_header(data[LENGTHS.size : payload]), data[payload:])]
         frames: list[tuple[Message, bytes]] = []
         if self._message is not None:
             self._payload.write(data[: self._missing])

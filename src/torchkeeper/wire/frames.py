@@ -286,13 +286,12 @@ def decode_batch(batch: Batch, raw: bytes) -> list[Input]:
     Raises:
         WireError: its payload is not what it describes.
     """
-    view = memoryview(raw)
     offset = 0
     inputs = []
     for head in batch.requests:
         parts = []
         for name, content_type, length, plain in head.parts:
-            parts.append(Part(name, bytes(view[offset : offset + length]), content_type, plain))
+            parts.append(Part(name, raw[offset : offset + length], content_type, plain))
             offset += length
         inputs.append(Input(head.request_id, batch.kind, tuple(parts), head.headers, batch.envelope))
     if offset != len(raw):
@@ -357,18 +356,19 @@ def _size(samples: Sequence[Sample]) -> int | None:
 
 def _heads(outcomes: Sequence[Outcome]) -> tuple[tuple[ReplyHead | None, ...], list[bytes]]:
     heads: list[ReplyHead | None] = []
+    bodies: list[bytes] = []
     for outcome in outcomes:
         if isinstance(outcome, Reply):
+            body = outcome.body
             heads.append(
-                ReplyHead(
-                    outcome.status, outcome.phrase, outcome.headers, outcome.content_type, len(outcome.body)
-                )
+                ReplyHead(outcome.status, outcome.phrase, outcome.headers, outcome.content_type, len(body))
             )
+            bodies.append(body)
         elif isinstance(outcome, Failure):
             heads.append(ReplyHead(outcome.status, "", {}, None, 0, outcome.message, outcome.cause))
         else:
             heads.append(None)
-    return tuple(heads), [outcome.body for outcome in outcomes if isinstance(outcome, Reply)]
+    return tuple(heads), bodies
 
 
 def decode_replies(heads: Sequence[ReplyHead | None], raw: bytes) -> list[Outcome]:

@@ -74,6 +74,8 @@ class Replier:
         processor = None
         try:
             processor = self.processors[place]
+            if status is None and type(processor) is RequestProcessor and processor.untouched:
+                return Reply(body, content_type=content_type)
             code = checked_status(processor.get_response_status_code() if status is None else status)
             headers: dict[str, str] = {}
             for name, value in processor.get_response_headers().items():

@@ -29,7 +29,7 @@ from torchkeeper.worker.replies import FAILED, OUT_OF_RESOURCES, Replier, failur
 Entry = Callable[[Any, Context], Any]
 
 #: Headers by which handlers know what is asked; clients have no say in them.
-_OURS = ("explain", "describe")
+_OURS = frozenset({"explain", "describe"})
 #: Characters that say what is wrong with a row: they may be the row's own.
 _LONGEST_REASON = 1000
 # Looked up for every request, and members of an enum are slow to find.
@@ -220,10 +220,11 @@ class Service:
         headers: dict[str, Any] = {}
         for part in entry.parts:
             headers[part.name] = {"content-type": part.content_type or ""}
-        for name, value in entry.headers.items():
-            if name.lower() not in _OURS:
-                headers[name] = value
-        headers["explain"] = str(entry.kind is _EXPLAIN)
+        given = entry.headers
+        if not _OURS.isdisjoint(map(str.lower, given)):
+            given = {name: value for name, value in given.items() if name.lower() not in _OURS}
+        headers.update(given)
+        headers["explain"] = "True" if entry.kind is _EXPLAIN else "False"
         headers.setdefault("url_path", "")
         if entry.kind is _DESCRIBE:
             headers["describe"] = "True"
@@ -233,8 +234,8 @@ class Service:
         return {part.name: self._value(part) for part in parts}
 
     def _value(self, part: Part) -> Any:
-        kind = (part.content_type or "").lower()
-        if self._decode and kind and not part.plain:
+        if self._decode and part.content_type and not part.plain:
+            kind = part.content_type.lower()
             try:
                 if kind == "application/json":
                     return json.loads(part.value.decode())
