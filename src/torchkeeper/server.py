@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import logging
 import operator
 import socket
@@ -249,6 +250,8 @@ class _Server:
                 self._up = True
                 self._logs.say("Model server started.")
                 self._logs.flush()
+                gc.collect()
+                gc.freeze()  # what the start has made stays, and looking through all of it takes milliseconds
                 ready()
                 await self._ending.wait()
         except _CannotStart as error:
@@ -331,7 +334,7 @@ class _Server:
         shortcut = None
         if door.apis & Api.INFERENCE:
             predict = endpoints[Endpoint.PREDICT]
-            shortcut = Shortcut(application, predict, self._ask, self._books, self._forms)
+            shortcut = Shortcut(application, predict, self._ask, self._books, self._forms).take
         await door.listener.start(application, limits, application.unasked, self._books.access, shortcut)
         for name in door.names:
             logger.info("%s API bind to: %s (port %d)", name, door.listener.address, door.listener.port)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -83,7 +85,7 @@ class Door:
             application.known[path, "POST"] = match, handlers[match.route.endpoint]
         self.ask = Answering(answer)
         asker: Any = self.ask
-        self.shortcut = Shortcut(application, predict, asker, books, FormLimits())
+        self.shortcut = Shortcut(application, predict, asker, books, FormLimits()).take
 
     async def post(
         self, target: bytes, body: bytes | None = b"x", method: bytes = b"POST", **fields: bytes
@@ -130,6 +132,25 @@ def test_an_answer_without_headers_of_its_own_has_the_server_s() -> None:
         ids = [request.replied[0][2].pop(b"x-request-id") for request in (first, second)]
         assert ids[0] != ids[1]
         assert first.replied == second.replied
+
+    asyncio.run(run())
+
+
+def test_nothing_of_a_request_that_was_answered_waits_for_the_garbage_collector() -> None:
+    async def run() -> None:
+        door = Door(Reply(b"3"))
+        gc.collect()
+        gc.disable()
+        try:
+            request = await door.post(b"/predictions/m")
+            assert request is not None
+            assert request.replied
+            gone = weakref.ref(request)
+            door.ask.ones_in_parts.clear()
+            del request
+            assert gone() is None
+        finally:
+            gc.enable()
 
     asyncio.run(run())
 

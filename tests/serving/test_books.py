@@ -67,6 +67,20 @@ def test_a_request_is_entered_and_closed_once_whatever_a_protocol_does(
     assert told == [200] * closed
 
 
+def test_a_request_may_do_without_a_page_or_get_one_late() -> None:
+    ledger, told = Ledger(), list[int]()
+    books = Books(ledger, responded=told.append)
+    books.accept()
+    assert (ledger.accepted, ledger.in_flight) == (1, 1)
+    books.answer(201)
+    assert (ledger.answered, ledger.in_flight, told) == (1, 0, [201])
+    books.accept()
+    page = books.entered()
+    page.enter()
+    page.close(BadRequest("what"))
+    assert (ledger.accepted, ledger.answered, ledger.in_flight) == (2, 1, 0)
+
+
 class Doorkeeper:
     """Lets `Bearer good` in, at once or after a while."""
 

@@ -20,7 +20,7 @@ from torchkeeper.engine.stream import Stream
 from torchkeeper.errors import TorchkeeperError
 from torchkeeper.keys.key import Key
 from torchkeeper.serving.ask import Ask
-from torchkeeper.serving.books import Books, Record
+from torchkeeper.serving.books import Books
 from torchkeeper.serving.request_id import new_request_id
 from torchkeeper.wire.messages import Input, Kind, Part, Reply
 
@@ -106,15 +106,18 @@ class Shortcut:
         self._predict = predict
         self._ask = ask
         self._books = books
+        self._guarded = books.guarded
         self._forms = forms
 
-    def __call__(self, exchange: WholeRequest) -> bool:
-        """Whether a request is taken."""
+    def take(self, exchange: WholeRequest) -> bool:
+        """Whether a request is taken; if so it is answered in time."""
         head, body = exchange.head, exchange.body
         if not body:
             return False
         plain: Plain | None = head.seen or self._look(head)
-        if plain is None or not self._books.at_once(plain.need, plain.authorization, exchange.client):
+        if plain is None:
+            return False
+        if self._guarded and not self._books.at_once(plain.need, plain.authorization, exchange.client):
             return False
         parts: tuple[Part, ...]
         if plain.form:
@@ -132,10 +135,11 @@ class Shortcut:
             asked = self._ask.in_parts(plain.model, plain.version, request)
         except Exception as error:  # noqa: BLE001 - also a bug of ours is answered, and nobody is asked twice
             exchange.take()
-            self._go_on(exchange, request_id, self._books.enter(), error)
+            self._books.accept()
+            self._go_on(exchange, request_id, error)
             return True
-        told = functools.partial(self._told, exchange, request_id, self._books.enter())
-        exchange.begin(asked.then(told), asked.leave)
+        self._books.accept()
+        exchange.begin(asked.then(functools.partial(self._told, exchange, request_id)), asked.leave)
         return True
 
     def _look(self, head: WholeHead) -> Plain | None:
@@ -167,15 +171,13 @@ class Shortcut:
         self,
         exchange: WholeRequest,
         request_id: str,
-        record: Record,
         outcome: Reply | Stream | BaseException,
     ) -> None:
         if type(outcome) is not Reply:
-            self._go_on(exchange, request_id, record, outcome)
+            self._go_on(exchange, request_id, outcome)
             return
         phrase = outcome.phrase
-        record.close()
-        self._books.responded(outcome.status)
+        self._books.answer(outcome.status)
         if outcome.status == 200 and not phrase and not outcome.headers:
             usual = self._application.usual(outcome.content_type)
             exchange.reply_plainly(request_id.encode(), usual, outcome.body)
@@ -188,7 +190,6 @@ class Shortcut:
         self,
         exchange: WholeRequest,
         request_id: str,
-        record: Record,
         outcome: Reply | Stream | BaseException,
     ) -> None:
         """Leaves the answer to the application."""
@@ -198,4 +199,6 @@ class Shortcut:
                 raise outcome
             return streamed(outcome, call.header(b"accept")) if isinstance(outcome, Stream) else outcome
 
-        exchange.go_on(functools.partial(self._application, begun=(request_id, record, handler)))
+        exchange.go_on(
+            functools.partial(self._application, begun=(request_id, self._books.entered(), handler))
+        )

@@ -9,6 +9,7 @@ once, alone. Times are time.monotonic(): the event loop's clock, but finer than 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import math
 import time
@@ -116,13 +117,12 @@ class Dispatcher:
             QueueFull: too many wait, or too many for this client.
             ServiceUnavailable: nobody can take it now (closed, scaled to 0, given up).
         """
-        loop = asyncio.get_running_loop()
         now = time.monotonic()
         if self._admission.closed or not self._crew.serving:
             self._admission.check(explicit_version)
         if self._quarantine.held:
             self._quarantine.check(request, now)
-        lane, ticket = self._policy.lane(request), loop.create_future()
+        lane, ticket = self._policy.lane(request), self._loop.create_future()
         entry = Entry(request, ticket, now, size_of(request), lane, named=explicit_version, in_parts=in_parts)
         if self.weigher is not None:
             self.weigher.weigh(entry)
@@ -143,8 +143,12 @@ class Dispatcher:
         self._meter.accepted(explicit_version)
         if not self._pumping:
             self._pumping = True
-            loop.call_soon(self._pump)
+            self._loop.call_soon(self._pump)
         return ticket
+
+    @functools.cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()  # a system call, and so kept
 
     def cancel(self, ticket: asyncio.Future[Any]) -> None:
         """The client left: a waiting or prepared request is not computed, a running one's handler can see it.
@@ -229,8 +233,7 @@ class Dispatcher:
                 return  # what is sent again goes before all others, and alone
             self._send(idle, [self._queue.take_again()])
         while lanes := () if self._crew.full else self._queue.lanes():
-            view = View(lanes, self._crew.views())
-            decision = self._decide(view, now)
+            decision = self._decide(View(lanes, self._crew.views()), now)
             if isinstance(decision, Send):
                 lane = lanes[0].lane if decision.lane is None else decision.lane
                 hands = self._crew.serving[decision.worker_id]
@@ -393,4 +396,5 @@ class Dispatcher:
             meter.streamed()
         for sample in message.samples:
             self._record(sample)
-        self._pump()
+        if len(self._queue) or self._admission.closed:
+            self._pump()

@@ -98,7 +98,9 @@ def size_of(request: Input) -> int:
     """Bytes that a request's parameters hold: values, and what clients have called them."""
     size = 0
     for part in request.parts:
-        size += len(part.name) + part.size + len(part.content_type or "")
+        size += len(part.name) + len(part.value) + len(part.content_type or "")
+        if part.rest:
+            size += sum(map(len, part.rest))
     return size
 
 
@@ -181,6 +183,8 @@ class EntryQueue:
 
         Clients that left may be among those that wait behind a head.
         """
+        if not self._lanes:
+            return []
         views, most = [], sys.maxsize
         for key in tuple(self._lanes):
             lane = self._lanes[key]

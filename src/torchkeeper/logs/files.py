@@ -48,7 +48,7 @@ class RollingFile:
         Returns:
             how many lines the disk did not take.
         """
-        data = "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
+        data = "\n".join((*lines, "")).encode("utf-8", "backslashreplace")
         self.fault = ""
         try:
             self._make_room(date.fromtimestamp(moment), len(data))

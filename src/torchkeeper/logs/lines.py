@@ -48,7 +48,7 @@ def worker_model(worker: str) -> str:
 
 
 def _access_text(method: bytes, path: bytes, version: str, status: int, ms: float) -> str:
-    return f'"{method.decode("ascii")} {path.decode("latin-1")} HTTP/{version}" {status} {ms:.0f}'
+    return f'"{method.decode("ascii")} {path.decode("latin-1")} HTTP/{version}" {status} {round(ms)}'
 
 
 def _access(moment: float, client: str, *said: Any) -> str:

@@ -246,7 +246,9 @@ class Logs:
         console: list[str] = []
         for name, *values in items:
             line = self._formats[name](*values)
-            by_file.setdefault(name, []).append(line)
+            if (lines := by_file.get(name)) is None:
+                lines = by_file[name] = []
+            lines.append(line)
             console.append(line)
         told = []
         for name, lines in by_file.items():

@@ -101,7 +101,8 @@ class Metrics:
     def responded(self, status: int) -> None:
         """A response was sent on any of the APIs."""
         self._instruments.responded(status)
-        self._changed()
+        if not self._booked:
+            self._changed()
 
     def meter(self, name: str, version: str, batch_size: int) -> VersionMeter:
         """What measures a model version."""

@@ -155,11 +155,11 @@ class Worker:
 
     def took(self) -> None:
         """It has a batch in hand, after none."""
-        self.life.on(Event.BATCH, asyncio.get_running_loop().time())
+        self.life.on(Event.BATCH, time.monotonic())
 
     def freed(self) -> None:
         """It has nothing in hand any more."""
-        self.life.on(Event.IDLE, asyncio.get_running_loop().time())
+        self.life.on(Event.IDLE, time.monotonic())
 
     def kill(self, why: str) -> None:
         """Ends it, for it does not answer; its place is filled again."""

@@ -30,11 +30,12 @@ class ClientGone(Exception):
 class Asked(Generic[A]):
     """One request from its place in the queue to its answer."""
 
-    __slots__ = ("_dispatcher", "_late", "_left", "_ticket")
+    __slots__ = ("_dispatcher", "_late", "_left", "_tell", "_ticket")
 
     def __init__(self, dispatcher: Dispatcher, ticket: asyncio.Future[Any]) -> None:
         self._dispatcher = dispatcher
         self._ticket = ticket
+        self._tell: Callable[[A | BaseException], None]
         self._left = False
         #: Seconds in which no answer came, though the request was given no more.
         self._late: float | None = None
@@ -68,11 +69,14 @@ class Asked(Generic[A]):
             what is done right before that.
         """
 
-        def done(ticket: asyncio.Future[Any]) -> None:
-            tell(self._why() if ticket.cancelled() else ticket.exception() or ticket.result())
-
-        self._ticket.add_done_callback(done)
+        self._tell = tell
+        self._ticket.add_done_callback(self._done)
         return self._ticket
+
+    def _done(self, ticket: asyncio.Future[Any]) -> None:
+        tell = self._tell
+        del self._tell  # who is told has this, too: a circle that only the collector would break
+        tell(self._why() if ticket.cancelled() else ticket.exception() or ticket.result())
 
     def _why(self) -> BaseException:
         """Why the ticket was cancelled."""
@@ -129,7 +133,9 @@ class Ask:
             QueueFull, ServiceUnavailable: nobody can take it now.
             BadRequest: the model must know what it costs, and does not.
         """
-        dispatcher, request = self._addressed(name, version, request, metadata)
+        dispatcher = self._traffic.version_for(name, version).dispatcher
+        if metadata is not None:
+            request = _weighable(dispatcher, request, metadata)
         ticket = dispatcher.submit(request, explicit_version=version is not None, patience=patience)
         return Asked(dispatcher, ticket)
 
@@ -142,22 +148,12 @@ class Ask:
         metadata: Metadata | None = None,
     ) -> Asked[Reply | Stream]:
         """The same, but a streamed answer comes as the Stream of its parts. Raises what `whole` does."""
-        dispatcher, request = self._addressed(name, version, request, metadata)
+        dispatcher = self._traffic.version_for(name, version).dispatcher
+        if metadata is not None:
+            request = _weighable(dispatcher, request, metadata)
         named = version is not None
         ticket = dispatcher.submit(request, explicit_version=named, in_parts=True, patience=patience)
         return Asked(dispatcher, ticket)
-
-    def _addressed(
-        self, name: str, version: str | None, request: Input, metadata: Metadata | None
-    ) -> tuple[Dispatcher, Input]:
-        """Who takes the request; and it, with what metadata say of its cost as if that were a header."""
-        dispatcher = self._traffic.version_for(name, version).dispatcher
-        if metadata is None or dispatcher.weigher is None:
-            return dispatcher, request
-        header = dispatcher.weigher.header
-        if header is not None and (said := metadata(header)) is not None:
-            request = msgspec.structs.replace(request, headers={**request.headers, header: said})
-        return dispatcher, request
 
     def load(self, name: str, version: str | None) -> Busyness | None:
         """How busy that version is; None: it is not here any more."""
@@ -168,3 +164,11 @@ class Ask:
         serving = found.loaded_workers()
         busy = max(serving - found.dispatcher.idle(), 0)
         return Busyness(serving, busy, found.dispatcher.waiting, found.together.most)
+
+
+def _weighable(dispatcher: Dispatcher, request: Input, metadata: Metadata) -> Input:
+    """The request, with what metadata say of its cost as if that were a header."""
+    header = None if dispatcher.weigher is None else dispatcher.weigher.header
+    if header is None or (said := metadata(header)) is None:
+        return request
+    return msgspec.structs.replace(request, headers={**request.headers, header: said})

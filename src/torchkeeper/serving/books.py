@@ -112,8 +112,21 @@ class Books:
 
     def enter(self) -> Record:
         """A page for one request, which is entered."""
+        self.accept()
+        return self.entered()
+
+    def accept(self) -> None:
+        """A request is entered whose page is opened by `entered` if need be, else its answer is `answer`."""
         self.ledger.accepted += 1
+
+    def entered(self) -> Record:
+        """The page of a request that was accepted by `accept`."""
         return Record(self, _ENTERED)
+
+    def answer(self, status: int) -> None:
+        """The terminal event of a request without a page: it is answered, with this status as HTTP's."""
+        self.ledger.answered += 1
+        self.responded(status)
 
     @property
     def guarded(self) -> bool:
