@@ -94,6 +94,8 @@ with torch.inference_mode():
 print(json.dumps([loaded - begin, time.perf_counter() - loaded]))
 """
 WORKERS = (1, 2, 3)
+#: Seconds that compiling may take.
+_COMPILES = 900.0
 CONFIG = "minWorkers: 1\nmaxWorkers: 3\nstartupTimeout: 1200\nresponseTimeout: 600\n"
 #: Name of a row -> the model's source, what its configuration says, and whether it is a folder of the store.
 ROWS: Mapping[str, tuple[str, str, bool]] = {
@@ -202,7 +204,7 @@ def memory_row(name: str, folder: Path, config: str, *, unpacked: bool) -> tuple
                 archive.extractall(store / "big")
             url = "big"
         question = Question("/predictions/big", b"", b"pid", lambda body: b"pid" if body.isdigit() else body)
-        with serving(TORCHKEEPER, store, {"big": url}, False, question) as server:
+        with serving(TORCHKEEPER, store, {"big": url}, False, question, limit=_COMPILES) as server:
             totals = [total(server, workers) for workers in WORKERS]
             if "weights" in (said := described(server)) and not said["weights"]["shared"]:
                 raise BenchError(f"{name}: {said['weights']}")

@@ -105,10 +105,12 @@ def serving(
     settings: Mapping[str, str] | None = None,
     *,
     quiet: bool = False,
+    limit: float = START_LIMIT,
 ) -> Iterator[Running]:
     """Runs `kind` over the models (name → archive file in the store) and stops it in the end.
 
-    `settings` are further lines of config.properties; `quiet`: without logs, as what is tuned is anyway.
+    `settings` are further lines of config.properties; `quiet`: without logs, as what is tuned is anyway;
+    `limit`: seconds to the first right answer.
     """
     with tempfile.TemporaryDirectory(prefix="servebench-") as name:
         folder = Path(name)
@@ -130,7 +132,7 @@ def serving(
                 start_new_session=True,
             )
         try:
-            _first_answer(process, kind.name, port, ask, folder)
+            _first_answer(process, kind.name, port, ask, folder, limit)
             seconds = time.perf_counter() - begin
             yield Running(port, management, grpc, process.pid, seconds, kind.launcher, folder)
         finally:
@@ -189,10 +191,10 @@ def _environment(folder: Path, kind: Kind, tuned: bool) -> dict[str, str]:
 
 
 def _first_answer(
-    process: subprocess.Popen[bytes], name: str, port: int, ask: Question, folder: Path
+    process: subprocess.Popen[bytes], name: str, port: int, ask: Question, folder: Path, seconds: float
 ) -> None:
     """Asks every 20 ms until the answer is right; the console's end tells why if it never is."""
-    limit = time.perf_counter() + START_LIMIT
+    limit = time.perf_counter() + seconds
     answer = b""
     while process.poll() is None and time.perf_counter() < limit:
         try:

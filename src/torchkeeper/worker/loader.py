@@ -34,6 +34,7 @@ from torchkeeper.wire.execution import Execution
 from torchkeeper.wire.features import ASYNCHRONOUS, missing_handler
 from torchkeeper.wire.messages import ModelSpec
 from torchkeeper.worker.blame import Blame
+from torchkeeper.worker.collection import no_collection
 from torchkeeper.worker.service import Entry, Service
 from torchkeeper.worker.together import find_together
 from torchkeeper.worker.warm_up import rehearse, samples, sizes_to, warm
@@ -67,7 +68,8 @@ def import_handler(spec: ModelSpec) -> Imported:
     enter(spec)
     if spec.max_image_pixels is not None:
         _bound_pixels(spec.max_image_pixels)
-    return _imported(spec.handler, Path(spec.model_dir))
+    with no_collection():
+        return _imported(spec.handler, Path(spec.model_dir))
 
 
 def import_model_file(spec: ModelSpec, imported: Imported) -> None:

@@ -25,6 +25,7 @@ from torchkeeper.wire.frame_reader import FrameReader
 from torchkeeper.wire.frames import WORKER_FDS, Fork, Forked, TemplateReady, encode
 from torchkeeper.worker import main as worker_main
 from torchkeeper.worker.children import Children
+from torchkeeper.worker.collection import no_collection
 from torchkeeper.worker.fork import UNHEARD, call_process, reseed
 from torchkeeper.worker.life_pipe import EXIT_ORPHANED
 
@@ -46,15 +47,15 @@ def import_shared() -> tuple[str, ...]:
     """
     gc.disable()
     warnings = []
-    for name in _SHARED_IMPORTS:
-        try:
-            importlib.import_module(name)
-        except Exception as error:  # noqa: BLE001 - a broken library raises anything
-            warnings.append(f"workers start without {name}: {error}")
+    with no_collection():
+        for name in _SHARED_IMPORTS:
+            try:
+                importlib.import_module(name)
+            except Exception as error:  # noqa: BLE001 - a broken library raises anything
+                warnings.append(f"workers start without {name}: {error}")
     threads = _thread_count()
     if threads > 1:
         warnings.append(f"the template has {threads} threads after its imports; forked workers may hang")
-    gc.collect()
     gc.freeze()
     gc.enable()
     return tuple(warnings)
