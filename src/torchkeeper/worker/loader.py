@@ -33,6 +33,7 @@ from torchkeeper.wire.entry_point import DEFAULT_FUNCTION, HandlerText, handler_
 from torchkeeper.wire.execution import Execution
 from torchkeeper.wire.features import ASYNCHRONOUS, missing_handler
 from torchkeeper.wire.messages import ModelSpec
+from torchkeeper.worker import late_compiler
 from torchkeeper.worker.blame import Blame
 from torchkeeper.worker.collection import no_collection
 from torchkeeper.worker.service import Entry, Service
@@ -68,6 +69,7 @@ def import_handler(spec: ModelSpec) -> Imported:
     enter(spec)
     if spec.max_image_pixels is not None:
         _bound_pixels(spec.max_image_pixels)
+    late_compiler.install()
     with no_collection():
         return _imported(spec.handler, Path(spec.model_dir))
 
