@@ -6,8 +6,8 @@ The weights are those of eight linear layers (for channels_last convolutions) in
 of the model store. Each load is in a process of its own, all forms in turn; `load_state_dict` is what loading
 was before: the class made, the file read and copied. Memory is the PSS of a server's workers and of the
 process from which they are forked (pages that several have count once in all) with one, two and three of
-them, after each has answered; each variant of `execution` with `shareWeights` and without. Saves the tables
-as bench/results/<date>-weights.md.
+them, after each has answered; each variant of `execution` with `shareWeights` and without. `back` is the time
+from a worker's SIGKILL until three are ready again. Saves the tables as bench/results/<date>-weights.md.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ import argparse
 import datetime
 import http.client
 import json
+import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -179,8 +182,20 @@ def described(server: Running) -> dict[str, Any]:
     return dict(said)
 
 
+def seconds_to_return(server: Running) -> float:
+    """From a worker's SIGKILL until all are ready again."""
+    victim = described(server)["workers"][0]["pid"]
+    begin = time.perf_counter()
+    os.kill(victim, signal.SIGKILL)
+    while True:
+        ready = [one["pid"] for one in described(server)["workers"] if one["status"] == "READY"]
+        if victim not in ready and len(ready) == WORKERS[-1]:
+            return time.perf_counter() - begin
+        time.sleep(0.005)
+
+
 def memory_row(name: str, folder: Path, config: str, *, unpacked: bool) -> tuple[str, ...]:
-    """The first worker's PSS, MB, and what each further one adds.
+    """The first worker's PSS, MB, what each further one adds, and seconds until a killed one is back.
 
     Raises:
         BenchError: weights are not shared that were to be.
@@ -206,10 +221,11 @@ def memory_row(name: str, folder: Path, config: str, *, unpacked: bool) -> tuple
         question = Question("/predictions/big", b"", b"pid", lambda body: b"pid" if body.isdigit() else body)
         with serving(TORCHKEEPER, store, {"big": url}, False, question, limit=_COMPILES) as server:
             totals = [total(server, workers) for workers in WORKERS]
+            back = seconds_to_return(server)
             if "weights" in (said := described(server)) and not said["weights"]["shared"]:
                 raise BenchError(f"{name}: {said['weights']}")
     added = [after - before for before, after in zip([0.0, *totals], totals, strict=False)]
-    return (name, *(f"{one:.0f}" for one in added))
+    return (name, *(f"{one:.0f}" for one in added), f"{back:.2f}")
 
 
 def main() -> int:
@@ -238,7 +254,7 @@ def main() -> int:
             f"# {size:.0f} MB of weights: loading, and memory per worker, {date}\n",
             f"`bench/weights.py --rounds {rounds}`. Other work ran on the same cores: ratios count.\n",
             tables.markdown(("loaded by", "load s", "first answer s", "of `load_state_dict`"), loads),
-            tables.markdown(("MB of PSS", "first worker", "second adds", "third adds"), memory),
+            tables.markdown(("MB of PSS", "first worker", "second adds", "third adds", "back s"), memory),
             "## Machine and versions\n",
             tables.markdown(("what", "value"), [*machine(), *versions({"torchkeeper": OURS})]),
         )
