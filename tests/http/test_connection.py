@@ -731,3 +731,13 @@ def test_answers_have_the_order_of_the_requests_whatever_each_takes() -> None:
             await asyncio.gather(*(ask(listener.getsockname(), number) for number in range(10)))
 
     asyncio.run(run())
+
+
+def test_connections_share_the_names_of_what_they_hold() -> None:
+    """CPython's instances do up to 29 attributes; beyond that each has a table of its own, a kilobyte."""
+
+    async def run() -> None:
+        limits = EdgeLimits(max_body=1)
+        assert len(vars(Connection(echo, limits, Guests(limits), UNASKED))) < 30
+
+    asyncio.run(run())

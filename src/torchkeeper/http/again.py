@@ -72,4 +72,5 @@ def again(data: bytes, head: Head, limits: EdgeLimits) -> Again | None:
         or b"content-length" in names[place + 1 :]
     ):
         return None
+    head.keep()
     return Again(head, place, before, after, limits.max_body)

@@ -62,7 +62,6 @@ class Connection(Incoming, asyncio.Protocol):
         #: Its host, and its port.
         self.client, self._port = "unix", 0
         self._host: str | None = None
-        self._scheme = "http"
         #: The client as access logs name it; TorchServe's name for a client of a unix socket.
         self._peer = "127.0.0.1"
         #: Bytes of answers that the client had not taken when the timer last looked.
@@ -73,8 +72,6 @@ class Connection(Incoming, asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # a stream transport
-        if transport.get_extra_info("sslcontext") is not None:
-            self._scheme = "https"
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple) and len(peer) >= 2:
             self.client, self._port = str(peer[0]), int(peer[1])
@@ -135,11 +132,12 @@ class Connection(Incoming, asyncio.Protocol):
     def _scope(self, exchange: Exchange) -> dict[str, Any]:
         head = exchange.head
         path, _, query = head.target.partition(b"?")
+        secure = self._transport.get_extra_info("sslcontext") is not None
         return {
             "type": "http",
             "asgi": _ASGI,
             "http_version": head.version,
-            "scheme": self._scheme,
+            "scheme": "https" if secure else "http",
             "method": head.method.decode("ascii"),
             "path": (unquote_to_bytes(path) if b"%" in path else path).decode("utf-8", "replace"),
             "raw_path": path,

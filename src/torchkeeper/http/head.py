@@ -66,9 +66,13 @@ class Head:
     @property
     def text(self) -> dict[str, str]:
         """The fields as text, names as given; the last of one name wins. Not to be changed."""
-        if self._text is None:
-            self._text = {name.decode("latin-1"): value.decode("latin-1") for name, value in self.fields}
-        return self._text
+        if self._text is not None:
+            return self._text
+        return {name.decode("latin-1"): value.decode("latin-1") for name, value in self.fields}
+
+    def keep(self) -> None:
+        """The head will come again: its text is kept."""
+        self._text = self.text
 
     def with_length(self, length: bytes, place: int) -> Head:
         """The head with another length of the body, which is the field at `place`."""
