@@ -1,4 +1,4 @@
-"""How soon a model answers that is compiled while it loads (`execution.aot`): by itself, and from kept code.
+"""How soon a model answers that compiles while it loads (`execution`: aot, compile), and from kept code.
 
     python bench/first_answer.py [--rounds 3]
 
@@ -34,6 +34,9 @@ WAYS = {
     "aot, nothing is kept": ("{aot: true}", False, False),
     "aot, empty cache": ("{aot: true}", True, False),
     "aot, filled cache": ("{aot: true}", True, True),
+    "compile, nothing is kept": ("{compile: true}", False, False),
+    "compile, empty cache": ("{compile: true}", True, False),
+    "compile, filled cache": ("{compile: true}", True, True),
 }
 COLUMNS = ("start to answer s", "kill to answer s", "load s")
 

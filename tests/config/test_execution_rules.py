@@ -7,7 +7,7 @@ import pytest
 from torchkeeper.config.execution_rules import KEYS
 from torchkeeper.config.model_config import parse_model_config
 from torchkeeper.config.model_settings import resolve
-from torchkeeper.wire.execution import AS_IT_IS, Execution
+from torchkeeper.wire.execution import AS_IT_IS, Compile, Execution
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,17 @@ from torchkeeper.wire.execution import AS_IT_IS, Execution
         ("{threads: 2}", Execution(threads=2)),
         ("{freeze: true}", Execution(freeze=True)),
         ("{aot: true, dtype: bfloat16}", Execution(aot=True, dtype="bfloat16")),
+        ("{compile: true}", Execution(compile=Compile())),
+        ("{compile: {}}", Execution(compile=Compile())),
+        ("{compile: false, aot: true}", Execution(aot=True)),
+        (
+            "{compile: {mode: max-autotune, dynamic: false}, dtype: bfloat16}",
+            Execution(compile=Compile("max-autotune", dynamic=False), dtype="bfloat16"),
+        ),
+        (
+            "{compile: {dynamic: null}, quantize: int8-dynamic}",
+            Execution(compile=Compile(), quantize="int8-dynamic"),
+        ),
         ("{freeze: false, dtype: float16}", Execution(dtype="float16")),
         ("{quantize: int8-dynamic}", Execution(quantize="int8-dynamic")),
         ("{hint: latency, warmup: [a/3.png]}", Execution(hint="latency", warmup=("a/3.png",))),
@@ -66,6 +77,32 @@ def test_without_the_section_a_model_runs_as_it_is() -> None:
             "{freeze: true, dtype: bfloat16}",
             "execution.freeze and execution.dtype are not possible together: only TorchScript is frozen, "
             "and only eager models' dtype is changed",
+        ),
+        *(
+            (
+                f"{{compile: {value}}}",
+                f"execution.compile: {shown} must be true, or a mapping of mode (default, reduce-overhead, "
+                "max-autotune or max-autotune-no-cudagraphs) and dynamic (true, false or null)",
+            )
+            for value, shown in (
+                ("inductor", "'inductor'"),
+                ("1", "1"),
+                ("null", "None"),
+                ("{mode: fast}", "{'mode': 'fast'}"),
+                ("{mode: null}", "{'mode': None}"),
+                ("{dynamic: 1}", "{'dynamic': 1}"),
+                ("{fullgraph: true}", "{'fullgraph': True}"),
+            )
+        ),
+        (
+            "{aot: true, compile: {}}",
+            "execution.aot and execution.compile are not possible together: either the model is exported and "
+            "compiled ahead, or compiled as it runs",
+        ),
+        (
+            "{freeze: true, compile: true}",
+            "execution.freeze and execution.compile are not possible together: only TorchScript is frozen, "
+            "and only eager models are compiled",
         ),
         ("{quantize: int4}", "execution.quantize: 'int4' must be int8-dynamic or int8-weight-only"),
         ("{freeze: 1}", "execution.freeze: 1 must be true or false"),

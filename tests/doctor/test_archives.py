@@ -405,10 +405,8 @@ def test_further_pickles_are_named(tmp_path: Path, weights: dict[str, bytes]) ->
         ("execution: {thread: 2}\n", [("config file", BROKEN)]),
         ("batchCost: bytes\nmaxBatchCost: 9\nbatchBy: shape\n", []),
         ("batchCost: bytes\n", [("config file", BROKEN)]),
-        *(
-            (f"execution: {{{key}: x}}\n", [("model-config.yaml execution", BROKEN)])
-            for key in features.EXECUTION
-        ),
+        ("execution: {compile: {mode: max-autotune, dynamic: false}}\n", []),
+        ("execution: {compile: x}\n", [("config file", BROKEN)]),
         ("parallelType: tp\n", [("model-config.yaml parallelType", BROKEN)]),
         ("parallelType: ''\n", []),
         *((f"{key}: 2\n", [(f"model-config.yaml {key}", IGNORED)]) for key in features.BELONGING),

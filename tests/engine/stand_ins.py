@@ -111,7 +111,7 @@ class Times(Meter):
         self.queued += queued
         self.totals += totals
 
-    def batch(self, size: int, handler: float, overhead: float) -> None:
+    def batch(self, size: int, handler: float, overhead: float, uncompiled: int = 0) -> None:
         self.overheads.append(overhead)
 
 

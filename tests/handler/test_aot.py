@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from torchkeeper.handler.aot import AheadOfTime, NotCompiled, _check_close
+from torchkeeper.handler.aot import AheadOfTime
+from torchkeeper.handler.compiling import NotCompiled
 from torchkeeper.handler.door import ModelDoor, NotRunnable
 
 
@@ -67,44 +68,3 @@ def test_a_door_needs_a_call_without_gradients(call: Callable[[Any], Any], why: 
     call(model)
     with pytest.raises(NotRunnable, match=why):
         door.compile_ahead()
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        (torch.tensor([1.0, float("nan")]), torch.tensor([1.0001, float("nan")])),
-        (torch.tensor([1.0]).bfloat16(), torch.tensor([1.03]).bfloat16()),
-        (torch.tensor([1, 2]), torch.tensor([1, 2])),
-        (torch.tensor([True]), torch.tensor([True])),
-        (torch.tensor([]), torch.tensor([])),
-    ],
-)
-def test_answers_that_agree(one: torch.Tensor, other: torch.Tensor) -> None:
-    _check_close(one, other)
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "why"),
-    [
-        (torch.tensor([1.0]), torch.tensor([1.1]), "a difference of 0.1"),
-        (torch.tensor([1.0]), torch.tensor([float("nan")]), "a difference of nan"),
-        (torch.tensor([1, 2]), torch.tensor([1, 3]), "other values of torch.int64"),
-        (torch.tensor([True]), torch.tensor([False]), "other values of torch.bool"),
-        (
-            torch.tensor([1.0]),
-            torch.tensor([1.0]).double(),
-            r"torch.float64, \(1,\) for torch.float32, \(1,\)",
-        ),
-        (torch.tensor([1.0]), torch.tensor([[1.0]]), r"torch.float32, \(1, 1\) for torch.float32, \(1,\)"),
-    ],
-)
-def test_answers_that_do_not(one: torch.Tensor, other: torch.Tensor, why: str) -> None:
-    with pytest.raises(ValueError, match=why):
-        _check_close(one, other)
-
-
-def test_answers_of_quantized_weights_may_differ_as_those_of_16_bits() -> None:
-    one, other = torch.tensor([1.0]), torch.tensor([1.03])
-    _check_close(one, other, 16)
-    with pytest.raises(ValueError, match=r"a difference of 0\.03"):
-        _check_close(one, other)

@@ -81,7 +81,8 @@ def test_a_request_and_its_batch(registry: Registry, instruments: Instruments) -
         "torchkeeper_batch_size_sum{m,1.0}": 2,
         "torchkeeper_batch_fill{m,1.0}": 0.5,
     }
-    meter.batch(4, 0.5, 0)
+    meter.batch(4, 0.5, 0, uncompiled=3)
+    assert shown(registry, "torchkeeper_uncompiled") == {"torchkeeper_uncompiled_calls{m,1.0}": 3}
     assert shown(registry, "torchkeeper_batch_fill") == {"torchkeeper_batch_fill{m,1.0}": 0.5 + 0.5 / 16}
 
 

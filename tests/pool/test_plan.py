@@ -32,6 +32,12 @@ def test_by_default_imports_are_shared_on_linux_and_nobody_asks_for_weights() ->
         ("pt2: {export: {aot_compile: true}}", False, ""),
         ("", True, "its workers have GPUs, and CUDA cannot be forked"),
         ("pt2: inductor", False, "pt2: what torch.compile makes is for one number of threads"),
+        (
+            "execution: {compile: {}}",
+            False,
+            "execution.compile: what torch.compile makes is for one number of threads",
+        ),
+        ("execution: {compile: false, aot: true}", False, ""),
         ("pt2: {compile: {enable: true}}", False, "pt2: "),
     ],
 )

@@ -32,9 +32,6 @@ from torchkeeper.wire import features
         ({"maxNumSequence": 4, "sequenceMaxIdleMSec": 10}, []),
         ({"continuousBatching": True, "sequenceBatching": True}, ["sequenceBatching", "continuousBatching"]),
         ({}, []),
-        *(({"execution": {key: None, "threads": 2}}, ["execution"]) for key in features.EXECUTION),
-        ({"execution": {"threads": 2}}, []),
-        ({"execution": ["aot"]}, []),
     ],
 )
 def test_what_a_file_asks_for(config: dict[str, Any], asking: list[str]) -> None:

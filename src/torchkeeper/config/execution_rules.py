@@ -15,7 +15,6 @@ import msgspec
 from torchkeeper.config.model_rules import Rule, boolean, choice, never, whole
 from torchkeeper.wire.advice import nearest
 from torchkeeper.wire.execution import Execution
-from torchkeeper.wire.features import EXECUTION
 
 #: The section's name.
 SECTION = "execution"
@@ -35,6 +34,23 @@ def _is_inside(path: PurePosixPath) -> bool:
     return not path.is_absolute() and ".." not in path.parts
 
 
+#: Modes of torch.compile; `reduce-overhead` and the graphs of `max-autotune` are for GPUs.
+_MODES = choice("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+
+
+def _is_compile(value: object) -> bool:
+    return isinstance(value, bool) or (
+        isinstance(value, dict)
+        and value.keys() <= {"mode", "dynamic"}
+        and _MODES.fits(value.get("mode", "default"))
+        and (value.get("dynamic") is None or isinstance(value["dynamic"], bool))
+    )
+
+
+def _compile(value: Any) -> dict[str, Any] | None:
+    return ({} if value is True else value) if value is not False else None
+
+
 #: Key of the section to what its value must be.
 RULES: Mapping[str, Rule[Any]] = {
     "threads": whole(1, _MOST_THREADS, " of threads"),
@@ -43,6 +59,12 @@ RULES: Mapping[str, Rule[Any]] = {
     "quantize": choice("int8-dynamic", "int8-weight-only"),
     "freeze": boolean,
     "aot": boolean,
+    "compile": Rule(
+        f"true, or a mapping of mode ({_MODES.wanted}) and dynamic (true, false or null)",
+        _is_compile,
+        never,
+        plain=_compile,
+    ),
     "hint": choice("latency", "throughput"),
     "warmup": Rule("a list of files of the archive, by their names in it", _are_inside, never, plain=tuple),
 }
@@ -50,26 +72,29 @@ RULES: Mapping[str, Rule[Any]] = {
 _CLASHES = (
     ("freeze", "memoryFormat", "only TorchScript is frozen, and only eager models' layout is changed"),
     ("freeze", "aot", "only TorchScript is frozen, and only eager models are compiled"),
+    ("freeze", "compile", "only TorchScript is frozen, and only eager models are compiled"),
+    ("aot", "compile", "either the model is exported and compiled ahead, or compiled as it runs"),
     ("freeze", "quantize", "only TorchScript is frozen, and only eager models are quantized"),
     ("freeze", "dtype", "only TorchScript is frozen, and only eager models' dtype is changed"),
 )
 _FOR_ITS_THREADS = "what torch.compile makes is for one number of threads, which forks would make anew"
-#: What is built, and what is refused as missing.
-KEYS = (*RULES, *EXECUTION)
+KEYS = tuple(RULES)
+#: Values by which a key asks for nothing; an empty mapping asks for what holds by itself.
+_NOTHING = (None, False)
 
 
 def why_not(found: object) -> str | None:
-    """What is wrong with a section, naming the key; None: nothing. What is not built counts as right here."""
+    """What is wrong with a section, naming the key; None: nothing."""
     if not isinstance(found, dict):
         return f"{SECTION}: {_shown(found)} must be a mapping of {', '.join(KEYS)}"
     for key, value in found.items():
         name = f"{SECTION}.{key}"
         if key not in KEYS:
             return f"{name} is no key of it{nearest(str(key), KEYS)}; there are {', '.join(KEYS)}"
-        if key in RULES and not RULES[key].fits(value):
+        if not RULES[key].fits(value):
             return f"{name}: {_shown(value)} must be {RULES[key].wanted}"
     for one, other, why in _CLASHES:
-        if found.get(one) and found.get(other):
+        if found.get(one) not in _NOTHING and found.get(other) not in _NOTHING:
             return f"{SECTION}.{one} and {SECTION}.{other} are not possible together: {why}"
     return None
 
@@ -82,8 +107,7 @@ def clash(config: Mapping[object, Any]) -> str | None:
 
 
 def _plain(found: dict[str, Any]) -> Execution:
-    kept = {key: RULES[key].plain(value) for key, value in found.items() if key in RULES}
-    return msgspec.convert(kept, Execution)
+    return msgspec.convert({key: RULES[key].plain(value) for key, value in found.items()}, Execution)
 
 
 def _shown(value: object) -> str:
@@ -105,4 +129,7 @@ def loads_apart(config: Mapping[str, Any]) -> str:
     pt2 = config.get("pt2")
     if pt2 and not (isinstance(pt2, Mapping) and "export" in pt2 and "compile" not in pt2):
         return f"pt2: {_FOR_ITS_THREADS}"
+    section = config.get(SECTION)
+    if isinstance(section, Mapping) and section.get("compile") not in _NOTHING:
+        return f"{SECTION}.compile: {_FOR_ITS_THREADS}"
     return ""

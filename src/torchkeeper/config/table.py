@@ -152,8 +152,8 @@ class Configured:
     compile_cache: Path | None = key(
         form.path,
         "",
-        "folder that keeps what `execution.aot` compiles, of mode 0700; empty: torchkeeper/compiled in "
-        "$XDG_CACHE_HOME or ~/.cache; off: nothing is kept",
+        "folder that keeps what `execution.aot` and `execution.compile` compile, of mode 0700; empty: "
+        "torchkeeper/compiled in $XDG_CACHE_HOME or ~/.cache; off: nothing is kept",
         own=True,
     )
     number_of_gpu: int | None = key(

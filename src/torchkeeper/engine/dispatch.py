@@ -373,13 +373,13 @@ class Dispatcher:
         now = time.monotonic()
         told = hands.batches[0].told(message.replies, raw, whole=True)
         batch = hands.finish(now)
-        done = Done(hands.worker.worker_id, len(batch.entries), message.seconds, batch.entries[0].lane)
-        self._observe(done, now)
-        self._tempo.took(len(batch.entries), now - batch.begun, now)
-        self._crew.finished(hands.worker, len(batch.entries), message.too_large)
-        meter = self._meter
-        streamed = False
-        meter.batch(len(batch.entries), message.seconds, max(now - batch.begun - message.seconds, 0.0))
+        size = len(batch.entries)
+        self._observe(Done(hands.worker.worker_id, size, message.seconds, batch.entries[0].lane), now)
+        self._tempo.took(size, now - batch.begun, now)
+        self._crew.finished(hands.worker, size, message.too_large)
+        hands.worker.uncompiled += message.uncompiled
+        meter, streamed = self._meter, False
+        meter.batch(size, message.seconds, max(now - batch.begun - message.seconds, 0.0), message.uncompiled)
         arrived: tuple[list[float], list[float]] = ([], [])  # without and with a version in their URLs
         for entry, outcome in told:
             if isinstance(outcome, Reply):

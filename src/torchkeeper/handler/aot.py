@@ -9,12 +9,10 @@ Compiled code is made for calls like the one that it was compiled from: others g
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ import torch.export
 from torch.utils import _pytree as pytree
 
 from torchkeeper.handler.compile_cache import CompileCache
+from torchkeeper.handler.compiling import NotCompiled, check_same, workshop
 from torchkeeper.handler.exported import read_pt2
 from torchkeeper.handler.safe_text import first_sentence
 from torchkeeper.handler.served_model import ServedModel
@@ -30,16 +29,8 @@ from torchkeeper.machine.scratch import folder_for_a_while
 
 logger = logging.getLogger(__name__)
 
-#: Where the compiler keeps what it writes; without it that is a folder which all users share.
-_WORKSHOP = "TORCHINDUCTOR_CACHE_DIR"
 #: Types whose values are compared.
 _PLAIN = (bool, int, float, str, bytes, torch.dtype, torch.device)
-#: How far answers may be from those of the uncompiled model, by the bits of their dtype.
-_TOLERANCES = {16: (5e-2, 5e-2), 32: (1e-3, 1e-4), 64: (1e-5, 1e-6)}
-
-
-class NotCompiled(RuntimeError):
-    """The model cannot be compiled; the message says why."""
 
 
 class AheadOfTime:
@@ -75,7 +66,7 @@ class AheadOfTime:
             plain = _TensorsOnly(uncompiled, flat, self._form)
 
             def build() -> tuple[ServedModel, Path]:
-                with _workshop(folder / "workshop"):
+                with workshop(folder / "workshop"):
                     package = _compiled(_exported(plain, tensors, self._open), folder)
                     return _loaded(package, plain, tensors), package
 
@@ -120,20 +111,6 @@ class AheadOfTime:
 def _equal(one: Any, other: Any) -> bool:
     """Whether an option is that of the samples; objects other than plain values are only themselves."""
     return one is other or (type(one) is type(other) and isinstance(one, _PLAIN) and one == other)
-
-
-@contextmanager
-def _workshop(folder: Path) -> Iterator[None]:
-    """Where torch's compiler writes meanwhile, here and in processes begun here."""
-    before = os.environ.get(_WORKSHOP)
-    os.environ[_WORKSHOP] = str(folder)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[_WORKSHOP]
-        else:
-            os.environ[_WORKSHOP] = before
 
 
 def _rows(value: torch.Tensor) -> int | None:
@@ -233,33 +210,13 @@ def _loaded(package: Path, model: _TensorsOnly, tensors: Sequence[torch.Tensor])
 
 def _check_same(model: _TensorsOnly, compiled: ServedModel, tensors: Sequence[torch.Tensor]) -> None:
     with torch.inference_mode():
-        expected = pytree.tree_leaves(model(*tensors))
-        most = 16 if _is_quantized(model) else 64
+        expected = model(*tensors)
         try:
-            for one, other in zip(expected, pytree.tree_leaves(compiled(*tensors)), strict=True):
-                _check_close(one, other, most)
+            found = compiled(*tensors)
         except Exception as error:
             why = first_sentence(error)
             raise NotCompiled(f"compiled it computes something else for the samples: {why}") from error
-
-
-def _is_quantized(model: torch.nn.Module) -> bool:
-    """Whether weights are of a class of their own: they round, and in another order they round otherwise."""
-    return any(type(weight) not in (torch.Tensor, torch.nn.Parameter) for weight in model.parameters())
-
-
-def _check_close(one: torch.Tensor, other: torch.Tensor, most: int = 64) -> None:
-    """Refuses answers that differ by more than numbers of their bits do, or of `most` bits."""
-    # torch.testing, which does the same, imports most of torch.distributed for it: a second of each start.
-    if (one.dtype, one.shape) != (other.dtype, other.shape):
-        raise ValueError(f"{other.dtype}, {tuple(other.shape)} for {one.dtype}, {tuple(one.shape)}")
-    if not (one.is_floating_point() or one.is_complex()):
-        if not torch.equal(one, other):
-            raise ValueError(f"other values of {one.dtype}")
-        return
-    relative, absolute = _TOLERANCES.get(min(one.dtype.itemsize * 8, most), (0.0, 0.0))
-    if not torch.allclose(other, one, rtol=relative, atol=absolute, equal_nan=True):
-        raise ValueError(f"a difference of {(other - one).abs().max().item():.3g}")
+        check_same(model, expected, found)
 
 
 def main() -> None:

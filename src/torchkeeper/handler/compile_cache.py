@@ -37,7 +37,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_PACKAGE, _DIGEST = "package.pt2", "package.pt2.sha256"
+#: The end of the name of the file beside what is kept, with its digest.
+_DIGEST = ".sha256"
 #: Seconds after which what nobody has read is removed, when something else is kept.
 _UNUSED = 30 * 24 * 3600.0
 #: What this module writes: entries, their locks, and what becomes entries. All else in the folder is others'.
@@ -93,7 +94,11 @@ class CompileCache:
         return digest.hexdigest()
 
     def obtained(
-        self, key: str | None, read: Callable[[Path], T | None], build: Callable[[], tuple[T, Path]]
+        self,
+        key: str | None,
+        read: Callable[[Path], T | None],
+        build: Callable[[], tuple[T, Path]],
+        name: str = "package.pt2",
     ) -> T:
         """What is kept under a key; compiled and kept, where it is not there or cannot be used.
 
@@ -103,23 +108,25 @@ class CompileCache:
             key: as `key` says.
             read: makes what is wanted of a package's file; None: the file is of no use.
             build: makes it anew, with the file that is to be kept.
+            name: that file's in the cache.
         """
         if key is None:
             return build()[0]
         with ExitStack() as stack:
             try:
                 place = stack.enter_context(own_folder(self._folder))
-                if (found := _read(place / key, read)) is not None:
+                kept = place / key / name
+                if (found := _read(kept, read)) is not None:
                     return found
                 stack.enter_context(_locked(place / f"{key}.lock"))
-                if (found := _read(place / key, read)) is not None:
+                if (found := _read(kept, read)) is not None:
                     return found
             except OSError as error:
                 logger.warning("Compiled code is not kept, this worker compiles for itself: %s", error)
                 return build()[0]
             made, package = build()
             try:
-                _keep(package, place / key)
+                _keep(package, kept)
                 _forget_unused(place)
             except OSError as error:
                 logger.warning("Compiled code is not kept: %s", error)
@@ -129,13 +136,13 @@ class CompileCache:
 # --- what lies in the folder -----------------------------------------------------------------------------
 
 
-def _read(entry: Path, read: Callable[[Path], T | None]) -> T | None:
+def _read(package: Path, read: Callable[[Path], T | None]) -> T | None:
     """What is made of an entry; None where there is none that can be used, and what is there says so."""
-    package = entry / _PACKAGE
+    entry = package.parent
     try:
         with package.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found.encode() != (entry / _DIGEST).read_bytes():
+        if found.encode() != _digest(package).read_bytes():
             logger.warning("Compiled code that was kept is damaged, and is made anew: %s", entry.name)
             return None
         with contextlib.suppress(OSError):  # a folder that came with an image may be for reading alone
@@ -156,12 +163,18 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _keep(package: Path, entry: Path) -> None:
+def _digest(package: Path) -> Path:
+    return package.with_name(package.name + _DIGEST)
+
+
+def _keep(made: Path, package: Path) -> None:
+    entry = package.parent
     scratch = new_folder(f".{entry.name}-", entry.parent)
     try:
-        shutil.copyfile(package, scratch / _PACKAGE)
-        with (scratch / _PACKAGE).open("rb") as file:
-            (scratch / _DIGEST).write_text(hashlib.file_digest(file, "sha256").hexdigest())
+        copy = scratch / package.name
+        shutil.copyfile(made, copy)
+        with copy.open("rb") as file:
+            _digest(copy).write_text(hashlib.file_digest(file, "sha256").hexdigest())
         shutil.rmtree(entry, ignore_errors=True)
         scratch.rename(entry)
     except OSError:

@@ -16,8 +16,10 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from torchkeeper.handler.aot import AheadOfTime, NotCompiled
+from torchkeeper.handler.aot import AheadOfTime
 from torchkeeper.handler.compile_cache import CompileCache
+from torchkeeper.handler.compiling import NotCompiled
+from torchkeeper.handler.just_in_time import JustInTime
 from torchkeeper.handler.likeness import Likeness
 from torchkeeper.handler.safe_text import first_sentence
 
@@ -26,6 +28,8 @@ logger = logging.getLogger(__name__)
 Cast = Callable[[torch.Tensor], torch.Tensor]
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
+#: Values of a call that are shown as they are.
+_PLAIN = (bool, int, float, str, type(None))
 _CHANGED = (
     "the model's weights were changed after it was loaded, and its `execution` works on a copy of them: "
     "change them in initialize, or leave execution out"
@@ -118,7 +122,7 @@ class ModelDoor:
             raise NotRunnable(f"torch cannot freeze it ({first_sentence(error, 200)})") from error
 
     def record(self) -> None:
-        """Keeps the last call of the variant, for `compile_ahead`; makes a variant if there is none."""
+        """Keeps the last call of the variant, to compile from it; makes a variant if there is none."""
         if self.variant is None:
             self.convert(_as_it_is, _as_it_is)
         self._recording = True
@@ -129,25 +133,48 @@ class ModelDoor:
         Raises:
             NotRunnable: that is not possible, or there was no such call.
         """
-        if self._recorded is None:
-            raise NotRunnable("no sample came through the handler's model without gradients")
-        weights = {tensor.device.type for tensor in self.model.parameters()} - {"cpu"}
-        if weights:
-            raise NotRunnable(f"the model is on {weights.pop()}, and only the CPU's are compiled so")
         # Tensors that were made in inference mode have no place in a program.
-        args, kwargs = pytree.tree_map(_cloned, self._recorded)
-        self._recording, self._recorded = False, None
+        args, kwargs = pytree.tree_map(_cloned, self._taken())
         assert self.variant is not None
         try:
             self.variant = AheadOfTime(self.variant, args, kwargs, cache)
         except NotCompiled as error:
             raise NotRunnable(str(error)) from error
 
+    def compile_running(self, mode: str, dynamic: bool | None) -> tuple[JustInTime, object]:
+        """Has its next calls compile the variant; gives that, and what is to be known of the one recorded.
+
+        Args:
+            mode, dynamic: as torch.compile takes them.
+
+        Raises:
+            NotRunnable: that is not possible, or there was no such call.
+        """
+        call = pytree.tree_map(_shown, self._taken())
+        assert isinstance(self.variant, torch.nn.Module)
+        self.variant = JustInTime(self.variant, mode, dynamic)
+        return self.variant, call
+
+    def _taken(self) -> tuple[Any, Any]:
+        """The call that was recorded; no other one is from now on."""
+        if self._recorded is None:
+            raise NotRunnable("no sample came through the handler's model without gradients")
+        weights = {tensor.device.type for tensor in self.model.parameters()} - {"cpu"}
+        if weights:
+            raise NotRunnable(f"the model is on {weights.pop()}, and only the CPU's are compiled so")
+        recorded, self._recording, self._recorded = self._recorded, False, None
+        return recorded
+
     @property
     def used(self) -> bool:
         """Whether the variant has answered a call, and if it is compiled, as compiled."""
-        compiled = self.variant.served > 0 if isinstance(self.variant, AheadOfTime) else True
+        compiled = self.variant.served > 0 if isinstance(self.variant, AheadOfTime | JustInTime) else True
         return self.served > 0 and compiled
+
+    @property
+    def uncompiled(self) -> int:
+        """Calls that a compiled variant has answered, but not as compiled."""
+        return self.variant.others if isinstance(self.variant, AheadOfTime | JustInTime) else 0
 
     def open(self, *, lenient: bool = False) -> None:
         """Puts it into the model's `forward`; from now on weights must not change.
@@ -266,6 +293,12 @@ def _as_it_is(tensor: torch.Tensor) -> torch.Tensor:
 
 def _cloned(value: Any) -> Any:
     return value.clone() if isinstance(value, torch.Tensor) else value
+
+
+def _shown(value: Any) -> object:
+    if isinstance(value, torch.Tensor):
+        return value.dtype, tuple(value.shape), value.stride()
+    return value if isinstance(value, _PLAIN) else type(value).__qualname__
 
 
 def _is_of(value: Any, dtype: torch.dtype) -> bool:

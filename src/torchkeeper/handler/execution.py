@@ -7,6 +7,7 @@ reason.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,12 +17,14 @@ from typing import Any
 import torch
 
 from torchkeeper.handler.compile_cache import CompileCache
+from torchkeeper.handler.compiling import NotCompiled
 from torchkeeper.handler.context import Context
 from torchkeeper.handler.door import ModelDoor, NotRunnable
+from torchkeeper.handler.just_in_time import JustInTime, warmed
 from torchkeeper.handler.quantize import NotQuantized, quantizer
 from torchkeeper.handler.safe_text import first_sentence
 from torchkeeper.machine.hardware import processor_features
-from torchkeeper.wire.execution import Execution
+from torchkeeper.wire.execution import Compile, Execution
 
 logger = logging.getLogger(__name__)
 
@@ -54,22 +57,48 @@ class Applied:
 
     said: dict[str, Any]
     doors: Sequence[ModelDoor]
-    #: Whether `complete` is to be called once a sample was answered.
-    waits: bool = False
+    #: The key that needs a sample, which is to be answered before `warmed_by`; "": none does.
+    waits: str = ""
     #: Where compiled code is kept; None: nowhere.
     cache: CompileCache | None = None
+    #: The largest batch that it warms up with.
+    batch_size: int = 1
+    #: How it is compiled by its calls; None: it is not.
+    running: Compile | None = None
 
-    def complete(self) -> None:
-        """Compiles from the sample that was answered.
+    def warmed_by(self, warm: Callable[[], None]) -> None:
+        """Warms up; compiles before that, from the sample that was answered, or meanwhile.
 
         Raises:
             NotRunnable: the model or the machine cannot do it.
+            Exception: whatever `warm` raises.
         """
         try:
-            for door in self.doors:
+            if self.running is not None:
+                self._warm_compiling(self.running, warm)
+                return
+            for door in self.doors if self.waits else ():
                 door.compile_ahead(self.cache)
-        except NotRunnable as error:
-            raise NotRunnable(f"execution.aot: true is not possible: {error}") from error
+        except (NotRunnable, NotCompiled) as error:
+            raise NotRunnable(f"execution.{self.waits} is not possible: {error}") from error
+        warm()
+
+    def _warm_compiling(self, wanted: Compile, warm: Callable[[], None]) -> None:
+        models: list[JustInTime] = []
+        keys: list[str | None] = []
+        for door in self.doors:
+            model, call = door.compile_running(wanted.mode, wanted.dynamic)
+            about = wanted.mode, wanted.dynamic, self.batch_size, call
+            keys.append(self.cache.key(model.uncompiled, about) if self.cache else None)
+            models.append(model)
+        known = [key for key in keys if key is not None]
+        key = hashlib.sha256("".join(known).encode()).hexdigest() if len(known) == len(keys) else None
+        warmed(models, warm, self.cache, key)
+
+    @property
+    def uncompiled(self) -> int:
+        """Calls of compiled models that ran uncompiled so far."""
+        return sum(door.uncompiled for door in self.doors)
 
     def check_used(self) -> None:
         """Makes sure that samples have come through; called once they were answered.
@@ -116,7 +145,9 @@ def apply(wanted: Execution, handler: Any, context: Context) -> Applied:
             raise NotRunnable(f"execution.{key}: {value} is not possible: {error}") from error
     for door in doors:
         door.open()
-    return Applied(said, doors, wanted.aot, _cache(context))
+    waits = "aot" if wanted.aot else "compile" if wanted.compile else ""
+    batch_size = int(context.system_properties["batch_size"] or 1)
+    return Applied(said, doors, waits, _cache(context), batch_size, wanted.compile)
 
 
 def wish(wanted: Execution, handler: Any, context: Context) -> dict[str, Any]:
@@ -232,6 +263,12 @@ def _aot(wanted: bool, doors: Sequence[ModelDoor]) -> bool:
     return wanted
 
 
+def _compile(wanted: Compile, doors: Sequence[ModelDoor]) -> dict[str, Any]:
+    for door in doors:
+        door.record()
+    return {"mode": wanted.mode, "dynamic": wanted.dynamic}
+
+
 def _check_dtype(name: str, model: torch.nn.Module, features: frozenset[str] | None) -> None:
     """Refuses what gains nothing: no weights of float32, or no instructions of the processor for it."""
     weights = [weight for weight in model.parameters() if weight.dtype == torch.float32]
@@ -251,4 +288,5 @@ VARIANTS: tuple[tuple[str, str, Callable[[Any, Sequence[ModelDoor]], Any]], ...]
     ("quantize", "quantize", _quantize),
     ("freeze", "freeze", _freeze),
     ("aot", "aot", _aot),
+    ("compile", "compile", _compile),
 )

@@ -94,6 +94,11 @@ OWN: tuple[tuple[Declared, str, tuple[float, ...]], ...] = (
         (),
     ),
     (
+        Declared("torchkeeper_uncompiled_calls", "counter", "count", _VERSION),
+        "Calls of models compiled by execution.aot or execution.compile that ran uncompiled",
+        (),
+    ),
+    (
         Declared("torchkeeper_requests", "counter", "count", ("event",)),
         "Requests of all APIs: accepted = answered + refused + failed + gone, when idle",
         (),
@@ -134,8 +139,12 @@ class Meter:
     def streamed(self) -> None:
         """What was last answered had been sent in parts, its status long before."""
 
-    def batch(self, size: int, handler: float, overhead: float) -> None:
-        """A batch came back; seconds that the handler took, and that the worker took beyond it."""
+    def batch(self, size: int, handler: float, overhead: float, uncompiled: int = 0) -> None:
+        """A batch came back; seconds that the handler took, and that the worker took beyond it.
+
+        Args:
+            uncompiled: calls of a compiled model that ran uncompiled.
+        """
 
     def loaded(self, worker: str, seconds: float) -> None:
         """A worker has loaded the model."""
@@ -267,6 +276,7 @@ class VersionMeter(Meter):
         self._batch_size = own("torchkeeper_batch_size").update
         self._batch_fill = own("torchkeeper_batch_fill").update
         self._restarts = own("torchkeeper_worker_restarts").update
+        self._uncompiled = own("torchkeeper_uncompiled_calls").update
         self._queue_time = instruments.bind("QueueTime")
         self._thread_time = instruments.bind("WorkerThreadTime").update
         #: For requests without and with a version in their URL: TorchServe labels the former `default`.
@@ -290,8 +300,10 @@ class VersionMeter(Meter):
         """What was last answered had been sent in parts, its status long before."""
         self._instruments.changed()
 
-    def batch(self, size: int, handler: float, overhead: float) -> None:
+    def batch(self, size: int, handler: float, overhead: float, uncompiled: int = 0) -> None:
         """A batch came back; seconds that the handler took, and that the worker took beyond it."""
+        if uncompiled:
+            self._uncompiled(float(uncompiled))
         self._batch_size(size)
         self._handler_seconds(handler)
         self._thread_time(float(int(overhead * 1000)))

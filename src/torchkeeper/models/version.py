@@ -25,6 +25,9 @@ from torchkeeper.wire.messages import ModelSpec, Signature, Together
 
 logger = logging.getLogger(__name__)
 
+#: Keys of `execution` that compile: what is unlike their samples runs uncompiled.
+_COMPILED = {"aot", "compile"}
+
 
 @dataclass(frozen=True)
 class About:
@@ -117,6 +120,9 @@ class ModelVersion:
     def execution(self) -> dict[str, Any]:
         """How its workers run the model, as far as its model-config.yaml says it; empty before they do."""
         applied = next((worker.execution for worker in self.pool.workers if worker.execution), {})
+        if applied.keys() & _COMPILED:
+            calls = sum(worker.uncompiled for worker in self.pool.workers)
+            applied = {**applied, "uncompiledCalls": calls}
         wanted = self.about.config.execution
         return {**applied, "hint": self._chosen(wanted.hint)} if wanted and wanted.hint else applied
 

@@ -120,6 +120,8 @@ class Worker:
         self.confinement: Confinement | None = None
         #: What its process has applied of the model's `execution`.
         self.execution: dict[str, Any] = {}
+        #: Calls of compiled models that its process has answered uncompiled.
+        self.uncompiled = 0
         #: How many requests its process has found that batches may have, where it was told to find that out.
         self.together: Together | None = None
         self.ended = asyncio.Event()

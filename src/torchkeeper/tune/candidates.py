@@ -13,7 +13,7 @@ import msgspec
 from torchkeeper.config.model_rules import BATCH_POLICIES
 from torchkeeper.config.model_settings import ModelSettings
 from torchkeeper.tune.cost import BatchCost
-from torchkeeper.wire.execution import AS_IT_IS, Execution
+from torchkeeper.wire.execution import AS_IT_IS, Compile, Execution
 
 #: Batch sizes that are tried at first.
 BATCHES = (1, 4, 16, 64)
@@ -23,7 +23,12 @@ DELAYS = (1, 5)
 POLICIES = BATCH_POLICIES
 DEFAULT_POLICY = ModelSettings().batch_policy
 #: Variants whose workers compile while they load.
-_COMPILED = ("aot",)
+_COMPILED = ("aot", "compile")
+#: Those, in the order in which they are tried.
+_COMPILING = (
+    *(Execution(aot=True), Execution(aot=True, dtype="bfloat16")),
+    *(Execution(compile=Compile()), Execution(compile=Compile(), dtype="bfloat16")),
+)
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +75,7 @@ def variant_name(execution: Execution) -> str:
         *([execution.dtype] if execution.dtype else []),
         *([execution.memory_format] if execution.memory_format else []),
         *(["compiled (aot)"] if execution.aot else []),
+        *(["compiled (torch.compile)"] if execution.compile else []),
     ]
     return " + ".join(parts) or "eager"
 
@@ -90,7 +96,7 @@ def variants(*, scripted: bool | None, samples_fit: bool) -> tuple[Execution, ..
         Execution(memory_format="channels_last"),
         Execution(dtype="bfloat16"),
         Execution(memory_format="channels_last", dtype="bfloat16"),
-        *((Execution(aot=True), Execution(aot=True, dtype="bfloat16")) if samples_fit else ()),
+        *(_COMPILING if samples_fit else ()),
     )
     frozen = (Execution(freeze=True),)
     return (AS_IT_IS, *(() if scripted is False else frozen), *(() if scripted else eager))
@@ -177,5 +183,6 @@ def plainer(candidate: Candidate) -> dict[str, Candidate]:
         "dtype": replace(candidate, execution=replace(execution, dtype="")),
         "freeze": replace(candidate, execution=replace(execution, freeze=False)),
         "aot": replace(candidate, execution=replace(execution, aot=False)),
+        "compile": replace(candidate, execution=replace(execution, compile=None)),
     }
     return {key: one for key, one in found.items() if one != candidate}

@@ -145,6 +145,8 @@ class Search:
                 return True
         if not is_compiled(execution):
             return False
+        if execution.compile and not self._refused(Execution(aot=True)):
+            return True  # what can be exported is as fast so, and starts sooner
         plain = self.results.cost_of(Execution(threads=1))
         why = None if plain is None or plain.cost is None else worth_compiling(plain.cost, 16, _FLOOR)
         if self.budget.seconds < _PATIENT:

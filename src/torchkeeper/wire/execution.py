@@ -8,6 +8,14 @@ from __future__ import annotations
 import msgspec
 
 
+class Compile(msgspec.Struct, frozen=True, rename="camel"):
+    """How torch.compile is called; the names are its own."""
+
+    mode: str = "default"
+    #: Whether sizes stay open; None: torch finds out which.
+    dynamic: bool | None = None
+
+
 class Execution(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """Variants of execution; the fields' names in files are `threads`, `memoryFormat` and so on."""
 
@@ -23,6 +31,8 @@ class Execution(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
     freeze: bool = False
     #: Whether it is compiled ahead of time, from a sample.
     aot: bool = False
+    #: How it is compiled by torch.compile while it warms up; None: it is not.
+    compile: Compile | None = None
     #: "latency" or "throughput": what the number of workers is chosen for; "" for neither.
     hint: str = ""
     #: Files of the archive with which a worker warms up; none: those of its folder `warmup`.

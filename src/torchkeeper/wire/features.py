@@ -41,7 +41,6 @@ GPUS = Feature("workers with several GPUs", "leave parallelLevel out: each worke
 WORKFLOWS = Feature("workflows", "register the models one by one, and call one after the other")
 INTEL = Feature("the Intel extension for GPUs", "models run as their handlers place them")
 DEBUG = Feature("debug mode", "log_level=debug says more")
-COMPILE = Feature("torch.compile of the section execution", "`pt2: {compile: {enable: true}}` compiles")
 CPP = Feature("the C++ back end", "archive with --runtime python and a Python handler", coming=False)
 TENSORRT_LLM = Feature("TensorRT-LLM's engine", "trtllm-serve runs it as a server of its own", coming=False)
 VLLM = Feature("vLLM's engine", "vllm serve runs it as a server of its own", coming=False)
@@ -52,10 +51,6 @@ KEYS: Mapping[str, Feature] = {
     "sequenceBatching": SEQUENCES,
     "continuousBatching": CONTINUOUS,
     "asyncCommunication": ASYNCHRONOUS,
-}
-#: Keys of its section `execution` that ask for something, whatever they say.
-EXECUTION: Mapping[str, Feature] = {
-    "compile": COMPILE,
 }
 #: Values of its key `parallelType`; whatever the case of their letters.
 PARALLEL_TYPES: Mapping[str, Feature] = {"pp": PROCESSES, "tp": PROCESSES, "pptp": PROCESSES}
@@ -98,15 +93,7 @@ def missing_in_config(config: Mapping[str, Any]) -> tuple[Missing, ...]:
         found.append(("parallelType", PARALLEL_TYPES[kind]))
     elif kind == "custom" and parallel_level(config) > 1:
         found.append(("parallelType", GPUS))
-    missing = [Missing(key, feature.asked_by(_said(key, config[key]))) for key, feature in found]
-    section = config.get("execution")
-    if isinstance(section, dict):
-        asked = [(key, feature) for key, feature in EXECUTION.items() if key in section]
-        missing += [
-            Missing("execution", feature.asked_by(f"execution.{key} in model-config.yaml"))
-            for key, feature in asked
-        ]
-    return tuple(missing)
+    return tuple(Missing(key, feature.asked_by(_said(key, config[key]))) for key, feature in found)
 
 
 def missing_handler(name: str) -> Missing | None:

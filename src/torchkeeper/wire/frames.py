@@ -163,6 +163,8 @@ class Replies(_Message, frozen=True, array_like=True, tag=13):
     #: The least number of its requests that took more memory together than there was; 0: none did. 1 says
     #: nothing of more of them.
     too_large: int = 0
+    #: Calls of compiled models that ran uncompiled meanwhile.
+    uncompiled: int = 0
 
 
 # --- front to templates and back --------------------------------------------------------------------------
@@ -308,10 +310,11 @@ def encode_replies(
     samples: Sequence[Sample],
     seconds: float,
     too_large: int = 0,
+    uncompiled: int = 0,
 ) -> bytes:
     """The frame that answers a batch; None stands for a request that was cancelled before the start."""
     heads, bodies = _heads(outcomes)
-    return _checked(encode(Replies(batch_id, heads, tuple(samples), seconds, too_large), bodies))
+    return _checked(encode(Replies(batch_id, heads, tuple(samples), seconds, too_large, uncompiled), bodies))
 
 
 def encode_parts(batch_id: int, parts: Sequence[Outcome]) -> bytes:

@@ -187,14 +187,22 @@ def _warm(service: Service, spec: ModelSpec, applied: Any, context: Context) -> 
     """
     given = samples(spec.execution, Path(spec.model_dir), needed=spec.auto_batches)
     if applied is not None and applied.waits:
-        rehearse(service, given, spec.batch_size)
-        applied.complete()
+        rehearse(service, given, spec.batch_size, applied.waits)
     begin, most = time.perf_counter(), spec.batch_size
-    if spec.auto_batches:
-        service.together = find_together(service, given, most)
+
+    def run() -> None:
+        if spec.auto_batches:
+            service.together = find_together(service, given, most)
+        elif given:
+            warm(service, given, most)
+
+    if applied is None:
+        run()
+    else:
+        applied.warmed_by(run)
+        service.watch_uncompiled(lambda: applied.uncompiled)
+    if service.together is not None:
         most = service.together.most
-    elif given:
-        warm(service, given, most)
     if given:
         seconds = round(time.perf_counter() - begin, 3)
         said = {"samples": len(given), "batches": sizes_to(most), "seconds": seconds}

@@ -194,7 +194,9 @@ def _answer(channel: Channel, service: Service, batch: Batch, raw: bytes) -> Non
         outcomes = _outcomes(channel, service, batch, raw)
         samples = service.drain()
         seconds = time.perf_counter() - begin
-        frame = encode_replies(batch.batch_id, outcomes, samples, seconds, service.too_large)
+        frame = encode_replies(
+            batch.batch_id, outcomes, samples, seconds, service.too_large, service.uncompiled()
+        )
     except SystemExit:
         raise
     except BaseException as error:  # noqa: BLE001 - a batch must not cost the worker

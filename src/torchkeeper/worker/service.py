@@ -84,6 +84,8 @@ class Service:
         self.together: Together | None = None
         #: Sizes of the parts of a batch for which the memory did not suffice.
         self._too_large: list[int] = []
+        self._uncompiled: Callable[[], int] = int
+        self._uncompiled_told = 0
 
     @property
     def signature(self) -> Signature | None:
@@ -100,6 +102,15 @@ class Service:
         """A time in which what the handler records is forgotten."""
         metrics: Recorder = self._context.metrics
         return metrics.forgetting()
+
+    def watch_uncompiled(self, total: Callable[[], int]) -> None:
+        """Names what counts the calls of compiled models that ran uncompiled; those so far are nobody's."""
+        self._uncompiled, self._uncompiled_told = total, total()
+
+    def uncompiled(self) -> int:
+        """Calls of compiled models that ran uncompiled since this was asked last."""
+        before, self._uncompiled_told = self._uncompiled_told, self._uncompiled()
+        return self._uncompiled_told - before
 
     def predict(self, inputs: Sequence[Input], outbox: Outbox) -> list[Reply | Failure]:
         """The handler's answers to a batch (one kind, one envelope), one per input and in their order.

@@ -83,16 +83,19 @@ def warm(service: Service, given: Sequence[SampleFile], batch_size: int) -> None
             answered(service, tuple(itertools.islice(itertools.cycle(given), size)))
 
 
-def rehearse(service: Service, given: Sequence[SampleFile], batch_size: int) -> None:
+def rehearse(service: Service, given: Sequence[SampleFile], batch_size: int, key: str) -> None:
     """Has the handler answer two samples together (one where batches are of one), for others to look on.
+
+    Args:
+        key: of `execution`, which needs them.
 
     Raises:
         WarmUpFailed: there is none, or it was not answered.
     """
     if not given:
         raise WarmUpFailed(
-            "execution.aot needs a sample: name files of the archive in execution.warmup, or put some into "
-            f"its folder {_FOLDER}"
+            f"execution.{key} needs a sample: name files of the archive in execution.warmup, or put some "
+            f"into its folder {_FOLDER}"
         )
     with service.forgetting():
         answered(service, tuple(itertools.islice(itertools.cycle(given), min(2, batch_size))))
