@@ -83,6 +83,7 @@ def changed(**how):
         return not torch.equal(before, compiled(torch.ones(2, 4)))
 import os
 os.environ["TORCHINDUCTOR_CACHE_DIR"] = sys.argv[1] + "/code"
+torch._inductor.config.cpp_cache_precompile_headers = False  # whose folder is in the temp folder
 by_call = changed(options={"freezing": True})
 torch._inductor.config.freezing = True
 print(json.dumps([by_call, changed()]))
