@@ -185,6 +185,32 @@ def test_what_nobody_has_read_for_a_month_goes(cache: CompileCache, tmp_path: Pa
     assert not (folder / f"{OLD}.lock").exists()
 
 
+@pytest.mark.parametrize(
+    ("most", "left"), [(6, {READ, KEY}), (4, {KEY}), (1, {KEY}), (100, {OLD, READ, KEY})]
+)
+def test_beyond_its_bytes_what_was_read_longest_ago_goes_and_never_what_is_in_use(
+    tmp_path: Path, folder: Path, most: int, left: set[str]
+) -> None:
+    most = most * 1000
+    sizes = CompileCache(folder, tmp_path), CompileCache(folder, tmp_path, max_bytes=most)
+    build = Builds(tmp_path, "x" * 2500)
+    for later, key in enumerate((READ, OLD)):
+        sizes[0].obtained(key, Path.read_text, build)
+        os.utime(folder / key, (time.time() - 1000 + later,) * 2)
+    sizes[0].obtained(READ, Path.read_text, build)
+    sizes[1].obtained(KEY, Path.read_text, build)
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == left
+
+
+def test_what_another_reads_is_not_removed(tmp_path: Path, folder: Path) -> None:
+    build = Builds(tmp_path, "x" * 2500)
+    CompileCache(folder, tmp_path).obtained(OLD, Path.read_text, build)
+    with (folder / f"{OLD}.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        CompileCache(folder, tmp_path, max_bytes=1).obtained(KEY, Path.read_text, build)
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {OLD, KEY}
+
+
 # --- keys ------------------------------------------------------------------------------------------------
 
 

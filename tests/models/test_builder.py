@@ -264,6 +264,7 @@ def test_strict_workers_know_of_no_compiled_code(
 ) -> None:
     (spec,) = specs_of(tmp_path, setting, config, 1)
     assert spec.compile_cache == kept
+    assert spec.compile_cache_max_bytes == 10 * 1024**3
 
 
 def specs_of(folder: Path, setting: str, config: str, workers: int) -> list[ModelSpec]:

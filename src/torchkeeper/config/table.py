@@ -156,6 +156,12 @@ class Configured:
         "torchkeeper/compiled in $XDG_CACHE_HOME or ~/.cache; off: nothing is kept",
         own=True,
     )
+    compile_cache_max_bytes: int = key(
+        form.whole(1, form.LONG),
+        "10737418240",
+        "bytes that compile_cache may hold; beyond them what was read longest ago goes",
+        own=True,
+    )
     number_of_gpu: int | None = key(
         form.or_nothing(form.whole(0, instead=0)), "", "upper bound of the GPUs used; empty: all visible"
     )

@@ -43,6 +43,7 @@ _DIGEST = ".sha256"
 _UNUSED = 30 * 24 * 3600.0
 #: What this module writes: entries, their locks, and what becomes entries. All else in the folder is others'.
 _OURS = re.compile(r"[0-9a-f]{64}(\.lock)?|\.[0-9a-f]{64}-.+")
+_ENTRY = re.compile(r"[0-9a-f]{64}")
 #: Folders of an archive that say nothing of what is computed.
 _BESIDE = ("MAR-INF", "__pycache__")
 #: A file in each virtual environment (PEP 405); it and many others there name the folder that they lie in.
@@ -56,16 +57,24 @@ _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.
 class CompileCache:
     """The cache, as the worker of one model uses it."""
 
-    def __init__(self, folder: Path, model_dir: Path, left_out: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        model_dir: Path,
+        left_out: Collection[str] = (),
+        max_bytes: int | None = None,
+    ) -> None:
         """
         Args:
             folder: where the code is kept; it is made when it is first needed.
             model_dir: the model's folder, whose files count as its code.
             left_out: of them those that do not: its configuration, and its weights, which count as loaded.
+            max_bytes: that the folder's entries may have; None: any number.
         """
         self._folder = folder
         self._model_dir = model_dir
         self._left_out = left_out
+        self._max_bytes = max_bytes
 
     def key(self, model: Any, call: object) -> str | None:
         """What compiled code is kept under: all that it depends on; None: that cannot be said.
@@ -115,10 +124,11 @@ class CompileCache:
         with ExitStack() as stack:
             try:
                 place = stack.enter_context(own_folder(self._folder))
-                kept = place / key / name
-                if (found := _read(kept, read)) is not None:
-                    return found
-                stack.enter_context(_locked(place / f"{key}.lock"))
+                kept, lock = place / key / name, _lock_of(place / key)
+                with _in_use(lock):
+                    if (found := _read(kept, read)) is not None:
+                        return found
+                stack.enter_context(_locked(lock))
                 if (found := _read(kept, read)) is not None:
                     return found
             except OSError as error:
@@ -128,6 +138,8 @@ class CompileCache:
             try:
                 _keep(package, kept)
                 _forget_unused(place)
+                if self._max_bytes is not None:
+                    _forget_beyond(place, self._max_bytes)
             except OSError as error:
                 logger.warning("Compiled code is not kept: %s", error)
             return made
@@ -156,15 +168,35 @@ def _read(package: Path, read: Callable[[Path], T | None]) -> T | None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """The only one who compiles for a key; waits for another one, whom its own time to start bounds."""
+def _locked(path: Path, how: int = fcntl.LOCK_EX) -> Iterator[None]:
+    """The only one who compiles for a key; waits for another one, whom its own time to start bounds.
+
+    Args:
+        how: as `flock` has it.
+
+    Raises:
+        OSError: it cannot be had; at once, where `how` says so.
+    """
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, how)
         yield
 
 
 def _digest(package: Path) -> Path:
     return package.with_name(package.name + _DIGEST)
+
+
+@contextlib.contextmanager
+def _in_use(path: Path) -> Iterator[None]:
+    """A time in which an entry is not removed; without its lock it is for reading alone, or made anew."""
+    try:
+        file = path.open("rb")
+    except OSError:
+        yield
+        return
+    with file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
 
 
 def _keep(made: Path, package: Path) -> None:
@@ -192,6 +224,26 @@ def _forget_unused(place: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def _forget_beyond(place: Path, most: int) -> None:
+    """Removes what was read longest ago until the entries have so many bytes; what is in use stays."""
+    entries = [path for path in place.iterdir() if _ENTRY.fullmatch(path.name)]
+    sizes = {path: sum(file.lstat().st_size for file in path.iterdir()) for path in entries}
+    beyond = sum(sizes.values()) - most
+    for path in sorted(entries, key=lambda path: path.lstat().st_mtime):
+        if beyond <= 0:
+            return
+        with contextlib.suppress(BlockingIOError), _locked(_lock_of(path), fcntl.LOCK_EX | fcntl.LOCK_NB):
+            shutil.rmtree(path, ignore_errors=True)
+            beyond -= sizes[path]
+            logger.info(
+                "Compiled code is removed, for there is more than %d bytes of it: %s", most, path.name
+            )
+
+
+def _lock_of(entry: Path) -> Path:
+    return entry.with_name(f"{entry.name}.lock")
 
 
 # --- keys -------------------------------------------------------------------------------------------------

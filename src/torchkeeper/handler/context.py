@@ -199,6 +199,8 @@ class Context:
         self.unpacked = False
         #: The folder where compiled code is kept; "" for none.
         self.compile_cache = ""
+        #: Bytes that it may hold; None: any number.
+        self.compile_cache_max_bytes: int | None = None
         #: Set while a batch is computed by a server.
         self.line: Line | None = None
         self._system_properties = {

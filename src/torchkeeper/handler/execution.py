@@ -186,7 +186,8 @@ def _cache(context: Context) -> CompileCache | None:
     model = context.manifest.get("model") or {}
     named = (model.get("configFile"), *str(model.get("serializedFile") or "").split(","))
     left_out = frozenset(name for name in named if name)
-    return CompileCache(Path(context.compile_cache), Path(context.system_properties["model_dir"]), left_out)
+    folder, model_dir = Path(context.compile_cache), Path(context.system_properties["model_dir"])
+    return CompileCache(folder, model_dir, left_out, context.compile_cache_max_bytes)
 
 
 def _doors(key: str, handler: Any, context: Context) -> list[ModelDoor]:

@@ -276,6 +276,7 @@ class Builder:
             wished=self._wished(about.config),
             unpacked=about.owns(archive.model_dir),
             # A strict sandbox has no compiler, and is to read no other model's code.
+            compile_cache_max_bytes=settings.compile_cache_max_bytes,
             compile_cache=str(settings.kept_code or "") if about.config.sandbox != "strict" else "",
         )
         try:

@@ -148,6 +148,8 @@ class ModelSpec(msgspec.Struct, frozen=True):
     cores: tuple[int, ...] = ()
     #: The folder where compiled code is kept; "" for none.
     compile_cache: str = ""
+    #: Bytes that it may hold; None: any number.
+    compile_cache_max_bytes: int | None = None
     #: Whether warm-up finds out how many requests may be in a batch, up to `batch_size`.
     auto_batches: bool = False
 

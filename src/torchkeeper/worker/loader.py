@@ -145,6 +145,7 @@ def load(spec: ModelSpec, max_response_size: int, imported: Imported | None = No
     )
     context.unpacked = spec.unpacked
     context.compile_cache = spec.compile_cache
+    context.compile_cache_max_bytes = spec.compile_cache_max_bytes
     entry = _initialised_entry(imported, context)
     applied = _applied(spec.execution, entry, context)
     _wish(spec.wished, entry, context)
