@@ -6,8 +6,9 @@ The weights are those of eight linear layers (for channels_last convolutions) in
 of the model store. Each load is in a process of its own, all forms in turn; `load_state_dict` is what loading
 was before: the class made, the file read and copied. Memory is the PSS of a server's workers and of the
 process from which they are forked (pages that several have count once in all) with one, two and three of
-them, after each has answered; each variant of `execution` with `shareWeights` and without. `back` is the time
-from a worker's SIGKILL until three are ready again. Saves the tables as bench/results/<date>-weights.md.
+them, after each has answered; each variant of `execution` with `shareWeights` and without. `back` is the
+median time from a worker's SIGKILL until three are ready again. Saves the tables as
+bench/results/<date>-weights.md.
 """
 
 from __future__ import annotations
@@ -99,6 +100,8 @@ print(json.dumps([loaded - begin, time.perf_counter() - loaded]))
 WORKERS = (1, 2, 3)
 #: Seconds that compiling may take.
 _COMPILES = 900.0
+#: How often a worker is killed.
+_KILLS = 5
 CONFIG = "minWorkers: 1\nmaxWorkers: 3\nstartupTimeout: 1200\nresponseTimeout: 600\n"
 #: Name of a row -> the model's source, what its configuration says, and whether it is a folder of the store.
 ROWS: Mapping[str, tuple[str, str, bool]] = {
@@ -221,7 +224,7 @@ def memory_row(name: str, folder: Path, config: str, *, unpacked: bool) -> tuple
         question = Question("/predictions/big", b"", b"pid", lambda body: b"pid" if body.isdigit() else body)
         with serving(TORCHKEEPER, store, {"big": url}, False, question, limit=_COMPILES) as server:
             totals = [total(server, workers) for workers in WORKERS]
-            back = seconds_to_return(server)
+            back = statistics.median(seconds_to_return(server) for _ in range(_KILLS))
             if "weights" in (said := described(server)) and not said["weights"]["shared"]:
                 raise BenchError(f"{name}: {said['weights']}")
     added = [after - before for before, after in zip([0.0, *totals], totals, strict=False)]
