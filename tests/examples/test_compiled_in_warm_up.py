@@ -166,6 +166,46 @@ def test_what_cannot_be_compiled_is_refused_with_the_reason(tmp_path: Path) -> N
     assert "No working C++ compiler found" in no_compiler
 
 
+def test_a_handlers_model_keeps_its_gradients_and_may_not_change_its_weights(tmp_path: Path) -> None:
+    text = """
+from torchkeeper.handler.context import Context
+from torchkeeper.handler.execution import apply
+from torchkeeper.wire.execution import Compile, Execution
+
+class Handler:
+    pass
+
+def gradient():
+    x = torch.ones(2, 4, requires_grad=True)
+    model(x)["y"].sum().backward()
+    return x.grad
+
+handler, before = Handler(), gradient()
+handler.model = model
+applied = apply(Execution(compile=Compile()), handler, Context("m", "/", {}, 2, None, "0.12.0"))
+
+def warm():
+    with torch.inference_mode():
+        for rows in (1, 2):
+            model(torch.ones(rows, 4))
+
+warm()
+applied.warmed_by(warm)
+applied.check_used()
+same = torch.equal(before, gradient())
+with torch.no_grad():
+    model.first.weight.add_(1)
+try:
+    warm()
+except RuntimeError as error:
+    print(json.dumps([same, applied.said, applied.uncompiled, str(error)]))
+"""
+    (same, said, uncompiled, refused), _ = ran(tmp_path, text)
+    assert same
+    assert (said, uncompiled) == ({"compile": {"mode": "default", "dynamic": None}}, 0)
+    assert "the model's weights were changed after it was loaded" in refused
+
+
 def test_digits_on_a_server(tmp_path: Path) -> None:
     needs_compiler()
     (tmp_path / "extra" / "warmup").mkdir(parents=True)
