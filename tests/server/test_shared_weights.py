@@ -91,6 +91,7 @@ def test_forks_with_two_threads_answer_batches_as_workers_that_load_for_themselv
         assert list(clients.map(ask, range(320))) == [str(number % 10) for number in range(320)]
     assert all(psutil.Process(pid).num_threads() > 2 for pid in pids), "the life's, and torch's two"
     assert loader.num_threads() == 1
+    server.stop()
 
 
 COMPILED = """
