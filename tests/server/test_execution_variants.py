@@ -66,9 +66,9 @@ def test_what_cannot_be_is_refused_at_registration_or_at_load_with_the_reason(tm
         ("typo", "execution: {thread: 2}\n", "execution.thread is no key of it; did you mean threads?"),
         ("both", "execution: {threads: 2}\npt2: inductor\n", "execution and pt2 both say how"),
         (
-            "later",
+            "sampleless",
             "execution: {compile: true}\n",
-            "execution.compile in model-config.yaml asks for",
+            "execution.compile needs a sample",
         ),
         (
             "linear",
