@@ -54,6 +54,12 @@ def test_a_head_that_comes_again_has_the_body_s_own_length(length: int) -> None:
     assert known.text == read.text == {"Host": "x", "Content-Length": str(length), "X-Mine": "yes"}
 
 
+def test_long_heads_are_not_kept() -> None:
+    for size, is_kept in ((4000, True), (4100, False)):
+        fields = [*FIELDS, (b"X-Long", b"a" * size)]
+        assert (again(spelled(fields), head(fields), LIMITS) is not None) is is_kept
+
+
 def test_what_was_found_in_a_head_is_kept_and_the_first_one_stays_as_it_was() -> None:
     first = head(FIELDS)
     first.seen = object()

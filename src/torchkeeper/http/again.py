@@ -10,6 +10,8 @@ from torchkeeper.http.limits import EdgeLimits
 
 #: Digits that a length may have to be read here.
 _DIGITS = 12
+#: Bytes of a head that is kept, which an idle connection holds three times.
+_LONGEST = 4096
 
 
 class Again:
@@ -53,8 +55,8 @@ class Again:
 def again(data: bytes, head: Head, limits: EdgeLimits) -> Again | None:
     """What the next request may begin with, after one that was all of `data`.
 
-    None: it was not, it is spelled in another way than nearly all are, or its head says more than what is
-    asked for and how long the body is.
+    None: it was not, it is long or spelled in another way than nearly all are, or its head says more than what
+    is asked for and how long the body is.
     """
     names = [name for name, _ in head.lowered]
     if head.length is None or head.close or head.upgrade or head.expects or b"transfer-encoding" in names:
@@ -68,7 +70,7 @@ def again(data: bytes, head: Head, limits: EdgeLimits) -> Again | None:
     if len(data) != len(spelled) + head.length or not data.startswith(spelled):
         return None
     if (
-        len(before) + _DIGITS + len(after) > limits.max_header_bytes
+        len(before) + _DIGITS + len(after) > min(limits.max_header_bytes, _LONGEST)
         or b"content-length" in names[place + 1 :]
     ):
         return None
