@@ -55,8 +55,8 @@ class Again:
 def again(data: bytes, head: Head, limits: EdgeLimits) -> Again | None:
     """What the next request may begin with, after one that was all of `data`.
 
-    None: it was not, it is long or spelled in another way than nearly all are, or its head says more than what
-    is asked for and how long the body is.
+    None: it was not, it is long or spelled in another way than nearly all are, or its head says more than
+    what is asked for and how long the body is.
     """
     names = [name for name, _ in head.lowered]
     if head.length is None or head.close or head.upgrade or head.expects or b"transfer-encoding" in names:
