@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import fcntl
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import torch
 
-from torchkeeper.handler.compile_cache import CompileCache
+from servers import eventually
+from torchkeeper.handler.compile_cache import CompileCache, _forget_beyond, _forget_unused, _locked
 
 KEY, ANOTHER, OLD, READ = (digit * 64 for digit in "0123")
 
@@ -209,6 +212,126 @@ def test_what_another_reads_is_not_removed(tmp_path: Path, folder: Path) -> None
         fcntl.flock(lock, fcntl.LOCK_SH)
         CompileCache(folder, tmp_path, max_bytes=1).obtained(KEY, Path.read_text, build)
     assert {path.name for path in folder.iterdir() if path.is_dir()} == {OLD, KEY}
+
+
+@contextlib.contextmanager
+def reading(cache: CompileCache, key: str) -> Iterator[None]:
+    """A time in which another thread reads an entry."""
+    begun, over = threading.Event(), threading.Event()
+
+    def read(kept: Path) -> str:
+        begun.set()
+        assert over.wait(60)
+        return kept.read_text()
+
+    def build() -> tuple[str, Path]:
+        raise AssertionError("it is there")
+
+    reader = threading.Thread(target=cache.obtained, args=(key, read, build), daemon=True)
+    reader.start()
+    assert begun.wait(60)
+    try:
+        yield
+    finally:
+        over.set()
+        reader.join(60)
+
+
+def test_what_was_made_a_month_ago_is_not_removed_while_another_reads_it(
+    tmp_path: Path, folder: Path
+) -> None:
+    build, most = Builds(tmp_path, "x" * 2500), CompileCache(folder, tmp_path, max_bytes=1)
+    most.obtained(OLD, Path.read_text, build)
+    lock = folder / f"{OLD}.lock"
+    long_ago = time.time() - 31 * 24 * 3600
+    with reading(most, OLD):
+        # As if reading had begun a month ago, too.
+        for path in (folder / OLD, lock):
+            os.utime(path, (long_ago, long_ago))
+        before = lock.stat().st_ino
+        for key in (READ, KEY):
+            most.obtained(key, Path.read_text, build)
+        assert lock.stat().st_ino == before
+        assert {path.name for path in folder.iterdir() if path.is_dir()} == {OLD, KEY}
+    most.obtained(ANOTHER, Path.read_text, build)
+    assert sorted(path.name for path in folder.iterdir()) == [ANOTHER, f"{ANOTHER}.lock"]
+
+
+def test_what_was_made_a_month_ago_and_is_read_keeps_its_lock(tmp_path: Path, folder: Path) -> None:
+    build, cache = Builds(tmp_path), CompileCache(folder, tmp_path)
+    cache.obtained(READ, Path.read_text, build)
+    long_ago = time.time() - 31 * 24 * 3600
+    for path in (folder / READ, folder / f"{READ}.lock"):
+        os.utime(path, (long_ago, long_ago))
+    cache.obtained(READ, Path.read_text, build)
+    cache.obtained(KEY, Path.read_text, build)
+    assert sorted(path.name for path in folder.iterdir()) == [KEY, f"{KEY}.lock", READ, f"{READ}.lock"]
+
+
+def test_a_lock_of_nothing_goes_after_a_month(tmp_path: Path, folder: Path) -> None:
+    build, cache = Builds(tmp_path), CompileCache(folder, tmp_path)
+    cache.obtained(READ, Path.read_text, build)
+    for key, days in ((OLD, 31), (ANOTHER, 29)):
+        lock = folder / f"{key}.lock"
+        lock.touch()
+        os.utime(lock, (time.time() - days * 24 * 3600,) * 2)
+    cache.obtained(KEY, Path.read_text, build)
+    assert {path.name for path in folder.glob("*.lock")} == {f"{key}.lock" for key in (READ, KEY, ANOTHER)}
+
+
+def test_who_waited_for_a_lock_that_was_removed_meanwhile_takes_the_new_one(tmp_path: Path) -> None:
+    path, held = tmp_path / "lock", threading.Event()
+
+    def take() -> None:
+        with _locked(path), path.open() as new, contextlib.suppress(BlockingIOError):
+            fcntl.flock(new, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return  # it has another file than the one at the path
+        held.set()
+
+    with _locked(path):
+        waiter = threading.Thread(target=take, daemon=True)
+        waiter.start()
+        inode = f":{path.stat().st_ino} "
+        locks = Path("/proc/locks")
+        eventually(lambda: any("->" in one and inode in one for one in locks.read_text().splitlines()))
+        path.unlink()
+    waiter.join(60)
+    assert held.is_set()
+
+
+class Vanishing(type(Path())):  # type: ignore[misc]  # Path's class is the system's
+    """A folder whose entries another process removes while they are looked at."""
+
+    def iterdir(self) -> Iterator[Path]:
+        for path in [*super().iterdir()]:
+            if path.name == OLD:
+                shutil.rmtree(path, ignore_errors=True)
+            yield path
+
+
+def test_what_another_removes_meanwhile_is_nothing(tmp_path: Path, folder: Path) -> None:
+    build, cache = Builds(tmp_path, "x" * 2500), CompileCache(folder, tmp_path)
+    for later, key in enumerate((READ, KEY)):
+        cache.obtained(key, Path.read_text, build)
+        os.utime(folder / key, (time.time() - 1000 + later,) * 2)
+    for forget in (_forget_unused, lambda place: _forget_beyond(place, 3000)):
+        cache.obtained(OLD, Path.read_text, build)
+        forget(Vanishing(folder))
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {KEY}
+
+
+def test_what_cannot_be_cleaned_is_told_and_what_was_made_is_kept(
+    tmp_path: Path, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    build, cache = Builds(tmp_path, "x" * 2500), CompileCache(folder, tmp_path, max_bytes=1)
+    cache.obtained(OLD, Path.read_text, build)
+    (folder / f"{OLD}.lock").unlink()
+    (folder / f"{OLD}.lock").mkdir()
+    with caplog.at_level(logging.WARNING):
+        cache.obtained(KEY, Path.read_text, build)
+    assert "Compiled code that was kept before could not be removed: " in caplog.text
+    assert "is not kept" not in caplog.text
+    assert (folder / KEY / "package.pt2").is_file()
 
 
 # --- keys ------------------------------------------------------------------------------------------------

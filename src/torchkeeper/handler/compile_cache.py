@@ -39,6 +39,8 @@ T = TypeVar("T")
 
 #: The end of the name of the file beside what is kept, with its digest.
 _DIGEST = ".sha256"
+#: The end of the name of an entry's lock, which is removed with the entry alone, by whoever has it.
+_LOCK = ".lock"
 #: Seconds after which what nobody has read is removed, when something else is kept.
 _UNUSED = 30 * 24 * 3600.0
 #: What this module writes: entries, their locks, and what becomes entries. All else in the folder is others'.
@@ -137,11 +139,14 @@ class CompileCache:
             made, package = build()
             try:
                 _keep(package, kept)
+            except OSError as error:
+                logger.warning("Compiled code is not kept: %s", error)
+            try:  # also where there was no room for it
                 _forget_unused(place)
                 if self._max_bytes is not None:
                     _forget_beyond(place, self._max_bytes)
             except OSError as error:
-                logger.warning("Compiled code is not kept: %s", error)
+                logger.warning("Compiled code that was kept before could not be removed: %s", error)
             return made
 
 
@@ -177,9 +182,22 @@ def _locked(path: Path, how: int = fcntl.LOCK_EX) -> Iterator[None]:
     Raises:
         OSError: it cannot be had; at once, where `how` says so.
     """
-    with path.open("w") as file:
-        fcntl.flock(file, how)
-        yield
+    access = os.O_RDONLY if how & fcntl.LOCK_SH else os.O_RDWR
+    while True:
+        # An unlocked file is nobody's: whoever had it may have removed it, and another one has a new one.
+        with open(os.open(path, access | os.O_CREAT | os.O_CLOEXEC, 0o600), "rb") as file:
+            fcntl.flock(file, how)
+            if not _is_at(file.fileno(), path):
+                continue
+            yield
+            return
+
+
+def _is_at(opened: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(opened), path.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def _digest(package: Path) -> Path:
@@ -188,14 +206,10 @@ def _digest(package: Path) -> Path:
 
 @contextlib.contextmanager
 def _in_use(path: Path) -> Iterator[None]:
-    """A time in which an entry is not removed; without its lock it is for reading alone, or made anew."""
-    try:
-        file = path.open("rb")
-    except OSError:
-        yield
-        return
-    with file:
-        fcntl.flock(file, fcntl.LOCK_SH)
+    """A time in which an entry is not removed; where it can have no lock it is for reading alone."""
+    with ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            stack.enter_context(_locked(path, fcntl.LOCK_SH))
         yield
 
 
@@ -217,33 +231,59 @@ def _keep(made: Path, package: Path) -> None:
 
 def _forget_unused(place: Path) -> None:
     """Removes what nobody has read for long, and what those left who were ended in the middle."""
-    for path in place.iterdir():
-        if _OURS.fullmatch(path.name) is None or time.time() - path.lstat().st_mtime < _UNUSED:
+    names = [path.name for path in place.iterdir() if _OURS.fullmatch(path.name)]
+    for path in (place / name for name in names):
+        if not _is_unused(path):
             continue
-        if path.is_dir():
+        if path.name.startswith("."):
             shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        elif path.suffix != _LOCK or path.stem not in names:  # else it goes with its entry
+            _forget(path.with_suffix(""))
+
+
+def _is_unused(path: Path) -> bool:
+    try:
+        return time.time() - path.lstat().st_mtime >= _UNUSED
+    except FileNotFoundError:  # another one has removed it meanwhile
+        return False
 
 
 def _forget_beyond(place: Path, most: int) -> None:
     """Removes what was read longest ago until the entries have so many bytes; what is in use stays."""
-    entries = [path for path in place.iterdir() if _ENTRY.fullmatch(path.name)]
-    sizes = {path: sum(file.lstat().st_size for file in path.iterdir()) for path in entries}
-    beyond = sum(sizes.values()) - most
-    for path in sorted(entries, key=lambda path: path.lstat().st_mtime):
+    entries = [(*_about(path), path) for path in place.iterdir() if _ENTRY.fullmatch(path.name)]
+    beyond = sum(size for _, size, _ in entries) - most
+    for _, size, path in sorted(entries):
         if beyond <= 0:
             return
-        with contextlib.suppress(BlockingIOError), _locked(_lock_of(path), fcntl.LOCK_EX | fcntl.LOCK_NB):
-            shutil.rmtree(path, ignore_errors=True)
-            beyond -= sizes[path]
+        if size and _forget(path):
+            beyond -= size
             logger.info(
                 "Compiled code is removed, for there is more than %d bytes of it: %s", most, path.name
             )
 
 
+def _about(entry: Path) -> tuple[float, int]:
+    """When an entry was read last, and its bytes; none of one that another has removed meanwhile."""
+    try:
+        return entry.lstat().st_mtime, sum(file.lstat().st_size for file in entry.iterdir())
+    except FileNotFoundError:
+        return 0.0, 0
+
+
+def _forget(entry: Path) -> bool:
+    """Removes an entry and its lock, or says that somebody makes or reads it."""
+    lock = _lock_of(entry)
+    try:
+        with _locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            shutil.rmtree(entry, ignore_errors=True)
+            lock.unlink(missing_ok=True)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _lock_of(entry: Path) -> Path:
-    return entry.with_name(f"{entry.name}.lock")
+    return entry.with_name(entry.name + _LOCK)
 
 
 # --- keys -------------------------------------------------------------------------------------------------
