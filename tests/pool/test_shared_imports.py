@@ -188,26 +188,22 @@ def test_an_import_that_fails_is_told_as_ever(play: Play, environ: dict[str, str
     assert "nothing_of_that_name" in str(told[0])
 
 
-def test_those_who_wait_import_for_themselves_where_the_first_one_is_killed(
-    play: Play, tmp_path: Path
-) -> None:
-    """And one of them for the others that come."""
+def test_those_who_wait_for_one_that_is_killed_wait_for_the_next_of_them(play: Play, tmp_path: Path) -> None:
     go = tmp_path / "go"
     waits = f"import pathlib, time\nwhile not pathlib.Path({str(go)!r}).exists():\n    time.sleep(0.01)\n"
 
     async def act(version: Version) -> None:
         first, _ = await version.begin()
-        waiting = [asyncio.ensure_future(version.load()) for _ in range(2)]
+        waiting = [asyncio.ensure_future(version.load()) for _ in range(4)]
         await asyncio.sleep(0)
         assert first.pid is not None
         os.kill(first.pid, signal.SIGKILL)
         assert await version.workers[0][1].exit() == -signal.SIGKILL
         go.touch()
         await asyncio.gather(*waiting)
-        assert len(imported_by(version)) == 2
-        assert version.imports.described["shared"] is True
         await version.load()
-        assert len(imported_by(version)) == 2
+        assert len(imported_by(version)) == 1
+        assert version.imports.described["shared"] is True
 
     play(waits + SAYS, act)
 
@@ -689,3 +685,34 @@ def test_a_load_for_all_that_crashes_is_that_workers_end_and_the_next_one_tries(
         assert version.imports.weights == {"shared": True}
 
     play(LOADS.format(more=crash), act, weights=True)
+
+
+@pytest.mark.parametrize(
+    "fails",
+    ["raise ValueError('not yet')", "os.kill(os.getpid(), 9)", "time.sleep(1000)"],
+    ids=["raises", "is killed", "is sent away"],
+)
+def test_those_who_wait_for_a_load_that_fails_are_forked_from_the_next_that_does_not(
+    play: Play, tmp_path: Path, fails: str
+) -> None:
+    once = tmp_path / "once"
+    more = (
+        f"        if not os.path.exists({str(once)!r}):\n"
+        f"            os.mkdir({str(once)!r})\n"
+        f"            {fails}\n"
+    )
+
+    async def act(version: Version) -> None:
+        first, witness = await version.begin()
+        waiting = [asyncio.ensure_future(version.load()) for _ in range(5)]
+        await become(once.exists)
+        if "sleep" in fails:
+            first.terminate()
+        await witness.exit()
+        loads = await asyncio.gather(*waiting)
+        tried, loader = imported_by(version)
+        assert tried == first.pid
+        assert version.imports.weights == {"shared": True}
+        assert {psutil.Process(worker.pid or 0).ppid() for worker, _ in loads} == {loader}
+
+    play(LOADS.format(more=more), act, weights=True)

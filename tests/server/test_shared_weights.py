@@ -258,6 +258,27 @@ def test_a_load_for_all_that_fails_is_told_as_that_of_one_and_tried_again(
     assert described(server, "m")["weights"] == {"shared": True}
 
 
+def test_workers_are_forked_from_the_second_that_loads_where_the_first_is_killed(
+    serve: Start, tmp_path: Path
+) -> None:
+    once = str(tmp_path / "once")
+    source = (
+        "import os\n"
+        "class Handler:\n"
+        "    def initialize(self, context):\n"
+        f"        if not os.path.exists({once!r}):\n"
+        f"            os.mkdir({once!r})\n"
+        "            os.kill(os.getpid(), 9)\n"
+        "    def handle(self, data, context):\n"
+        "        return ['fine'] * len(data)\n"
+    )
+    server = serve({"m": source}, SHARED + "minWorkers: 5\n")
+    pids = ready(server, "m", 5)
+    found = described(server, "m")
+    assert found["weights"] == {"shared": True}
+    assert {psutil.Process(pid).ppid() for pid in pids} == {found["imports"]["pid"]}
+
+
 # --- what cannot be shared ----------------------------------------------------------------------------------
 
 THREAD = (

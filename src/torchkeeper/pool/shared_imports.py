@@ -24,8 +24,6 @@ class SharedImports:
         self._why_not = why_not
         self._asked = why_no_weights is not None
         self._why_no_weights = why_no_weights or ""
-        #: Whether a worker has loaded the model for all in vain, so that another one imports for all.
-        self._in_vain = False
         self._link: ModelLink | None = None
         self._importing: asyncio.Event | None = None
         self._resting = False
@@ -52,11 +50,13 @@ class SharedImports:
         return self._asked and not self._why_no_weights
 
     async def ready(self) -> ModelLink | None:
-        """The process to fork from, None where there is none; waits while one may become that."""
+        """The process to fork from, None where there is none; waits while one may become that.
+
+        Of those who wait for a first worker that fails, one goes on and may `claim`, before others run;
+        the others wait for that one.
+        """
         while self._importing is not None:
             await self._importing.wait()
-            if not self._in_vain:
-                break
         return self._link
 
     def claim(self) -> bool:
@@ -67,7 +67,7 @@ class SharedImports:
         return True
 
     def release(self) -> None:
-        """Those who wait for a first worker's import wait no longer: it is settled, or will never be."""
+        """A first worker's import is not waited for any longer: it is settled, or will never be."""
         if self._importing is not None:
             self._importing.set()
             self._importing = None
@@ -75,7 +75,7 @@ class SharedImports:
     def settle(self, link: ModelLink, why_not: str, weights: bool) -> None:
         """What a first worker has made is shared, or is not: with `weights` the model that it has loaded."""
         if why_not and weights:
-            self._why_no_weights, self._in_vain = why_not, True
+            self._why_no_weights = why_not
             logger.warning("workers of %s load the model for themselves: %s", self._label, why_not)
         elif why_not:
             self._why_not = why_not
