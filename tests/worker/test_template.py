@@ -173,6 +173,24 @@ def test_it_says_that_an_import_has_left_a_thread(tmp_path: Path) -> None:
     template.close()
 
 
+def test_garbage_of_its_imports_is_gone_before_all_else_is_kept_from_collections(tmp_path: Path) -> None:
+    makes = (
+        "class Ring:\n    def __del__(self):\n        print('gone', flush=True)\n"
+        "ring = Ring()\nring.self = ring\ndel ring\n"
+    )
+    asks = (
+        "import gc\nfrom torchkeeper.worker.template import import_shared\n"
+        "before = gc.get_threshold()\nimport_shared()\n"
+        "print(gc.isenabled(), gc.get_threshold() == before, gc.get_freeze_count() > 1000, flush=True)\n"
+        "gc.set_threshold(0)\n"
+    )
+    environ = light_environ(tmp_path / "light", numpy=makes)
+    done = subprocess.run(
+        [sys.executable, "-c", asks], env=environ, capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout.splitlines(), done.stderr) == (["gone", "True True True"], "")
+
+
 def test_a_fork_is_a_worker_with_a_channel_a_log_and_a_name_of_its_own(
     template: Template, tmp_path: Path
 ) -> None:

@@ -45,7 +45,6 @@ def import_shared() -> tuple[str, ...]:
 
     Garbage is collected once, at the end: imports make little, and a look for it goes through all there is.
     """
-    gc.disable()
     warnings = []
     with no_collection():
         for name in _SHARED_IMPORTS:
@@ -53,11 +52,11 @@ def import_shared() -> tuple[str, ...]:
                 importlib.import_module(name)
             except Exception as error:  # noqa: BLE001 - a broken library raises anything
                 warnings.append(f"workers start without {name}: {error}")
+        gc.collect()
+        gc.freeze()  # what is left stays, and nobody looks through it again
     threads = _thread_count()
     if threads > 1:
         warnings.append(f"the template has {threads} threads after its imports; forked workers may hang")
-    gc.freeze()
-    gc.enable()
     return tuple(warnings)
 
 
