@@ -163,7 +163,6 @@ def test_the_description_has_every_field_in_torchserves_order(manage: httpx.Clie
         "startTime",
         "status",
         "memoryUsage",
-        "pss",
         "pid",
         "gpu",
         "gpuUsage",

@@ -43,8 +43,8 @@ _STATUS = {
 
 
 class WorkerDescription(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One worker. `memory_usage` is its resident set in bytes, 0 before it runs; `pss`, where that is known,
-    has its part only of what it shares with others.
+    """One worker. `memory_usage` is its resident set in bytes, 0 before it runs; `pss`, where workers share
+    the model, has its part only of what it shares with others.
     """
 
     id: str
