@@ -90,7 +90,7 @@ class ModelTemplate:
         #: The number of torch's threads that was there before the model was loaded, or that this chose.
         self._threads: int | None = None
         #: Whether torch was there before the import, which left its threads' number alone.
-        self.bounds_threads = False
+        self._bounds_threads = False
         #: Whether torch's seed was left to each worker.
         self._seeds_torch = False
         self._has_loaded = False
@@ -110,7 +110,7 @@ class ModelTemplate:
             found = import_handler(spec)
             import_model_file(spec, found)
             self._why_not = _obstacles(before, found)
-        self.bounds_threads = count is not None and count == _torchs_threads()
+        self._bounds_threads = count is not None and count == _torchs_threads()
         self._seeds_torch = not _torchs_seed_is_chosen()
         return found
 
@@ -134,14 +134,14 @@ class ModelTemplate:
             found = load(_with_one_thread(order.spec), order.max_response_size, imported)
             self._why_no_weights = _obstacles(before, imported, found)
         if (chosen := _torchs_threads()) != 1:
-            self._threads, self.bounds_threads = chosen, False
+            self._threads, self._bounds_threads = chosen, False
         self._seeds_torch = not _torchs_seed_is_chosen()
         self._has_loaded = True
         return found
 
     def settle_threads(self, spec: ModelSpec) -> None:
         """Sets what torch's operators have in this process, which will not be forked from any more."""
-        own = spec.threads if self.bounds_threads else None
+        own = spec.threads if self._bounds_threads else None
         bound_threads(spec.execution.threads or own or self._threads)
 
     def run(self, seat: Seat, narrow: Callable[[], None]) -> Seat:
