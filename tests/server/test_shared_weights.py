@@ -290,6 +290,11 @@ APART: Mapping[str, tuple[str, str, str]] = {
         "",
         r"it made a generator of random numbers \(numpy.random._generator.Generator\)",
     ),
+    "closure": (
+        "own = __import__('random').Random(1); self.draw = lambda: own.random()",
+        "",
+        r"it made a generator of random numbers \(random.Random\)",
+    ),
     "parallel": (
         "import torch; torch.set_num_threads(3); torch.rand(1 << 20).sin()",
         "",
@@ -322,5 +327,5 @@ def test_what_cannot_be_shared_is_loaded_by_each_and_said_to_be(serve: Start, wh
     said = answers(server)
     assert set(said) == pids
     assert all(one[0] == one[1] for one in said.values())
-    if what in ("thread", "file", "generator", "parallel"):
+    if what in ("thread", "file", "generator", "closure", "parallel"):
         assert found["imports"]["shared"] is True, "by those that came after the first"

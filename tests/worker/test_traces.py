@@ -7,6 +7,7 @@ import random
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -98,9 +99,34 @@ def test_generators_that_a_handler_keeps_are_told_of(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "source",
     [
+        "class held:\n    attribute = random.Random(1)",
+        "class Base:\n    attribute = [random.Random(1)]\nclass held(Base):\n    pass\ndel Base",
+        "def make(own):\n    return lambda: own.random()\nheld = make(random.Random(1))",
+        "def held(own=random.Random(1)):\n    return own.random()",
+        "def held(*, own=random.Random(1)):\n    return own.random()",
+        "held = random.Random(1).random",
+        "held = functools.partial(random.Random.random, random.Random(1))",
+        "held = functools.lru_cache(lambda own=random.Random(1): own.random())",
+        "class Service:\n    def __init__(self):\n        self.own = random.Random(1)\nheld = Service()",
+    ],
+    ids=[
+        *("attribute", "inherited", "closure", "default", "keyword", "method", "partial", "wrapped"),
+        "instance",
+    ],
+)
+def test_so_are_those_out_of_sight(tmp_path: Path, source: str) -> None:
+    told = "it made a generator of random numbers (mine.held)"
+    assert obstacles(tmp_path, f"import functools, random\n{source}", names=True) == told
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
         "import random\nkind, system, function = random.Random, random.SystemRandom(), random.random",
         "import random\nthe_one_of_all = random.random.__self__",
         "import numpy, torch\none, other = numpy.random.mtrand._rand, torch.default_generator",
+        "import numpy\nfrom torch.utils.data import random_split\nkept = [numpy.random.rand, random_split]",
+        "import logging\nlogger = logging.getLogger(__name__)",
     ],
 )
 def test_those_that_are_seeded_anew_in_each_fork_or_are_nobodys_are_not(tmp_path: Path, source: str) -> None:
@@ -119,6 +145,31 @@ def test_generators_that_a_loaded_handler_holds_are_found_but_not_those_of_libra
     assert list(obstacles_of_a_load(harmless)) == []
     deep = _Holder(parts=[{"a": (_Holder(own=random.Random(1)),)}])
     assert list(obstacles_of_a_load(deep)) == ["it made a generator of random numbers (random.Random)"]
+
+
+def test_so_are_those_in_closures_and_classes_of_the_handlers_modules() -> None:
+    def drawing(own: random.Random) -> Callable[[], float]:
+        return lambda: own.random()
+
+    class Draws(_Holder):
+        own = random.Random(1)
+
+    told = ["it made a generator of random numbers (random.Random)"]
+    here = os.path.dirname(__file__)
+    assert list(obstacles_of_a_load(_Holder(draw=drawing(random.Random(1))))) == told
+    assert list(obstacles_of_a_load([Draws()], here)) == told
+    assert list(obstacles_of_a_load([Draws()], os.path.dirname(here))) == [], "another's class"
+
+
+def test_a_vocabulary_is_looked_through_and_what_has_no_end_is_not() -> None:
+    words = {f"word {number}": number for number in range(300_000)}
+    own = random.Random(1)
+    assert list(obstacles_of_a_load([words, list(words.items())[:100_000]])) == []
+    told = ["it made a generator of random numbers (random.Random)"]
+    assert list(obstacles_of_a_load([words, own])) == told
+    too_much = ["it holds too much to be looked through for generators of random numbers"]
+    assert list(obstacles_of_a_load([[0] * 5_000_000])) == too_much
+    assert list(obstacles_of_a_load([[] for _ in range(500_000)])) == too_much
 
 
 @pytest.mark.parametrize("made", ["numpy.random.default_rng(1)", "torch.Generator()"])

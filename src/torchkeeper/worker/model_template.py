@@ -294,8 +294,9 @@ def _obstacles(before: Traces | None, found: Imported, loaded: Service | None = 
     file = getattr(found.module, "__file__", None)
     if before is not None:
         with suppress(OSError):
-            said = list(before.obstacles(os.path.dirname(file) if file else None))
-            return "; ".join([*said, *(() if loaded is None else obstacles_of_a_load(loaded))])
+            folder = os.path.dirname(file) if file else None
+            said = list(before.obstacles(folder))
+            return "; ".join([*said, *(() if loaded is None else obstacles_of_a_load(loaded, folder))])
     return "what it left behind cannot be seen: there is no /proc"
 
 

@@ -16,10 +16,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, ModuleType
+from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 #: Devices that do not mind who else has them open.
@@ -27,7 +27,14 @@ _HARMLESS = frozenset(f"/dev/{name}" for name in ("null", "zero", "full", "rando
 #: Seconds that the system takes to end a thread that has been joined.
 _ENDING = 0.1
 #: Through what all that there is can be reached.
-_OF_CODE = (type, ModuleType, FunctionType, BuiltinFunctionType, CodeType, FrameType)
+_OF_CODE = (ModuleType, CodeType, FrameType)
+#: Kinds of which a vocabulary has a million, and that hold nothing.
+_FLAT = frozenset((str, bytes, int, float, complex, bool, type(None)))
+#: Kinds that may be long; those of the user's own may do anything when they are asked.
+_LONG = (dict, list, tuple, set, frozenset)
+#: References that are looked at in search of generators, half a second of them; and for how many it counts to
+#: follow one, which is then remembered.
+_MOST_REFERENCES, _FOLLOWED = 3_000_000, 10
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 
 
@@ -68,30 +75,98 @@ class Traces:
         if _numpy_state() != self.numpy:
             yield "it seeded or used `numpy.random`"
         if folder is not None:
-            for name in sorted(_generators(folder)):
-                yield f"it made a generator of random numbers ({name})"
+            yield from _generators_of_modules(folder)
 
 
-def obstacles_of_a_load(loaded: object) -> Iterator[str]:
-    """Sentences about what has been loaded, besides its traces, that each worker should have for itself."""
-    kinds, own = _kinds_of_generators(), _own_generators()
-    drawn = [one for one in _held_by(loaded) if _draws(one, kinds) and not any(one is known for known in own)]
-    for name in sorted({f"{type(one).__module__}.{type(one).__qualname__}" for one in drawn}):
-        yield f"it made a generator of random numbers ({name})"
+def obstacles_of_a_load(loaded: object, folder: str | None = None) -> Iterator[str]:
+    """Sentences about what has been loaded, besides its traces, that each worker should have for itself.
+
+    Args:
+        folder: where the handler's modules lie, if they are user's: their classes are looked into.
+    """
+    search = _Search(folder)
+    names = {f"{type(one).__module__}.{type(one).__qualname__}" for one in search.generators(loaded)}
+    yield from search.sentences(names)
     counters = getattr(sys.modules.get("torch._dynamo.utils"), "counters", {})
     if counters.get("stats", {}).get("unique_graphs"):
         yield "it ran a model through torch.compile, whose code is for one number of threads"
 
 
-def _held_by(root: object) -> Iterator[object]:
-    """All objects that are reached from one, but not through modules, classes and functions."""
-    seen, waiting = {id(root)}, [root]
-    while waiting:
-        for one in gc.get_referents(waiting.pop()):
-            if id(one) not in seen and not isinstance(one, _OF_CODE):
-                seen.add(id(one))
-                waiting.append(one)
-                yield one
+def _generators_of_modules(folder: str) -> Iterator[str]:
+    """Sentences about what the modules of a folder hold, by the names there through which it is reached."""
+    search, names = _Search(folder), set()
+    for module in tuple(sys.modules.values()):
+        if _lies_in(module, folder):
+            for name, value in tuple(vars(module).items()):
+                if search.is_generator(value) or list(search.generators(value)):
+                    names.add(f"{module.__name__}.{name}")
+    yield from search.sentences(names)
+
+
+class _Search:
+    """Looks for generators of random numbers in what objects hold; forks would all draw the same from each.
+
+    It goes through closures, default arguments and the classes of a folder, but not through modules, what
+    functions find in these, and other classes.
+    """
+
+    def __init__(self, folder: str | None) -> None:
+        self._folder = folder
+        self._kinds, self._own = _kinds_of_generators(), _own_generators()
+        self._seen: set[int] = set()
+        #: References that may be looked at yet; negative: there was more than that.
+        self._left = _MOST_REFERENCES
+
+    def is_generator(self, one: object) -> bool:
+        """Whether it is one that forks would share, which have the libraries' own for themselves."""
+        kind = type(one)
+        draws = issubclass(kind, self._kinds) and not issubclass(kind, random.SystemRandom)
+        return draws and not any(one is known for known in self._own)
+
+    def generators(self, root: object) -> Iterator[object]:
+        """Those reached from an object, and not reached before; not all of them where there is too much."""
+        waiting = [root]
+        while waiting and self._left >= 0:
+            for one in self._held_by(waiting.pop()):
+                if type(one) not in _FLAT and id(one) not in self._seen:
+                    self._seen.add(id(one))
+                    self._left -= _FOLLOWED
+                    waiting.append(one)
+                    if self.is_generator(one):
+                        yield one
+
+    def sentences(self, names: set[str]) -> Iterator[str]:
+        """What is to be said of the generators with these names, and of a search that was given up."""
+        for name in sorted(names):
+            yield f"it made a generator of random numbers ({name})"
+        if self._left < 0:
+            yield "it holds too much to be looked through for generators of random numbers"
+
+    def _held_by(self, one: object) -> Sequence[object]:
+        kind = type(one)
+        if kind is FunctionType:
+            function: Any = one  # with all that its module has
+            held: Sequence[object] = [
+                *(function.__closure__, function.__defaults__, function.__kwdefaults__, vars(function))
+            ]
+        elif issubclass(kind, _OF_CODE) or (issubclass(kind, type) and not self._is_theirs(one)):
+            return ()
+        elif kind in _LONG and len(one) > self._left:  # type: ignore[arg-type]
+            self._left = -1
+            return ()
+        else:
+            held = gc.get_referents(one)
+        self._left -= len(held)
+        return held
+
+    def _is_theirs(self, kind: object) -> bool:
+        """Whether a class is one of the folder's modules."""
+        module = sys.modules.get(str(getattr(kind, "__module__", "")))
+        return self._folder is not None and module is not None and _lies_in(module, self._folder)
+
+
+def _lies_in(module: ModuleType, folder: str) -> bool:
+    return os.path.dirname(getattr(module, "__file__", None) or "") == folder
 
 
 def _absent_in_forks() -> Iterator[str]:
@@ -132,21 +207,6 @@ def _mappings() -> frozenset[str]:
     with open("/proc/self/maps") as file:
         fields = [line.split(maxsplit=5) for line in file]
     return frozenset(field[5].strip() for field in fields if field[1].startswith("rw") and field[1][3] == "s")
-
-
-def _generators(folder: str) -> Iterator[str]:
-    """The names of generators in the modules of a folder; forks would all draw the same from each."""
-    kinds, own = _kinds_of_generators(), _own_generators()
-    for module in tuple(sys.modules.values()):
-        if os.path.dirname(getattr(module, "__file__", None) or "") != folder:
-            continue
-        for name, value in tuple(vars(module).items()):
-            if _draws(value, kinds) and not any(value is one for one in own):
-                yield f"{module.__name__}.{name}"
-
-
-def _draws(value: object, kinds: tuple[type, ...]) -> bool:
-    return issubclass(type(value), kinds) and not issubclass(type(value), random.SystemRandom)
 
 
 def _kinds_of_generators() -> tuple[type, ...]:
