@@ -38,6 +38,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Scaled, AheadOfTime]
     model = Scaled().eval()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(folder))
+        patch.setenv("TMPDIR", str(folder))  # of the process that compiles
         compiled = AheadOfTime(model, (torch.rand(1, 4), 2.0), {"mask": torch.ones(1, 1)})
     assert not list(folder.iterdir())
     return model, compiled

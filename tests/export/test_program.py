@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -66,10 +67,14 @@ def test_batches_of_one_with_an_open_length_beside(tmp_path: Path) -> None:
     assert [size.fixed for size in made.inputs[0].sizes] == [True, False]
 
 
-def test_compiled_programs_are_compared_as_well(tmp_path: Path) -> None:
+def test_compiled_programs_are_compared_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     needs_compiler()
     file = saved(exported(Rows(), ROWS, 8), tmp_path / "m.pt2")
-    compiled_by_inductor(file)
+    (temp := tmp_path / "temp").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(temp))
+        compiled_by_inductor(file)
+    assert not list(temp.iterdir())
     made = same_answers(Rows(), file, ROWS, 8)
     assert [port.name for port in made.inputs] == ["x"]
     assert made.batch is not None

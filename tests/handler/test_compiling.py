@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from torchkeeper.handler.compiling import NotCompiled, _check_close, check_same, workshop
+from torchkeeper.handler.compiling import NotCompiled, _check_close, check_same, compile_no_headers, workshop
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,14 @@ def test_whole_answers(expected: Any, found: Any, why: str) -> None:
         return
     with pytest.raises(NotCompiled, match=f"compiled it computes something else for the samples: .*{why}"):
         check_same(model, expected, found)
+
+
+def test_no_headers_are_compiled_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = torch._inductor.config
+    for part, name in ((config, "cpp_cache_precompile_headers"), (config.aot_inductor, "precompile_headers")):
+        monkeypatch.setattr(part, name, True, raising=False)
+        compile_no_headers()
+        assert getattr(part, name) is False
 
 
 def test_the_workshop_is_the_compilers_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

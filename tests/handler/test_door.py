@@ -13,6 +13,7 @@ import torch
 from torch.profiler import ProfilerActivity
 
 from torchkeeper.handler.door import ModelDoor, NotRunnable
+from torchkeeper.handler.explain import eager_look
 
 Pair = namedtuple("Pair", ["scores", "place"])
 
@@ -82,6 +83,20 @@ def test_calls_with_gradients_are_the_eager_models_to_the_bit(caplog: pytest.Log
     assert (door.served, door.eager) == (0, 2)
     assert [record.message for record in caplog.records if "inference_mode" in record.message]
     assert len(caplog.records) == 1
+
+
+def test_a_look_for_an_explanation_is_the_eager_models() -> None:
+    model, pictures = Net().eval(), torch.rand(2, 3, 9, 9)
+    with torch.inference_mode():
+        before = model(pictures).scores["scores"]
+    door = opened(model)
+    for without_gradients in (torch.no_grad, torch.inference_mode):
+        with eager_look(), without_gradients():
+            assert torch.equal(model(pictures).scores["scores"], before)
+    assert (door.served, door.eager) == (0, 0)
+    with torch.inference_mode():
+        model(pictures)
+    assert door.served == 1
 
 
 def test_weights_that_stay_as_they_are_are_shared_and_ties_are_kept() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchkeeper.handler.safe_text import LONGEST, first_sentence, safe_repr, safe_str
+from torchkeeper.handler.safe_text import LONGEST, first_sentence, named_sentence, safe_repr, safe_str
 
 
 class Rude:
@@ -76,8 +76,8 @@ SCRIPT = (
     ("text", "sentence"),
     [
         ("words", "words"),
-        ("", ""),
-        (" \n\n", ""),
+        ("", "RuntimeError"),
+        (" \n\n", "RuntimeError"),
         ("\n  words\nmore\n", "words"),
         (LOADING, 'Error(s) in loading state_dict for Net: Missing key(s): "w".'),
         (CUDA, "CUDA error: device-side assert triggered"),
@@ -91,7 +91,8 @@ def test_what_an_error_says_first(text: str, sentence: str) -> None:
 
 
 def test_an_error_without_words() -> None:
-    assert first_sentence(KeyboardInterrupt()) == ""
+    assert first_sentence(AssertionError()) == named_sentence(AssertionError()) == "AssertionError"
+    assert named_sentence(AssertionError("so")) == "AssertionError: so"
     rude = "<Rude, whose str() raises ValueError>"
     assert first_sentence(RuntimeError(Rude(ValueError()))) == rude.replace("Rude,", "RuntimeError,")
 

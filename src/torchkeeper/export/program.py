@@ -15,11 +15,13 @@ import torch
 import torch.export
 from torch.utils import _pytree as pytree
 
+from torchkeeper.handler.compiling import compile_no_headers, workshop
 from torchkeeper.handler.exported import INPUT_NAMES, read_pt2
 from torchkeeper.handler.ports import Port
 from torchkeeper.handler.probe import made_up
 from torchkeeper.handler.safe_text import first_sentence
 from torchkeeper.handler.served_model import ServedModel
+from torchkeeper.machine.scratch import folder_for_a_while
 
 #: Rows of the batch that the program is made from: 1 would be taken for the only length.
 _ROWS = 2
@@ -79,8 +81,9 @@ def compiled_by_inductor(file: Path) -> None:
     """
     try:
         names = [port.name for port in read_pt2(file, torch.device("cpu")).inputs]
-        with warnings.catch_warnings():
+        with folder_for_a_while("export-") as folder, workshop(folder), warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            compile_no_headers()
             # By way of the file, because only then does torch compile it for batches of one.
             program = torch.export.load(file)
             torch._inductor.aoti_compile_and_package(

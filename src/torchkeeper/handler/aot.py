@@ -9,6 +9,7 @@ Compiled code is made for calls like the one that it was compiled from: others g
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import warnings
@@ -21,7 +22,7 @@ import torch.export
 from torch.utils import _pytree as pytree
 
 from torchkeeper.handler.compile_cache import CompileCache
-from torchkeeper.handler.compiling import NotCompiled, check_same, workshop
+from torchkeeper.handler.compiling import NotCompiled, check_same, compile_no_headers, workshop
 from torchkeeper.handler.exported import read_pt2
 from torchkeeper.handler.safe_text import first_sentence
 from torchkeeper.handler.served_model import ServedModel
@@ -168,6 +169,8 @@ def _compiled(program: Any, folder: Path) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.export.save(program, source)
+    temp = folder / "temp"
+    temp.mkdir()
     run = subprocess.run(
         [
             sys.executable,
@@ -178,6 +181,7 @@ def _compiled(program: Any, folder: Path) -> Path:
             package,
             str(torch.get_num_threads()),
         ],
+        env={**os.environ, "TMPDIR": str(temp)},  # where torch leaves more than what it is told to
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -224,6 +228,7 @@ def main() -> None:
     source, package, threads = sys.argv[1:]
     torch.set_num_threads(1)
     try:
+        compile_no_headers()
         torch._inductor.config.compile_threads = 1
         torch._inductor.config.cpp.threads = int(threads)  # those of the worker; its loops are cut for them
         torch._inductor.aoti_compile_and_package(torch.export.load(source), package_path=package)

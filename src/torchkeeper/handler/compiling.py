@@ -39,6 +39,14 @@ def workshop(folder: Path) -> Iterator[None]:
             os.environ[_WORKSHOP] = before
 
 
+def compile_no_headers() -> None:
+    """Has torch's compiler compile no headers beforehand: 150 MB in a folder of a known name that stays."""
+    config = torch._inductor.config
+    for part, name in ((config, "cpp_cache_precompile_headers"), (config.aot_inductor, "precompile_headers")):
+        if hasattr(part, name):  # older ones do not do it
+            setattr(part, name, False)
+
+
 def check_same(model: Any, expected: Any, found: Any) -> None:
     """Refuses what a compiled model answers, unless it is what the uncompiled one does.
 

@@ -6,8 +6,10 @@ never before: predictions work without it. Source of the defaults (15 steps, tar
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -78,6 +80,28 @@ def integrated_gradients(model: Any, layer: Any = None) -> LazyIntegratedGradien
     if importlib.util.find_spec("captum") is None or not allowed:
         return None
     return LazyIntegratedGradients(model, layer)
+
+
+@contextlib.contextmanager
+def eager_look() -> Iterator[None]:
+    """A time in which this thread's calls of a model are the eager one's, which is the one explained."""
+    before, _look.eager = _look.eager, True
+    try:
+        yield
+    finally:
+        _look.eager = before
+
+
+def looks() -> bool:
+    """Whether this thread is in such a time."""
+    return _look.eager
+
+
+class _Look(threading.local):
+    eager = False
+
+
+_look = _Look()
 
 
 def refusal(*, allowed: bool) -> PredictionException:

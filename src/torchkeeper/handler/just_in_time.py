@@ -20,7 +20,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from torchkeeper.handler.compile_cache import CompileCache
-from torchkeeper.handler.compiling import NotCompiled, check_same, workshop
+from torchkeeper.handler.compiling import NotCompiled, check_same, compile_no_headers, workshop
 from torchkeeper.handler.safe_text import first_sentence
 from torchkeeper.machine.scratch import folder_for_a_while
 
@@ -28,8 +28,6 @@ logger = logging.getLogger(__name__)
 
 #: What a cache keeps, and the files of the compiler's that are in it: all else is made in no time.
 _KEPT, _OBJECTS = "objects.zip", "*.so"
-#: Of inductor: whether headers are compiled beforehand, 150 MB in a folder of a known name that stays.
-_HEADERS = "cpp_cache_precompile_headers"
 
 
 class JustInTime:
@@ -45,7 +43,7 @@ class JustInTime:
         #: Calls that ran compiled since it is warm, and others.
         self.served = self.others = 0
         #: Why it cannot be compiled, once that has shown.
-        self.why_not = ""
+        self.why_not: str | None = None
         self._warm = False
         self._mode, self._dynamic = mode, dynamic
         #: Made when it is called first, for the same reason as in `_prepare`.
@@ -91,7 +89,7 @@ class JustInTime:
 
     def forget(self) -> None:
         """It was not compiled yet."""
-        self.why_not = ""
+        self.why_not = None
 
 
 def warmed(
@@ -135,7 +133,7 @@ def _compiled(models: Sequence[JustInTime], warm: Callable[[], None]) -> None:
         warm()
     finally:
         for model in models:
-            if model.why_not:
+            if model.why_not is not None:
                 raise NotCompiled(model.why_not)
 
 
@@ -191,9 +189,9 @@ def _prepare() -> None:
     """Switches on what it takes; to import torch's compiler makes the folder that it writes to."""
     hook = getattr(getattr(torch._C._dynamo, "eval_frame", None), "set_guard_complete_hook", None)
     config = torch._inductor.config
-    if hook is None or not hasattr(torch.compiler, "set_stance") or not hasattr(config, _HEADERS):
+    if hook is None or not hasattr(torch.compiler, "set_stance"):
         raise NotCompiled(f"torch {torch.__version__} is too old for it")
     hook(_looked_up)
     config.freezing = True
     config.compile_threads = 1  # others would stay: processes, and their memory
-    setattr(config, _HEADERS, False)
+    compile_no_headers()

@@ -27,7 +27,7 @@ from torchkeeper.handler.errors import PredictionException
 from torchkeeper.handler.ports import NamedTensors, numbered
 from torchkeeper.handler.probe import same
 from torchkeeper.handler.rows import payload, readable
-from torchkeeper.handler.safe_text import first_sentence
+from torchkeeper.handler.safe_text import first_sentence, named_sentence
 from torchkeeper.handler.scoring import Question
 from torchkeeper.handler.served_model import ServedModel
 from torchkeeper.handler.timing import timed
@@ -226,7 +226,7 @@ class MLflowHandler(BaseHandler):
             return self._called(question.tensors, question)
         except Exception as error:
             logger.exception("The model could not be computed")
-            return PredictionException(f"{type(error).__name__}: {first_sentence(error, 200)}")
+            return PredictionException(named_sentence(error))
 
     def _called(self, tensors: Sequence[torch.Tensor], question: Question) -> Any:
         return self.model(*(tensor.to(self.device) for tensor in tensors), **question.params)

@@ -38,19 +38,25 @@ def whole_text(error: BaseException, longest: int = 2000) -> str:
 
 
 def first_sentence(error: BaseException, longest: int = 500) -> str:
-    """What an error says first, in one line; "" if it says nothing.
+    """What an error says first, in one line; its class if it says nothing, as a bare assertion does.
 
     A first line that only leads on has the second with it; one before a traceback has the last, the error.
     """
     lines = [line.strip() for line in safe_str(error).splitlines() if line.strip()]
     if not lines:
-        return ""
+        return type(error).__name__
     said = lines[0]
     if any(line.endswith(_TRACEBACK) for line in lines):
         said += f" {lines[-1]}"
     elif said.endswith(":") and len(lines) > 1:
         said += f" {lines[1]}"
     return safe_str(said, longest)
+
+
+def named_sentence(error: BaseException, longest: int = 200) -> str:
+    """An error's class, and what it says first if it says anything."""
+    name, said = type(error).__name__, first_sentence(error, longest)
+    return name if said == name else f"{name}: {said}"
 
 
 def _text(make: Callable[[Any], str], value: Any, longest: int) -> str:

@@ -23,6 +23,7 @@ from torchkeeper.handler.nested import nested_tensor
 from torchkeeper.handler.ports import NamedTensors, Port, Size, misfit, unequal
 from torchkeeper.handler.probe import DTYPES
 from torchkeeper.handler.rows import readable
+from torchkeeper.handler.safe_text import named_sentence
 from torchkeeper.handler.served_model import ServedModel
 from torchkeeper.handler.timing import timed
 
@@ -143,8 +144,7 @@ class TensorsHandler(BaseHandler):
             return self.model.named(request.tensors)
         except Exception as error:
             logger.exception("The model could not be computed")
-            lines = str(error).strip().splitlines() or [""]
-            return PredictionException(f"{type(error).__name__}: {lines[0][:200]}")
+            return PredictionException(named_sentence(error))
 
     def _request(self, row: Any) -> _Request:
         """A row's tensors in the order of the model's inputs.

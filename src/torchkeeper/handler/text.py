@@ -185,7 +185,8 @@ class TextClassifier(TextHandler):
         if self.lig is None:
             raise self._refusal()
         offsets = self._offsets(text_preprocess)
-        target = explain.in_range(target, self.inference(text_preprocess))
+        with explain.eager_look():
+            target = explain.in_range(target, self.inference(text_preprocess))
         targets = target.tolist() if isinstance(target, torch.Tensor) else target
         many = isinstance(targets, list)
         answers = []

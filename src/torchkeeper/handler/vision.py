@@ -104,7 +104,7 @@ class VisionHandler(BaseHandler):
         """
         if getattr(self, "ig", None) is None:
             raise explain.refusal(allowed=explain.has_gradients(self.model))
-        with torch.no_grad():  # what the model keeps of it must do for gradients
+        with explain.eager_look(), torch.no_grad():  # what the model keeps of it must do for gradients
             target = explain.in_range(target, self.model(tensor_data))
         print("input shape", tensor_data.shape)
         return self.ig.attribute(tensor_data, target=target, n_steps=explain.N_STEPS).tolist()
