@@ -167,10 +167,12 @@ def test_a_worker_that_is_killed_is_replaced_and_its_loss_told_once(play: Play) 
     async def act(scene: Scene) -> None:
         worker = await scene.loaded("import subprocess\nsubprocess.Popen(['sleep', '1000'])\n" + FINE)
         pid = pid_of(worker)
+        worker.answered, worker.uncompiled = 7, 5  # as the dispatcher has counted
         scene.requests.hand(worker, b"sleep")
         psutil.Process(pid).kill()
         await become(lambda: len(scene.requests.ready) == 2)
         assert pid_of(worker) != pid
+        assert (worker.answered, worker.uncompiled) == (0, 0), "what the dead one did is none of its doing"
         assert [(loss.killed, loss.timed_out) for loss in scene.requests.lost] == [(True, False)]
         assert "SIGKILL" in scene.requests.lost[0].cause
 

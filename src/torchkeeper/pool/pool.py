@@ -253,7 +253,7 @@ class Pool:
         worker.number = self._next_port()
         worker.name = f"W-{worker.number}-{self._plan.label}"
         worker.verdict = worker.last_words = worker.confinement = None
-        worker.answered, worker.wear = 0, Wear()
+        worker.answered, worker.uncompiled, worker.wear = 0, 0, Wear()
         worker.started_at = time.time()
         self.failures.watch(worker)
         worker.ended.clear()
