@@ -9,6 +9,7 @@ import importlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -21,7 +22,6 @@ from torchkeeper.handler.ports import Port
 from torchkeeper.handler.probe import made_up
 from torchkeeper.handler.safe_text import first_sentence
 from torchkeeper.handler.served_model import ServedModel
-from torchkeeper.machine.scratch import folder_for_a_while
 
 #: Rows of the batch that the program is made from: 1 would be taken for the only length.
 _ROWS = 2
@@ -81,7 +81,7 @@ def compiled_by_inductor(file: Path) -> None:
     """
     try:
         names = [port.name for port in read_pt2(file, torch.device("cpu")).inputs]
-        with folder_for_a_while("export-") as folder, workshop(folder), warnings.catch_warnings():
+        with TemporaryDirectory() as folder, workshop(Path(folder)), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             compile_no_headers()
             # By way of the file, because only then does torch compile it for batches of one.
