@@ -129,7 +129,7 @@ ENVIRON = {
     "handler.base": "TS_IPEX_GPU_ENABLE, read inside a worker as TorchServe documents",
     "handler.sagemaker": "SAGEMAKER_*, read inside a worker as SageMaker's toolkit does",
     "handler.streaming": "LOCAL_RANK, read inside a worker of a torchrun group",
-    "handler.compiling": "TORCHINDUCTOR_CACHE_DIR, which torch's compiler reads",
+    "handler.compiling": "TORCHINDUCTOR_CACHE_DIR and TMPDIR, which torch's compiler reads",
     "handler.exported": "AOTI_RUNTIME_CHECK_INPUTS and TMPDIR, which torch's loader of packages reads",
     "machine.allocator": "MALLOC_* and GLIBC_TUNABLES, which the C library reads",
     "handler.profile": "ENABLE_TORCH_PROFILER, read inside a worker as TorchServe documents",

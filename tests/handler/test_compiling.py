@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from torchkeeper.handler.compiling import NotCompiled, _check_close, check_same, compile_no_headers, workshop
+from torchkeeper.handler.compiling import (
+    NotCompiled,
+    _check_close,
+    check_same,
+    compile_no_headers,
+    with_temp,
+    workshop,
+)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +84,11 @@ def test_no_headers_are_compiled_beforehand(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(part, name, True, raising=False)
         compile_no_headers()
         assert getattr(part, name) is False
+
+
+def test_a_process_has_a_temp_folder_of_its_own_and_else_the_same() -> None:
+    made = with_temp(Path("/there"))
+    assert made == {**os.environ, "TMPDIR": "/there"}
 
 
 def test_the_workshop_is_the_compilers_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

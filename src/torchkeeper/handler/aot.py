@@ -9,7 +9,6 @@ Compiled code is made for calls like the one that it was compiled from: others g
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
 import sys
 import warnings
@@ -22,7 +21,7 @@ import torch.export
 from torch.utils import _pytree as pytree
 
 from torchkeeper.handler.compile_cache import CompileCache
-from torchkeeper.handler.compiling import NotCompiled, check_same, compile_no_headers, workshop
+from torchkeeper.handler.compiling import NotCompiled, check_same, compile_no_headers, with_temp, workshop
 from torchkeeper.handler.exported import read_pt2
 from torchkeeper.handler.safe_text import first_sentence
 from torchkeeper.handler.served_model import ServedModel
@@ -181,7 +180,7 @@ def _compiled(program: Any, folder: Path) -> Path:
             package,
             str(torch.get_num_threads()),
         ],
-        env={**os.environ, "TMPDIR": str(temp)},  # where torch leaves more than what it is told to
+        env=with_temp(temp),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -39,6 +39,11 @@ def workshop(folder: Path) -> Iterator[None]:
             os.environ[_WORKSHOP] = before
 
 
+def with_temp(folder: Path) -> dict[str, str]:
+    """The environment of a process with another temp folder, where compilers leave things, too."""
+    return {**os.environ, "TMPDIR": str(folder)}
+
+
 def compile_no_headers() -> None:
     """Has torch's compiler compile no headers beforehand: 150 MB in a folder of a known name that stays."""
     config = torch._inductor.config
