@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from pathlib import Path
 from typing import Any
@@ -78,12 +79,14 @@ def test_whole_answers(expected: Any, found: Any, why: str) -> None:
         check_same(model, expected, found)
 
 
-def test_no_headers_are_compiled_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = torch._inductor.config
-    for part, name in ((config, "cpp_cache_precompile_headers"), (config.aot_inductor, "precompile_headers")):
-        monkeypatch.setattr(part, name, True, raising=False)
+def test_no_headers_are_compiled_beforehand() -> None:
+    config: Any = torch._inductor.config
+    names = ("cpp_cache_precompile_headers", "aot_inductor.precompile_headers")
+    before = [operator.attrgetter(name)(config) for name in names]
+    with config.patch(dict.fromkeys(names, True)):  # pytest's own leaves an option of torch's deleted
         compile_no_headers()
-        assert getattr(part, name) is False
+        assert [operator.attrgetter(name)(config) for name in names] == [False, False]
+    assert [operator.attrgetter(name)(config) for name in names] == before
 
 
 def test_a_process_has_a_temp_folder_of_its_own_and_else_the_same() -> None:
