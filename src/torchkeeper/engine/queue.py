@@ -98,9 +98,7 @@ def size_of(request: Input) -> int:
     """Bytes that a request's parameters hold: values, and what clients have called them."""
     size = 0
     for part in request.parts:
-        size += len(part.name) + len(part.value) + len(part.content_type or "")
-        if part.rest:
-            size += sum(map(len, part.rest))
+        size += len(part.name) + part.size + len(part.content_type or "")
     return size
 
 

@@ -275,8 +275,8 @@ class Builder:
             execution=about.config.execution or AS_IT_IS,
             wished=self._wished(about.config),
             unpacked=about.owns(archive.model_dir),
-            # A strict sandbox has no compiler, and is to read no other model's code.
             compile_cache_max_bytes=settings.compile_cache_max_bytes,
+            # A strict sandbox has no compiler, and is to read no other model's code.
             compile_cache=str(settings.kept_code or "") if about.config.sandbox != "strict" else "",
         )
         try:

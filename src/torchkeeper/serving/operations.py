@@ -306,7 +306,7 @@ def json_text(value: object) -> bytes:
 
 async def _pss(found: ModelVersion) -> dict[Worker, int]:
     """What memory a version's workers have, where they share the model; in a thread, for the kernel looks at
-    each page: 30 ms per GB.
+    each page.
     """
     if not found.pool.imports.weights.get("shared"):
         return {}

@@ -18,7 +18,6 @@ def no_collection() -> Iterator[None]:
     """A time in which no garbage is looked for by itself; what is changed of that meanwhile, stays.
 
     Not in what is forked meanwhile: a module may start a pool of processes, which never come to the end here.
-    Importing torchvision takes three quarters of its time then.
     """
     _before.append(gc.get_threshold())
     gc.set_threshold(_NEVER)

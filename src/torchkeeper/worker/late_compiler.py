@@ -1,7 +1,7 @@
-"""torchvision without torch's compiler: nine tenths of its import, for a question that hardly anybody asks.
+"""torchvision without torch's compiler: most of its import, for a question that hardly anybody asks.
 
 `torchvision.ops.roi_align` imports `is_compile_supported` of `torch._dynamo.utils`, and with it the whole
-compiler and sympy: a second and 76 MB. While that one module is imported, the function is one that imports
+compiler and sympy. While that one module is imported, the function is one that imports
 the compiler when it is called; whatever else asks for the compiler gets it, as ever.
 """
 

@@ -32,8 +32,8 @@ _OF_CODE = (ModuleType, CodeType, FrameType)
 _FLAT = frozenset((str, bytes, int, float, complex, bool, type(None)))
 #: Kinds that may be long; those of the user's own may do anything when they are asked.
 _LONG = (dict, list, tuple, set, frozenset)
-#: References that are looked at in search of generators, half a second of them; and for how many it counts to
-#: follow one, which is then remembered.
+#: References that are looked at in search of generators; and for how many it counts to follow one, which is
+#: then remembered.
 _MOST_REFERENCES, _FOLLOWED = 3_000_000, 10
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 
