@@ -27,7 +27,7 @@ from torchkeeper.pool.kept_template import KeptTemplate, Unwanted, seen
 from torchkeeper.pool.model_link import ModelLink
 from torchkeeper.pool.orphans import adopt_orphans, bury, reap_orphans
 from torchkeeper.pool.process import Ends, Owner, WorkerProcess, make_ends
-from torchkeeper.pool.shared_imports import SharedImports
+from torchkeeper.pool.sharing import Sharing
 from torchkeeper.pool.template_link import TemplateDied
 from torchkeeper.sandbox.policy import environment
 from torchkeeper.wire.frames import Confine, encode
@@ -47,18 +47,18 @@ class Launch:
     #: Another interpreter than the server's own; such a worker is never forked.
     python: str | None = None
     sandbox: Sandbox = FREE
-    #: Those of the version; None: each worker imports for itself.
-    imports: SharedImports | None = None
+    #: What the version's workers share; None: each imports for itself.
+    sharing: Sharing | None = None
 
     @property
     def strict(self) -> bool:
         """Whether it knows nothing of the server's environment and has a folder of its own."""
         return self.sandbox.level == "strict"
 
-    def for_worker(self, spec: ModelSpec, imports: SharedImports | None = None) -> Launch:
+    def for_worker(self, spec: ModelSpec, sharing: Sharing | None = None) -> Launch:
         """The same for one of a model's workers."""
         sandbox = msgspec.structs.replace(self.sandbox, gpu=spec.gpu_id is not None)
-        return replace(self, threads=spec.threads, sandbox=sandbox, imports=imports)
+        return replace(self, threads=spec.threads, sandbox=sandbox, sharing=sharing)
 
 
 class Launcher:
@@ -163,9 +163,9 @@ class Launcher:
 
     async def _begin(self, worker: WorkerProcess, launch: Launch) -> tuple[Ends, bool]:
         """Makes the process; the front's ends of what it holds, and whether it is confined already."""
-        imports = launch.imports
-        model = None if imports is None else await imports.ready()
-        first = imports if imports is not None and imports.claim() else None
+        sharing = launch.sharing
+        model = None if sharing is None else await sharing.ready()
+        first = sharing if sharing is not None and sharing.claim() else None
         try:
             ours, theirs = make_ends(link=first is not None)
             try:
@@ -197,10 +197,10 @@ class Launcher:
             self._check_wanted(worker)
             await self._spawn(worker, launch, ends)
 
-    def _follow(self, worker: WorkerProcess, ends: Ends, imports: SharedImports) -> None:
+    def _follow(self, worker: WorkerProcess, ends: Ends, sharing: Sharing) -> None:
         """Hears what becomes of the import of a version's first worker."""
         assert ends.link is not None
-        link = ModelLink(ends.link, worker, self._on_end, imports.settle, imports.lose)
+        link = ModelLink(ends.link, worker, self._on_end, sharing.settle, sharing.lose)
         self._links[link.pid] = link
         if worker.has_ended:
             self._links.pop(link.pid).ended()

@@ -19,7 +19,7 @@ from torchkeeper.pool.failures import Failures, log_retry
 from torchkeeper.pool.launcher import Launcher
 from torchkeeper.pool.life import Event, Life, State
 from torchkeeper.pool.plan import Plan
-from torchkeeper.pool.shared_imports import SharedImports
+from torchkeeper.pool.sharing import Sharing
 from torchkeeper.pool.wear import Wear, worn
 from torchkeeper.pool.worker import NOBODY, Loss, Refusal, Worker, WorkerEvents
 from torchkeeper.wire.frames import Leaving, Load, Loaded, Message, Stop, WireError, encode
@@ -72,7 +72,7 @@ class Pool:
         self._unanswered = 0
         #: What is known of those that were lost.
         self.failures = Failures(emit)
-        self.imports = SharedImports(plan.label, plan.imports_apart, plan.weights_apart)
+        self.sharing = Sharing(plan.label, plan.imports_apart, plan.weights_apart)
 
     @property
     def workers(self) -> tuple[Worker, ...]:
@@ -123,7 +123,7 @@ class Pool:
     def _notify(self) -> None:
         """Tells those who wait for the pool, and those who use it, that it has changed."""
         if not self._workers and not self._leaving:
-            self.imports.rest()
+            self.sharing.rest()
         self._events.on_availability(self._nobody())
         self._changed.set()
         self._changed = asyncio.Event()
@@ -263,7 +263,7 @@ class Pool:
         try:
             order = Load(worker.spec, self._plan.max_response_size)
             encode(order)  # which may fail, and then no process is needed
-            launch = self._plan.launch.for_worker(worker.spec, self.imports)
+            launch = self._plan.launch.for_worker(worker.spec, self.sharing)
             process = await self._launcher.launch(_Reports(self, worker), launch)
         except Exception as error:  # noqa: BLE001 - archives may hold what no frame can
             why = str(error) if isinstance(error, OSError) else repr(error)
@@ -274,7 +274,7 @@ class Pool:
         worker.process = process
         loop = asyncio.get_running_loop()
         worker.life.on(Event.SPAWNED, loop.time())
-        process.send(encode(msgspec.structs.replace(order, shares_weights=self.imports.with_weights)))
+        process.send(encode(msgspec.structs.replace(order, shares_weights=self.sharing.with_weights)))
         worker.startup = loop.call_later(self._plan.settings.startup_timeout, self._startup_expired, worker)
 
     def _startup_expired(self, worker: Worker) -> None:

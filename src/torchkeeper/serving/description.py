@@ -175,8 +175,8 @@ def describe(
         torchWarning=found.torch_warning or msgspec.UNSET,
         execution=found.execution or msgspec.UNSET,
         batching=_batching(found) or msgspec.UNSET,
-        imports=found.pool.imports.described or msgspec.UNSET,
-        weights=found.pool.imports.weights or msgspec.UNSET,
+        imports=found.pool.sharing.imports or msgspec.UNSET,
+        weights=found.pool.sharing.weights or msgspec.UNSET,
         settingOrigins=setting_origins(found) if origins else msgspec.UNSET,
         **shown,
     )

@@ -308,7 +308,7 @@ async def _pss(found: ModelVersion) -> dict[Worker, int]:
     """What memory a version's workers have, where they share the model; in a thread, for the kernel looks at
     each page.
     """
-    if not found.pool.imports.weights.get("shared"):
+    if not found.pool.sharing.weights.get("shared"):
         return {}
     workers = found.pool.workers
     return await offload(LONG, lambda: {worker: worker.proportional for worker in workers})

@@ -31,7 +31,7 @@ from launching import (  # type: ignore[import-not-found]  # pytest puts this fo
 from torchkeeper.pool import model_link
 from torchkeeper.pool.launcher import Launcher
 from torchkeeper.pool.process import WorkerProcess
-from torchkeeper.pool.shared_imports import SharedImports
+from torchkeeper.pool.sharing import Sharing
 from torchkeeper.wire.frames import Forked, Loaded, LoadFailed, Stop, encode
 
 pytestmark = linux
@@ -53,17 +53,17 @@ class Version:
         forked: bool = True,
         weights: bool = False,
     ) -> None:
-        self.imports = SharedImports("m_1.0", why_no_weights="" if weights else None)
+        self.sharing = Sharing("m_1.0", why_no_weights="" if weights else None)
         self.spec = spec_of(folder / "m", source)
         self._launcher = launcher
-        self._launch = replace(launch_of(environ, forked=forked), imports=self.imports)
+        self._launch = replace(launch_of(environ, forked=forked), sharing=self.sharing)
         self.workers: list[tuple[WorkerProcess, Any]] = []
 
     async def begin(self) -> tuple[WorkerProcess, Any]:
         """A worker that has been told what to load."""
         witness = Witness()
         worker = await self._launcher.launch(witness, self._launch)
-        worker.send(loaded(self.spec, shares_weights=self.imports.with_weights))
+        worker.send(loaded(self.spec, shares_weights=self.sharing.with_weights))
         self.workers.append((worker, witness))
         return worker, witness
 
@@ -81,7 +81,7 @@ class Version:
             if worker.alive:
                 worker.send(encode(Stop()))
                 assert await witness.exit() == 0
-        self.imports.rest()
+        self.sharing.rest()
 
 
 Play = Callable[..., None]
@@ -133,7 +133,7 @@ def test_one_process_imports_and_the_workers_are_its_forks(play: Play, forked: b
         (importer,) = imported_by(version)
         pids = {worker.pid for worker, _ in loads}
         assert len(pids | {importer}) == 4
-        assert version.imports.described == {"shared": True, "pid": importer}
+        assert version.sharing.imports == {"shared": True, "pid": importer}
         assert name_of(importer) == "imports:m"
         for pid in pids:
             assert pid is not None
@@ -160,8 +160,8 @@ def test_an_import_that_cannot_be_shared_is_made_by_each_and_said_to_be(
     async def act(version: Version) -> None:
         loads = await asyncio.gather(*(version.load() for _ in range(2)))
         loads.append(await version.load())
-        assert version.imports.described["shared"] is False
-        assert version.imports.described["why"].startswith(why)
+        assert version.sharing.imports["shared"] is False
+        assert version.sharing.imports["why"].startswith(why)
         assert sorted(imported_by(version)) == sorted(worker.pid for worker, _ in loads), "none does it twice"
 
     play(source + SAYS, act)
@@ -172,16 +172,16 @@ def test_an_import_that_fails_is_told_as_ever(play: Play, environ: dict[str, str
     told: list[object] = []
 
     async def act(version: Version) -> None:
-        for imports in (version.imports, None):
+        for sharing in (version.sharing, None):
             witness = Witness()
-            launch = replace(launch_of(environ, forked=True), imports=imports)
+            launch = replace(launch_of(environ, forked=True), sharing=sharing)
             worker = await version._launcher.launch(witness, launch)
             worker.send(loaded(version.spec))
             assert await witness.exit() == 3
             (failed,) = witness.frames
             assert isinstance(failed, LoadFailed)
             told.append((failed.cause, failed.place, failed.do))
-        assert version.imports.described == {}
+        assert version.sharing.imports == {}
 
     play(source, act)
     assert told[0] == told[1]
@@ -203,7 +203,7 @@ def test_those_who_wait_for_one_that_is_killed_wait_for_the_next_of_them(play: P
         await asyncio.gather(*waiting)
         await version.load()
         assert len(imported_by(version)) == 1
-        assert version.imports.described["shared"] is True
+        assert version.sharing.imports["shared"] is True
 
     play(waits + SAYS, act)
 
@@ -216,7 +216,7 @@ def test_workers_outlive_the_process_that_imported_and_the_next_one_is_a_new_one
         await version.load()
         (importer,) = imported_by(version)
         os.kill(importer, signal.SIGKILL)
-        await become(lambda: version.imports.described == {})
+        await become(lambda: version.sharing.imports == {})
         assert all(worker.alive for worker, _ in version.workers)
         await version.load()
         assert len(imported_by(version)) == 2
@@ -253,7 +253,7 @@ def test_both_templates_may_die(play: Play) -> None:
         await version.load()
         assert len(imported_by(version)) == 1
         os.kill(importer, signal.SIGKILL)
-        await become(lambda: version.imports.described == {})
+        await become(lambda: version.sharing.imports == {})
         await version.load()
         assert len(imported_by(version)) == 2
 
@@ -273,7 +273,7 @@ def test_an_order_that_was_not_read_when_the_process_that_imported_died_goes_to_
         os.kill(importer, signal.SIGKILL)
         await asked
         assert len(imported_by(version)) == 2
-        assert version.imports.described["shared"] is True
+        assert version.sharing.imports["shared"] is True
 
     play(SAYS, act)
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
@@ -307,7 +307,7 @@ def test_a_launch_waits_no_longer_where_another_process_says_that_it_is_the_work
         late.touch()
         async with asyncio.timeout(LONG):
             await version.load()
-        assert version.imports.described["shared"] is False
+        assert version.sharing.imports["shared"] is False
 
     play(LINK + says + SAYS, act)
 
@@ -342,7 +342,7 @@ def test_a_handler_that_speaks_on_that_socket_is_killed(
     async def act(version: Version) -> None:
         _, witness = await version.begin()
         assert await witness.exit() == -signal.SIGKILL
-        assert version.imports.described["why"].startswith(f"the process that has imported it {said}")
+        assert version.sharing.imports["why"].startswith(f"the process that has imported it {said}")
 
     play(f"{LINK}link().send({frame!r})\n{FINE}", act)
     assert f"the process that has imported a handler {said}" in caplog.text
@@ -382,7 +382,7 @@ def test_only_a_child_of_the_process_that_imports_is_taken_for_a_worker_and_no_o
     async def act(version: Version) -> None:
         _, witness = await version.begin()
         assert await witness.exit() == -signal.SIGKILL
-        why = version.imports.described["why"]
+        why = version.sharing.imports["why"]
         assert "said of a process that it has not forked that it is a worker" in why
         other = psutil.Process(child_in(witness))
         assert other.ppid() == os.getpid(), "it lives"
@@ -409,8 +409,8 @@ def test_a_worker_that_lives_has_not_ended_whatever_the_process_that_forked_it_s
         worker, _ = await version.load()
         told.write_text(str(worker.pid))
         await version.load()
-        await become(lambda: version.imports.described["shared"] is False)
-        assert version.imports.described["why"].endswith("said of a worker that lives that it has ended")
+        await become(lambda: version.sharing.imports["shared"] is False)
+        assert version.sharing.imports["why"].endswith("said of a worker that lives that it has ended")
         assert worker.alive
         assert name_of(worker.pid or 0) == "m"
 
@@ -439,8 +439,8 @@ def test_a_fork_that_has_ended_before_it_is_looked_for_has_ended_as_it_did(
         while psutil.pid_exists(int(pid[:-1])):
             assert time.monotonic() < deadline
         assert await witness.exit() == 7
-        assert version.imports.described["shared"] is True
-        version.imports.rest()
+        assert version.sharing.imports["shared"] is True
+        version.sharing.rest()
 
     play(source, act)
 
@@ -455,7 +455,7 @@ def test_a_thread_that_comes_late_ends_the_sharing(play: Play) -> None:
     async def act(version: Version) -> None:
         await version.load()
         await version.load()
-        assert version.imports.described == {"shared": False, "why": "it started 1 thread (Thread-1 (sleep))"}
+        assert version.sharing.imports == {"shared": False, "why": "it started 1 thread (Thread-1 (sleep))"}
         assert len(imported_by(version)) == 2
 
     play(late + SAYS, act)
@@ -470,7 +470,7 @@ def test_whose_forks_end_at_once_imports_for_itself(play: Play, end: str, how: s
 
     async def act(version: Version) -> None:
         loads = [await version.load() for _ in range(2)]
-        assert version.imports.described == {"shared": False, "why": f"its forks end at once ({how})"}
+        assert version.sharing.imports == {"shared": False, "why": f"its forks end at once ({how})"}
         assert imported_by(version) == [worker.pid for worker, _ in loads], "none does it twice"
 
     play(ends + SAYS, act)
@@ -491,7 +491,7 @@ def test_forks_that_end_at_once_later_on_end_the_sharing_but_no_worker(play: Pla
         await version.load()
         late.touch()
         await version.load()
-        assert version.imports.described == {"shared": False, "why": "its forks end at once (exit code 7)"}
+        assert version.sharing.imports == {"shared": False, "why": "its forks end at once (exit code 7)"}
         assert len(imported_by(version)) == 2
         assert all(worker.alive for worker, _ in version.workers)
 
@@ -527,7 +527,7 @@ def test_a_worker_that_is_killed_while_it_becomes_another_process_does_not_come_
             await asyncio.sleep(0)
         worker.kill()
         assert await witness.exit() == -signal.SIGKILL
-        version.imports.rest()
+        version.sharing.rest()
         await become(lambda: "m" not in map(name_of, state()[1]))
 
     play(SAYS, act)
@@ -571,7 +571,7 @@ def test_torch_that_comes_with_the_handler_draws_for_each_worker_unless_the_modu
         version = Version(tmp_path, launcher, dict(os.environ), DRAWS.format(seed=seed), forked=False)
         loads = await asyncio.gather(*(version.load() for _ in range(2)))
         await asyncio.gather(*(witness.until(lambda w=witness: w.lines) for _, witness in loads))
-        assert version.imports.described["shared"]
+        assert version.sharing.imports["shared"]
         assert len({witness.lines[0] for _, witness in loads}) == kinds
         await version.end()
 
@@ -587,7 +587,7 @@ def test_a_library_of_the_archive_is_the_one_that_is_imported(
     async def act(version: Version) -> None:
         Path(version.spec.model_dir, "numpy.py").write_text("where = 'the archive'\n")
         loads = await asyncio.gather(*(version.load() for _ in range(2)))
-        assert version.imports.described["shared"]
+        assert version.sharing.imports["shared"]
         assert [line for _, witness in loads for line in witness.lines] == ["numpy of the archive"]
 
     play("import numpy\nprint('numpy of', numpy.where, flush=True)\n" + FINE, act, forked=False)
@@ -603,7 +603,7 @@ def test_a_reason_is_bounded_text(play: Play, tmp_path: Path, name: str) -> None
 
     async def act(version: Version) -> None:
         await version.load()
-        why = version.imports.described["why"]
+        why = version.sharing.imports["why"]
         assert why.startswith("it opened ")
         assert why.encode()
         assert len(why) < 1100
@@ -642,8 +642,8 @@ def test_one_process_loads_and_the_workers_are_its_forks(play: Play, forked: boo
     async def act(version: Version) -> None:
         loads = await asyncio.gather(*(version.load() for _ in range(3)))
         (loader,) = imported_by(version)
-        assert version.imports.weights == {"shared": True}
-        assert version.imports.described == {"shared": True, "pid": loader}
+        assert version.sharing.weights == {"shared": True}
+        assert version.sharing.imports == {"shared": True, "pid": loader}
         assert name_of(loader) == "weights:m"
         assert {psutil.Process(worker.pid or 0).ppid() for worker, _ in loads} == {loader}
 
@@ -655,12 +655,12 @@ def test_a_load_that_cannot_be_shared_serves_one_worker_and_the_others_share_the
 ) -> None:
     async def act(version: Version) -> None:
         loads = await asyncio.gather(*(version.load() for _ in range(4)))
-        assert version.imports.weights["shared"] is False
-        assert version.imports.weights["why"].startswith("it started 1 thread")
-        assert version.imports.described["shared"] is True
+        assert version.sharing.weights["shared"] is False
+        assert version.sharing.weights["why"].startswith("it started 1 thread")
+        assert version.sharing.imports["shared"] is True
         assert sorted(imported_by(version)) == sorted(worker.pid for worker, _ in loads), "each loads once"
         parents = [psutil.Process(worker.pid or 0).ppid() for worker, _ in loads]
-        assert parents.count(version.imports.described["pid"]) == 3, "all but the first"
+        assert parents.count(version.sharing.imports["pid"]) == 3, "all but the first"
 
     play(LOADS.format(more=THREAD), act, weights=True)
     assert "workers of m_1.0 load the model for themselves: it started 1 thread" in caplog.text
@@ -679,10 +679,10 @@ def test_a_load_for_all_that_crashes_is_that_workers_end_and_the_next_one_tries(
         assert "Current thread" in first.crash
         _, witness = await waits
         assert await witness.exit() == -signal.SIGSEGV
-        assert version.imports.described == version.imports.weights == {}
+        assert version.sharing.imports == version.sharing.weights == {}
         go.touch()
         await version.load()
-        assert version.imports.weights == {"shared": True}
+        assert version.sharing.weights == {"shared": True}
 
     play(LOADS.format(more=crash), act, weights=True)
 
@@ -712,7 +712,7 @@ def test_those_who_wait_for_a_load_that_fails_are_forked_from_the_next_that_does
         loads = await asyncio.gather(*waiting)
         tried, loader = imported_by(version)
         assert tried == first.pid
-        assert version.imports.weights == {"shared": True}
+        assert version.sharing.weights == {"shared": True}
         assert {psutil.Process(worker.pid or 0).ppid() for worker, _ in loads} == {loader}
 
     play(LOADS.format(more=more), act, weights=True)

@@ -11,7 +11,7 @@ from torchkeeper.pool.model_link import ModelLink
 logger = logging.getLogger(__name__)
 
 
-class SharedImports:
+class Sharing:
     """Who has imported the version's handler, or does so now; the workers that come meanwhile wait for it."""
 
     def __init__(self, label: str, why_not: str = "", why_no_weights: str | None = None) -> None:
@@ -29,7 +29,7 @@ class SharedImports:
         self._resting = False
 
     @property
-    def described(self) -> dict[str, Any]:
+    def imports(self) -> dict[str, Any]:
         """For the description of the model; nothing while it is not known."""
         if self._why_not:
             return {"shared": False, "why": self._why_not}
