@@ -198,3 +198,18 @@ def mnist_server(folder: Path, config: str = "", *, extra: Path | None = None, *
         check=True,
     )
     return Server(folder, ("mnist=mnist.mar", "mnist_explain=mnist.mar"), settings)
+
+
+def compiled_mnist_server(folder: Path, execution: str) -> Server:
+    """The same, compiled as `execution` says with two warm-up samples; it has named all digits rightly."""
+    pictures = [(EXAMPLE / "test_data" / f"{number}.png").read_bytes() for number in range(10)]
+    (folder / "extra" / "warmup").mkdir(parents=True)
+    for number in (3, 4):
+        (folder / "extra" / "warmup" / f"{number}.png").write_bytes(pictures[number])
+    config = f"batchSize: 4\nstartupTimeout: 600\nexecution: {{{execution}}}\n"
+    workers = {"default_workers_per_model": 1, "default_response_timeout": 600}
+    server = mnist_server(folder, config, extra=folder / "extra", **workers)
+    server.client.timeout = 600
+    for number, picture in enumerate(pictures):
+        assert server.client.put("/predictions/mnist", content=picture).text == str(number)
+    return server

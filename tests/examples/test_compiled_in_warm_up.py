@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from exports import needs_compiler
-from servers import EXAMPLE, mnist_server
+from servers import EXAMPLE, compiled_mnist_server, mnist_server
 
 pytestmark = pytest.mark.slow
 
@@ -210,25 +210,17 @@ except RuntimeError as error:
 
 def test_digits_on_a_server(tmp_path: Path) -> None:
     needs_compiler()
-    (tmp_path / "extra" / "warmup").mkdir(parents=True)
-    for number in (3, 4):
-        content = (EXAMPLE / "test_data" / f"{number}.png").read_bytes()
-        (tmp_path / "extra" / "warmup" / f"{number}.png").write_bytes(content)
-    config = "batchSize: 4\nstartupTimeout: 600\nexecution: {compile: true}\n"
-    server = mnist_server(
-        tmp_path, config, extra=tmp_path / "extra", default_workers_per_model=1, default_response_timeout=600
-    )
-    server.client.timeout = 600
-    for number in range(10):
-        picture = (EXAMPLE / "test_data" / f"{number}.png").read_bytes()
-        assert server.client.put("/predictions/mnist", content=picture).text == str(number)
+    server = compiled_mnist_server(tmp_path, "compile: true")
     (told,) = server.manage.get("/models/mnist").json()
     assert told["execution"]["compile"] == {"mode": "default", "dynamic": None}
     assert told["execution"]["warmup"]["batches"] == [1, 2, 4]
     assert told["execution"]["uncompiledCalls"] == 0
     assert "runs uncompiled" not in server.output
+    picture = (EXAMPLE / "test_data" / "3.png").read_bytes()
     explained = server.client.put("/explanations/mnist", content=picture).json()
     assert any(any(row) for row in explained[0])
+    (told,) = server.manage.get("/models/mnist").json()
+    assert told["execution"]["uncompiledCalls"] == 0, "explanations are the eager model's"
     # Both models are of one archive: the worker of one has compiled, that of the other has waited for it.
     server.wait_for(r"Compiled code was kept: (\w+)")
     assert server.output.count("Compiled code is kept: ") == 1

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from exports import needs_compiler
-from servers import EXAMPLE, Server, mnist_server
+from servers import EXAMPLE, Server, compiled_mnist_server, mnist_server
 from torchkeeper.handler.aot import AheadOfTime
 
 pytestmark = pytest.mark.slow
@@ -80,18 +80,7 @@ def test_calls_unlike_the_samples_are_computed_uncompiled_and_told_of_once(
 
 def test_digits_on_a_server(tmp_path: Path) -> None:
     needs_compiler()
-    (tmp_path / "extra" / "warmup").mkdir(parents=True)
-    for number in (3, 4):
-        content = (EXAMPLE / "test_data" / f"{number}.png").read_bytes()
-        (tmp_path / "extra" / "warmup" / f"{number}.png").write_bytes(content)
-    config = "batchSize: 4\nstartupTimeout: 600\nexecution: {aot: true}\n"
-    server = mnist_server(
-        tmp_path, config, extra=tmp_path / "extra", default_workers_per_model=1, default_response_timeout=600
-    )
-    server.client.timeout = 600
-    for number in range(10):
-        picture = (EXAMPLE / "test_data" / f"{number}.png").read_bytes()
-        assert server.client.put("/predictions/mnist", content=picture).text == str(number)
+    server = compiled_mnist_server(tmp_path, "aot: true")
     (told,) = server.manage.get("/models/mnist").json()
     assert told["execution"]["aot"] is True
     assert told["execution"]["warmup"]["batches"] == [1, 2, 4]
