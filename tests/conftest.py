@@ -1,9 +1,12 @@
-"""What holds for all tests: timings decide none, and none leaves what others would import."""
+"""What holds for all tests: timings decide none, none leaves imports to others, one alone has known ports."""
 
 from __future__ import annotations
 
+import fcntl
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -23,3 +26,11 @@ def nothing_is_left_for_imports(tmp_path_factory: pytest.TempPathFactory) -> Ite
     for name in sys.modules.keys() - modules:
         if (getattr(sys.modules[name], "__file__", None) or "").startswith(ours):
             del sys.modules[name]
+
+
+@pytest.fixture
+def known_ports() -> Iterator[None]:
+    """A time in which no test of another process has the ports that TorchServe has by default."""
+    with Path(tempfile.gettempdir(), "torchkeeper-known-ports.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

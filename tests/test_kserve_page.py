@@ -23,6 +23,7 @@ PORTS = (8080, 8081, 8082, 8085, 7070, 7071)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("known_ports")
 def test_the_local_run_word_for_word(tmp_path: Path) -> None:
     if shutil.which("curl") is None:
         tools.unavailable("curl is not installed")

@@ -198,7 +198,7 @@ def test_stop_removes_the_servers_key_file_wherever_it_is_called_from(tmp_path: 
     for folder in (home, elsewhere):
         folder.mkdir()
         (folder / "key_file.json").write_text("{}")
-    (home / "config.properties").write_text("inference_address=http://127.0.0.1:0\n")
+    (home / "config.properties").write_text(ADDRESSES)
     started = torchserve(home, "--start", "--model-store", ".", "--ncs", temp=tmp_path)
     assert started.returncode == 0, started.stdout
     stopped = torchserve(elsewhere, "--stop", "--foreground", temp=tmp_path)

@@ -32,6 +32,7 @@ def explanations(said: str) -> list[list[list[list[float]]]]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("known_ports")
 def test_the_walk_word_for_word(tmp_path: Path) -> None:
     if shutil.which("curl") is None:
         absent("curl is not installed")

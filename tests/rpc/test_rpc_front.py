@@ -199,6 +199,7 @@ def test_a_port_that_was_asked_for_and_is_taken_ends_the_start_and_lets_the_othe
             pass
 
 
+@pytest.mark.usefixtures("known_ports")
 def test_a_default_port_that_is_taken_is_a_warning(tmp_path: Path) -> None:
     holders = []
     for port in (7070, 7071):

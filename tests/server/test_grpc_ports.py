@@ -200,6 +200,7 @@ def test_a_port_that_was_asked_for_and_is_taken(tmp_path: Path, taken: int) -> N
     assert "enable_grpc_ssl=true: TLS needs a certificate" in done.stderr
 
 
+@pytest.mark.usefixtures("known_ports")
 def test_a_default_port_that_is_taken_is_no_reason_not_to_serve(tmp_path: Path) -> None:
     holders = []
     for port in (7070, 7071):

@@ -74,6 +74,7 @@ def home(tmp_path: Path) -> Path:
     archive(tmp_path / "store", "two", "2.0")
     (tmp_path / "config.properties").write_text(
         "inference_address=http://127.0.0.1:0\nmanagement_address=http://127.0.0.1:0\n"
+        "metrics_address=http://127.0.0.1:0\ngrpc_inference_port=0\ngrpc_management_port=0\n"
         "model_store=store\ndefault_workers_per_model=1\nenable_model_api=true\n"
     )
     return tmp_path
